@@ -1,0 +1,131 @@
+"""Functionals of learning curves: R replicates by E epochs in, one number a replicate (or an epoch) out.
+
+A curve is NaN from the epoch in which its run diverged. Every functional of a replicate then says
+"missing" (NaN), or "never" (infinity) for a time: a run that diverged has no final score and has not
+reached anything, whatever it did before.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pima_hp.record import Array
+
+WINDOW_EPOCHS = 20
+"""The last epochs that final score and volatility look at: epochs 81-100 of 100."""
+
+
+def aligned(curves: Iterable[Array | None]) -> Array:
+    """Curves (E_r,) of replicates as one array (R, E), E the longest, padded with NaN.
+
+    For means and bands against the epoch only: padding reads as divergence to the functionals below.
+    None (a failed run has no curve) is a row of NaN.
+    """
+    rows = [np.empty(0) if curve is None else np.atleast_1d(np.asarray(curve, float)) for curve in curves]
+    table = np.full((len(rows), max((len(row) for row in rows), default=0)), np.nan)
+    for row, curve in zip(table, rows, strict=True):
+        row[: len(curve)] = curve
+    return table
+
+
+def final_score(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
+    """Mean over the last epochs: sum of c_e over W, divided by |W|.
+
+    Shapes: (R, E) -> (R,). A shorter training is averaged over all its epochs. NaN for a run that diverged.
+    Source: SCIENCE section 1, "final score".
+    """
+    window = _window(curves, window_epochs)  # (R, W)
+    if window.shape[1] == 0:
+        return np.full(len(window), np.nan)
+    return np.asarray(window.mean(axis=1))
+
+
+def maximum(curves: Array) -> Array:
+    """Highest value of any epoch: max over e of c_e.
+
+    Shapes: (R, E) -> (R,). NaN for a run that diverged, so that it counts neither as above nor as below.
+    Source: SCIENCE section 1, H1 and H2.
+    """
+    curves = _checked(curves)
+    if curves.shape[1] == 0:
+        return np.full(len(curves), np.nan)
+    return np.asarray(curves.max(axis=1))
+
+
+def first_epoch_reaching(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
+    """First epoch, from 1, with c_e >= threshold (and so for `sustained_epochs` epochs in a row).
+
+    Shapes: (R, E) -> (R,). Infinity when it never happens within the E epochs (right-censored at E), and
+    for a run that diverged: misses stay in medians. The comparison is >=, without tolerance.
+    Source: SCIENCE section 1, Reach(c); section 3, time to target (AlgoPerf, Dahl et al. 2023).
+    """
+    curves = _checked(curves)
+    if sustained_epochs < 1:
+        raise ValueError(f"sustained_epochs must be at least 1; found {sustained_epochs}")
+    if curves.shape[1] < sustained_epochs:
+        return np.full(len(curves), np.inf)
+    reached = np.lib.stride_tricks.sliding_window_view(curves >= threshold, sustained_epochs, axis=1).all(axis=2)
+    found = np.any(reached, axis=1) & ~np.any(np.isnan(curves), axis=1)  # (R,)
+    return np.where(found, reached.argmax(axis=1) + 1.0, np.inf)
+
+
+def volatility(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
+    """Spread about the curve's own trend: sqrt(sum over W of (c_e - line_e)^2 / (|W| - 2)).
+
+    Shapes: (R, E) -> (R,). The line is that of least squares and takes two degrees of freedom: 18 are
+    left of 20 epochs. NaN for a run that diverged, and where fewer than 3 epochs leave nothing to measure.
+    Source: SCIENCE section 1, V; H4 compares log(V + 0.1 / n_train).
+    """
+    window = _window(curves, window_epochs)  # (R, W)
+    n_epochs = window.shape[1]
+    if n_epochs < 3:
+        return np.full(len(window), np.nan)
+    centred_epochs = np.arange(n_epochs) - (n_epochs - 1) / 2  # (W,)
+    centred = window - window.mean(axis=1, keepdims=True)
+    slopes = centred @ centred_epochs / (centred_epochs @ centred_epochs)  # (R,)
+    residuals = centred - slopes[:, None] * centred_epochs
+    return np.asarray(np.sqrt((residuals**2).sum(axis=1) / (n_epochs - 2)))
+
+
+def mean(curves: Array) -> Array:
+    """Mean over the replicates that have a value in that epoch: sum over r of c_re, divided by their number.
+
+    Shapes: (R, E) -> (E,). NaN in epochs where no run has a value.
+    Where runs diverge it is a mean of the survivors: say so beside it.
+    """
+    curves = _checked(curves)
+    has_value = ~np.isnan(curves)
+    n_values = has_value.sum(axis=0)
+    total = np.where(has_value, curves, 0.0).sum(axis=0)
+    means = np.full(curves.shape[1], np.nan)
+    np.divide(total, n_values, out=means, where=n_values > 0)
+    return means
+
+
+def quantile_band(curves: Array, low: float = 0.05, high: float = 0.95) -> tuple[Array, Array]:
+    """Quantiles over the replicates that have a value in that epoch, linearly interpolated.
+
+    Shapes: (R, E) -> (E,), (E,). It is the spread of single runs, not an interval of their mean.
+    Source: SCIENCE section 2, "Bands".
+    """
+    curves = _checked(curves)
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"quantiles must be 0 <= low <= high <= 1; found {low:g} and {high:g}")
+    bounds = np.full((2, curves.shape[1]), np.nan)
+    some = ~np.isnan(curves).all(axis=0)  # numpy warns about epochs without any value
+    if some.any():
+        bounds[:, some] = np.nanquantile(curves[:, some], [low, high], axis=0)
+    return bounds[0], bounds[1]
+
+
+def _window(curves: Array, window_epochs: int) -> Array:
+    if window_epochs < 1:
+        raise ValueError(f"window_epochs must be at least 1; found {window_epochs}")
+    return _checked(curves)[:, -window_epochs:]
+
+
+def _checked(curves: Array) -> Array:
+    curves = np.asarray(curves, float)
+    if curves.ndim != 2:
+        raise ValueError(f"curves must have the axes (R, E); found the shape {curves.shape}")
+    return curves

@@ -1,0 +1,232 @@
+"""The command `pima-hp-train`: from composed settings to runs in the ledger, alone or as a sweep."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from pima_hp.composition import CONF, explain, register_resolvers
+from pima_hp.errors import ConfigurationError, InputError, PimaError
+from pima_hp.request import Request, parse_request
+from pima_hp.study import Study, label_of, say
+
+_HELD = "PIMA_HP_HELD_STUDY"  # tells worker processes that their parent holds this study
+_studies: dict[Path, Study] = {}
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to stop; the ledger keeps every finished run."""
+
+    def __init__(self, signum: int) -> None:
+        self.exit_code = 128 + signum
+        super().__init__(signal.Signals(signum).name)
+
+
+def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
+    """Check composed jobs; every problem of every job in one error, each line once."""
+    requests, problems = [], dict[str, None]()
+    for config in jobs:
+        choices: dict[str, str] = {}
+        if "hydra" in config:
+            choices = dict(config.hydra.runtime.choices)
+            config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])  # type: ignore[misc]
+        try:
+            requests.append(parse_request(OmegaConf.to_container(config, resolve=True), choices))  # type: ignore[arg-type]
+        except ConfigurationError as error:
+            problems.update(dict.fromkeys(error.problems))
+        except Exception as error:  # noqa: BLE001 -- an interpolation that leads nowhere
+            problems[explain(error)] = None
+    if not problems:
+        from pima_hp.training.checks import component_problems
+
+        for request in requests:
+            problems.update(dict.fromkeys(component_problems(request.configuration)))
+    if problems:
+        shown = list(problems)[:20]
+        more = [f"... and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise ConfigurationError([*shown, *more])
+    return requests
+
+
+def opened(folder: Path) -> Study:
+    """Return the study of a folder, held by this command (or by the parent of this worker)."""
+    if folder not in _studies:
+        study = Study(folder)
+        if os.environ.get(_HELD) != str(folder.resolve()):
+            study.hold()
+            os.environ[_HELD] = str(folder.resolve())
+        _studies[folder] = study
+    return _studies[folder]
+
+
+class Sweep:
+    """What happens to a sweep as a whole: the hooks of the sweeper and the launcher."""
+
+    requests: Sequence[Request] = ()
+
+    def plan(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
+        """Check all jobs, write the manifest, and return the jobs that have runs to be trained."""
+        requests = requests_of(jobs)
+        first = requests[0]
+        labels = [label_of(request, swept) for request in requests]
+        if first.dry_run:
+            from pima_hp.plan import print_plan
+
+            print_plan(requests, labels)
+            return []
+        Sweep.requests = requests
+        study = opened(first.folder)
+        study.plan(requests, labels, swept)
+        if first.materialize:
+            return []
+        missing = {run.run_id for run in study.missing(requests)}
+        n_asked = len({run.run_id for request in requests for run in request.runs})
+        if n_held := n_asked - len(missing):
+            say(f"{first.folder}: {n_held:,} of {n_asked:,} runs are in the ledger; {len(missing):,} to train")
+        kept = []
+        for position, request in enumerate(requests):
+            mine = {run.run_id for run in request.runs} & missing
+            if mine:
+                kept.append(position)
+            missing -= mine
+        return kept
+
+    def train_together(self, jobs: Sequence[DictConfig]) -> None:
+        """Train what the ledger lacks of these jobs, in stacks."""
+        requests = requests_of(jobs)
+        if requests[0].debug.trainer_options:
+            return
+        study = opened(requests[0].folder)
+        if runs := study.missing(requests):
+            study.train(runs, together=True)
+
+    def finish(self) -> None:
+        """Publish the study and tell what was found."""
+        if self.requests:
+            conclude(self.requests)
+
+
+def conclude(requests: Sequence[Request]) -> None:
+    """Publish what the requests have left in their study, and print a summary."""
+    first = requests[0]
+    if first.debug.trainer_options:
+        return
+    study = opened(first.folder)
+    if first.materialize:
+        study.materialize(first.materialize)
+        say(f"written below {study.folder / 'tensorboard'}")
+        return
+    alone = len(requests) == 1 and len(first.seeds) == 1
+    frame = study.publish(tensorboard=first.logger.tensorboard and not alone, per_run=first.logger.per_run)
+    from pima_hp.summary import print_summary
+
+    print_summary(study, frame, requests)
+
+
+def train(config: DictConfig) -> float | None:
+    """Make sure that the ledger holds the runs of one job; Hydra's task function.
+
+    Returns:
+        The mean final `val/accuracy` of the job's runs, for sweepers that optimise.
+    """
+    (request,) = requests_of([config])
+    if request.debug.trainer_options:
+        return rehearse(request)
+    study = opened(request.folder)
+    if not request.materialize and (runs := study.missing([request])):
+        study.train(runs, together=False, logger=request.logger)
+    return study.mean_score(request, "val/accuracy")
+
+
+train.sweep_hooks = Sweep()  # type: ignore[attr-defined]
+
+
+def rehearse(request: Request) -> float | None:
+    """Train the first run with the debug options of Lightning; nothing is recorded."""
+    from pima_hp.training.solo import train_solo
+
+    record = train_solo(request.configuration, request.seeds[0], **request.debug.trainer_options)
+    options = ", ".join(f"{name}={value}" for name, value in request.debug.trainer_options.items())
+    say(f"rehearsal ({options}): {record.status}, final scores {record.scores}; nothing was recorded")
+    return record.scores.get("val/accuracy")
+
+
+def _single(config_arguments: list[str]) -> Request | None:
+    """Check a single run before Hydra makes its folders; None for a sweep, or when only information is asked."""
+    if any(argument.startswith("-") for argument in config_arguments):
+        return None
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", overrides=config_arguments, return_hydra_config=True)
+    if str(config.hydra.mode).endswith("MULTIRUN"):
+        return None
+    (request,) = requests_of([config])
+    if not request.dry_run and not request.debug.trainer_options:
+        label = label_of(request, [argument.partition("=")[0].lstrip("+") for argument in config_arguments])
+        opened(request.folder).plan([request], [label], [])
+    return request
+
+
+def main() -> None:
+    """Run the command; the exit code says how it ended (see `pima_hp.errors`)."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command with these arguments and return its exit code."""
+    register_resolvers()
+    show_traces = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's own printer
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
+    try:
+        return _run(arguments)
+    except Interrupted as stop:
+        say(f"stopped by {stop}; finished runs are in the ledger; to go on: {_resume(arguments)}")
+        return stop.exit_code
+    except PimaError as error:
+        if show_traces:
+            raise
+        prefix = "refused: " if isinstance(error, InputError) else ""
+        say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
+        return error.exit_code
+    except Exception as error:
+        if show_traces or not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4")):
+            raise
+        say(f"refused: {explain(error)}")
+        return InputError.exit_code
+    finally:
+        for study in _studies.values():
+            study.close()
+        _studies.clear()
+        os.environ.pop(_HELD, None)
+
+
+def _run(arguments: list[str]) -> int:
+    single = _single(arguments)
+    if single and single.dry_run:
+        from pima_hp.plan import print_plan
+
+        print_plan([single], ["run"])
+        return 0
+    sys.argv[1:] = arguments
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()
+    if single:
+        conclude([single])
+    return 1 if any(study.n_failed for study in _studies.values()) else 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> Any:  # noqa: ARG001 -- the signature of a handler
+    signal.signal(signum, signal.SIG_DFL)  # the second signal of a kind ends the command at once
+    raise Interrupted(signum)
+
+
+def _resume(arguments: list[str]) -> str:
+    named = any(argument.startswith(("study=", "experiment=")) for argument in arguments)
+    study = [] if named or not _studies else [f"study={next(iter(_studies)).name}"]
+    return " ".join(["pima-hp-train", *arguments, *study])

@@ -1,0 +1,99 @@
+"""Where the YAML files are, and what Hydra's complaints mean in one line."""
+
+import hashlib
+import os
+import re
+import secrets
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pima_hp.validation import nearest
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+"""The folder of option groups: inside an installed wheel, beside the package in a checkout."""
+
+_STUDY_VARIABLE = "PIMA_HP_UNNAMED_STUDY"
+
+
+def register_resolvers() -> None:
+    """Teach OmegaConf the two names that `conf/config.yaml` uses; safe to call again."""
+    OmegaConf.register_new_resolver("unnamed_study", _unnamed_study, replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+
+
+def _unnamed_study() -> str:
+    """Return one name for the whole command, also in worker processes; two commands never share it."""
+    if _STUDY_VARIABLE not in os.environ:
+        os.environ[_STUDY_VARIABLE] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    return os.environ[_STUDY_VARIABLE]
+
+
+def job_folder(overrides: str) -> str:
+    """Return a folder name for the overrides of a job: readable, free of separators, at most 100 characters."""
+    if not overrides:
+        return "baseline"
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", overrides)
+    if safe == overrides and len(safe) <= 100 and not safe.startswith("."):
+        return safe
+    return f"{safe[:83].lstrip('.')}_{hashlib.sha256(overrides.encode()).hexdigest()[:16]}"
+
+
+def options(group: str) -> list[str]:
+    """Return the names of the options of a group, sorted: what may follow `group=`."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """Return the names of the option groups, sorted."""
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+
+
+def known_keys() -> list[str]:
+    """Return every key that some option or `config.yaml` defines, such as `optimizer.lr`."""
+    keys = set(groups())
+    for path in CONF.rglob("*.yaml"):
+        group = path.parent.name
+        if group in ("experiment", "hydra"):
+            continue
+        prefix = "" if path.parent == CONF else f"{group}."
+        for key, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
+            key = str(key)
+            if key in ("defaults", "hydra"):
+                continue
+            keys.add(f"{prefix}{key}")
+            if isinstance(value, dict):
+                keys.update(f"{prefix}{key}.{inner}" for inner in value)
+    return sorted(keys)
+
+
+def explain(error: Exception) -> str:
+    """Return one line for an error of Hydra's composition: what must hold, what was found, the nearest name."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
+        group, name = match.groups()
+        return f"{group}: must be one of {', '.join(options(group))}; found {name!r}{nearest(name, options(group))}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match[1].split("@")[0]
+        return f"{key}: no such setting{_hint(key)}"
+    if match := re.search(
+        r"(?:looks like a config group override, but config group|Could not override) '([^']+)'", text
+    ):
+        return f"{match[1]}: no such group{_hint(match[1])}"
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match[1]}: a list of values sweeps and needs -m: pima-hp-train -m {match[1]}"
+    if match := re.search(r"(?:Error parsing override|LexerNoViableAltException:?) '?([^']*)'?", text):
+        return f"{match[1] or text}: must be written key=value (quote special characters: 'key=\"a b\"'); {text[:160]}"
+    return text[:300]
+
+
+def _hint(key: str) -> str:
+    keys = known_keys()
+    short = {known.rpartition(".")[2]: known for known in keys}
+    leaf = key.rpartition(".")[2]
+    if leaf in short:
+        return f"; nearest: {short[leaf]}"
+    return nearest(key, keys) or (nearest(leaf, short) or f"; see {sys.argv[0].rpartition('/')[2]} --help")

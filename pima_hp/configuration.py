@@ -1,0 +1,259 @@
+"""The typed settings of a run: what is allowed, and the identity of a configuration and of a run."""
+
+import hashlib
+import json
+import math
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+"""Of the record: part of every `config_id`, raised when the meaning of a setting or a score changes."""
+
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Scalar = float | bool | str | list[float]
+
+ACTIVATION_TARGETS = frozenset(
+    f"torch.nn.{name}"
+    for name in [
+        "CELU",
+        "ELU",
+        "GELU",
+        "Hardshrink",
+        "Hardsigmoid",
+        "Hardswish",
+        "Hardtanh",
+        "Identity",
+        "LeakyReLU",
+        "LogSigmoid",
+        "Mish",
+        "ReLU",
+        "ReLU6",
+        "SELU",
+        "SiLU",
+        "Sigmoid",
+        "Softplus",
+        "Softshrink",
+        "Softsign",
+        "Tanh",
+        "Tanhshrink",
+    ]
+)
+OPTIMIZER_TARGETS = frozenset(
+    f"torch.optim.{name}"
+    for name in ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
+)
+SCHEDULER_TARGETS = frozenset(
+    f"torch.optim.lr_scheduler.{name}" for name in ["CosineAnnealingLR", "ReduceLROnPlateau", "StepLR"]
+)
+
+# (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer may have.
+_BOUNDS: dict[str, tuple[float, float, bool]] = {
+    "lr": (0.0, math.inf, False),
+    "eps": (0.0, math.inf, True),
+    "weight_decay": (0.0, math.inf, True),
+    "momentum": (0.0, 1.0, True),
+    "alpha": (0.0, 1.0, True),
+    "betas": (0.0, 1.0, True),
+    "initial_accumulator_value": (0.0, math.inf, True),
+    "factor": (0.0, 1.0, False),
+    "gamma": (0.0, math.inf, False),
+    "patience": (0.0, math.inf, True),
+    "step_size": (1.0, math.inf, True),
+    "T_max": (1.0, math.inf, True),
+}
+
+
+class Section(BaseModel):
+    """A group of settings: unknown names, other types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSection(Section):
+    """Which table, how it is cleaned, scaled and split."""
+
+    path: str | None
+    label: str
+    features: list[str] | None
+    zero_is_missing: list[str]
+    missing: Literal["keep", "median"]
+    scaling: Literal["none", "standard", "minmax"]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    val_fraction: Annotated[float, Field(ge=0, lt=1)]
+    stratified: bool
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Self:
+        if self.test_fraction + self.val_fraction >= 1:
+            raise ValueError(
+                f"test_fraction + val_fraction must be below 1; found {self.test_fraction + self.val_fraction:g}"
+            )
+        return self
+
+
+class ModelSection(Section):
+    """Hidden widths and initialisation of the MLP."""
+
+    hidden_widths: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16)]
+    initialization: Literal["uniform", "glorot_uniform", "he_normal", "torch_default"]
+
+
+class Component(Section):
+    """A class named by `_target_` and its arguments, which are free but must be finite numbers, or words."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    __pydantic_extra__: dict[str, Scalar] = Field(init=False)
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    target: str | None = Field(alias="_target_")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything but `name` and `_target_`: what the class is called with."""
+        return dict(self.__pydantic_extra__)
+
+    @model_validator(mode="after")
+    def _arguments_in_bounds(self) -> Self:
+        problems = []
+        for name, value in self.arguments.items():
+            low, high, closed = _BOUNDS.get(name, (-math.inf, math.inf, True))
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, bool | str):
+                    if name in _BOUNDS:
+                        problems.append(f"{name}: must be a number; found {number!r}")
+                elif not (low <= number if closed else low < number) or not number < high:
+                    above = f"at least {low:g}" if closed else f"above {low:g}"
+                    below = "" if high == math.inf else f" and below {high:g}"
+                    problems.append(f"{name}: must be {above}{below}; found {number:g}")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class ActivationSection(Component):
+    """The hidden activation."""
+
+    @field_validator("target")
+    @classmethod
+    def _allowed(cls, target: str | None) -> str | None:
+        return _among(target, ACTIVATION_TARGETS)
+
+
+class OptimizerSection(Component):
+    """The update rule and its hyperparameters."""
+
+    lr: float
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class is called with, besides the parameters."""
+        return {"lr": self.lr, **super().arguments}
+
+    @field_validator("target")
+    @classmethod
+    def _allowed(cls, target: str | None) -> str | None:
+        return _among(target, OPTIMIZER_TARGETS)
+
+
+class SchedulerSection(Component):
+    """How the learning rate changes from epoch to epoch; without a target it stays as it is."""
+
+    monitor: Literal["train/loss", "val/loss"] | None = None
+
+    @field_validator("target")
+    @classmethod
+    def _allowed(cls, target: str | None) -> str | None:
+        return target if target is None else _among(target, SCHEDULER_TARGETS)
+
+
+class BatchSection(Section):
+    """Rows of one update, and whether their order changes from epoch to epoch."""
+
+    size: int | str
+    shuffle: bool
+
+    @field_validator("size")
+    @classmethod
+    def _rows(cls, size: int | str) -> int | str:
+        if size != "full" and (isinstance(size, str) or size < 1):
+            raise ValueError(f"must be a whole number from 1 to the number of training rows, or full; found {size!r}")
+        return size
+
+
+_HOW_NOT_WHAT = {"accelerator", "engine", "stack_size"}  # do not change what a run computes
+
+
+class TrainerSection(Section):
+    """How long and how precisely to train, where, and through which program."""
+
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    precision: Literal[32, 64]
+    accelerator: Literal["auto", "cpu", "gpu"]
+    engine: Literal["auto", "solo", "stacked"]
+    stack_size: Annotated[int, Field(ge=2, le=65536)]
+
+
+class RunSeeds(Section):
+    """The seed of a run and of its three streams."""
+
+    seed: Seed
+    init: Seed
+    split: Seed
+    order: Seed
+
+
+class Configuration(Section):
+    """All settings that decide what a run computes, without the seed."""
+
+    data: DataSection
+    model: ModelSection
+    activation: ActivationSection
+    optimizer: OptimizerSection
+    scheduler: SchedulerSection
+    batch: BatchSection
+    trainer: TrainerSection
+    data_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What the identity is made of: no seed, no path, no device."""
+        content = self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": _HOW_NOT_WHAT})
+        for section in ("activation", "optimizer", "scheduler"):
+            del content[section]["name"]
+        return {**content, "schema_version": SCHEMA_VERSION}
+
+    @cached_property
+    def config_id(self) -> str:
+        """Digest of the content: two spellings of one configuration have one id."""
+        return _digest(self.content)
+
+    def run_id(self, seeds: RunSeeds) -> str:
+        """Digest of the configuration and the seeds."""
+        return _digest({"config_id": self.config_id, **seeds.model_dump()})
+
+
+def _digest(content: object) -> str:
+    """16 hexadecimal digits; numbers that are equal are written equally (1 and 1.0)."""
+    text = json.dumps(_canonical(content), sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _among(target: str | None, allowed: frozenset[str]) -> str | None:
+    if target not in allowed:
+        raise ValueError(
+            f"must be in the allow-list of the project; found {target!r}; allowed: {', '.join(sorted(allowed))}"
+        )
+    return target

@@ -1,0 +1,1 @@
+"""The table, its splits and the batches: everything a run reads."""

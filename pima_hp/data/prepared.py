@@ -1,0 +1,79 @@
+"""The tensors of one run: cleaned, scaled by statistics of its own training rows, split."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pima_hp.configuration import Configuration, DataSection
+from pima_hp.data.splits import Split, split_rows
+from pima_hp.data.table import Table, read_table
+from pima_hp.errors import TableError
+from pima_hp.seeds import Role, stream
+
+DTYPES = {32: torch.float32, 64: torch.float64}
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What a run trains and is scored on.
+
+    Attributes:
+        features: (n, D) all rows of the table after cleaning and scaling.
+        labels: (n,) zeros and ones, in the dtype of the features.
+        split: row numbers of train, val and test.
+    """
+
+    features: Tensor
+    labels: Tensor
+    split: Split
+
+    def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (len(rows), D) and labels (len(rows),) of some rows."""
+        return self.features[rows], self.labels[rows]
+
+
+def table_of(configuration: Configuration) -> Table:
+    """Read the table of a configuration and make sure that it is still the file its identity names."""
+    table = read_table(configuration.data)
+    if table.digest != configuration.data_digest:
+        raise TableError(
+            f"{configuration.data.path}: must not change while its runs are trained; found digest "
+            f"{table.digest[:12]}, expected {configuration.data_digest[:12]}"
+        )
+    return table
+
+
+def prepare(table: Table, configuration: Configuration, split_seed: int) -> PreparedData:
+    """Split the table with the run's `split` stream, then clean and scale it by its training rows alone."""
+    dtype = DTYPES[configuration.trainer.precision]
+    labels = torch.from_numpy(table.labels).to(dtype)
+    split = split_rows(labels, configuration.data, stream(split_seed, Role.SPLIT))
+    features = clean_and_scale(torch.from_numpy(table.features), table.feature_names, split.train, configuration.data)
+    return PreparedData(features.to(dtype), labels, split)
+
+
+def clean_and_scale(features: Tensor, names: tuple[str, ...], train_rows: Tensor, data: DataSection) -> Tensor:
+    """Return (n, D) float64 features with statistics of the training rows.
+
+    `missing=median` replaces zeros of the columns in `zero_is_missing` by the median of the training rows
+    that are not zero there; `scaling=standard` subtracts the mean and divides by the standard deviation
+    (n in the denominator, as scikit-learn's StandardScaler); `scaling=minmax` maps the training rows to
+    [0, 1]. A column that is constant over the training rows is only shifted.
+    """
+    if data.missing == "median":
+        columns = [names.index(name) for name in data.zero_is_missing]
+        measured = features[:, columns]
+        measured = torch.where(measured == 0, torch.nan, measured)
+        medians = torch.nanquantile(measured[train_rows], 0.5, dim=0)
+        medians = torch.nan_to_num(medians)  # nothing was ever measured: the zeros stay
+        features = features.clone()
+        features[:, columns] = torch.where(measured.isnan(), medians, measured)
+    if data.scaling == "none":
+        return features
+    train = features[train_rows]
+    if data.scaling == "standard":
+        shift, scale = train.mean(0), train.std(0, correction=0)
+    else:
+        shift, scale = train.amin(0), train.amax(0) - train.amin(0)
+    return (features - shift) / torch.where(scale == 0, 1.0, scale)

@@ -1,0 +1,47 @@
+"""What can go wrong, as a tree; the exit code of a command is that of the class.
+
+PimaError                     1
+├── InputError                2   what was asked for is refused; nothing was trained
+│   ├── ConfigurationError        one line a problem: what must hold, what was found, what is allowed
+│   └── TableError                the same for the data file
+├── StudyError                3   the study is busy, or was begun with another meaning
+└── StorageError              4   the outputs folder cannot be written or read
+"""
+
+from collections.abc import Sequence
+
+
+class PimaError(Exception):
+    """Any error that a person can act on; its text is the whole message."""
+
+    exit_code = 1
+
+
+class InputError(PimaError):
+    """What was asked for is refused before anything is trained."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ConfigurationError(InputError):
+    """Settings out of bounds; carries every problem found, one line each."""
+
+
+class TableError(InputError):
+    """A data file that is not what its settings say."""
+
+
+class StudyError(PimaError):
+    """The study is in use, or holds runs of another meaning."""
+
+    exit_code = 3
+
+
+class StorageError(PimaError):
+    """The outputs folder is full, unwritable or damaged."""
+
+    exit_code = 4

@@ -1,0 +1,75 @@
+"""The rows of a ledger as a DataFrame: identity, settings, learning curves, final scores."""
+
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pima_hp.record import CURVE_KEYS
+from pima_hp.settings import columns_of
+
+RUN_COLUMNS = (
+    "run_id",
+    "config_id",
+    "seed",
+    "init_seed",
+    "split_seed",
+    "order_seed",
+    "status",
+    "stop_epoch",
+    "n_updates",
+    "duration_s",
+    "message",
+    "versions",
+)
+CURVE_COLUMNS = tuple(CURVE_KEYS.values())
+SCORE_PREFIX = "final/"
+
+
+def setting_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a study's frame that are settings (`activation`, `optimizer.lr`, ...)."""
+    others = {*RUN_COLUMNS, *CURVE_COLUMNS}
+    return [name for name in frame.columns if name not in others and not name.startswith(SCORE_PREFIX)]
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """One row a run, in the order of the table; the columns are those that `read_study` describes."""
+    runs = table.select(RUN_COLUMNS).to_pandas()
+    curves = pd.DataFrame({key: curve_views(table[key]) for key in CURVE_COLUMNS}, index=runs.index)
+    columns = [runs, _settings(table["configuration"]), curves, _scores(table["scores"])]
+    frame: pd.DataFrame = pd.concat(columns, axis=1)
+    return frame
+
+
+def _settings(configurations: pa.ChunkedArray) -> pd.DataFrame:
+    """(runs, settings); each distinct configuration is parsed once, what it lacks is missing (NaN)."""
+    encoded = _whole(configurations).dictionary_encode()
+    distinct = [columns_of(json.loads(text)) for text in encoded.dictionary.to_pylist()]
+    return pd.DataFrame(distinct).take(encoded.indices.to_numpy()).reset_index(drop=True)
+
+
+def curve_views(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """(runs,) of objects: each a read-only view, of shape (E,), into the one array of all values."""
+    whole = _whole(lists)
+    values, offsets = whole.flatten().to_numpy(), whole.offsets.to_pylist()
+    views = (values[start:stop] for start, stop in itertools.pairwise(offsets))
+    return np.fromiter(views, dtype=object, count=len(whole))
+
+
+def _scores(maps: pa.ChunkedArray) -> pd.DataFrame:
+    """(runs, scores), NaN where a run has no such score."""
+    whole = _whole(maps)
+    keys = whole.keys.dictionary_encode()
+    rows = np.repeat(np.arange(len(whole)), np.diff(whole.offsets.to_numpy()))
+    scores = np.full((len(whole), len(keys.dictionary)), np.nan)
+    scores[rows, keys.indices.to_numpy()] = whole.items.to_numpy()
+    frame = pd.DataFrame(scores, columns=[SCORE_PREFIX + key for key in keys.dictionary.to_pylist()])
+    return frame.sort_index(axis=1)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array of all chunks, that starts at the first value of its buffers."""
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,0 +1,171 @@
+"""The ledger of a study: finished is a fact on disk, one part a group of runs."""
+
+import stat
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from pima_hp.errors import InputError, StorageError, StudyError
+from pima_hp.ledger.atomic import explained, make_folder, write_atomically
+from pima_hp.ledger.frame import CURVE_COLUMNS, curve_views, frame_of
+from pima_hp.ledger.manifest import Manifest
+from pima_hp.ledger.parts import SCHEMA, SUFFIX, DamagedPartError, decoded, encoded, part_name
+from pima_hp.record import RunRecord, RunStatus
+
+FOLDER = "ledger"
+
+
+def read_study(path: Path | str) -> pd.DataFrame:
+    """All runs of a study, one row a run: `read_study("outputs/article")`.
+
+    Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`,
+    `stop_epoch`, `n_updates`, `duration_s`, `message`, `versions` as JSON); then its settings, named as
+    on the command line (`activation`, `optimizer.lr`, `model.hidden_widths` as a tuple; missing where a
+    configuration has no such setting); then its learning curves, each a read-only array of shape (E,)
+    (`val/accuracy`); then its final scores (`final/val/auroc`). Rows are in the order of the manifest,
+    then by seed. A run whose part is damaged is missing; a warning names the part.
+
+    Raises:
+        InputError: there is no study in that folder.
+        StudyError: two parts disagree about a run, or were written by a newer version.
+        StorageError: the folder cannot be read.
+    """
+    study = Path(path)
+    if not (study / FOLDER).is_dir():
+        found = sorted(str(folder.parent) for folder in study.parent.glob(f"*/{FOLDER}"))
+        raise InputError(
+            f"{str(path)!r} must be the folder of a study; found no {FOLDER!r} folder in it; "
+            f"studies beside it: {', '.join(found) or 'none'}"
+        )
+    ledger = Ledger(study)
+    frame = ledger.frame()
+    for note in ledger.damaged:
+        warnings.warn(note, stacklevel=2)
+    return frame
+
+
+class Ledger:
+    """The durable store of the runs of one study.
+
+    Args:
+        study_folder: `outputs/<study>`; made by the first `append`.
+    """
+
+    def __init__(self, study_folder: Path | str) -> None:
+        self.study_folder = Path(study_folder)
+        self.folder = self.study_folder / FOLDER
+        self._finished: dict[str, frozenset[str]] = {}  # by name of the part
+        self._damaged: dict[str, str] = {}
+
+    @property
+    def damaged(self) -> list[str]:
+        """One line for each file that was left out of what has been read so far."""
+        return [f"{name}: {reason}" for name, reason in sorted(self._damaged.items())]
+
+    def append(self, records: Sequence[RunRecord]) -> None:
+        """Store runs as one part; once this returns they survive a kill and a power cut.
+
+        Raises:
+            StorageError: the part could not be written; what was stored before is untouched.
+        """
+        if not records:
+            return
+        content = encoded(records)
+        name = part_name(content)
+        make_folder(self.folder)
+        write_atomically(self.folder / name, content)
+        self._finished[name] = frozenset(r.run_id for r in records if r.status is not RunStatus.FAILED)
+        self._damaged.pop(name, None)
+
+    def finished_run_ids(self) -> set[str]:
+        """Runs that completed or diverged; a failed one is trained again. Reads only parts not yet seen."""
+        names = self._part_names()
+        for name in names:
+            if name not in self._finished and (table := self._read(name, ("run_id", "status"))) is not None:
+                rows = zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True)
+                self._finished[name] = frozenset(run_id for run_id, status in rows if status != RunStatus.FAILED)
+        return set().union(*(self._finished.get(name, ()) for name in names))
+
+    def frame(self) -> pd.DataFrame:
+        """All runs, as `read_study` describes them."""
+        return frame_of(self._table())
+
+    def _table(self) -> pa.Table:
+        """Each run once, sorted; the same for any order and number of part files."""
+        tables = {name: self._read(name) for name in self._part_names()}
+        whole = {name: table for name, table in tables.items() if table is not None}
+        origin = [name for name, table in whole.items() for _ in range(table.num_rows)]
+        table = pa.concat_tables([SCHEMA.empty_table(), *whole.values()])
+        rows = _rows_to_keep(table, origin)
+        rank = {config_id: place for place, config_id in enumerate(self._planned_order())}
+        keys = ("config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id")
+        columns = [table[key].to_pylist() for key in keys]
+        rows.sort(key=lambda row: (rank.get(columns[0][row], len(rank)), *(column[row] for column in columns)))
+        return table.take(pa.array(rows, pa.int64()))
+
+    def _planned_order(self) -> Sequence[str]:
+        try:
+            manifest = Manifest.read(self.study_folder)
+        except StorageError as error:  # the results are whole without it; only their order is not
+            self._damaged["manifest.json"] = str(error)
+            return ()
+        self._damaged.pop("manifest.json", None)
+        return tuple(manifest.configurations) if manifest else ()
+
+    def _part_names(self) -> list[str]:
+        with explained(self.folder):
+            try:
+                return sorted(path.name for path in self.folder.iterdir() if path.suffix == SUFFIX)
+            except FileNotFoundError:
+                return []
+
+    def _read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """A part, or None and a note where it is damaged: its runs are simply missing then."""
+        try:
+            table = decoded(name, _content(self.folder / name), columns)
+        except (DamagedPartError, OSError) as error:
+            self._damaged[name] = f"{error}; its runs are missing here and are trained again on resume"
+            return None
+        self._damaged.pop(name, None)
+        return table
+
+
+def _content(path: Path) -> bytes:
+    if not stat.S_ISREG(path.lstat().st_mode):  # a link or a pipe is never followed
+        raise DamagedPartError("it is not a regular file")
+    return path.read_bytes()
+
+
+def _rows_to_keep(table: pa.Table, origin: Sequence[str]) -> list[int]:
+    """One row for each run: a finished one where there is one.
+
+    Raises:
+        StudyError: two finished rows of one run hold different results.
+    """
+    run_ids, statuses = table["run_id"].to_pylist(), table["status"].to_pylist()
+    counts = Counter(run_ids)
+    doubled = [row for row, run_id in enumerate(run_ids) if counts[run_id] > 1]
+    results = dict(zip(doubled, _results(table.take(pa.array(doubled, pa.int64()))), strict=True))
+    kept = {run_ids[row]: row for row in reversed(range(len(run_ids)))}
+    for row in doubled:
+        run_id, first = run_ids[row], kept[run_ids[row]]
+        if statuses[first] == RunStatus.FAILED:
+            kept[run_id] = row if statuses[row] != RunStatus.FAILED else first
+        elif statuses[row] != RunStatus.FAILED and results[row] != results[first]:
+            raise StudyError(
+                f"run {run_id} must have one result; {origin[first]} and {origin[row]} hold different ones; "
+                "delete the part that is not to be believed"
+            )
+    return list(kept.values())
+
+
+def _results(table: pa.Table) -> list[tuple[object, ...]]:
+    """What must agree between two rows of one run: all but its time, its message and the versions."""
+    columns = [table[key].to_pylist() for key in ("status", "stop_epoch", "n_updates")]
+    columns.append([repr(scores) for scores in table["scores"].to_pylist()])  # repr: NaN equals NaN
+    columns.extend([curve.tobytes() for curve in curve_views(table[key])] for key in CURVE_COLUMNS)
+    return list(zip(*columns, strict=True))

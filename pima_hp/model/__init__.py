@@ -1,0 +1,1 @@
+"""The network, alone and stacked, and how it is scored."""

@@ -1,0 +1,83 @@
+"""`hydra/sweeper=grids`: a union of grids, checked as a whole before the first job runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class GridsConf:
+    """Settings of the sweeper.
+
+    Attributes:
+        grids: each maps keys to lists of values; the sweep is the union of their products.
+        params: one more grid, under the name that Hydra's basic sweeper uses.
+        max_batch_size: jobs given to the launcher at once; null: all.
+        limit: the most jobs that a sweep may have.
+    """
+
+    _target_: str = "hydra_plugins.pima_hp_grids.GridsSweeper"
+    grids: list[Any] = field(default_factory=list)
+    params: dict[str, Any] | None = None
+    max_batch_size: int | None = None
+    limit: int = 100_000
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf, provider="pima_hp")
+
+
+class GridsSweeper(Sweeper):
+    """Sweep over the union of grids; see `pima_hp.sweeping` for how it is expanded and checked."""
+
+    def __init__(self, grids: list[Any], params: dict[str, Any] | None, max_batch_size: int | None, limit: int) -> None:
+        self.grids = [*grids, *([params] if params else [])]
+        self.max_batch_size, self.limit = max_batch_size, limit
+        self.config: DictConfig
+        self.launcher: Launcher
+        self.hydra_context: HydraContext
+        self.task_function: TaskFunction
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over, and make the launcher."""
+        self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Run the sweep and return what each job returned, batch by batch."""
+        from pima_hp.sweeping import ComposedJobs, expand
+
+        loader = self.hydra_context.config_loader
+        expansion = expand(arguments, self.grids, loader, self.limit)
+        jobs = [list(job) for job in expansion.jobs]
+        composed = ComposedJobs(loader, self.config)
+        if hasattr(self.launcher, "composed"):
+            self.launcher.composed = composed
+        configs = composed.get_all(jobs)
+        hooks = getattr(self.task_function, "sweep_hooks", None)
+        if hooks:
+            jobs = [jobs[position] for position in hooks.plan(configs, expansion.swept)]
+        if jobs:
+            sweep_dir = Path(self.config.hydra.sweep.dir)
+            sweep_dir.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
+        size = self.max_batch_size or max(len(jobs), 1)
+        returns = []
+        for start in range(0, len(jobs), size):
+            results = self.launcher.launch(jobs[start : start + size], initial_job_idx=start)
+            for result in results:
+                _ = result.return_value  # raises the error of a job that failed
+            returns.append(results)
+        if hooks:
+            hooks.finish()
+        return returns

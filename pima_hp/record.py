@@ -1,0 +1,108 @@
+"""What a run leaves behind: `RunRecord`, handed from training to the ledger and on to analysis."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pima_hp.configuration import Configuration, RunSeeds
+
+Array = NDArray[np.float64]
+
+
+class RunStatus(StrEnum):
+    """How a run ended; the value is stored, `sentence` is what a person reads."""
+
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in words."""
+        return {
+            "completed": "trained for all its epochs",
+            "diverged": "its loss became infinite or not a number; the curves end there",
+            "failed": "raised an error; see its message",
+        }[self]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training to be made: a configuration and its seeds."""
+
+    configuration: Configuration
+    seeds: RunSeeds
+
+    @cached_property
+    def run_id(self) -> str:
+        """Digest of configuration and seeds."""
+        return self.configuration.run_id(self.seeds)
+
+
+def run_folder(label: str, seed: int, run_id: str) -> str:
+    """Return the name of a run's own event folder: its configuration, its seed, the beginning of its id."""
+    return f"{label},seed={seed},{run_id[:6]}"
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """Scores against the epoch, each of shape (E,); NaN from the epoch in which a run diverged.
+
+    `train_accuracy` and `train_loss` are running values: the mean over the rows of the epoch, each row
+    scored just before the update that uses it (what Keras plots). `train_accuracy_end` and
+    `train_loss_end` score all training rows with the weights at the end of the epoch. `val_*` score
+    the watched rows (with `data=pima` these are the test rows, as in the article). Loss in nats.
+    """
+
+    train_accuracy: Array
+    train_loss: Array
+    train_accuracy_end: Array
+    train_loss_end: Array
+    val_accuracy: Array
+    val_loss: Array
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs asked for, diverged or not."""
+        return len(self.train_loss)
+
+
+CURVE_KEYS = {name: name.replace("_", "/", 1) for name in LearningCurves.__dataclass_fields__}
+"""Field of `LearningCurves` -> the key under which it is logged: `val_accuracy` -> `val/accuracy`."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run.
+
+    Attributes:
+        configuration: all settings without the seed.
+        seeds: the seed of the run and of each of its streams.
+        status: how it ended.
+        curves: scores against the epoch.
+        scores: final scores by key (`val/auroc`), empty for a run that did not complete.
+        n_updates: optimizer steps asked for.
+        stop_epoch: the epoch (from 1) in which it diverged, 0 if it did not.
+        duration_s: its share of the wall time of training.
+        message: what a failed run said.
+        versions: version of the project and of each package that the numbers depend on.
+    """
+
+    configuration: Configuration
+    seeds: RunSeeds
+    status: RunStatus
+    curves: LearningCurves
+    scores: dict[str, float]
+    n_updates: int
+    stop_epoch: int = 0
+    duration_s: float = 0.0
+    message: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """Digest of configuration and seeds."""
+        return self.configuration.run_id(self.seeds)

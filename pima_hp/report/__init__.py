@@ -1,0 +1,1 @@
+"""Figures and tables of a study, drawn from its frame of runs; never imports torch."""

@@ -1,0 +1,196 @@
+"""Settings of runs in words, and which runs of a study may be compared."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.configuration import Configuration
+from pima_hp.errors import InputError
+
+SECTIONS = frozenset(Configuration.model_fields)
+NOT_A_SETTING = frozenset({"data.path", "trainer.accelerator"})  # they do not change what is computed
+LABELS = {
+    "batch.size": "batch size",
+    "batch.shuffle": "shuffling",
+    "data.test_fraction": "test fraction",
+    "data.val_fraction": "validation fraction",
+    "model.initialization": "initialisation",
+    "optimizer.lr": "learning rate",
+}
+
+
+def label(key: str) -> str:
+    """A setting's name as people say it: `optimizer.lr` -> `learning rate`."""
+    return LABELS.get(key) or literal(key.rpartition(".")[2].replace("_", " "), 40)
+
+
+def literal(text: str, limit: int = 60) -> str:
+    """Text as it may be shown: invisible and control characters replaced, its end cut beyond `limit`.
+
+    SVG and terminals have no way to write NUL or an escape; marks of direction would turn a sentence.
+    """
+    shown = "".join(char if char.isprintable() else "\N{WHITE SQUARE}" for char in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def value_text(value: Any) -> str:
+    """One text for equal values, as YAML spells them: 1 and 1.0 -> `1`, True -> `true`, missing -> `none`."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(value_text(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "none"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def display_names(values: Iterable[str], limit: int = 34) -> dict[str, str]:
+    """Values as a legend or a heading shows them, all different: numbers to four digits, long words cut."""
+    names: dict[str, str] = {}
+    for value in values:
+        whole = literal(value, limit)
+        _, number, _ = value_order(value)
+        candidates = [f"{number:.4g}"] if number and len(value) > 8 else []
+        candidates += [whole, *(f"{whole} ({n})" for n in range(2, len(names) + 3))]
+        names[value] = next(name for name in candidates if name not in names.values())
+    return names
+
+
+def value_order(text: str) -> tuple[bool, float, str]:
+    """Sort key: numbers by size, then words by the alphabet."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    return (False, number, text) if math.isfinite(number) else (True, 0.0, text)
+
+
+def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text of every setting, one row a configuration (the index: config_id)."""
+    keys = [key for key in frame.columns if str(key).split(".")[0] in SECTIONS and key not in NOT_A_SETTING]
+    configurations = frame.drop_duplicates("config_id").set_index("config_id")[keys]
+    return pd.DataFrame({key: configurations[key].map(value_text) for key in keys}, configurations.index)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in nothing but the factors (and their seeds).
+
+    Attributes:
+        frame: the runs.
+        settings: text of their settings, one row a configuration.
+        n_others: how many other combinations of the remaining settings also vary the factors.
+        differing: the settings in which those other combinations differ from this one.
+    """
+
+    frame: pd.DataFrame
+    settings: pd.DataFrame
+    n_others: int
+    differing: tuple[str, ...]
+
+    def levels(self, factor: str) -> dict[str, pd.DataFrame]:
+        """Runs by value of the factor, in the order in which people expect values."""
+        texts = self.frame["config_id"].map(self.settings[factor])
+        return {text: self.frame[texts == text] for text in sorted(texts.unique(), key=value_order)}
+
+
+def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
+    """The runs to compare for the factors: all other settings are equal among them.
+
+    A study may be a union of grids about one baseline, or a crossed design. Pooling its other settings
+    would call them replicates, so one combination of them is chosen: that under which the factors take the
+    most values, then that made of the most frequent values, then the first. Settings that belong to a
+    factor's value (`optimizer.betas` for `optimizer`) go with it unless they vary within the value.
+    """
+    if frame.empty:
+        raise InputError("a study with at least one run is needed; found none")
+    settings = settings_of(frame)
+    if unknown := [factor for factor in factors if factor not in settings.columns]:
+        known = ", ".join(sorted(map(str, settings.columns)))
+        raise InputError([f"must be a setting of the study; found {factor!r}; allowed: {known}" for factor in unknown])
+    values = _joined(settings[list(factors)])
+
+    def part_of_factor(key: str) -> bool:
+        return key.startswith(tuple(f"{factor}." for factor in factors)) and belongs(settings[key], values)
+
+    others = [key for key in settings.columns if key not in factors and not part_of_factor(key)]
+    contexts = _joined(settings[others])
+    frequency = sum(
+        (settings[key].map(settings[key].value_counts()) for key in others), start=contexts.map(lambda _: 0)
+    )
+    ranked = (
+        pd.DataFrame({"context": contexts, "value": values, "frequency": frequency})
+        .groupby("context")
+        .agg(n_values=("value", "nunique"), frequency=("frequency", "max"))
+        .reset_index()
+        .sort_values(["n_values", "frequency", "context"], ascending=[False, False, True])
+    )
+    chosen = contexts == ranked["context"].iloc[0]
+    rivals = set(ranked["context"][ranked["n_values"] > 1].iloc[1:])
+    in_play = settings[chosen | contexts.isin(rivals)]
+    return Comparison(
+        frame=frame[frame["config_id"].isin(settings.index[chosen])],
+        settings=settings[chosen],
+        n_others=len(rivals),
+        differing=tuple(key for key in others if rivals and len(set(in_play[key])) > 1),
+    )
+
+
+def belongs(texts: "pd.Series[str]", values: "pd.Series[str]") -> bool:
+    """Whether a setting has one text for each value of another, and so says nothing of its own."""
+    return bool(texts.groupby(values).agg(lambda group: len(set(group)) == 1).all())
+
+
+def _joined(settings: pd.DataFrame) -> "pd.Series[str]":
+    """One text a row; the separator cannot be part of a value without changing both sides equally."""
+    joined = ["\x1f".join(row) for row in settings.itertuples(index=False, name=None)]
+    return pd.Series(joined, index=settings.index, dtype=object)
+
+
+def split_text(test_fraction: str, val_fraction: str) -> str:
+    """Shares of the rows in percent: training/test, or training/validation/test."""
+    test, val = 100 * float(test_fraction), 100 * float(val_fraction)
+    parts = [100 - test - val, val, test] if val else [100 - test, test]
+    return "/".join(f"{part:.3g}" for part in parts)
+
+
+def fixed_sentence(comparison: Comparison, factors: Sequence[str]) -> str:
+    """The settings that all compared runs share, in words; those a reader asks for first."""
+
+    def shared(key: str) -> str | None:
+        if key in factors or key not in comparison.settings.columns:
+            return None
+        texts = comparison.settings[key].unique()
+        return literal(str(texts[0]), 40) if len(texts) == 1 else None
+
+    test, val = shared("data.test_fraction"), shared("data.val_fraction")
+    phrases: list[tuple[str | None, str]] = [
+        (shared("batch.size"), "batch size {}"),
+        ({"true": "rows shuffled", "false": "rows in fixed order"}.get(shared("batch.shuffle") or ""), "{}"),
+        (shared("activation"), "{}"),
+        (shared("optimizer"), "{}"),
+        (shared("optimizer.lr"), "learning rate {}"),
+        (None if shared("scheduler") == "none" else shared("scheduler"), "schedule {}"),
+        (shared("trainer.epochs"), "{} epochs"),
+        (shared("model.hidden_widths"), "hidden widths {}"),
+        (shared("model.initialization"), "{} initialisation"),
+        ({"none": "raw"}.get(shared("data.scaling") or "", shared("data.scaling")), "{} features"),
+        (split_text(test, val) if test and val else None, "{} split"),
+    ]
+    return ", ".join(phrase.replace("{}", text) for text, phrase in phrases if text)
+
+
+def watched_rows(comparison: Comparison) -> str:
+    """What `val/...` is a score of: the test rows, unless rows were set aside for validation."""
+    fractions = set(comparison.settings.get("data.val_fraction", pd.Series(["0"])))
+    if fractions == {"0"}:
+        return "test"
+    return "test or validation" if "0" in fractions else "validation"

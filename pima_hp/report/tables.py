@@ -1,0 +1,130 @@
+"""Tables of a study: what each setting reached, and what the settings were."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis import curves
+from pima_hp.record import Array
+from pima_hp.report.settings import (
+    Comparison,
+    belongs,
+    comparable,
+    label,
+    settings_of,
+    split_text,
+    value_order,
+    watched_rows,
+)
+
+REACH = 0.70
+"""Training accuracy whose first epoch is reported."""
+
+SETTINGS = {
+    "batch.size": "batch size",
+    "activation": "activation",
+    "optimizer": "optimizer",
+    "optimizer.lr": "learning rate",
+    "trainer.epochs": "epochs",
+    "model.initialization": "initialisation",
+    "data.scaling": "scaling",
+}
+"""Columns of the table of settings, as an article has them; the split is made of two settings."""
+
+
+def swept(frame: pd.DataFrame) -> list[str]:
+    """Settings that take more than one value in the study, without those that follow from another's value."""
+    settings = settings_of(frame)
+    varying = [key for key in settings.columns if len(set(settings[key])) > 1]
+
+    def follows(key: str) -> bool:
+        owner = key.rpartition(".")[0]
+        return owner in varying and belongs(settings[key], settings[owner])
+
+    return [key for key in varying if not follows(key)]
+
+
+def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = REACH) -> pd.DataFrame:
+    """One row a setting: its runs, how they ended, final accuracies, first epoch at a training accuracy.
+
+    The first columns hold the factors' values as text, under their keys (`batch.size`). Training accuracy
+    is the running one; a final accuracy is the mean over the last 20 epochs; means and standard deviations
+    (n - 1) are over the runs that completed. The median first epoch is over all runs but failed ones,
+    infinite where most do not get there. Settings other than the factors are held fixed as in
+    `comparable`: give all of `swept(frame)` for every setting of the study.
+    """
+    factors = [factors] if isinstance(factors, str) else list(factors)
+    comparison = comparable(frame, factors)
+    watched = watched_rows(comparison).replace(" ", "_")
+    epoch_name = f"epoch_of_train_accuracy_{reach:.2f}_median"
+    rows = []
+    for values, runs in _by_setting(comparison, factors):
+        trained = runs[runs["status"] != "failed"]
+        train, test = (_final(trained, key) for key in ("train/accuracy", "val/accuracy"))
+        first_epochs = _of_each_run(trained, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
+        rows.append(
+            {
+                **dict(zip(factors, values, strict=True)),
+                "n_runs": len(runs),
+                "n_diverged": int((runs["status"] == "diverged").sum()),
+                "n_failed": len(runs) - len(trained),
+                "final_train_accuracy_mean": _mean(train),
+                "final_train_accuracy_sd": _sd(train),
+                f"final_{watched}_accuracy_mean": _mean(test),
+                f"final_{watched}_accuracy_sd": _sd(test),
+                epoch_name: float(np.median(first_epochs)) if len(first_epochs) else np.nan,
+                "reached_fraction": float(np.isfinite(first_epochs).mean()) if len(first_epochs) else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFrame:
+    """One row a study (title -> factor): its settings, all values of a setting that differs in it."""
+    rows = []
+    for title, factor in studies.items():
+        settings = comparable(frame, [factor]).settings
+        row = {"study": title}
+        for key, name in {**SETTINGS, factor: label(factor)}.items():
+            if key in settings.columns:
+                row[name] = ", ".join(sorted(set(settings[key]), key=value_order))
+        if {"data.test_fraction", "data.val_fraction"} <= set(settings.columns):
+            pairs = zip(settings["data.test_fraction"], settings["data.val_fraction"], strict=True)
+            row["split (%)"] = ", ".join(sorted({split_text(test, val) for test, val in pairs}))
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _by_setting(comparison: Comparison, factors: list[str]) -> list[tuple[list[str], pd.DataFrame]]:
+    texts = comparison.settings[factors]
+    distinct = {tuple(row) for row in texts.itertuples(index=False)}
+    found = sorted(distinct, key=lambda values: [value_order(value) for value in values])
+    groups = []
+    for values in found:
+        config_ids = texts.index[(texts == list(values)).all(axis=1)]
+        groups.append((list(values), comparison.frame[comparison.frame["config_id"].isin(config_ids)]))
+    return groups
+
+
+def _final(runs: pd.DataFrame, key: str) -> Array:
+    scores = _of_each_run(runs, key, curves.final_score)
+    return scores[np.isfinite(scores)]
+
+
+def _of_each_run(runs: pd.DataFrame, key: str, functional: Callable[[Array], Array]) -> Array:
+    """A functional of each run's curve, lengths apart: padding would read as divergence."""
+    if not len(runs):
+        return np.empty(0)
+    lengths = runs[key].map(len)
+    same = [runs.loc[lengths == n_epochs, key] for n_epochs in sorted(set(lengths))]
+    parts = [functional(curves.aligned(some)) for some in same]
+    return np.concatenate(parts)
+
+
+def _mean(scores: Array) -> float:
+    return float(scores.mean()) if len(scores) else np.nan
+
+
+def _sd(scores: Array) -> float:
+    return float(scores.std(ddof=1)) if len(scores) > 1 else np.nan

@@ -1,0 +1,101 @@
+"""Tables as text for a terminal and as CSV for a spreadsheet."""
+
+import math
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pima_hp.report.files import write_whole
+from pima_hp.report.settings import literal, value_text
+
+GAP = "  "
+NARROWEST = 8
+NUMBER = re.compile(r"never|[-+.\de]+(±[-+.\de]+)?")
+
+
+def text_table(table: pd.DataFrame, width: int = 100) -> str:
+    """The table in at most `width` columns: headings and long cells wrapped, `mean±sd` in one cell.
+
+    Numbers stand right, words left. A missing number is a dash, an infinite one (never reached) `never`.
+    """
+    table = _with_spread(table)
+    cells = {str(name): _cells(list(table[name])) for name in table.columns}
+    right = {name for name in cells if all(map(NUMBER.fullmatch, cells[name]))}
+    room = width - len(GAP) * (len(cells) - 1)
+    for heading_width in (12, 8, 6):  # narrower headings first, then narrower words, numbers last
+        headings = {name: _heading(name, heading_width) for name in cells}
+        widths = {name: max(map(len, [*headings[name], *cells[name]])) for name in cells}
+        if sum(widths.values()) <= room:
+            break
+    least = {name: max(NARROWEST, *map(len, headings[name])) for name in cells}
+    while sum(widths.values()) > room and max(widths.values()) > 1:
+        wide = [name for name in cells if name not in right and widths[name] > least[name]] or list(cells)
+        widths[max(wide, key=lambda name: widths[name])] -= 1
+
+    def lines(row: list[list[str]], *, low: bool = False) -> list[str]:
+        depth = max(map(len, row), default=0)
+        above = [[""] * (depth - len(parts)) + parts if low else parts + [""] * (depth - len(parts)) for parts in row]
+        placed = [
+            [part.rjust(widths[name]) if name in right else part.ljust(widths[name]) for part in parts]
+            for name, parts in zip(widths, above, strict=True)
+        ]
+        return [GAP.join(line).rstrip()[:width] for line in zip(*placed, strict=True)]
+
+    text = lines([[part[: widths[name]] for part in headings[name]] for name in cells], low=True)
+    text += lines([["-" * widths[name]] for name in cells])
+    for index in range(len(table)):
+        text += lines([textwrap.wrap(column[index], widths[name]) for name, column in cells.items()])
+    return "\n".join(text)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Write UTF-8 CSV; an apostrophe keeps a spreadsheet from running a text that looks like a formula."""
+    safe = table.rename(columns=lambda name: _not_a_formula(str(name)))
+    safe = safe.apply(lambda column: column.map(_not_a_formula), axis=0)
+    return write_whole(path, safe.to_csv(index=False, lineterminator="\n").encode(errors="replace"))
+
+
+def _not_a_formula(value: Any) -> Any:
+    if not isinstance(value, str) or value[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n"):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def _with_spread(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns `x_mean` and `x_sd` as one column `x`."""
+    columns: dict[str, list[Any]] = {}
+    for name in map(str, table.columns):
+        spread = f"{name.removesuffix('_mean')}_sd"
+        if name.endswith("_mean") and spread in table.columns:
+            pairs = zip(table[name], table[spread], strict=True)
+            columns[name.removesuffix("_mean")] = [f"{_cell(mean)}±{_cell(sd)}" for mean, sd in pairs]
+        elif not (name.endswith("_sd") and f"{name.removesuffix('_sd')}_mean" in table.columns):
+            columns[name] = list(table[name])
+    return pd.DataFrame(columns)
+
+
+def _heading(name: str, width: int) -> list[str]:
+    words = re.sub(r"_|(?<=[a-z])[.](?=[a-z])", " ", literal(name))
+    return textwrap.wrap(words, width, break_long_words=False) or [""]
+
+
+def _cells(values: list[Any]) -> list[str]:
+    """Texts of one column: its numbers have three decimals, or none if all are whole."""
+    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    decimals = 0 if all(value.is_integer() for value in floats) else 3
+    return [_cell(value, decimals) for value in values]
+
+
+def _cell(value: Any, decimals: int = 3) -> str:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        return f"{value:.{decimals}f}" if math.isfinite(value) else "never"
+    return literal(value_text(value))

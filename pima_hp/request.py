@@ -1,0 +1,180 @@
+"""What one composed configuration asks for: a configuration, its seeds, and where the results go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from pima_hp.configuration import (
+    MAX_SEED,
+    ActivationSection,
+    BatchSection,
+    Configuration,
+    DataSection,
+    ModelSection,
+    OptimizerSection,
+    RunSeeds,
+    SchedulerSection,
+    Section,
+    Seed,
+    TrainerSection,
+)
+from pima_hp.data.splits import split_sizes
+from pima_hp.data.table import read_table
+from pima_hp.errors import ConfigurationError, TableError
+from pima_hp.record import Run
+from pima_hp.validation import parse_sections, problems_of
+
+
+class LoggerSection(Section):
+    """Which logs are written."""
+
+    tensorboard: bool
+    csv: bool
+    per_run: bool
+
+
+class DebugSection(Section):
+    """A rehearsal: whatever is switched on here is passed to Lightning's Trainer, and nothing is recorded."""
+
+    fast_dev_run: bool
+    overfit_batches: Annotated[int, Field(ge=0)]
+    profiler: Literal["simple", "advanced"] | None
+    detect_anomaly: bool
+
+    @property
+    def trainer_options(self) -> dict[str, Any]:
+        """The arguments that differ from an ordinary run."""
+        return {name: value for name, value in self.model_dump().items() if value}
+
+
+class StreamsSection(Section):
+    """Seeds of single roles, apart from the run's; null: the run's own."""
+
+    init: Seed | None
+    split: Seed | None
+    order: Seed | None
+
+
+class JobSection(Section):
+    """The settings outside any group."""
+
+    seed: Seed
+    n_replicates: Annotated[int, Field(ge=1, le=1_000_000)]
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    outputs: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+    dry_run: bool
+    materialize: Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")] | None
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "data": DataSection,
+    "model": ModelSection,
+    "activation": ActivationSection,
+    "optimizer": OptimizerSection,
+    "scheduler": SchedulerSection,
+    "batch": BatchSection,
+    "trainer": TrainerSection,
+}
+_OTHERS: dict[str, type[BaseModel]] = {
+    "logger": LoggerSection,
+    "debug": DebugSection,
+    "streams": StreamsSection,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked job: train these runs, keep them there.
+
+    Attributes:
+        configuration: all settings without the seed.
+        seeds: one entry a replicate.
+        folder: of the study.
+        logger: which logs are written.
+        debug: a rehearsal when anything is switched on.
+        dry_run: say what would be done, and do nothing.
+        choices: group -> the option chosen in it.
+        materialize: (the beginning of) the id of a run to be written as an event folder of its own.
+    """
+
+    configuration: Configuration
+    seeds: tuple[RunSeeds, ...]
+    folder: Path
+    logger: LoggerSection
+    debug: DebugSection
+    dry_run: bool = False
+    materialize: str | None = None
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs asked for, one a replicate."""
+        return [Run(self.configuration, seeds) for seeds in self.seeds]
+
+
+def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None = None) -> Request:
+    """Check a composed configuration as a whole.
+
+    Args:
+        settings: plain dictionaries and values, as `OmegaConf.to_container(cfg, resolve=True)` gives them.
+        choices: group -> option, as Hydra keeps them in `hydra.runtime.choices`; for names alone.
+
+    Raises:
+        ConfigurationError: with one line for each problem, all at once.
+    """
+    sound, problems = parse_sections(settings, _SECTIONS | _OTHERS)
+    rest = {key: value for key, value in settings.items() if key not in sound | _SECTIONS | _OTHERS and key != "hydra"}
+    try:
+        job = JobSection.model_validate(rest)
+    except ValidationError as error:
+        problems += problems_of(error, "", JobSection)
+    else:
+        problems += _job_problems(job)
+    digest = ""
+    if "data" in sound:
+        try:
+            table = read_table(sound["data"])
+        except TableError as error:
+            problems += error.problems
+        else:
+            digest = table.digest
+            problems += _row_problems(len(table.labels), sound["data"], sound.get("batch"))
+    if problems:
+        raise ConfigurationError(problems)
+    configuration = Configuration(data_digest=digest, **{name: sound[name] for name in _SECTIONS})
+    return Request(
+        configuration=configuration,
+        seeds=tuple(_seeds(job.seed + replicate, sound["streams"]) for replicate in range(job.n_replicates)),
+        folder=Path(job.outputs) / job.study,
+        logger=sound["logger"],
+        debug=sound["debug"],
+        dry_run=job.dry_run,
+        materialize=job.materialize,
+        choices=dict(choices or {}),
+    )
+
+
+def _seeds(seed: int, streams: StreamsSection) -> RunSeeds:
+    pinned = {role: own for role, own in streams.model_dump().items() if own is not None}
+    return RunSeeds(**{"seed": seed, "init": seed, "split": seed, "order": seed, **pinned})
+
+
+def _job_problems(job: JobSection) -> list[str]:
+    problems = []
+    if job.seed + job.n_replicates - 1 > MAX_SEED:
+        problems.append(
+            f"n_replicates: the last seed must be at most {MAX_SEED}; found {job.seed + job.n_replicates - 1}"
+        )
+    return problems
+
+
+def _row_problems(n_rows: int, data: DataSection, batch: BatchSection | None) -> list[str]:
+    n_train, n_val, n_test = split_sizes(n_rows, data)
+    if n_train < 2 or n_test < 1 or (data.val_fraction > 0 and n_val < 1):
+        return [f"data: the split must leave at least 2 training rows; found {n_train} of {n_rows} rows"]
+    if batch is not None and isinstance(batch.size, int) and batch.size > n_train:
+        return [f"batch.size: must be from 1 to the {n_train} training rows, or full; found {batch.size}"]
+    return []

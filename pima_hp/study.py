@@ -1,0 +1,182 @@
+"""A study in use: what is asked of it, what its ledger lacks, training that, publishing the rest."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pandas as pd
+
+from pima_hp.composition import job_folder
+from pima_hp.errors import ConfigurationError
+from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
+from pima_hp.ledger.atomic import write_atomically
+from pima_hp.record import Run, run_folder
+from pima_hp.request import LoggerSection, Request
+from pima_hp.versions import versions
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+
+@dataclass
+class Study:
+    """One study folder, held by this command alone until `close`.
+
+    Attributes:
+        folder: `outputs/<name>`.
+        n_trained: runs that this command has trained.
+        n_failed: those of them that raised an error.
+        training_s: wall time of training.
+    """
+
+    folder: Path
+    n_trained: int = 0
+    n_failed: int = 0
+    training_s: float = 0.0
+    _lock: StudyLock | None = None
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.folder)
+
+    def hold(self) -> Self:
+        """Take the study's lock; `StudyError` when another command has it."""
+        lock = StudyLock(self.folder)
+        lock.__enter__()
+        self._lock = lock
+        if lock.note:
+            say(f"{self.folder}: {lock.note}")
+        return self
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
+
+    def missing(self, requests: Sequence[Request]) -> list[Run]:
+        """Return the runs asked for that the ledger does not hold, each once, in the order of the requests."""
+        finished = self.ledger.finished_run_ids()
+        wanted = {run.run_id: run for request in requests for run in request.runs}
+        return [run for run_id, run in wanted.items() if run_id not in finished]
+
+    def plan(self, requests: Sequence[Request], labels: Sequence[str], swept: Sequence[str]) -> None:
+        """Write down what is asked, before the first run; refuse what changes the meaning of the study."""
+        asked: dict[str, PlannedConfiguration] = {}
+        for request, label in zip(requests, labels, strict=True):
+            config_id = request.configuration.config_id
+            planned = PlannedConfiguration.of(request.configuration, label, request.seeds)
+            if config_id in asked:
+                first = asked[config_id]
+                planned = PlannedConfiguration(first.label, first.settings, {**first.runs, **planned.runs})
+            asked[config_id] = planned
+        manifest = Manifest(asked, tuple(swept), versions())
+        before = Manifest.read(self.folder)
+        (before.extended(manifest) if before else manifest).write(self.folder)
+
+    def train(self, runs: Sequence[Run], *, together: bool, logger: LoggerSection | None = None) -> None:
+        """Train runs and record each stack as soon as it is finished.
+
+        Args:
+            runs: those that the ledger lacks.
+            together: they are the runs of a sweep: stack them even when there is one.
+            logger: which Lightning loggers a run that is trained alone gets.
+        """
+        from pima_hp.training.loggers import loggers_of
+        from pima_hp.training.progress import Progress
+        from pima_hp.training.schedule import trained
+
+        def loggers(run: Run) -> "list[Logger]":
+            return loggers_of(run, self.folder, self.labels(), logger) if logger else []
+
+        began = time.perf_counter()
+        with Progress(len(runs)) as progress:
+            for records in trained(runs, progress, together=together, loggers=loggers):
+                self.ledger.append(records)
+                self.n_trained += len(records)
+                self.n_failed += sum(record.status == "failed" for record in records)
+        self.training_s += time.perf_counter() - began
+
+    def mean_score(self, request: Request, key: str) -> float | None:
+        """Return the mean of a curve's last epoch over the runs of a request; None when no run has one."""
+        frame = self.ledger.frame()
+        values = [curve[-1] for curve in frame.loc[frame["run_id"].isin([r.run_id for r in request.runs]), key]]
+        mean = float(pd.Series(values, dtype=float).mean())
+        return None if pd.isna(mean) else mean
+
+    def publish(self, *, tensorboard: bool, per_run: bool) -> pd.DataFrame:
+        """Write what is derived from the ledger, `runs.csv` and event files; files that would not change stay.
+
+        Returns:
+            All runs of the study.
+        """
+        frame = self.ledger.frame()
+        for note in self.ledger.damaged:
+            say(f"{self.folder}: {note}")
+        content = runs_table(frame).to_csv(index=False).encode()
+        path = self.folder / "runs.csv"
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+        if tensorboard:
+            from pima_hp.ledger.tensorboard import write_study
+
+            write_study(self.folder / "tensorboard", frame, self.labels())
+            if per_run:
+                self.write_runs(frame)
+        return frame
+
+    def labels(self) -> dict[str, str]:
+        """Return config_id -> the name of each configuration that was ever asked of the study."""
+        manifest = Manifest.read(self.folder)
+        return manifest.labels if manifest else {}
+
+    def write_runs(self, frame: pd.DataFrame) -> None:
+        """Write each run of a frame as a normal event folder, named by its configuration and seed."""
+        from pima_hp.ledger.tensorboard import write_run
+
+        labels = self.labels()
+        for _, row in frame.iterrows():
+            label = labels.get(row["config_id"], row["config_id"])
+            write_run(self.folder / "tensorboard" / run_folder(label, row["seed"], row["run_id"]), row)
+
+    def materialize(self, run_id: str) -> None:
+        """Write the run whose id begins so as a normal event folder."""
+        frame = self.ledger.frame()
+        found = frame[frame["run_id"].str.startswith(run_id)]
+        if len(found) != 1:
+            raise ConfigurationError(
+                f"materialize: must be the id of one run of {self.folder}; {run_id!r} is that of {len(found)} "
+                f"of {len(frame)}; ids are in {self.folder / 'runs.csv'}"
+            )
+        self.write_runs(found)
+
+
+def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run without curves, times and versions: equal for equal results."""
+    curves = [name for name in frame.columns if "/" in name and not name.startswith("final/")]
+    return frame.drop(columns=[*curves, "duration_s", "versions", "message"], errors="ignore")
+
+
+def label_of(request: Request, swept: Sequence[str]) -> str:
+    """Return the name of a configuration within its sweep: the value of each swept setting, or `baseline`."""
+    settings = request.configuration.model_dump(by_alias=True)
+    parts = []
+    for key in swept:
+        group, _, leaf = key.partition(".")
+        if group not in settings:
+            continue  # seeds, folders, logs: not part of a configuration
+        value = settings[group]
+        for name in leaf.split(".") if leaf else []:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            value = value.get("name") or request.choices.get(group, request.configuration.config_id)
+        parts.append(f"{key}={value}")
+    return job_folder(",".join(parts))
+
+
+def say(text: str) -> None:
+    """Print one line for a person, beside the results."""
+    sys.stderr.write(f"{text}\n")

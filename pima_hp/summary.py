@@ -1,0 +1,32 @@
+"""What a command tells at its end: scores by setting, counts, and where everything lies."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from pima_hp.report.tables import summary, swept
+from pima_hp.report.text import text_table
+from pima_hp.request import Request
+from pima_hp.study import Study, say
+
+_MOST_ROWS = 40
+
+
+def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]) -> None:
+    """Print the table of the settings asked for, then counts, times and paths."""
+    asked = frame[frame["config_id"].isin({request.configuration.config_id for request in requests})]
+    if len(asked):
+        table = summary(asked, swept(asked))
+        print(text_table(table.head(_MOST_ROWS)))  # noqa: T201 -- the answer of the command
+        if len(table) > _MOST_ROWS:
+            print(f"... and {len(table) - _MOST_ROWS} more settings")  # noqa: T201
+    counts = asked["status"].value_counts()
+    others = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "completed")
+    rate = f"{study.n_trained / study.training_s:,.1f} runs a second" if study.training_s else "nothing to do"
+    say(f"trained {study.n_trained:,} runs in {study.training_s:.1f} s ({rate}){'; ' if others else ''}{others}")
+    if study.n_failed:
+        first = asked.loc[asked["status"] == "failed", "message"].iloc[0]
+        say(f"{study.n_failed:,} runs failed; the first: {first}")
+    say(f"ledger       {study.folder / 'ledger'}   (pima_hp.ledger.read_study({str(study.folder)!r}))")
+    if requests[0].logger.tensorboard:
+        say(f"TensorBoard  tensorboard --logdir {study.folder / 'tensorboard'}")

@@ -1,0 +1,146 @@
+"""The heavy room behind the sweeper and the launcher: expand grids, compose each job once. No torch."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from pima_hp.composition import explain
+from pima_hp.errors import ConfigurationError
+
+Overrides = tuple[str, ...]
+
+
+class SweepHooks(Protocol):
+    """What an application may do with a sweep as a whole; the task function carries it as `sweep_hooks`.
+
+    A task function without hooks is swept as Hydra's basic sweeper and launcher would.
+    """
+
+    def plan(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
+        """Check all jobs before the first is run; return the positions of those that must be run."""
+
+    def train_together(self, jobs: Sequence[DictConfig]) -> None:
+        """Do the work of all these jobs at once; each job's task then finds it done."""
+
+    def finish(self) -> None:
+        """Publish what all jobs have left."""
+
+
+@dataclass
+class ComposedJobs:
+    """Configurations of jobs by their overrides, so that none is composed twice between sweeper and launcher."""
+
+    config_loader: ConfigLoader
+    master: DictConfig
+    known: dict[Overrides, DictConfig] = field(default_factory=dict)
+
+    def get(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose a job, or return what was composed before.
+
+        Raises:
+            ConfigurationError: Hydra refuses the overrides.
+        """
+        key = tuple(overrides)
+        if key not in self.known:
+            try:
+                self.known[key] = self.config_loader.load_sweep_config(self.master, list(overrides))
+            except Exception as error:
+                raise ConfigurationError(explain(error)) from error
+        return self.known[key]
+
+    def get_all(self, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
+        """Compose many jobs; all those that Hydra refuses are named in one error."""
+        configs, problems = [], []
+        for overrides in jobs:
+            try:
+                configs.append(self.get(overrides))
+            except ConfigurationError as error:
+                problems += [problem for problem in error.problems if problem not in problems]
+        if problems:
+            raise ConfigurationError(problems)
+        return configs
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The jobs of a sweep.
+
+    Attributes:
+        jobs: the overrides of each, duplicates removed.
+        swept: keys that have several values, or stand in a grid.
+    """
+
+    jobs: list[Overrides]
+    swept: list[str]
+
+
+def expand(
+    arguments: Sequence[str], grids: Sequence[Mapping[str, Any]], config_loader: ConfigLoader, limit: int
+) -> Expansion:
+    """Return the union of grids, each crossed with the command line's own sweeps.
+
+    A key on the command line replaces the same key of every grid. The values of a key in a grid are a list,
+    or a sweep in Hydra's grammar (`1,2,3`, `range(0,5)`, `choice(a,b)`, `glob(*)`).
+
+    Args:
+        arguments: overrides from the command line, swept or fixed.
+        grids: of the experiment; none is one empty grid.
+        config_loader: knows the option groups that `glob` looks in.
+        limit: the most jobs that a sweep may have.
+
+    Raises:
+        ConfigurationError: more jobs than the limit, or a sweep that Hydra cannot enumerate.
+    """
+    parser = OverridesParser.create(config_loader=config_loader)
+    own = _axes(parser.parse_overrides(list(arguments)))
+    swept = [key for key, values in own.items() if len(values) > 1]
+    jobs: dict[Overrides, None] = {}
+    for grid in grids or [{}]:
+        axes = _axes(parser.parse_overrides([_as_override(key, values) for key, values in grid.items()]))
+        swept += [key for key in axes if key not in own and key not in swept]
+        axes = {**own, **{key: values for key, values in axes.items() if key not in own}}
+        n_jobs = math.prod(len(values) for values in axes.values())
+        if len(jobs) + n_jobs > limit:
+            raise ConfigurationError(
+                f"a sweep must have at most {limit:,} jobs; found {len(jobs) + n_jobs:,}; "
+                "seeds need no jobs (n_replicates=100), and hydra.sweeper.limit raises the limit"
+            )
+        jobs.update(dict.fromkeys(itertools.product(*axes.values())))
+    return Expansion(list(jobs), [key.lstrip("+") for key in swept])
+
+
+def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """Return the override strings of each key, one a value; a later override of a key replaces an earlier."""
+    axes: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            axes[key] = [override.input_line or f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise ConfigurationError(f"{key}: must be swept over a list of values; found an interval")
+    return axes
+
+
+def _as_override(key: str, values: Any) -> str:
+    if OmegaConf.is_config(values):
+        values = OmegaConf.to_container(values)
+    if isinstance(values, list):
+        return f"{key}={','.join(_as_value(value) for value in values)}"
+    return f"{key}={_as_value(values)}"
+
+
+def _as_value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(_as_value(item) for item in value)}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

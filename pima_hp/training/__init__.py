@@ -1,0 +1,1 @@
+"""Train runs: one at a time (solo), or thousands as one tensor program (stacked)."""

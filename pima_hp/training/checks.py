@@ -1,0 +1,40 @@
+"""Can this configuration be trained here? Asked of every job before the first run."""
+
+from functools import lru_cache
+
+import torch
+
+from pima_hp.configuration import Component, Configuration
+from pima_hp.errors import ConfigurationError
+from pima_hp.instantiation import build
+
+
+def component_problems(configuration: Configuration) -> list[str]:
+    """Return one line for each part that torch refuses or this machine lacks."""
+    problems = []
+    if configuration.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
+    for section in ("activation", "optimizer", "scheduler"):
+        component: Component = getattr(configuration, section)
+        if component.target is not None:
+            problems += _refusal(section, component.model_dump_json(by_alias=True), type(component))
+    return problems
+
+
+@lru_cache(maxsize=4096)
+def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
+    """Build a component once on a single parameter; thousands of configurations share it."""
+    component = kind.model_validate_json(text)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    try:
+        if section == "activation":
+            build(component)(torch.zeros(1))
+        elif section == "optimizer":
+            build(component, [parameter])
+        else:
+            build(component, torch.optim.SGD([parameter], lr=0.1))
+    except ConfigurationError as error:
+        return tuple(f"{section}: {problem}" for problem in error.problems)
+    except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the person
+        return (f"{section}: {component.target} refused its arguments: {' '.join(str(error).split())}",)
+    return ()

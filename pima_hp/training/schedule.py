@@ -1,0 +1,116 @@
+"""In which order and in which company runs are trained."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from lightning.pytorch.loggers import Logger
+
+from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
+from pima_hp.training.callbacks import EpochProgress
+from pima_hp.training.progress import Progress
+from pima_hp.training.solo import train_solo
+from pima_hp.training.stack_key import stack_key, why_solo
+from pima_hp.training.stacked import train_stack
+from pima_hp.versions import versions
+
+MakeLoggers = Callable[[Run], Sequence[Logger]]
+
+log = logging.getLogger(__name__)
+
+
+def stacks_of(runs: Sequence[Run], *, together: bool) -> tuple[list[list[Run]], list[Run]]:
+    """Divide runs into stacks and those that are trained alone.
+
+    Args:
+        runs: in the order asked for.
+        together: stack also when there is only one run (with `trainer.engine=auto`).
+
+    Returns:
+        Stacks of at most `trainer.stack_size` runs with equal keys, and the runs for solo training.
+    """
+    alone, groups = [], dict[str, list[Run]]()
+    reasons: dict[str, int] = {}
+    for run in runs:
+        reason = why_solo(run.configuration)
+        if not reason and run.configuration.trainer.engine == "auto" and len(runs) == 1 and not together:
+            reason = "one run"
+        if reason:
+            alone.append(run)
+            reasons[reason] = reasons.get(reason, 0) + 1
+        else:
+            groups.setdefault(stack_key(run.configuration), []).append(run)
+    for reason, count in reasons.items():
+        log.info("%d runs are trained one at a time: %s", count, reason)
+    stacks = []
+    for group in groups.values():
+        size = group[0].configuration.trainer.stack_size
+        stacks += [group[start : start + size] for start in range(0, len(group), size)]
+    return stacks, alone
+
+
+def trained(
+    runs: Sequence[Run], progress: Progress, *, together: bool, loggers: MakeLoggers = lambda _: ()
+) -> Iterator[list[RunRecord]]:
+    """Train runs and yield the records of each stack, or of each run alone, as soon as it is finished.
+
+    An error in a stack is not the end of a sweep: the stack is halved until the runs that raise it stand
+    alone, and these are recorded as failed (memory that runs out is cured by the same means).
+
+    Args:
+        runs: in the order asked for.
+        progress: counts finished runs.
+        together: see `stacks_of`.
+        loggers: makes the Lightning loggers of a run that is trained alone.
+    """
+    stacks, alone = stacks_of(runs, together=together)
+    for stack in stacks:
+        yield from _stack_or_halves(stack, progress)
+    for run in alone:
+        yield [_alone(run, progress, loggers)]
+
+
+def _stack_or_halves(stack: list[Run], progress: Progress) -> Iterator[list[RunRecord]]:
+    done_before = progress.done
+    try:
+        records = train_stack(stack, progress)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- any error of a run is its result
+        progress.rewind(done_before)
+        if len(stack) == 1:
+            progress.advance(1)
+            yield [failed(stack[0], error)]
+            return
+        log.warning("a stack of %d runs raised %r: it is halved", len(stack), error)
+        middle = len(stack) // 2
+        yield from _stack_or_halves(stack[:middle], progress)
+        yield from _stack_or_halves(stack[middle:], progress)
+    else:
+        yield records
+
+
+def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
+    done_before = progress.done
+    try:
+        record = train_solo(run.configuration, run.seeds, loggers=loggers(run), callbacks=[EpochProgress(progress)])
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- any error of a run is its result
+        record = failed(run, error)
+    progress.rewind(done_before)
+    progress.advance(1)
+    return record
+
+
+def failed(run: Run, error: BaseException) -> RunRecord:
+    """Return the record of a run that raised an error: no curves, no scores, and what was said."""
+    log.error("run %s failed", run.run_id, exc_info=error)
+    nothing = np.full(run.configuration.trainer.epochs, np.nan)
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    return RunRecord(
+        configuration=run.configuration,
+        seeds=run.seeds,
+        status=RunStatus.FAILED,
+        curves=LearningCurves(**dict.fromkeys(CURVE_KEYS, nothing)),
+        scores={},
+        n_updates=0,
+        message=message,
+        versions=versions(),
+    )

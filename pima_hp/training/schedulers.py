@@ -1,0 +1,91 @@
+"""Learning-rate schedules with a member axis: one row for each class of `torch.optim.lr_scheduler`.
+
+A row is made from the members' initial rates and arguments, and returns their rates after each epoch.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pima_hp.configuration import SchedulerSection
+
+Rates = NDArray[np.float64]
+
+
+class Schedule(Protocol):
+    """Learning rates (M,) for the epoch after `n_epochs` finished ones, given the monitored loss (M,)."""
+
+    def __call__(self, n_epochs: int, monitored: Rates) -> Rates:  # noqa: D102 -- said by the class
+        ...
+
+
+def _constant(initial: Rates, _arguments: dict[str, Rates]) -> Schedule:
+    return lambda n_epochs, monitored: initial  # noqa: ARG005
+
+
+def _step(initial: Rates, arguments: dict[str, Rates]) -> Schedule:
+    gamma, step_size = arguments["gamma"], arguments["step_size"]
+    return lambda n_epochs, monitored: initial * gamma ** (n_epochs // step_size)  # noqa: ARG005
+
+
+def _cosine(initial: Rates, arguments: dict[str, Rates]) -> Schedule:
+    lowest, period = arguments["eta_min"], arguments["T_max"]
+    return lambda n_epochs, monitored: (  # noqa: ARG005
+        lowest + (initial - lowest) * (1 + np.cos(math.pi * n_epochs / period)) / 2
+    )
+
+
+def _plateau(initial: Rates, arguments: dict[str, Rates]) -> Schedule:
+    rates, best = initial.copy(), np.full_like(initial, np.inf)
+    waited, cooling = np.zeros_like(initial), np.zeros_like(initial)
+
+    def after_epoch(n_epochs: int, monitored: Rates) -> Rates:  # noqa: ARG001
+        nonlocal rates, best, waited, cooling
+        better = monitored < best - arguments["threshold"]
+        best = np.where(better, monitored, best)
+        waited = np.where(better, 0, waited + 1)
+        waited, cooling = np.where(cooling > 0, 0, waited), np.maximum(cooling - 1, 0)
+        stagnates = waited > arguments["patience"]
+        lower = np.maximum(rates * arguments["factor"], arguments["min_lr"])
+        rates = np.where(stagnates & (rates - lower > arguments["eps"]), lower, rates)
+        waited, cooling = np.where(stagnates, 0, waited), np.where(stagnates, arguments["cooldown"], cooling)
+        return rates
+
+    return after_epoch
+
+
+SCHEDULES: dict[str | None, Callable[[Rates, dict[str, Rates]], Schedule]] = {
+    None: _constant,
+    "torch.optim.lr_scheduler.StepLR": _step,
+    "torch.optim.lr_scheduler.CosineAnnealingLR": _cosine,
+    "torch.optim.lr_scheduler.ReduceLROnPlateau": _plateau,
+}
+_WORDS = {"mode": "min", "threshold_mode": "abs"}  # the variant that the plateau row knows
+
+
+def schedule_arguments(section: SchedulerSection) -> dict[str, Any] | None:
+    """Return all arguments of a schedule with torch's defaults filled in; None when no row equals it."""
+    if section.target not in SCHEDULES:
+        return None
+    if section.target is None:
+        return {}
+    signature = inspect.signature(getattr(torch.optim.lr_scheduler, section.target.rpartition(".")[2]))
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items() if name != "optimizer"}
+    arguments = {**defaults, **section.arguments}
+    if any(arguments[name] != word for name, word in _WORDS.items() if name in arguments):
+        return None
+    if arguments.pop("last_epoch", -1) != -1:
+        return None
+    return {name: value for name, value in arguments.items() if isinstance(value, int | float)}
+
+
+def schedule_of(initial: Rates, sections: Sequence[SchedulerSection]) -> Schedule:
+    """Return the schedule of a stack: initial rates (M,), one section a member, all of one class."""
+    arguments = [schedule_arguments(section) or {} for section in sections]
+    columns = {name: np.array([float(each[name]) for each in arguments]) for name in arguments[0]}
+    return SCHEDULES[sections[0].target](initial, columns)

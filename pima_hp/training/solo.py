@@ -1,0 +1,147 @@
+"""Train one run with Lightning's Trainer: the definition of what a run is."""
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.data.datamodule import PimaDataModule
+from pima_hp.data.prepared import DTYPES
+from pima_hp.model.metrics import final_scores
+from pima_hp.model.mlp import build_mlp
+from pima_hp.model.module import MLPClassifier
+from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
+from pima_hp.seeds import Role, stream
+from pima_hp.settings import flattened
+from pima_hp.versions import versions
+
+# Lightning reports devices, tips and warnings about loaders that this project chose on purpose.
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+def train_solo(configuration: Configuration, seeds: RunSeeds, **options: Any) -> RunRecord:
+    """Train one run and return its record; see `fit_solo` for the options."""
+    return fit_solo(configuration, seeds, **options)[0]
+
+
+def fit_solo(
+    configuration: Configuration,
+    seeds: RunSeeds,
+    *,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[L.Callback] = (),
+    **trainer_options: Any,
+) -> tuple[RunRecord, MLPClassifier]:
+    """Train one run and return its record and the trained module.
+
+    Args:
+        configuration: all settings but the seed.
+        seeds: of the run and its streams.
+        loggers: Lightning's; scores are logged once an epoch, hyperparameters with the final scores at the end.
+        callbacks: any Lightning callbacks.
+        trainer_options: further arguments of `lightning.Trainer`, such as `fast_dev_run`.
+    """
+    began = time.perf_counter()
+    precision = configuration.trainer.precision
+    data = PimaDataModule(configuration, seeds)
+    data.setup()
+    n_features = len(data.table.feature_names)
+    model = build_mlp(configuration, n_features, stream(seeds.init, Role.INIT), DTYPES[precision])
+    module = MLPClassifier(model, configuration.optimizer, configuration.scheduler)
+    final = FinalScores(configuration)
+    options = {"logger": list(loggers) or False, "callbacks": [*callbacks, final], **trainer_options}
+    trainer = quiet_trainer(configuration, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*LeafSpec.*", category=FutureWarning
+        )  # Lightning's own use of torch
+        trainer.fit(module, datamodule=data)
+    diverged = module.diverged
+    record = RunRecord(
+        configuration=configuration,
+        seeds=seeds,
+        status=RunStatus.DIVERGED if diverged else RunStatus.COMPLETED,
+        curves=_curves(module.history, configuration.trainer.epochs, diverged=diverged),
+        scores=final.scores,
+        n_updates=configuration.trainer.epochs * len(data.train_dataloader()),
+        stop_epoch=len(module.history) if diverged else 0,
+        duration_s=time.perf_counter() - began,
+        versions=versions(),
+    )
+    return record, module
+
+
+class FinalScores(L.Callback):
+    """Score each split with the final weights and log that with the hyperparameters: TensorBoard's HParams tab."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self.scores: dict[str, float] = {}  # `train/auroc`, `val/brier`, ...; empty for a run that diverged
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score and log."""
+        assert isinstance(pl_module, MLPClassifier)  # noqa: S101 -- the only module of solo training
+        if pl_module.diverged:
+            return
+        data: PimaDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        parts = ["train", "val", "test"] if self.configuration.data.val_fraction else ["train", "val"]
+        with torch.inference_mode():
+            for part in parts:
+                features, labels = data.part(part)
+                scores = final_scores(pl_module(features), labels)
+                self.scores |= {f"{part}/{name}": score for name, score in scores.items()}
+        hparams = flattened(self.configuration.content)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(hparams, {f"hp/{key}": score for key, score in self.scores.items()})
+            else:
+                logger.log_hyperparams(hparams)
+
+
+def device_of(configuration: Configuration) -> torch.device:
+    """Return the device that `trainer.accelerator` means on this machine."""
+    wanted = configuration.trainer.accelerator
+    return torch.device("cuda" if wanted == "gpu" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def quiet_trainer(configuration: Configuration, **options: Any) -> L.Trainer:
+    """Return Lightning's Trainer for a configuration, without its bar, summary, checkpoints and logger.
+
+    Args:
+        configuration: says how many epochs, how precisely and on which device.
+        options: further arguments of `lightning.Trainer`, or other values for these.
+    """
+    quiet = {
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "logger": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    return L.Trainer(
+        accelerator="gpu" if device_of(configuration).type == "cuda" else "cpu",
+        devices=1,
+        precision="64-true" if configuration.trainer.precision == 64 else "32-true",
+        max_epochs=configuration.trainer.epochs,
+        **{**quiet, **options},
+    )
+
+
+def _curves(history: list[dict[str, float]], n_epochs: int, *, diverged: bool) -> LearningCurves:
+    """Return the history as arrays (E,), NaN from the epoch of divergence."""
+    kept = history[:-1] if diverged else history
+    arrays = {}
+    for name, key in CURVE_KEYS.items():
+        array = np.full(n_epochs, np.nan)
+        array[: len(kept)] = [scores[key] for scores in kept]
+        arrays[name] = array
+    return LearningCurves(**arrays)

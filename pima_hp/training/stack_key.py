@@ -1,0 +1,54 @@
+"""Which runs may share a stack: those with equal keys."""
+
+import json
+
+from pima_hp.configuration import Component, Configuration
+from pima_hp.model.stacked import PER_MEMBER_ACTIVATIONS
+from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
+from pima_hp.training.schedulers import schedule_arguments
+
+
+def why_solo(configuration: Configuration) -> str:
+    """Return why a configuration cannot be stacked, in words; empty when it can."""
+    if configuration.trainer.engine == "solo":
+        return "trainer.engine=solo"
+    if rule_arguments(configuration.optimizer) is None:
+        return f"no update rule for {_described(configuration.optimizer)}"
+    if schedule_arguments(configuration.scheduler) is None:
+        return f"no schedule for {_described(configuration.scheduler)}"
+    return ""
+
+
+def stack_key(configuration: Configuration) -> str:
+    """Return a text that is equal for configurations whose runs may be members of one stack.
+
+    Members share the table, the sizes of the splits, the shape of the network, the class of activation,
+    optimizer and scheduler, the batch, the epochs and the precision. They may differ in seeds, scaling,
+    treatment of missing values, stratification, initialisation, and in every number of the optimizer,
+    of the scheduler and, where a row of `PER_MEMBER_ACTIVATIONS` allows it, of the activation.
+    """
+    data, activation = configuration.data, configuration.activation
+    shared = {
+        "data": [configuration.data_digest, data.label, data.features, data.test_fraction, data.val_fraction],
+        "widths": configuration.model.hidden_widths,
+        "activation": [
+            activation.target,
+            sorted(activation.arguments) if activation.target in PER_MEMBER_ACTIVATIONS else activation.arguments,
+        ],
+        "optimizer": [configuration.optimizer.target, _flags(configuration)],
+        "scheduler": [configuration.scheduler.target, configuration.scheduler.monitor],
+        "batch": configuration.batch.model_dump(),
+        "trainer": configuration.trainer.model_dump(),
+    }
+    return json.dumps(shared, sort_keys=True)
+
+
+def _flags(configuration: Configuration) -> dict[str, object]:
+    arguments = rule_arguments(configuration.optimizer) or {}
+    rule = UPDATE_RULES.get(str(configuration.optimizer.target))
+    return {name: arguments.get(name) for name in (rule.flags if rule else ())}
+
+
+def _described(component: Component) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
+    return f"{component.target}({arguments})"

@@ -1,0 +1,133 @@
+"""The manifest: a study keeps its meaning, grows where it was meant to, and is not written without need."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pima_hp.configuration import Configuration
+from pima_hp.errors import StorageError, StudyError
+from pima_hp.ledger import Manifest, PlannedConfiguration
+from tests.ledger.conftest import LEAKY, SGD, configuration_of, seeds_of
+
+VERSIONS = {"pima_hp": "0.1.0"}
+
+
+def _manifest(*configurations: Configuration, swept: tuple[str, ...] = (), seeds: int = 2) -> Manifest:
+    planned = {
+        configuration.config_id: PlannedConfiguration.of(
+            configuration, f"label{place}", [seeds_of(seed) for seed in range(seeds)]
+        )
+        for place, configuration in enumerate(configurations)
+    }
+    return Manifest(planned, swept, VERSIONS)
+
+
+def test_it_is_read_as_it_was_written_and_not_written_again(tmp_path: Path) -> None:
+    manifest = _manifest(configuration_of(), configuration_of(optimizer=SGD), swept=("optimizer",))
+    assert Manifest.read(tmp_path) is None
+    manifest.write(tmp_path)
+    again = Manifest.read(tmp_path)
+    assert again == manifest
+    assert list(again.configurations) == list(manifest.configurations)
+    assert again.run_ids == manifest.run_ids
+    assert len(again.run_ids) == 4
+    assert set(again.labels.values()) == {"label0", "label1"}
+    path = tmp_path / "ledger" / "manifest.json"
+    before = path.stat()
+    again.extended(manifest).write(tmp_path)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    again.extended(_manifest(configuration_of(), seeds=3)).write(tmp_path)
+    assert path.stat().st_ino != before.st_ino
+
+
+def test_run_ids_are_those_of_the_records() -> None:
+    configuration = configuration_of()
+    assert _manifest(configuration).run_ids == [configuration.run_id(seeds_of(seed)) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "old_swept", "new", "new_swept"),
+    [
+        ([{}], (), [{}], ()),
+        ([{}], (), [{"optimizer": SGD}, {}], ("optimizer",)),
+        ([{}, {"optimizer": SGD}], ("optimizer",), [{"activation": LEAKY}], ("activation",)),
+        ([{}, {"optimizer__lr": 0.1}], ("optimizer.lr",), [{"optimizer__lr": 0.2}], ()),
+        ([{}], (), [{"trainer__epochs": 50}, {}], ("trainer.epochs",)),
+        ([{}], (), [{"data_digest": "1" * 64}], ("data",)),
+        ([{}], (), [{"data__scaling": "standard", "data_digest": "1" * 64}], ("data.scaling",)),
+        ([{}], (), [{"data__path": "elsewhere.csv", "trainer__accelerator": "gpu"}], ()),
+    ],
+)
+def test_a_study_may_grow(old: list[Any], old_swept: Any, new: list[Any], new_swept: Any) -> None:
+    before = _manifest(*(configuration_of(**changes) for changes in old), swept=old_swept)
+    after = _manifest(*(configuration_of(**changes) for changes in new), swept=new_swept, seeds=3)
+    both = before.extended(after)
+    assert set(both.configurations) == {*before.configurations, *after.configurations}
+    assert list(both.configurations)[: len(old)] == list(before.configurations)
+    assert set(both.run_ids) == {*before.run_ids, *after.run_ids}
+    assert set(both.swept_keys) == {*old_swept, *new_swept}
+    assert both.extended(before) == both.extended(after) == both
+
+
+@pytest.mark.parametrize(
+    ("changes", "swept", "lines"),
+    [
+        (
+            {"trainer__epochs": 50},
+            (),
+            ["trainer.epochs: 100 -> 50", "study=OTHER", "-m trainer.epochs=100,50"],
+        ),
+        (
+            {"trainer__epochs": 50, "batch__size": "full"},
+            ("optimizer",),
+            ["batch.size: 16 -> full", "trainer.epochs: 100 -> 50", "-m batch.size=16,full"],
+        ),
+        (
+            {"optimizer": SGD},
+            ("optimizer.lr",),
+            [
+                "optimizer._target_: torch.optim.Adam -> torch.optim.SGD",
+                "optimizer.betas: [0.9, 0.999] -> absent",
+                "-m optimizer=ONE,OTHER",
+            ],
+        ),
+        ({"data_digest": "1" * 64}, ("batch.size",), ["data_digest: " + "0" * 64, "-m data=ONE,OTHER"]),
+        ({"model__hidden_widths": [4]}, (), ["model.hidden_widths: [12, 8] -> [4]"]),
+    ],
+)
+def test_b14_another_meaning_is_refused_key_by_key(changes: Any, swept: Any, lines: list[str]) -> None:
+    before = _manifest(configuration_of())
+    with pytest.raises(StudyError) as caught:
+        before.extended(_manifest(configuration_of(**changes), swept=swept))
+    assert caught.value.exit_code == 3
+    for line in lines:
+        assert line in str(caught.value)
+    found = str(caught.value).splitlines()
+    assert all(" -> " in line for line in found[:-1])
+    assert len(found) == 1 + sum(" -> " in line for line in found)
+
+
+def test_damage_is_named_and_a_newer_version_refused(tmp_path: Path) -> None:
+    manifest = _manifest(configuration_of())
+    manifest.write(tmp_path)
+    path = tmp_path / "ledger" / "manifest.json"
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(StorageError, match="damaged"):
+            Manifest.read(tmp_path)
+    for text in (b"", b"[]", b"null", b"\xff", b"{}", b"[" * 100_000):
+        path.write_bytes(text)
+        with pytest.raises(StorageError, match="damaged"):
+            Manifest.read(tmp_path)
+    document = json.loads(content)
+    document["schema_version"] = 9
+    from pima_hp.ledger.manifest import _digest
+
+    path.write_text(json.dumps({**document, "digest": _digest(document)}))
+    with pytest.raises(StudyError, match="written by version 9"):
+        Manifest.read(tmp_path)

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+BASELINE: dict[str, Any] = {
+    "data.scaling": "none", "data.test_fraction": 0.2, "data.val_fraction": 0.0,
+    "data.zero_is_missing": ["bmi"], "data.path": None, "data_digest": "0" * 64,
+    "model.hidden_widths": [12, 8], "model.initialization": "uniform", "activation": "relu",
+    "optimizer": "rmsprop", "optimizer.lr": 0.001, "scheduler": "none", "batch.size": 10,
+    "batch.shuffle": False, "trainer.epochs": 100, "trainer.accelerator": "cpu",
+}  # fmt: skip
+
+MakeStudy = Callable[..., pd.DataFrame]
+
+
+def curve(rng: np.random.Generator, epochs: int, end: float, noise: float) -> np.ndarray:
+    rise = 1 - np.exp(-np.arange(1, epochs + 1) / (epochs / 4))
+    return np.clip(0.62 + (end - 0.62) * rise + rng.normal(0, 0.01) + rng.normal(0, noise, epochs), 0, 1)
+
+
+def study(
+    settings: list[dict[str, Any]],
+    n_replicates: int = 8,
+    epochs: int = 100,
+    diverged: dict[int, int] | None = None,
+) -> pd.DataFrame:
+    """Runs of made-up curves; `diverged`: number of the row -> epoch in which it diverged."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, values in enumerate(settings):
+        for seed in range(n_replicates):
+            stop = (diverged or {}).get(len(rows), 0)
+            row: dict[str, Any] = {
+                **BASELINE, **values, "run_id": f"{number}-{seed}", "config_id": f"c{number}", "seed": seed,
+                "init_seed": seed, "split_seed": seed, "order_seed": seed, "stop_epoch": stop, "message": "",
+                "status": "diverged" if stop else "completed", "n_updates": 62 * epochs, "duration_s": 0.1,
+                "trainer.epochs": epochs, "final/val/auroc": 0.8,
+            }  # fmt: skip
+            for key, end, noise in [
+                ("train/accuracy", 0.74 + 0.02 * (number % 4), 0.008), ("train/accuracy_end", 0.76, 0.008),
+                ("val/accuracy", 0.71 + 0.01 * (number % 4), 0.02), ("train/loss", 0.9, 0.01),
+                ("train/loss_end", 0.9, 0.01), ("val/loss", 0.9, 0.01),
+            ]:  # fmt: skip
+                values_of_curve = curve(rng, epochs, end, noise)
+                if stop:
+                    values_of_curve[stop - 1 :] = np.nan
+                row[key] = values_of_curve
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def make_study() -> MakeStudy:
+    return study
