@@ -72,15 +72,16 @@ class Sweep:
 
     def plan(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
         """Check all jobs, write the manifest, and return the jobs that have runs to be trained."""
+        self.requests = ()
         requests = requests_of(jobs)
         first = requests[0]
         labels = [label_of(request, swept) for request in requests]
         if first.dry_run:
             from pima_hp.plan import print_plan
 
-            print_plan(requests, labels)
+            print_plan(requests, labels, together=True)
             return []
-        Sweep.requests = requests
+        self.requests = requests
         study = opened(first.folder)
         study.plan(requests, labels, swept)
         if first.materialize:
@@ -212,7 +213,7 @@ def _run(arguments: list[str]) -> int:
     if single and single.dry_run:
         from pima_hp.plan import print_plan
 
-        print_plan([single], ["run"])
+        print_plan([single], ["run"], together=False)
         return 0
     sys.argv[1:] = arguments
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()

@@ -1,16 +1,17 @@
 """Where the YAML files are, and what Hydra's complaints mean in one line."""
 
+import difflib
 import hashlib
 import os
 import re
 import secrets
-import sys
 from datetime import datetime
 from pathlib import Path
 
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from pima_hp.validation import nearest
+from pima_hp.validation import nearest, shown
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -73,20 +74,21 @@ def known_keys() -> list[str]:
 def explain(error: Exception) -> str:
     """Return one line for an error of Hydra's composition: what must hold, what was found, the nearest name."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
-    if match := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
-        group, name = match.groups()
-        return f"{group}: must be one of {', '.join(options(group))}; found {name!r}{nearest(name, options(group))}"
+    if isinstance(error, OverrideParseException):
+        return f"{shown(error.override)}: must be written key=value; quote what has special characters: 'key=\"a b\"'"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        allowed = sorted(error.options)
+        return f"{group}: must be one of {', '.join(allowed)}; found {shown(name)}{nearest(name, allowed)}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1].split("@")[0]
         return f"{key}: no such setting{_hint(key)}"
-    if match := re.search(
-        r"(?:looks like a config group override, but config group|Could not override) '([^']+)'", text
-    ):
+    if match := re.search(r"looks like a config group override, but config group '([^']+)'", text):
         return f"{match[1]}: no such group{_hint(match[1])}"
+    if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{match[1]}: is a setting already; write it without the +"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match[1]}: a list of values sweeps and needs -m: pima-hp-train -m {match[1]}"
-    if match := re.search(r"(?:Error parsing override|LexerNoViableAltException:?) '?([^']*)'?", text):
-        return f"{match[1] or text}: must be written key=value (quote special characters: 'key=\"a b\"'); {text[:160]}"
     return text[:300]
 
 
@@ -94,6 +96,8 @@ def _hint(key: str) -> str:
     keys = known_keys()
     short = {known.rpartition(".")[2]: known for known in keys}
     leaf = key.rpartition(".")[2]
-    if leaf in short:
-        return f"; nearest: {short[leaf]}"
-    return nearest(key, keys) or (nearest(leaf, short) or f"; see {sys.argv[0].rpartition('/')[2]} --help")
+    if found := nearest(key, keys):
+        return found
+    if close := difflib.get_close_matches(leaf, short, n=1):
+        return f"; nearest: {short[close[0]]}"
+    return "; see pima-hp-train --help"

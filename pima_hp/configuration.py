@@ -4,52 +4,45 @@ import hashlib
 import json
 import math
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 SCHEMA_VERSION = 1
 """Of the record: part of every `config_id`, raised when the meaning of a setting or a score changes."""
 
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Scalar = float | bool | str | list[float]
+
+
+def _plain(value: object) -> object:
+    """Refuse in one sentence what is no `Scalar`; pydantic would say one for each member of the union."""
+    for item in value if isinstance(value, list) else [value]:
+        number = isinstance(item, int | float) and -math.inf < item < math.inf
+        if not number and (isinstance(value, list) or not isinstance(item, str)):
+            raise ValueError(f"must be a finite number, true, false, a word or a list of numbers; found {value!r:.60}")
+    return value
+
+
+Scalar = Annotated[float | bool | str | list[float], BeforeValidator(_plain)]
 
 ACTIVATION_TARGETS = frozenset(
     f"torch.nn.{name}"
-    for name in [
-        "CELU",
-        "ELU",
-        "GELU",
-        "Hardshrink",
-        "Hardsigmoid",
-        "Hardswish",
-        "Hardtanh",
-        "Identity",
-        "LeakyReLU",
-        "LogSigmoid",
-        "Mish",
-        "ReLU",
-        "ReLU6",
-        "SELU",
-        "SiLU",
-        "Sigmoid",
-        "Softplus",
-        "Softshrink",
-        "Softsign",
-        "Tanh",
-        "Tanhshrink",
-    ]
+    for name in (
+        *("CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU"),
+        *("LogSigmoid", "Mish", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign"),
+        *("Tanh", "Tanhshrink"),
+    )
 )
 OPTIMIZER_TARGETS = frozenset(
     f"torch.optim.{name}"
-    for name in ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
+    for name in ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 )
 SCHEDULER_TARGETS = frozenset(
-    f"torch.optim.lr_scheduler.{name}" for name in ["CosineAnnealingLR", "ReduceLROnPlateau", "StepLR"]
+    f"torch.optim.lr_scheduler.{name}" for name in ("CosineAnnealingLR", "ReduceLROnPlateau", "StepLR")
 )
 
-# (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer may have.
+# (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer or scheduler may have.
 _BOUNDS: dict[str, tuple[float, float, bool]] = {
     "lr": (0.0, math.inf, False),
     "eps": (0.0, math.inf, True),
@@ -63,6 +56,7 @@ _BOUNDS: dict[str, tuple[float, float, bool]] = {
     "patience": (0.0, math.inf, True),
     "step_size": (1.0, math.inf, True),
     "T_max": (1.0, math.inf, True),
+    **dict.fromkeys(("momentum_decay", "eta_min", "min_lr", "threshold", "cooldown"), (0.0, math.inf, True)),
 }
 
 
@@ -104,8 +98,9 @@ class ModelSection(Section):
 class Component(Section):
     """A class named by `_target_` and its arguments, which are free but must be finite numbers, or words."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar] = Field(init=False)
+    bounds: ClassVar[dict[str, tuple[float, float, bool]]] = _BOUNDS
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     target: str | None = Field(alias="_target_")
@@ -119,11 +114,12 @@ class Component(Section):
     def _arguments_in_bounds(self) -> Self:
         problems = []
         for name, value in self.arguments.items():
-            low, high, closed = _BOUNDS.get(name, (-math.inf, math.inf, True))
-            for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, bool | str):
-                    if name in _BOUNDS:
-                        problems.append(f"{name}: must be a number; found {number!r}")
+            if name not in self.bounds:
+                continue
+            low, high, closed = self.bounds[name]
+            for number in value if name == "betas" and isinstance(value, list) else [value]:
+                if isinstance(number, bool | str | list):
+                    problems.append(f"{name}: must be a number; found {number!r:.60}")
                 elif not (low <= number if closed else low < number) or not number < high:
                     above = f"at least {low:g}" if closed else f"above {low:g}"
                     below = "" if high == math.inf else f" and below {high:g}"
@@ -134,7 +130,9 @@ class Component(Section):
 
 
 class ActivationSection(Component):
-    """The hidden activation."""
+    """The hidden activation; an `alpha` or `beta` of its own is no decay rate."""
+
+    bounds: ClassVar[dict[str, tuple[float, float, bool]]] = {}
 
     @field_validator("target")
     @classmethod
@@ -175,11 +173,13 @@ class BatchSection(Section):
     size: int | str
     shuffle: bool
 
-    @field_validator("size")
+    @field_validator("size", mode="before")
     @classmethod
-    def _rows(cls, size: int | str) -> int | str:
-        if size != "full" and (isinstance(size, str) or size < 1):
-            raise ValueError(f"must be a whole number from 1 to the number of training rows, or full; found {size!r}")
+    def _rows(cls, size: object) -> object:
+        if size != "full" and (type(size) is not int or size < 1):
+            raise ValueError(
+                f"must be a whole number from 1 to the number of training rows, or full; found {size!r:.60}"
+            )
         return size
 
 
@@ -192,7 +192,7 @@ class TrainerSection(Section):
     epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     precision: Literal[32, 64]
     accelerator: Literal["auto", "cpu", "gpu"]
-    engine: Literal["auto", "solo", "stacked"]
+    engine: Literal["auto", "solo", "stacked", "fused"]
     stack_size: Annotated[int, Field(ge=2, le=65536)]
 
 

@@ -12,14 +12,20 @@ _BYTES_A_RUN = 1_300
 _MEASURED_STACKS = 6
 
 
-def print_plan(requests: Sequence[Request], labels: Sequence[str]) -> None:
-    """Print what would be trained; the time is that of one epoch of some stacks, scaled up."""
+def print_plan(requests: Sequence[Request], labels: Sequence[str], *, together: bool) -> None:
+    """Print what would be trained; the time is that of one epoch of some stacks, scaled up.
+
+    Args:
+        requests: the jobs.
+        labels: the name of the configuration of each.
+        together: they are a sweep.
+    """
     from pima_hp.training.schedule import stacks_of
 
     study = Study(requests[0].folder)
     missing = study.missing(requests)
     wanted = {run.run_id for request in requests for run in request.runs}
-    stacks, alone = stacks_of(missing, together=len(requests) > 1)
+    stacks, alone = stacks_of(missing, together=together)
     seconds = estimated_s(stacks) + sum(_solo_s(run) for run in alone)
     configurations = {request.configuration.config_id: label for request, label in zip(requests, labels, strict=True)}
     lines = [
@@ -37,13 +43,13 @@ def estimated_s(stacks: Sequence[Sequence[Run]]) -> float:
     """Return the seconds that stacks take: one epoch of some of them measured, the others like their mean."""
     if not stacks:
         return 0.0
-    from pima_hp.training.stacked import Stack
+    from pima_hp.training.engines import make_stack
 
     step = max(1, len(stacks) // _MEASURED_STACKS)
     measured = stacks[::step]
     seconds = 0.0
     for runs in measured:
-        stack = Stack(runs)
+        stack = make_stack(runs)
         began = time.perf_counter()
         stack.train_epoch()
         seconds += (time.perf_counter() - began) * stack.n_epochs

@@ -21,7 +21,7 @@ from pima_hp.configuration import (
     Seed,
     TrainerSection,
 )
-from pima_hp.data.splits import split_sizes
+from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
 from pima_hp.record import Run
@@ -40,7 +40,7 @@ class DebugSection(Section):
     """A rehearsal: whatever is switched on here is passed to Lightning's Trainer, and nothing is recorded."""
 
     fast_dev_run: bool
-    overfit_batches: Annotated[int, Field(ge=0)]
+    overfit_batches: Annotated[int, Field(ge=0, le=1_000_000)]
     profiler: Literal["simple", "advanced"] | None
     detect_anomaly: bool
 

@@ -33,7 +33,7 @@ def problems_of(error: ValidationError, section: str, model: type[BaseModel]) ->
     """Return one line for each problem of one section of the settings."""
     lines = []
     for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"] if not (isinstance(part, str) and "[" in part)]
+        path = [str(part) for part in item["loc"]]
         key = ".".join([section, *path] if section else path)
         message, context = item["msg"], item.get("ctx", {})
         kind = item["type"]
@@ -53,11 +53,18 @@ def problems_of(error: ValidationError, section: str, model: type[BaseModel]) ->
             lines.append(f"{key}: must be one of {allowed}; found {shown(item['input'])}{hint}")
         elif kind == "finite_number":
             lines.append(f"{key}: must be a finite number; found {shown(item['input'])}")
+        elif kind == "int_parsing_size":
+            lines.append(f"{key}: must be a whole number of at most 18 digits; found {shown(item['input'])}")
         elif kind.endswith("_type"):
             wanted = _KINDS.get(kind.removesuffix("_type"), kind)
             lines.append(f"{key}: must be {wanted}; found {shown(item['input'])}")
         else:
-            requirement = message.removeprefix("Input ").replace("should", "must", 1)
+            requirement = (
+                message.removeprefix("Input ")
+                .removeprefix("String ")
+                .removeprefix("List ")
+                .replace("should", "must", 1)
+            )
             lines.append(f"{key}: {requirement}; found {shown(item['input'])}")
     return list(dict.fromkeys(lines))
 

@@ -87,6 +87,63 @@ def volatility(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
     return np.asarray(np.sqrt((residuals**2).sum(axis=1) / (n_epochs - 2)))
 
 
+def log_volatility(curves: Array, n_train: int, window_epochs: int = WINDOW_EPOCHS) -> Array:
+    """log(V + 0.1 / n_train): a tenth of one row's accuracy keeps a still curve finite. Shapes: (R, E) -> (R,)."""
+    return np.asarray(np.log(volatility(curves, window_epochs) + 0.1 / n_train))
+
+
+def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustained_epochs: int = 1) -> Array:
+    """1 where some epoch up to `by_epoch` has c_e >= threshold, else 0, also for a run that diverged.
+
+    Shapes: (R, E) -> (R,). Source: SCIENCE section 1, H8 and H9.
+    """
+    first = first_epoch_reaching(curves, threshold, sustained_epochs)
+    return np.asarray(first <= (by_epoch or curves.shape[1]), float)
+
+
+def exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
+    """1 where some epoch has c_e > threshold, else 0, also for a run that diverged. Shapes: (R, E) -> (R,)."""
+    return reaches(curves, float(np.nextafter(threshold, np.inf)), sustained_epochs=sustained_epochs)
+
+
+def never_exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
+    """1 where no epoch has c_e > threshold, also for a run that diverged. Shapes: (R, E) -> (R,)."""
+    return 1 - exceeds(curves, threshold, sustained_epochs)
+
+
+def restricted_epochs(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
+    """min(first epoch with c_e >= threshold, E): its mean over replicates is the restricted mean.
+
+    Shapes: (R, E) -> (R,). A run that never gets there counts E, so the mean is a lower bound of the time.
+    """
+    return np.minimum(first_epoch_reaching(curves, threshold, sustained_epochs), curves.shape[1])
+
+
+def entropy(positive_rate: float) -> float:
+    """H(p) in nats: the loss of always predicting the positive rate; 0.647 at 0.349."""
+    shares = np.array([positive_rate, 1 - positive_rate])
+    return float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum())
+
+
+def learns(losses: Array, positive_rate: float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS) -> Array:
+    """1 where the mean loss over W is below H(p) - 0.02 nats, else 0, also for a run that diverged.
+
+    Shapes: (R, E) -> (R,). Accuracy may stay at the majority's while loss and AUROC improve.
+    Source: SCIENCE section 1, "learns".
+    """
+    return np.asarray(final_score(losses, window_epochs) < entropy(positive_rate) - margin_nats, float)
+
+
+def slope_on_log2(values: Array, sizes: Array) -> Array:
+    """Least-squares slope of a replicate's values on log2 of the K sizes: change a doubling.
+
+    Shapes: (R, K), (K,) -> (R,). Source: SCIENCE section 1, H3.
+    """
+    doublings = np.log2(np.asarray(sizes, float))
+    centred = doublings - doublings.mean()
+    return np.asarray(values @ centred / (centred @ centred))
+
+
 def mean(curves: Array) -> Array:
     """Mean over the replicates that have a value in that epoch: sum over r of c_re, divided by their number.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pima_hp.configuration import DataSection
+from pima_hp.data.sizes import split_sizes
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,6 @@ class Split:
     train: Tensor
     val: Tensor
     test: Tensor
-
-
-def split_sizes(n_rows: int, data: DataSection) -> tuple[int, int, int]:
-    """Return the numbers of train, val and test rows; fractions round up, as scikit-learn rounds them.
-
-    `val` is 0 when the test rows are the watched ones.
-    """
-    n_test, n_val = (math.ceil(round(fraction * n_rows, 9)) for fraction in (data.test_fraction, data.val_fraction))
-    return n_rows - n_val - n_test, n_val, n_test
 
 
 def split_rows(labels: Tensor, data: DataSection, generator: torch.Generator) -> Split:

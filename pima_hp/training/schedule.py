@@ -8,10 +8,10 @@ from lightning.pytorch.loggers import Logger
 
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.callbacks import EpochProgress
+from pima_hp.training.engines import train_stack
 from pima_hp.training.progress import Progress
 from pima_hp.training.solo import train_solo
 from pima_hp.training.stack_key import stack_key, why_solo
-from pima_hp.training.stacked import train_stack
 from pima_hp.versions import versions
 
 MakeLoggers = Callable[[Run], Sequence[Logger]]

@@ -1,0 +1,179 @@
+"""Would another reasonable choice have given another verdict? Every claim in every completion of the study."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.claims import Claim
+from pima_hp.analysis.functionals import Functional, TableFacts
+from pima_hp.analysis.measuring import measure
+from pima_hp.analysis.selection import Context, Runs, contexts, named
+from pima_hp.analysis.verdicts import Word, word_of
+
+ROBUST_SHARE = 0.90
+STATED = "as stated"
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "threshold": (STATED, -0.02, +0.02),
+    "window_epochs": (STATED, 10, 30),
+    "train scores": (STATED, "switched"),
+    "sustained_epochs": (STATED, 3),
+}
+"""Choices that need no new runs: threshold shifted, window, running scores for those at the end of the epoch
+or the reverse, any epoch or three in a row."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How a claim's word fares in the multiverse.
+
+    Attributes:
+        claim_id: of the claim.
+        suffix: `robust`, `depends on <factor>`, or empty with nothing to compare.
+        sentence: what flips it.
+        table: one row a completion, the primary one first: factor columns (text) and `word`.
+    """
+
+    claim_id: str
+    suffix: str
+    sentence: str
+    table: pd.DataFrame
+
+
+def multiverse(
+    claims: Sequence[Claim],
+    frame: pd.DataFrame,
+    rng: np.random.Generator,
+    n_resamples: int = 1_000,
+    table: TableFacts | None = None,
+) -> list[Robustness]:
+    """Judge claims in all completions present in a study, crossed with the analysis choices that concern them.
+
+    `robust`: at least 90 % of the completions give the word of the primary one (the context nearest the
+    baseline, everything as stated). Else the factor is named whose switch, all else equal, most often
+    changes the word. All completions of a claim use the same resamples.
+    """
+    seed, runs = int(rng.integers(2**62)), Runs(frame, table)
+    return [_robustness(claim, _words(claim, runs, seed, n_resamples)) for claim in claims]
+
+
+def holding_together(robustness: Sequence[Robustness], claims: Sequence[Claim]) -> tuple[str, pd.DataFrame]:
+    """Whether any completion makes all primary claims true, in a sentence; and the number true in each.
+
+    Completions in which some claim has no runs are left out, as are claims untestable in all of them.
+    """
+    primary = {claim.id for claim in claims if claim.family == "primary"}
+    tables = {item.claim_id: item.table for item in robustness if item.claim_id in primary and len(item.table)}
+    if not tables:
+        return "No claim can be tested in this study.", pd.DataFrame()
+    joined = pd.DataFrame({"all": [""]})
+    for claim_id, found in tables.items():
+        other = found.rename(columns={"word": claim_id}).assign(all="")
+        joined = joined.merge(other, on=[key for key in joined.columns if key in other.columns])
+    joined = joined.drop(columns="all")
+    joined["n_supported"] = (joined[list(tables)] == Word.SUPPORTED).sum(axis=1)
+    joined = joined.sort_values("n_supported", ascending=False, kind="stable").reset_index(drop=True)
+    names = ", ".join(tables)
+    if joined.empty:
+        return f"No completion has the runs of all of {names}.", joined
+    best, best_row = int(joined["n_supported"].iloc[0]), joined.iloc[0]
+    n_best = int((joined["n_supported"] == best).sum())
+    where = ", ".join(f"{key} {best_row[key]}" for key in joined.columns if key not in [*tables, "n_supported"])
+    if best == len(tables):
+        return f"{n_best} of {len(joined)} completions make {names} true together, such as {where}.", joined
+    false = ", ".join(claim_id for claim_id in tables if best_row[claim_id] != Word.SUPPORTED)
+    return (
+        f"None of {len(joined)} completions makes {names} true together; "
+        f"at most {best} of {len(tables)} hold, such as with {where} (all but {false}).",
+        joined,
+    )
+
+
+def _words(claim: Claim, runs: Runs, seed: int, n_resamples: int) -> pd.DataFrame:
+    """One row a completion; no rows when the claim is untestable in all."""
+    whole = [context for context in contexts(claim, runs) if not context.problems]
+    varying = _varying(whole)
+    rows = []
+    for context, (choices, variant) in itertools.product(whole, list(_variants(claim))):
+        word = word_of(variant, measure(variant, runs, context, seed, n_resamples))
+        if word != Word.UNTESTABLE:
+            texts = {key: named({key: context.settings[key]}).partition("=")[2] for key in varying}
+            rows.append({**texts, **choices, "word": str(word)})
+    return pd.DataFrame(rows)
+
+
+def _varying(found: Sequence[Context]) -> list[str]:
+    """Settings that differ between contexts, without those that follow from their section's name."""
+    values = {key: [context.settings[key] for context in found] for key in (found[0].settings if found else {})}
+    varying = [key for key, of in values.items() if len(set(of)) > 1]
+
+    def follows(key: str) -> bool:
+        owner = key.rpartition(".")[0]
+        return owner in varying and len(set(zip(values[owner], values[key], strict=True))) == len(set(values[owner]))
+
+    return [key for key in varying if not follows(key)]
+
+
+def _variants(claim: Claim) -> Iterator[tuple[dict[str, str], Claim]]:
+    """The claim under every combination of the choices that concern it, as stated first."""
+    parts = [part for part in claim.parts if not part.beside]
+    functionals = [part.functional for part in parts if part.functional]
+    concern = [key for key in CHOICES if any(key in _taken(functional) for functional in functionals)]
+    for values in itertools.product(*(CHOICES[key] for key in concern)):
+        choices = dict(zip(concern, values, strict=True))
+        changed = [
+            part.model_copy(update={"functional": part.functional and _changed(part.functional, choices)})
+            for part in parts
+        ]
+        texts = {key: f"{value:+g}" if key == "threshold" and value != STATED else str(value) for key, value in choices.items()}
+        yield texts, claim.model_copy(update={"parts": changed})
+
+
+def _taken(functional: Functional) -> set[str]:
+    switch = {"train scores"} if functional.curve.startswith("train/") else set()
+    return set(functional.parameters()) | switch
+
+
+def _changed(functional: Functional, choices: dict[str, Any]) -> Functional:
+    content = {"name": functional.name, "curve": functional.curve, **functional.arguments}
+    for key, value in choices.items():
+        if value == STATED or key not in _taken(functional):
+            continue
+        if key == "train scores":
+            curve = functional.curve
+            content["curve"] = curve.removesuffix("_end") if curve.endswith("_end") else f"{curve}_end"
+        else:
+            content[key] = round(content[key] + value, 9) if key == "threshold" else value
+    return Functional.model_validate(content)
+
+
+def _robustness(claim: Claim, table: pd.DataFrame) -> Robustness:
+    if table.empty:
+        return Robustness(claim.id, "", f"{claim.id} cannot be tested in any completion of this study.", table)
+    primary, n = str(table["word"].iloc[0]), len(table)
+    share = float((table["word"] == primary).mean())
+    begin = f"{claim.id} is {primary} in {share:.0%} of {n} completions"
+    factors = [key for key in table.columns if key != "word" and table[key].nunique() > 1]
+    if not factors:
+        return Robustness(claim.id, "", f"{begin}.", table)
+    flips = {factor: _flips(table, factor, factors) for factor in factors}
+    worst = max(factors, key=lambda factor: flips[factor])
+    levels = "; ".join(
+        f"{level}: {words.mode().iloc[0]} in {(words == words.mode().iloc[0]).mean():.0%}"
+        for level, words in table.groupby(worst, sort=False)["word"]
+    )
+    if share >= ROBUST_SHARE:
+        return Robustness(claim.id, "robust", f"{begin}: robust.", table)
+    sentence = f"{begin}; switching {worst} changes the word most often, in {flips[worst]:.0%} of cases ({levels})."
+    return Robustness(claim.id, f"depends on {worst}", sentence, table)
+
+
+def _flips(table: pd.DataFrame, factor: str, factors: Sequence[str]) -> float:
+    """Share of the groups equal in all other factors in which the word is not the same for all values of this one."""
+    others = [key for key in factors if key != factor]
+    words = table.groupby(others)["word"] if others else table.assign(all="").groupby("all")["word"]
+    compared = words.nunique()[words.size() > 1]
+    return float((compared > 1).mean()) if len(compared) else 0.0

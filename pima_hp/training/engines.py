@@ -1,0 +1,71 @@
+"""Which engine trains a stack: chosen by `trainer.engine`, or by what each one knows."""
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import cache
+
+from pima_hp.data.prepared import table_of
+from pima_hp.data.splits import split_sizes
+from pima_hp.errors import ConfigurationError
+from pima_hp.record import Run, RunRecord
+from pima_hp.training.progress import Progress
+from pima_hp.training.solo import device_of
+from pima_hp.training.stack import Stack
+from pima_hp.training.stacked import TorchStack
+from pima_hp.training.stacked import fit as fit_torch
+
+log = logging.getLogger(__name__)
+
+
+def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[RunRecord]:
+    """Train runs with equal `stack_key`s together and return their records in the same order."""
+    began = time.perf_counter()
+    stack = make_stack(runs)
+    if isinstance(stack, TorchStack):
+        fit_torch(stack, progress)
+    else:
+        from pima_hp.training.fused.engine import FusedStack, fit
+
+        assert isinstance(stack, FusedStack)  # noqa: S101 -- there are two engines
+        fit(stack, progress)
+    return stack.records(time.perf_counter() - began)
+
+
+def make_stack(runs: Sequence[Run]) -> Stack:
+    """Return the stack of the engine that the runs ask for, or that suits them.
+
+    Raises:
+        ConfigurationError: `trainer.engine=fused` cannot train them here.
+    """
+    wanted = runs[0].configuration.trainer.engine
+    reason = "trainer.engine=stacked" if wanted == "stacked" else why_torch(runs)
+    if reason and wanted == "fused":
+        raise ConfigurationError(
+            f"trainer.engine: fused cannot train this: {reason}; allowed here: auto, stacked, solo"
+        )
+    if reason:
+        if wanted == "auto":
+            _say_once(reason)
+        return TorchStack(runs)
+    from pima_hp.training.fused.engine import FusedStack
+
+    return FusedStack(runs)
+
+
+def why_torch(runs: Sequence[Run]) -> str:
+    """Return why the fused engine cannot train these runs, in words; empty when it can."""
+    first = runs[0].configuration
+    if device_of(first).type != "cpu":
+        return "it runs on the CPU, and the device is a GPU"
+    try:
+        from pima_hp.training.fused.engine import why_not_fused
+    except ImportError as error:
+        return f"numba does not work here ({error})"
+    n_train, _, _ = split_sizes(len(table_of(first).labels), first.data)
+    return why_not_fused(first, n_train)
+
+
+@cache
+def _say_once(reason: str) -> None:
+    log.warning("the torch engine trains in place of the fused one: %s", reason)

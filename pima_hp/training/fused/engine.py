@@ -1,0 +1,133 @@
+"""The fast engine's stack: members packed into blocks of lanes, blocks divided over threads."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pima_hp.configuration import Configuration
+from pima_hp.record import Run
+from pima_hp.training.fused import activations, rules
+from pima_hp.training.fused.kernel import SCORED_ROWS, run_epoch
+from pima_hp.training.fused.simd import LANES
+from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
+from pima_hp.training.progress import Progress
+from pima_hp.training.stack import Stack
+
+MOST_HIDDEN_NUMBERS = 2**20
+"""Units times rows of a batch beyond which a block's hidden layers leave the caches, and torch is the better engine."""
+
+_SCORES = ("train_accuracy", "train_loss", "train_accuracy_end", "train_loss_end", "val_accuracy", "val_loss")
+
+
+def why_not_fused(configuration: Configuration, n_train: int) -> str:
+    """Return why the kernel does not know a configuration, in words; empty when it does."""
+    if activations.row_of(configuration.activation) is None:
+        return f"no row for the activation {configuration.activation.target} with its arguments"
+    if str(configuration.optimizer.target) not in rules.ROWS:
+        return f"no row for the optimizer {configuration.optimizer.target}"
+    size = configuration.batch.size
+    rows = max(n_train if isinstance(size, str) else size, SCORED_ROWS)
+    if rows * (sum(configuration.model.hidden_widths) + 1) > MOST_HIDDEN_NUMBERS:
+        return "its hidden layers are too large for the caches"
+    return ""
+
+
+@cache
+def _threads(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="fused")
+
+
+def fit(stack: "FusedStack", progress: Progress | None = None) -> None:
+    """Train a stack for all its epochs."""
+    for _ in range(stack.n_epochs):
+        stack.train_epoch()
+        if progress:
+            progress.advance(stack.n_runs / stack.n_epochs)
+    stack.write_back()
+
+
+class FusedStack(Stack):
+    """A stack in the kernel's layout: (blocks, rows * LANES), member m in lane m % LANES of block m // LANES."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__(runs, LANES)
+        first = self.members[0].configuration
+        n_blocks = len(self.members) // LANES
+        self._weights = _packed(self.model.vectors)
+        dtype = self._weights.dtype
+        row = activations.row_of(first.activation)
+        rule = rules.ROWS[str(first.optimizer.target)]
+        assert row is not None  # noqa: S101 -- `why_not_fused` was asked
+        argument = [run.configuration.activation.arguments.get(row.argument, 0.0) for run in self.members]
+        self._network = (
+            self._weights,
+            np.array([*self.model.widths, 1]),
+            row.code,
+            np.array(argument, dtype).reshape(n_blocks, LANES),
+        )
+        arguments = [rule_arguments(run.configuration.optimizer) or {} for run in self.members]
+        for each in arguments:
+            if not each.get("momentum"):
+                each["dampening"] = 0.0  # torch ignores it without momentum
+            if "momentum_decay" in each:
+                each["schedule_decay"] = 0.96 ** each["momentum_decay"]
+        self._hyperparameters = np.zeros((n_blocks, rules.N_HYPERPARAMETERS, LANES))
+        for index, name in enumerate(rule.names):
+            self._hyperparameters[:, index] = np.array([each[name] for each in arguments]).reshape(n_blocks, LANES)
+        flags = [bool(arguments[0][name]) for name in UPDATE_RULES[str(first.optimizer.target)].flags]
+        slots = np.zeros((n_blocks, rules.N_SLOTS * self._weights.shape[1]), dtype)
+        running = np.ones((n_blocks, rules.N_RUNNING * LANES))
+        self._optimizer = (rule.code, any(flags), slots, running, self._hyperparameters.reshape(n_blocks, -1))
+        self._x = _packed(self.features["train"].flatten(1), self.features["train"].shape[2])
+        self._y = _packed(self.labels["train"])
+        self._order = np.zeros((n_blocks, 1), np.int32)
+        self._val = (
+            _packed(self.features["val"].flatten(1), self.features["val"].shape[2]),
+            _packed(self.labels["val"]),
+        )
+        self._out = np.empty((n_blocks, len(_SCORES) * LANES))
+        self._step = 0
+
+    def _train_and_score(self) -> None:
+        if self.orders:
+            self._order = _packed(self.shuffled_rows().to(torch.int32))
+        train = (self._x, self._y, self._order, bool(self.orders))
+        n_blocks = len(self._weights)
+        n_parts = min(torch.get_num_threads(), n_blocks)
+        bounds = [n_blocks * part // n_parts for part in range(n_parts + 1)]
+
+        def work(part: int) -> None:
+            blocks = (bounds[part], bounds[part + 1])
+            run_epoch(blocks, self._network, self._optimizer, train, self._val, self.batch_size, self._step, self._out)
+
+        if n_parts == 1:
+            work(0)
+        else:
+            list(_threads(n_parts).map(work, range(n_parts)))
+        n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
+        self._step += -(-n_train // self.batch_size)
+        sums = self._out.reshape(n_blocks, len(_SCORES), LANES).transpose(1, 0, 2).reshape(len(_SCORES), -1)
+        for name, total, count in zip(_SCORES, sums, (*[n_train] * 4, n_val, n_val), strict=True):
+            self.curves[name][:, self.epoch] = torch.from_numpy(total / count)
+
+    def _set_lr(self, rates: NDArray[np.float64]) -> None:
+        self._hyperparameters[:, 0] = rates.reshape(-1, LANES)
+
+    def write_back(self) -> None:
+        """Bring the weights back into `model`."""
+        n_blocks, n_members = len(self._weights), len(self.members)
+        vectors = self._weights.reshape(n_blocks, -1, LANES).transpose(0, 2, 1).reshape(n_members, -1)
+        self.model.vectors.copy_(torch.from_numpy(vectors))
+
+
+def _packed(rows: Tensor, n_columns: int = 1) -> NDArray[Any]:
+    """Turn (M, n * n_columns) into (blocks, n_columns * n * LANES): lanes last, then rows, then columns."""
+    members = rows.reshape(-1, LANES, rows.shape[1] // n_columns, n_columns)  # (N, LANES, n, columns)
+    packed: NDArray[Any] = members.permute(0, 3, 2, 1).reshape(len(members), -1).contiguous().numpy()
+    return packed

@@ -1,0 +1,269 @@
+"""One epoch of training and scoring of some blocks of LANES members, compiled.
+
+Arrays have a leading block axis; within a block everything is rows of LANES numbers: parameter q of a
+network is row q (in the order of `MLP.parameters()`), feature i of table row r is row i * n + r. Between the
+layers, unit u of batch row r is row u * tile + r. Four batch rows are worked on at a time, so that a weight
+is read once for four uses and sums do not wait for each other.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from pima_hp.training.fused.activations import activate, times_slope
+from pima_hp.training.fused.functions import exp, log1p_unit
+from pima_hp.training.fused.rules import update
+from pima_hp.training.fused.simd import (
+    LANES,
+    fma,
+    load,
+    magnitude,
+    splat,
+    store,
+    where_greater,
+    where_nan,
+    widen,
+)
+
+SCORED_ROWS = 32  # rows scored at a time: their hidden units stay in the first-level cache
+
+
+@njit
+def _dense(w, first, source, start, stride, target, unit, tile, fan_in, fan_out, n_rows):
+    """Pre-activations of a layer: target[k][r] = bias[k] + sum_i source[i][r] * weight[k][i]."""
+    for k in range(fan_out):
+        bias = load(w, first + fan_out * fan_in + k)
+        row, out = first + k * fan_in, (unit + k) * tile
+        r = 0
+        while r + 4 <= n_rows:
+            s0, s1, s2, s3 = bias, bias, bias, bias
+            for i in range(fan_in):
+                weight, q = load(w, row + i), start + i * stride + r
+                s0 = fma(load(source, q), weight, s0)
+                s1 = fma(load(source, q + 1), weight, s1)
+                s2 = fma(load(source, q + 2), weight, s2)
+                s3 = fma(load(source, q + 3), weight, s3)
+            store(target, out + r, s0)
+            store(target, out + r + 1, s1)
+            store(target, out + r + 2, s2)
+            store(target, out + r + 3, s3)
+            r += 4
+        while r < n_rows:
+            total = bias
+            for i in range(fan_in):
+                total = fma(load(source, start + i * stride + r), load(w, row + i), total)
+            store(target, out + r, total)
+            r += 1
+
+
+@njit
+def _back(w, first, delta, unit, below, tile, fan_in, fan_out, n_rows):
+    """Slopes of the loss in the units below a layer: delta[below + i] = sum_k delta[unit + k] * weight[k][i]."""
+    zero = splat(w, 0.0)
+    for i in range(fan_in):
+        out = (below + i) * tile
+        r = 0
+        while r + 4 <= n_rows:
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            for k in range(fan_out):
+                weight, q = load(w, first + k * fan_in + i), (unit + k) * tile + r
+                s0 = fma(load(delta, q), weight, s0)
+                s1 = fma(load(delta, q + 1), weight, s1)
+                s2 = fma(load(delta, q + 2), weight, s2)
+                s3 = fma(load(delta, q + 3), weight, s3)
+            store(delta, out + r, s0)
+            store(delta, out + r + 1, s1)
+            store(delta, out + r + 2, s2)
+            store(delta, out + r + 3, s3)
+            r += 4
+        while r < n_rows:
+            total = zero
+            for k in range(fan_out):
+                total = fma(load(delta, (unit + k) * tile + r), load(w, first + k * fan_in + i), total)
+            store(delta, out + r, total)
+            r += 1
+
+
+@njit
+def _dot(a, at_a, b, at_b, n_rows):
+    """Sum over batch rows of a * b, in four partial sums."""
+    s0 = splat(a, 0.0)
+    s1, s2, s3 = s0, s0, s0
+    r = 0
+    while r + 4 <= n_rows:
+        s0 = fma(load(a, at_a + r), load(b, at_b + r), s0)
+        s1 = fma(load(a, at_a + r + 1), load(b, at_b + r + 1), s1)
+        s2 = fma(load(a, at_a + r + 2), load(b, at_b + r + 2), s2)
+        s3 = fma(load(a, at_a + r + 3), load(b, at_b + r + 3), s3)
+        r += 4
+    while r < n_rows:
+        s0 = fma(load(a, at_a + r), load(b, at_b + r), s0)
+        r += 1
+    return (s0 + s1) + (s2 + s3)
+
+
+@njit
+def _gradient(g, first, delta, unit, source, start, stride, tile, fan_in, fan_out, n_rows):
+    """Gradients of a layer's weights and biases, summed over batch rows."""
+    for k in range(fan_out):
+        at = (unit + k) * tile
+        for i in range(fan_in):
+            store(g, first + k * fan_in + i, _dot(delta, at, source, start + i * stride, n_rows))
+        total = splat(g, 0.0)
+        for r in range(n_rows):
+            total = total + load(delta, at + r)
+        store(g, first + fan_out * fan_in + k, total)
+
+
+@njit
+def _forward(w, widths, code, a, x, start, stride, pre, post, tile, n_rows):
+    """Pre-activations and activations of all layers; the logits are the last unit of `pre`."""
+    first, unit = 0, 0
+    for layer in range(len(widths) - 1):
+        fan_in, fan_out = widths[layer], widths[layer + 1]
+        if layer == 0:
+            _dense(w, first, x, start, stride, pre, unit, tile, fan_in, fan_out, n_rows)
+        else:
+            _dense(w, first, post, (unit - fan_in) * tile, tile, pre, unit, tile, fan_in, fan_out, n_rows)
+        if layer < len(widths) - 2:
+            for k in range(fan_out):
+                activate(code, pre, post, (unit + k) * tile, n_rows, a)
+        unit += fan_out
+        first += fan_out * (fan_in + 1)
+
+
+@njit
+def _score(z, y, out, at):
+    """Add one row's correctness (probability above 0.5) and loss (nats) to rows `at` and `at` + 1 of `out`.
+
+    Returns:
+        The probability.
+    """
+    zero, one, half = splat(z, 0.0), splat(z, 1.0), splat(z, 0.5)
+    small = exp(zero - magnitude(z))
+    probability = where_greater(zero, z, small, one) / (one + small)
+    said = where_greater(probability, half, one, zero)
+    correct = one - magnitude(said - y)
+    loss = where_greater(z, zero, z, zero) - z * y + log1p_unit(small)
+    store(out, at, load(out, at) + widen(correct))
+    store(out, at + 1, load(out, at + 1) + widen(where_nan(z, z, loss)))
+    return probability
+
+
+@njit
+def _epoch(w, g, slots, running, h, x, y, order, shuffled, widths, code, a, rule, flag, size, step, work, out):
+    """Train one block for an epoch and score its rows as they pass."""
+    pre, post, delta, batch = work
+    n_rows = len(y) // LANES
+    n_layers = len(widths) - 1
+    n_units, n_parameters = 0, 0
+    for layer in range(n_layers):
+        n_units += widths[layer + 1]
+        n_parameters += widths[layer + 1] * (widths[layer] + 1)
+    last = (n_units - 1) * size
+    for start in range(0, n_rows, size):
+        count = min(size, n_rows - start)
+        source, at, stride = x, start, n_rows
+        if shuffled:
+            source, at, stride = batch, 0, size
+            for r in range(count):
+                for lane in range(LANES):
+                    row = order[(start + r) * LANES + lane]
+                    for i in range(widths[0]):
+                        batch[(i * size + r) * LANES + lane] = x[(i * n_rows + row) * LANES + lane]
+                    batch[(widths[0] * size + r) * LANES + lane] = y[row * LANES + lane]
+        _forward(w, widths, code, a, source, at, stride, pre, post, size, count)
+        share = splat(w, 1.0 / count)
+        for r in range(count):
+            label = load(batch, widths[0] * size + r) if shuffled else load(y, start + r)
+            probability = _score(load(pre, last + r), label, out, 0)
+            store(delta, last + r, (probability - label) * share)
+        first, unit = n_parameters, n_units
+        for layer in range(n_layers - 1, -1, -1):
+            fan_in, fan_out = widths[layer], widths[layer + 1]
+            unit -= fan_out
+            first -= fan_out * (fan_in + 1)
+            if layer > 0:
+                below = unit - fan_in
+                _back(w, first, delta, unit, below, size, fan_in, fan_out, count)
+                for k in range(fan_in):
+                    times_slope(code, delta, pre, post, (below + k) * size, count, a)
+                _gradient(g, first, delta, unit, post, below * size, size, size, fan_in, fan_out, count)
+            else:
+                _gradient(g, first, delta, unit, source, at, stride, size, fan_in, fan_out, count)
+        step += 1
+        update(rule, flag, step, w, g, slots, n_parameters, h, running)
+
+
+@njit
+def _score_rows(w, widths, code, a, x, y, pre, post, out, at):
+    """Score all rows of a split with the weights as they are."""
+    n_rows = len(y) // LANES
+    n_units = 0
+    for layer in range(1, len(widths)):
+        n_units += widths[layer]
+    for start in range(0, n_rows, SCORED_ROWS):
+        count = min(SCORED_ROWS, n_rows - start)
+        _forward(w, widths, code, a, x, start, n_rows, pre, post, SCORED_ROWS, count)
+        for r in range(count):
+            _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, at)
+
+
+def _compiled(sources: str):
+    """Return the kernel, compiled once for a machine and a state of these sources.
+
+    numba notices a change of this file alone; the digest of all files here is a part of what it caches by.
+    """
+
+    @njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+    def run_epoch(blocks, network, optimizer, train, val, size, step, out):
+        """Train and score blocks first .. last for one epoch.
+
+        Args:
+            blocks: (first, last).
+            network: w (N, P * LANES), widths with input and logit, activation's code, its argument (N, LANES).
+            optimizer: rule's code, flag, slots (N, ..), running (N, ..) and hyperparameters (N, ..) in double precision.
+            train: x (N, D * n * LANES), y (N, n * LANES), order (N, n * LANES), whether to follow it.
+            val: x (N, D * n * LANES), y (N, n * LANES).
+            size: rows of a batch.
+            step: optimizer steps made before.
+            out: (N, 6 * LANES) sums, overwritten: correct rows and losses of the epoch as it ran, of the
+                training rows at its end, of the watched rows at its end.
+        """
+        _ = sources
+        first, last = blocks
+        w, widths, code, argument = network
+        rule, flag, slots, running, hyperparameters = optimizer
+        x, y, order, shuffled = train
+        val_x, val_y = val
+        n_units = 0
+        for layer in range(1, len(widths)):
+            n_units += widths[layer]
+        tile = max(size, SCORED_ROWS)
+        pre = np.empty(n_units * tile * LANES, w.dtype)
+        post = np.empty(n_units * tile * LANES, w.dtype)
+        delta = np.empty(n_units * tile * LANES, w.dtype)
+        batch = np.empty((widths[0] + 1) * size * LANES if shuffled else 1, w.dtype)
+        g = np.empty(w.shape[1], w.dtype)
+        work = (pre, post, delta, batch)
+        for b in range(first, last):
+            out[b, :] = 0.0
+            a = load(argument[b], 0)
+            _epoch(w[b], g, slots[b], running[b], hyperparameters[b], x[b], y[b], order[b], shuffled, widths, code, a,
+                   rule, flag, size, step, work, out[b])  # fmt: skip
+            _score_rows(w[b], widths, code, a, x[b], y[b], pre, post, out[b], 2)
+            _score_rows(w[b], widths, code, a, val_x[b], val_y[b], pre, post, out[b], 4)
+
+    return run_epoch
+
+
+def _digest_of_sources() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+run_epoch = _compiled(_digest_of_sources())

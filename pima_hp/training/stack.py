@@ -1,0 +1,131 @@
+"""What every stack of runs has, whichever engine trains it: data, initial weights, curves, records."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pima_hp.data.datamodule import batch_size
+from pima_hp.data.prepared import DTYPES, PreparedData, prepare, table_of
+from pima_hp.data.table import Table
+from pima_hp.model.metrics import stacked_final_scores
+from pima_hp.model.mlp import initial_parameters
+from pima_hp.model.stacked import StackedMLP
+from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
+from pima_hp.seeds import Role, stream
+from pima_hp.training.schedulers import schedule_of
+from pima_hp.versions import versions
+
+
+class Stack:
+    """M runs trained together; an engine says in `_train_and_score` how an epoch is made.
+
+    Args:
+        runs: with equal `stack_key`s; filled up to a multiple of `padding` with copies of the first.
+        padding: members that the engine works on at a time.
+
+    Attributes:
+        features: of each part of the data, (M, n, D), in the order of the split.
+        labels: (M, n).
+        curves: field of `LearningCurves` -> (M, E), filled epoch by epoch.
+    """
+
+    def __init__(self, runs: Sequence[Run], padding: int) -> None:
+        self.runs, self.n_runs = list(runs), len(runs)
+        self.members = [*runs, *[runs[0]] * (-len(runs) % padding)]
+        first = self.members[0].configuration
+        self.n_epochs, self.epoch = first.trainer.epochs, 0
+        dtype = DTYPES[first.trainer.precision]
+        table = table_of(first)
+        prepared = _prepared_once(self.members, table)
+        self.features: dict[str, Tensor] = {}
+        self.labels: dict[str, Tensor] = {}
+        self.parts = ("train", "val", "test") if first.data.val_fraction else ("train", "val")
+        for part in self.parts:
+            served = [data.part(getattr(data.split, part)) for data in prepared]
+            self.features[part] = torch.stack([features for features, _ in served])
+            self.labels[part] = torch.stack([labels for _, labels in served])
+        self.batch_size = batch_size(first, self.labels["train"].shape[1])
+        widths = [len(table.feature_names), *first.model.hidden_widths]
+        vectors = [
+            initial_parameters(widths, run.configuration.model.initialization, stream(run.seeds.init, Role.INIT), dtype)
+            for run in self.members
+        ]
+        self.model = StackedMLP(widths, [run.configuration.activation for run in self.members], torch.stack(vectors))
+        self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if first.batch.shuffle else []
+        rates = np.array([run.configuration.optimizer.lr for run in self.members])
+        self._schedule = schedule_of(rates, [run.configuration.scheduler for run in self.members])
+        self._monitor = (first.scheduler.monitor or "val/loss").replace("/", "_")
+        shape = (len(self.members), self.n_epochs)
+        self.curves = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in CURVE_KEYS}
+
+    @property
+    def n_updates(self) -> int:
+        """Optimizer steps of a whole training."""
+        return self.n_epochs * -(-self.labels["train"].shape[1] // self.batch_size)
+
+    def train_epoch(self) -> None:
+        """Make one epoch of updates, score it, and set the learning rates of the next."""
+        self._train_and_score()
+        self.epoch += 1
+        monitored = self.curves[self._monitor][:, self.epoch - 1].numpy()
+        self._set_lr(self._schedule(self.epoch, monitored))
+
+    def _train_and_score(self) -> None:
+        """Train all members for one epoch and write column `epoch` of every curve."""
+        raise NotImplementedError
+
+    def _set_lr(self, rates: NDArray[np.float64]) -> None:
+        """Use these learning rates, (M,), from now on."""
+        raise NotImplementedError
+
+    def shuffled_rows(self) -> Tensor:
+        """Return the rows of this epoch, (M, n), drawn from each member's own `order` stream."""
+        n_rows = self.labels["train"].shape[1]
+        return torch.stack([torch.randperm(n_rows, generator=generator) for generator in self.orders])
+
+    def records(self, duration_s: float) -> list[RunRecord]:
+        """Return the record of each run; `duration_s` of the whole stack is shared out evenly."""
+        curves = {name: tensor[: self.n_runs].numpy() for name, tensor in self.curves.items()}
+        losses = np.stack([curve for name, curve in curves.items() if "loss" in name])
+        lost = ~np.isfinite(losses).all(0)  # (R, E)
+        stops = np.where(lost.any(1), lost.argmax(1), self.n_epochs)
+        for curve in curves.values():
+            curve[np.arange(self.n_epochs) >= stops[:, None]] = np.nan
+        finals = {
+            f"{part}/{name}": scores[: self.n_runs].tolist()
+            for part in self.parts
+            for name, scores in stacked_final_scores(self.model.predict(self.features[part]), self.labels[part]).items()
+        }
+        records = []
+        for index, run in enumerate(self.runs):
+            diverged = bool(stops[index] < self.n_epochs)
+            records.append(
+                RunRecord(
+                    configuration=run.configuration,
+                    seeds=run.seeds,
+                    status=RunStatus.DIVERGED if diverged else RunStatus.COMPLETED,
+                    curves=LearningCurves(**{name: curve[index] for name, curve in curves.items()}),
+                    scores={} if diverged else {key: values[index] for key, values in finals.items()},
+                    n_updates=self.n_updates,
+                    stop_epoch=int(stops[index]) + 1 if diverged else 0,
+                    duration_s=duration_s / self.n_runs,
+                    versions=versions(),
+                )
+            )
+        return records
+
+
+def _prepared_once(members: Sequence[Run], table: Table) -> list[PreparedData]:
+    """Prepare the data of each member; replicates of several configurations share their splits."""
+    known: dict[object, PreparedData] = {}
+    prepared = []
+    for run in members:
+        data = run.configuration.data
+        key = (run.seeds.split, data.scaling, data.missing, data.stratified, tuple(data.zero_is_missing))
+        if key not in known:
+            known[key] = prepare(table, run.configuration, run.seeds.split)
+        prepared.append(known[key])
+    return prepared

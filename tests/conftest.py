@@ -1,0 +1,103 @@
+"""What every test may use: requests composed as the command composes them, and the command itself in this process."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported; pytest's workers share the cores
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
+from omegaconf import OmegaConf
+
+from pima_hp import app
+from pima_hp.composition import CONF, register_resolvers
+from pima_hp.configuration import RunSeeds
+from pima_hp.request import Request, parse_request
+
+ROOT = Path(__file__).parent.parent
+Settings = dict[str, Any]
+
+
+@lru_cache(maxsize=1024)
+def _composed(overrides: tuple[str, ...]) -> str:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", overrides=["study=test", *overrides])
+    return OmegaConf.to_yaml(config, resolve=True)
+
+
+def settings_of(*overrides: str) -> Settings:
+    """The composed configuration as plain dictionaries, a copy of one's own."""
+    settings = OmegaConf.to_container(OmegaConf.create(_composed(overrides)))
+    assert isinstance(settings, dict)
+    return settings  # type: ignore[return-value]
+
+
+def request_of(*overrides: str) -> Request:
+    """What `pima-hp-train <overrides>` asks for."""
+    return parse_request(settings_of(*overrides))
+
+
+def seeds_of(seed: int) -> RunSeeds:
+    return RunSeeds(seed=seed, init=seed, split=seed, order=seed)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def refusals(self) -> list[str]:
+        return [line.removeprefix("refused: ") for line in self.err.splitlines() if line.startswith("refused: ")]
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """`pima-hp-train` in this process, in an empty folder; all that it changes in the process is put back."""
+    state = Singleton.get_state()
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["pima-hp-train"])
+        for name in ("HYDRA_FULL_ERROR", "PIMA_HP_UNNAMED_STUDY"):
+            monkeypatch.delenv(name, raising=False)
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        try:
+            code = app.run(list(arguments))
+        except SystemExit as stop:  # argparse
+            code = int(stop.code or 0)
+        return Outcome(code, *capfd.readouterr())
+
+    yield run
+    Singleton.set_state(state)
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+        handler.close()
+    for handler in before:
+        root.addHandler(handler)
+    root.setLevel(level)
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+    os.environ.pop("PIMA_HP_UNNAMED_STUDY", None)
