@@ -1,5 +1,6 @@
 """The command `pima-hp-train`: from composed settings to runs in the ledger, alone or as a sweep."""
 
+import logging
 import os
 import signal
 import sys
@@ -9,10 +10,15 @@ from types import FrameType
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pima_hp.composition import CONF, explain, register_resolvers
 from pima_hp.errors import ConfigurationError, InputError, PimaError
+from pima_hp.instantiation import foreign_code
 from pima_hp.request import Request, parse_request
 from pima_hp.study import Study, label_of, say
 
@@ -152,24 +158,48 @@ def rehearse(request: Request) -> float | None:
     """Train the first run with the debug options of Lightning; nothing is recorded."""
     from pima_hp.training.solo import train_solo
 
+    if request.debug.profiler:  # its report is a log message of Lightning, which is kept quiet otherwise
+        reports = logging.getLogger("lightning.pytorch.profilers")
+        reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
     record = train_solo(request.configuration, request.seeds[0], **request.debug.trainer_options)
     options = ", ".join(f"{name}={value}" for name, value in request.debug.trainer_options.items())
     say(f"rehearsal ({options}): {record.status}, final scores {record.scores}; nothing was recorded")
     return record.scores.get("val/accuracy")
 
 
-def _single(config_arguments: list[str]) -> Request | None:
-    """Check a single run before Hydra makes its folders; None for a sweep, or when only information is asked."""
-    if any(argument.startswith("-") for argument in config_arguments):
+def _composed(arguments: list[str]) -> DictConfig | None:
+    """Compose a single run before Hydra makes folders or objects; None for a sweep, or when only information is asked.
+
+    Raises:
+        ConfigurationError: Hydra's own settings name a class that it would call and that is not known here.
+    """
+    asked = get_args_parser().parse_args(arguments)
+    if asked.experimental_rerun:
+        raise ConfigurationError("--experimental-rerun: must not be used; it would execute what a pickle file says")
+    if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
         return None
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", overrides=config_arguments, return_hydra_config=True)
-    if str(config.hydra.mode).endswith("MULTIRUN"):
+    path = create_automatic_config_search_path(__file__, None, asked.config_path or str(CONF))
+    if asked.config_dir:
+        path.prepend("command-line", f"file://{Path(asked.config_dir).absolute()}", SearchPathQuery(provider="schema"))
+    loader = ConfigLoaderImpl(path)
+    name = asked.config_name or "config"
+    config = loader.load_configuration(name, asked.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    if problems := foreign_code(OmegaConf.to_container(config.hydra)):  # type: ignore[arg-type]
+        raise ConfigurationError(problems)
+    if asked.multirun or config.hydra.mode == RunMode.MULTIRUN:
+        return None
+    return loader.load_configuration(name, asked.overrides, RunMode.RUN)
+
+
+def _single(arguments: list[str]) -> Request | None:
+    """Check a single run and write it down; None for a sweep, or when only information is asked."""
+    config = _composed(arguments)
+    if config is None:
         return None
     (request,) = requests_of([config])
     if not request.dry_run and not request.debug.trainer_options:
-        label = label_of(request, [argument.partition("=")[0].lstrip("+") for argument in config_arguments])
-        opened(request.folder).plan([request], [label], [])
+        keys = [override.partition("=")[0].lstrip("+") for override in config.hydra.overrides.task]
+        opened(request.folder).plan([request], [label_of(request, keys)], [])
     return request
 
 

@@ -58,7 +58,7 @@ def known_keys() -> list[str]:
     keys = set(groups())
     for path in CONF.rglob("*.yaml"):
         group = path.parent.name
-        if group in ("experiment", "hydra"):
+        if group in ("claim", "experiment", "hydra"):
             continue
         prefix = "" if path.parent == CONF else f"{group}."
         for key, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]

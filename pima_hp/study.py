@@ -85,11 +85,12 @@ class Study:
             together: they are the runs of a sweep: stack them even when there is one.
             logger: which Lightning loggers a run that is trained alone gets.
         """
-        from pima_hp.training.loggers import loggers_of
         from pima_hp.training.progress import Progress
         from pima_hp.training.schedule import trained
 
         def loggers(run: Run) -> "list[Logger]":
+            from pima_hp.training.loggers import loggers_of
+
             return loggers_of(run, self.folder, self.labels(), logger) if logger else []
 
         began = time.perf_counter()

@@ -1,15 +1,13 @@
 """Intervals over replicates: Wilson for shares, BCa bootstrap for the rest, Nadeau-Bengio for new patients.
 
-An estimate keeps what it needs to give its interval at any level, so that equivalence (90 %) and the
-corrections for many claims ask the same resamples. The uncertainty is that of seeds on one table,
-but for `nadeau_bengio`.
+An estimate gives its interval at any level, so that equivalence (90 %) and the corrections for many claims
+ask the same resamples. The uncertainty is that of seeds on one table, but for `nadeau_bengio`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Protocol, Self
 
 import numpy as np
 from scipy import stats
@@ -17,24 +15,8 @@ from scipy import stats
 from pima_hp.record import Array
 
 Interval = tuple[float, float]
-Statistic = Callable[[Array], Array]
 _NORMAL = NormalDist()
 _NUMBERS_AT_ONCE = 2**22  # 32 MiB of resampled values
-
-
-class Estimate(Protocol):
-    """A number about R replicates, and its interval at any level."""
-
-    @property
-    def estimate(self) -> float:
-        """The number."""
-
-    @property
-    def n(self) -> int:
-        """Replicates that it is made of."""
-
-    def interval(self, level: float = 0.95) -> Interval:
-        """Lower and upper bound, two-sided."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +47,34 @@ class Share:
 
 @dataclass(frozen=True)
 class Resamples:
-    """A statistic, its sorted bootstrap resamples (S,), and the corrections of BCa (NaN: undefined)."""
+    """A statistic of n replicates, its bootstrap resamples (S,), and the corrections of BCa (NaN: undefined)."""
 
     estimate: float
     n: int
-    ordered: Array
+    values: Array
     bias: float
     acceleration: float
 
     def interval(self, level: float = 0.95) -> Interval:
         """Bias-corrected and accelerated (Efron 1987); plain quantiles where the corrections are undefined."""
-        tails = ((1 - level) / 2, (1 + level) / 2)
+        tails = [(1 - level) / 2, (1 + level) / 2]
         if math.isfinite(self.bias + self.acceleration):
-            tails = (self._corrected(tails[0]), self._corrected(tails[1]))
-        low, high = np.quantile(self.ordered, tails)
+            tails = [self._corrected(tail) for tail in tails]
+        low, high = np.quantile(self.values, tails)
         return float(low), float(high)
 
-    def mapped(self, increasing: Callable[[Array], Array]) -> Self:
+    def mapped(self, increasing: Callable[[Array], Array]) -> "Resamples":
         """The same of an increasing function of the statistic: BCa carries over."""
         value = float(increasing(np.array(self.estimate)))
-        return type(self)(value, self.n, increasing(self.ordered), self.bias, self.acceleration)
+        return replace(self, estimate=value, values=increasing(self.values))
 
     def _corrected(self, tail: float) -> float:
         shifted = self.bias + _NORMAL.inv_cdf(tail)
         divisor = 1 - self.acceleration * shifted
         return _NORMAL.cdf(self.bias + shifted / divisor) if divisor > 0 else float(shifted > 0)
+
+
+Estimate = Share | Resamples
 
 
 def mean(samples: Array) -> Array:
@@ -98,18 +83,17 @@ def mean(samples: Array) -> Array:
 
 
 def bootstrap(
-    values: Array, rng: np.random.Generator, n_resamples: int = 10_000, statistic: Statistic = mean
+    values: Array, rng: np.random.Generator, n_resamples: int = 10_000, statistic: Callable[[Array], Array] = mean
 ) -> Resamples:
     """Resample replicates as blocks: the K values of one seed stay together, so contrasts stay paired.
+
+    Constant values give an interval that is a point (scipy.stats.bootstrap gives NaN, and no second level).
 
     Args:
         values: (R,) or (R, K).
         rng: the same state gives the same interval.
         n_resamples: S.
         statistic: (S, R) or (S, R, K) -> (S,), vectorised over resamples.
-
-    Constant values give an interval that is a point. scipy.stats.bootstrap gives NaN there, resamples
-    again for each level and needs several times as long.
     """
     values = np.asarray(values, float)
     n = len(values)
@@ -119,34 +103,23 @@ def bootstrap(
     size = max(1, _NUMBERS_AT_ONCE // values.size)
     sizes = [min(size, n_resamples - start) for start in range(0, n_resamples, size)]
     resamples = np.concatenate([statistic(values[rng.integers(n, size=(rows, n))]) for rows in sizes])
-    below = (np.mean(resamples < estimate) + np.mean(resamples <= estimate)) / 2  # ties count half
-    bias = _NORMAL.inv_cdf(float(below)) if 0 < below < 1 else math.nan
-    return Resamples(estimate, n, np.sort(resamples), bias, _acceleration(values, statistic, size))
-
-
-def _acceleration(values: Array, statistic: Statistic, size: int) -> float:
-    """sum d³ / 6 (sum d²)^1.5, d the jackknife's deviations; NaN where leaving one out changes nothing."""
-    n, kept = len(values), np.arange(len(values) - 1)
-    blocks = [np.arange(start, min(start + size, n))[:, None] for start in range(0, n, size)]
-    left_out = np.concatenate([statistic(values[kept + (kept >= block)]) for block in blocks])  # (R,)
+    below = float(np.mean(resamples < estimate) + np.mean(resamples <= estimate)) / 2  # ties count half
+    bias = _NORMAL.inv_cdf(below) if 0 < below < 1 else math.nan
+    kept, every = np.arange(n - 1), np.arange(n)[:, None]
+    blocks = [every[start : start + size] for start in range(0, n, size)]
+    left_out = np.concatenate([statistic(values[kept + (kept >= block)]) for block in blocks])  # (R,) jackknife
     deviations = left_out.mean() - left_out
     squares = float((deviations**2).sum())
-    return (
-        float((deviations**3).sum()) / (6 * squares**1.5) if squares > 1e-24 * float((left_out**2).sum()) else math.nan
-    )
+    undefined = squares <= 1e-24 * float((left_out**2).sum())
+    acceleration = math.nan if undefined else float((deviations**3).sum()) / (6 * squares**1.5)
+    return Resamples(estimate, n, resamples, bias, acceleration)
 
 
 def nadeau_bengio(scores: Array, n_train: int, n_test: int, level: float = 0.95) -> Interval:
-    """Interval of a mean test score over random splits as a statement about new patients.
+    """Interval of a mean test score over R random splits (R,), as a statement about new patients.
 
-    mean ± t(R - 1) sqrt((1/R + n_test/n_train) s²): replicates share rows, so the spread of their mean
-    does not vanish with more splits. Source: Nadeau, Bengio (2003), "Inference for the generalization error".
-
-    Args:
-        scores: (R,) one a split; at least two.
-        n_train: training rows of a split.
-        n_test: test rows of a split.
-        level: of the interval.
+    mean ± t(R - 1) sqrt((1/R + n_test/n_train) s²): splits share rows, so the spread of their mean does not
+    vanish with more of them. Source: Nadeau, Bengio (2003), "Inference for the generalization error".
     """
     if len(scores) < 2:
         raise ValueError(f"scores must be of at least 2 splits; found {len(scores)}")

@@ -1,7 +1,6 @@
 """A claim is a file: what is believed about which runs, and what would support or refute it."""
 
 import itertools
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,111 +8,113 @@ from typing import Annotated, Any, Literal, Self
 from omegaconf import OmegaConf
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from pima_hp.analysis import rules
 from pima_hp.analysis.functionals import EVENTS, Functional
+from pima_hp.analysis.rules import Condition
 from pima_hp.composition import CONF
 from pima_hp.configuration import Component, Configuration, Section
 from pima_hp.errors import ConfigurationError
 from pima_hp.validation import nearest, problems_of
 
 Selector = dict[str, Any]
-"""Setting -> its value, or a list of values of which each makes a configuration of its own."""
+"""Setting -> its value."""
 
+Text = Annotated[str, Field(min_length=1)]
 Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
-"""share: of runs that say yes (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of
-the setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
+"""share: of runs that say yes (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the
+setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
 ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)/2."""
 
 
 class Part(Section):
-    """One quantity of a claim; functional, contrast and `along` are those of the claim unless given.
+    """One quantity of a claim; functional, contrast and `along` are the claim's unless given.
 
     Attributes:
         name: a few words.
-        where: the configurations; a list is a union.
+        where: the configurations: settings and values (a list: each of them), or a list of such groups.
         over: those compared with (difference, ratio, order).
         awaits: what the project does not record yet; such a part is untestable.
         beside: told beside the others; `all` and `any` do not mean it.
     """
 
-    name: Annotated[str, Field(min_length=1)]
-    where: list[Selector] = Field(default=[{}])
-    over: list[Selector] = []
+    name: Text
+    where: list[Selector] = Field(default_factory=lambda: [Selector()])
+    over: list[Selector] = Field(default_factory=list)
     functional: Functional | None = None
     contrast: Contrast | None = None
     along: str | None = None
-    awaits: str | None = None
+    awaits: Text | None = None
     beside: bool = False
 
     @field_validator("where", "over", mode="before")
     @classmethod
-    def _expanded(cls, value: Any) -> Any:
-        """One selector a configuration: lists of values are multiplied out."""
-        selectors = value if isinstance(value, list) else [value]
-        if not all(isinstance(selector, Mapping) for selector in selectors):
+    def _one_a_configuration(cls, value: Any) -> Any:
+        """Multiply lists of values out."""
+        groups = value if isinstance(value, list) else [value]
+        if not all(isinstance(group, Mapping) for group in groups):
             raise ValueError("must be settings and their values, or a list of such groups")
-        if problems := [line for selector in selectors for key in selector for line in _unknown_setting(str(key))]:
-            raise ValueError("\n".join(problems))
-        return [arm for selector in selectors for arm in _product(selector)]
+        _check_settings(key for group in groups for key in group)
+        rows = [[item if isinstance(item, list) else [item] for item in group.values()] for group in groups]
+        return [
+            dict(zip(group, values, strict=True))
+            for group, row in zip(groups, rows, strict=True)
+            for values in itertools.product(*row)
+        ]
 
 
 class Claim(Section):
     """What `conf/claim/<id>.yaml` holds.
 
     Attributes:
-        id: short name; that of the file.
+        id: that of the file.
         sentence: as a reader would say it.
         source: who says so.
         family: primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's.
-        where: settings of all configurations of the claim. What neither this nor a part names is equal
-            among them: that of the study's baseline.
-        supported: rule, see `pima_hp.analysis.rules`.
-        refuted: rule.
+        where: settings of all its configurations; what neither this nor a part names is equal among them.
         margin: a number that rules may name.
+        supported: rule, see `pima_hp.analysis.rules`; so is `refuted`.
         command: makes the runs where they are missing.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    sentence: Annotated[str, Field(min_length=1)]
-    source: Annotated[str, Field(min_length=1)]
+    sentence: Text
+    source: Text
     family: Literal["primary", "exploratory"]
-    where: Selector = {}
+    where: Selector = Field(default_factory=dict)
     functional: Functional | None = None
     contrast: Contrast | None = None
     along: str | None = None
     margin: float | None = None
     parts: Annotated[list[Part], Field(min_length=1)]
-    supported: dict[str, str] = {}
-    refuted: dict[str, str] = {}
+    supported: dict[str, str] = Field(default_factory=dict)
+    refuted: dict[str, str] = Field(default_factory=dict)
     command: str | None = None
+
+    @field_validator("where")
+    @classmethod
+    def _settings(cls, where: Selector) -> Selector:
+        _check_settings(where)
+        return where
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         """Give parts what the claim says for all of them, then check each part and the rules."""
-        shared = ("functional", "contrast", "along")
-        parts = [
-            part.model_copy(
-                update={key: getattr(part, key) or getattr(self, key) for key in shared}
-                | {"where": [self.where | arm for arm in part.where], "over": [self.where | arm for arm in part.over]}
-            )
-            for part in self.parts
-        ]
-        object.__setattr__(self, "parts", parts)
-        problems = [f"where: {line}" for key in self.where for line in _unknown_setting(key)]
-        problems += [f"parts.{number}: {line}" for number, part in enumerate(parts) for line in _problems(part)]
-        names = [part.name for part in parts if not part.beside]
+        for number, part in enumerate(self.parts):
+            own = {key: getattr(part, key) or getattr(self, key) for key in ("functional", "contrast", "along")}
+            arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
+            self.parts[number] = part.model_copy(update=own | arms)
+        problems = [f"{part.name}: {line}" for part in self.parts if part.awaits is None for line in _problems(part)]
+        names = [part.name for part in self.parts if not part.beside]
         if len(set(names)) < len(names) or {"all", "any"} & set(names):
-            problems.append(f"parts: must have names of their own, other than all and any; found {', '.join(names)}")
-        testable = any(part.awaits is None for part in parts)
+            problems.append(f"parts: must have different names, other than all and any; found {', '.join(names)}")
         for key in ("supported", "refuted"):
             rule: dict[str, str] = getattr(self, key)
-            if testable and not rule:
+            if not rule and any(part.awaits is None for part in self.parts):
                 problems.append(f"{key}: must be given")
             for target, condition in rule.items():
                 if target not in (allowed := ["all", "any", *names]):
                     problems.append(f"{key}: must be of {', '.join(allowed)}; found {target!r}{nearest(target, names)}")
                 try:
-                    rules.parsed(condition, self.margin)
+                    Condition.parsed(condition, self.margin)
                 except ValueError as error:
                     problems.append(f"{key}: {error}")
         if problems:
@@ -122,7 +123,7 @@ class Claim(Section):
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:
-    """Read the claims of a folder, and of a reader's own folder after them; all problems are found at once.
+    """Read the claims of a folder, then those of a reader's own; all problems are found at once.
 
     Raises:
         ConfigurationError: `claim/H1.yaml: ...`, one line a problem.
@@ -138,53 +139,43 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
             try:
                 claim = Claim.model_validate(OmegaConf.to_container(OmegaConf.load(path)))
             except ValidationError as error:
-                problems += [f"{name}: {line}" for line in problems_of(error, "", Claim)]
+                problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error, "", Claim)]
             except Exception as error:  # noqa: BLE001 a YAML parser raises many kinds
                 problems.append(f"{name}: must be readable as YAML; {' '.join(str(error).split())[:160]}")
             else:
                 if claim.id != path.stem or claim.id in claims:
-                    problems.append(f"{name}: id must be that of the file and of no other claim; found {claim.id!r}")
+                    problems.append(
+                        f"{name}: id: must be the name of the file and of no other claim; found {claim.id!r}"
+                    )
                 claims[claim.id] = claim
     if problems:
         raise ConfigurationError(problems)
     return list(claims.values())
 
 
-def _product(selector: Mapping[str, Any]) -> list[Selector]:
-    values = [value if isinstance(value, list) else [value] for value in selector.values()]
-    return [dict(zip(selector, combination, strict=True)) for combination in itertools.product(*values)]
-
-
 def _problems(part: Part) -> list[str]:
     """What keeps a part from being measured."""
-    if part.awaits is not None:
-        return []
     if part.functional is None or part.contrast is None:
         return ["must have a functional and a contrast, its own or the claim's"]
     problems = []
     if (part.contrast == "share") != (part.functional.name in EVENTS):
-        problems.append(f"share must go with one of {', '.join(sorted(EVENTS))}, and these with share")
+        problems.append(f"share must go with one of {', '.join(EVENTS)}, and these with share")
     if bool(part.over) != (part.contrast in ("difference", "ratio", "order")):
         problems.append("over must be given for difference, ratio and order, and for these alone")
     if part.contrast in ("share", "mean") and len(part.where) != 1:
         problems.append(f"{part.contrast} must be of one configuration; found {len(part.where)}")
-    if part.contrast == "slope":
-        sizes = [arm.get(part.along or "") for arm in part.where]
-        if len(set(map(str, sizes))) < 2 or not all(
-            isinstance(size, int | float) and math.isfinite(size) and size > 0 for size in sizes
-        ):
-            problems.append("slope must have `along`: a setting with at least two numbers above 0 in where")
+    sizes = {arm.get(part.along or "", "") for arm in part.where}
+    if part.contrast == "slope" and (len(sizes) < 2 or not all(isinstance(x, int | float) and x > 0 for x in sizes)):
+        problems.append("slope must have `along`: a setting with two numbers above 0, or more, in where")
     return problems
 
 
-def _unknown_setting(key: str) -> list[str]:
-    """One line when no configuration has such a setting; classes named by `_target_` have free arguments."""
-    known: dict[str, bool] = {}
-    for section, field in Configuration.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Component):
-            known[section] = True
-        elif isinstance(kind, type) and issubclass(kind, Section):
-            known |= {f"{section}.{name}": False for name in kind.model_fields}
-    owner = key.rpartition(".")[0]
-    return [] if key in known or known.get(owner) else [f"{key}: no such setting{nearest(key, known)}"]
+def _check_settings(keys: Any) -> None:
+    """Refuse what no configuration has; classes named by `_target_` have free arguments."""
+    kinds: dict[str, Any] = {key: field.annotation for key, field in Configuration.model_fields.items()}
+    free = {key for key, kind in kinds.items() if issubclass(kind, Component)}
+    sections = {key: kind.model_fields for key, kind in kinds.items() if issubclass(kind, Section) and key not in free}
+    known = free | {f"{section}.{name}" for section, fields in sections.items() for name in fields}
+    unknown = [str(key) for key in keys if key not in known and str(key).partition(".")[0] not in free]
+    if unknown:
+        raise ValueError("\n".join(f"must be of settings; found {key!r}{nearest(key, known)}" for key in unknown))

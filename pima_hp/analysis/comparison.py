@@ -1,4 +1,4 @@
-"""Two settings under the same seeds: effect, difference, equivalence; many claims at once; replicates needed."""
+"""Two settings under the same seeds: effect and equivalence; many claims at once; replicates needed."""
 
 import math
 from collections.abc import Sequence
@@ -7,20 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from pima_hp.analysis.bootstrap import Estimate, Resamples, Share, bootstrap
+from pima_hp.analysis.bootstrap import Estimate, Share, bootstrap
 from pima_hp.record import Array
 
 
 @dataclass(frozen=True)
 class Effect:
-    """P(X > Y) + P(X = Y)/2 over pairs of one seed, and how Bouthillier et al. (2021) read it.
-
-    Attributes:
-        of: X and Y in words.
-        probability: the estimate.
-        lower: of its interval.
-        upper: of its interval.
-    """
+    """P(X > Y) + P(X = Y)/2 over pairs of one seed; `of` says what X and Y are."""
 
     of: str
     probability: float
@@ -29,18 +22,21 @@ class Effect:
 
     @property
     def reading(self) -> str:
-        """Significant: the lower bound is above 0.5; meaningful: the upper one is above 0.75. Mirrored below 0.5."""
+        """Bouthillier et al. (2021): significant when the lower bound > 0.5, meaningful when the upper > 0.75.
+
+        Mirrored where X is mostly the smaller one.
+        """
         if self.lower <= 0.5 <= self.upper:
             return "not significant"
-        reach = self.upper if self.lower > 0.5 else 1 - self.lower
+        far = self.upper if self.lower > 0.5 else 1 - self.lower
         other = "" if self.lower > 0.5 else " in the other direction"
-        return ("significant and meaningful" if reach > 0.75 else "significant but not meaningful") + other
+        return ("significant and meaningful" if far > 0.75 else "significant but not meaningful") + other
 
 
 def win_probability(first: Array, second: Array, rng: np.random.Generator, n_resamples: int = 10_000) -> Estimate:
-    """P(X > Y) + P(X = Y)/2 of paired replicates, (R,) and (R,).
+    """P(X > Y) + P(X = Y)/2 of paired replicates, (R,) and (R,), by bootstrap over pairs.
 
-    Bootstrap over pairs; where all pairs agree there is nothing to resample and Wilson's interval is used.
+    Where the same one wins in all pairs there is nothing to resample: Wilson's interval is used.
     """
     wins = (np.sign(np.asarray(first) - np.asarray(second)) + 1) / 2  # (R,) 1, 1/2 or 0
     if len(wins) and (wins == wins[0]).all() and wins[0] != 0.5:
@@ -48,22 +44,14 @@ def win_probability(first: Array, second: Array, rng: np.random.Generator, n_res
     return bootstrap(wins, rng, n_resamples)
 
 
-def mean_difference(first: Array, second: Array, rng: np.random.Generator, n_resamples: int = 10_000) -> Resamples:
-    """Mean of X - Y of paired replicates, (R,) and (R,), in the unit of the values."""
-    return bootstrap(np.asarray(first) - np.asarray(second), rng, n_resamples)
-
-
 def equivalent(estimate: Estimate, margin: float, alpha: float = 0.05) -> bool:
-    """Whether two one-sided tests at `alpha` both say that the quantity is within ± margin (Schuirmann 1987).
-
-    The same as: the interval at 1 - 2 alpha lies within the margin.
-    """
+    """Whether two one-sided tests at `alpha` say that it is within ± margin: the interval at 1 - 2 alpha is."""
     lower, upper = estimate.interval(1 - 2 * alpha)
     return -margin < lower and upper < margin
 
 
 def holm(p_values: Sequence[float]) -> Array:
-    """p values adjusted for the family-wise error: max over j <= i of (m - j + 1) p_(j), at most 1 (Holm 1979)."""
+    """Adjusted for the family-wise error: max over j <= i of (m - j + 1) p_(j), at most 1 (Holm 1979)."""
     p = np.asarray(p_values, float)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
@@ -72,10 +60,10 @@ def holm(p_values: Sequence[float]) -> Array:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> Array:
-    """p values adjusted for the false discovery rate (Benjamini, Hochberg 1995)."""
+    """Adjusted for the false discovery rate: min over j >= i of m p_(j) / j (Benjamini, Hochberg 1995)."""
     return np.asarray(stats.false_discovery_control(p_values, method="bh")) if len(p_values) else np.empty(0)
 
 
 def replicates_needed(n: int, half_width: float, distance: float) -> float:
-    """n (h/d)²: replicates until an interval of half-width h ends at a bound d away; infinite at or beyond it."""
+    """Replicates n (h/d)² until an interval of half-width h ends at a bound d away; infinite beyond it."""
     return math.ceil(n * (half_width / distance) ** 2) if distance > 0 else math.inf

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pima_hp.analysis.bootstrap import nadeau_bengio
 from pima_hp.record import Array
-
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -44,38 +42,30 @@ def floors(
     if alone in names:
         columns[f"logistic regression on {alone} alone"] = [list(names).index(alone)]
     pairs = [(np.asarray(train, np.intp), np.asarray(test, np.intp)) for train, test in splits]
-    n_train, n_test = (len(rows) for rows in pairs[0])
     found = []
     for name, chosen in columns.items():
-        scores = np.array([_accuracy(x[:, chosen], y, train, test) for train, test in pairs])
-        found.append(Floor(name, float(scores.mean()), *nadeau_bengio(scores, n_train, n_test), len(pairs)))
+        scores = np.empty(len(pairs))
+        for number, (train, test) in enumerate(pairs):
+            spread = x[train][:, chosen].std(axis=0)
+            scaled = (x[:, chosen] - x[train][:, chosen].mean(axis=0)) / np.where(spread == 0, 1, spread)
+            design = np.column_stack([np.ones(len(y)), scaled])  # (n, D + 1); the intercept alone is the majority
+            logits = design[test] @ logistic_regression(design[train], y[train])
+            scores[number] = np.mean((logits > 0) == y[test])
+        interval = nadeau_bengio(scores, len(pairs[0][0]), len(pairs[0][1]))
+        found.append(Floor(name, float(scores.mean()), *interval, len(pairs)))
     return found
 
 
-def _accuracy(features: Array, labels: Array, train: Rows, test: Rows) -> float:
-    """Share of test rows predicted rightly by a regression on the training rows; without features, the majority."""
-    spread = features[train].std(axis=0)
-    scaled = (features - features[train].mean(axis=0)) / np.where(spread == 0, 1, spread)
-    design = np.column_stack([np.ones(len(labels)), scaled])  # (n, D + 1)
-    weights = logistic_regression(design[train], labels[train])
-    return float(np.mean((design[test] @ weights > 0) == labels[test]))
-
-
 def logistic_regression(design: Array, labels: Array, ridge: float = 1e-3, max_steps: int = 50) -> Array:
-    """Weights (D,) of largest likelihood by Newton's steps; a little ridge keeps separable rows finite.
+    """Weights of largest likelihood by Newton's steps, (n, D), (n,) -> (D,).
 
-    Args:
-        design: (n, D), a column of ones for an intercept.
-        labels: (n,) zeros and ones.
-        ridge: added to the diagonal of the Hessian.
-        max_steps: of Newton.
+    A little ridge on the diagonal of the Hessian keeps them finite where rows can be separated.
     """
     weights, penalty = np.zeros(design.shape[1]), ridge * np.eye(design.shape[1])
     for _ in range(max_steps):
         probabilities = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (labels - probabilities) - ridge * weights
         hessian = (design.T * (probabilities * (1 - probabilities))) @ design + penalty
-        step = np.linalg.solve(hessian, gradient)
+        step = np.linalg.solve(hessian, design.T @ (labels - probabilities) - ridge * weights)
         weights = weights + step
         if np.abs(step).max() < 1e-8:
             break

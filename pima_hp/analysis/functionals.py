@@ -1,9 +1,9 @@
 """The functionals that a claim may name, and the curve that each is applied to."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -12,24 +12,22 @@ from pima_hp.configuration import Section
 from pima_hp.record import CURVE_KEYS, Array
 from pima_hp.validation import nearest
 
-FUNCTIONALS: dict[str, Callable[..., Array]] = {
-    function.__name__: function
-    for function in [
-        curves.exceeds,
-        curves.final_score,
-        curves.learns,
-        curves.log_volatility,
-        curves.maximum,
-        curves.never_exceeds,
-        curves.reaches,
-        curves.restricted_epochs,
-        curves.volatility,
-    ]
+EVENTS: dict[str, Callable[..., Array]] = {
+    "exceeds": curves.exceeds,
+    "learns": curves.learns,
+    "never_exceeds": curves.never_exceeds,
+    "reaches": curves.reaches,
 }
-EVENTS = frozenset({"exceeds", "learns", "never_exceeds", "reaches"})
 """Functionals that say yes (1) or no (0)."""
 
-_FACTS = {"n_train", "positive_rate"}
+FUNCTIONALS: dict[str, Callable[..., Array]] = EVENTS | {
+    "final_score": curves.final_score,
+    "log_volatility": curves.log_volatility,
+    "maximum": curves.maximum,
+    "restricted_epochs": curves.restricted_epochs,
+    "volatility": curves.volatility,
+}
+_FACTS = {"n_train", "positive_rate"}  # arguments that are no choice
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Functional(Section):
     """A functional by name, the curve, and the functional's own arguments (`threshold`, `window_epochs`, ...)."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[int | float, Field()]] = Field(init=False)
+    __pydantic_extra__: dict[str, int | float] = Field(init=False)
 
     name: str
     curve: str
@@ -62,41 +60,39 @@ class Functional(Section):
         """Of its values."""
         if self.name in EVENTS:
             return "share of runs"
-        if self.name == "restricted_epochs":
-            return "epochs"
-        return "nats" if "loss" in self.curve else "accuracy"
+        return "epochs" if self.name == "restricted_epochs" else "nats" if "loss" in self.curve else "accuracy"
 
+    @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """Arguments that the functional takes, facts of the table included."""
-        return dict(list(inspect.signature(FUNCTIONALS[self.name]).parameters.items())[1:])
+        """Arguments that a claim may give."""
+        return {key: item for key, item in self._signature().items() if key not in _FACTS}
 
     @property
     def facts(self) -> set[str]:
-        """Facts of the table that it takes."""
-        return _FACTS & set(self.parameters())
+        """Facts of the table that it needs."""
+        return _FACTS & set(self._signature())
+
+    def _signature(self) -> dict[str, inspect.Parameter]:
+        return dict(list(inspect.signature(FUNCTIONALS[self.name]).parameters.items())[1:])
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        problems = [_unknown("name", self.name, FUNCTIONALS)] if self.name not in FUNCTIONALS else []
-        if self.curve not in (keys := set(CURVE_KEYS.values())):
-            problems.append(_unknown("curve", self.curve, keys))
+        problems = _unless_known("name", self.name, FUNCTIONALS) + _unless_known(
+            "curve", self.curve, CURVE_KEYS.values()
+        )
         if not problems:
-            taken = {key: item for key, item in self.parameters().items() if key not in _FACTS}
-            problems += [
-                _unknown(key, self.name, taken, "is no argument of") for key in set(self.arguments) - set(taken)
-            ]
-            needed = {key for key, item in taken.items() if item.default is item.empty} - set(self.arguments)
-            problems += [f"{key}: must be given for {self.name}" for key in sorted(needed)]
-            problems += [
-                f"{key}: must be a whole number of epochs from 1; found {value!r}"
-                for key, value in self.arguments.items()
-                if "epoch" in key and (not isinstance(value, int) or value < 1)
-            ]
+            for key, value in self.arguments.items():
+                problems += _unless_known(f"argument of {self.name}", key, self.parameters)
+                if "epoch" in key and (not isinstance(value, int) or value < 1):
+                    problems.append(f"{key}: must be a whole number of epochs from 1; found {value!r}")
+            required = {key for key, item in self.parameters.items() if item.default is item.empty}
+            problems += [f"{key}: must be given for {self.name}" for key in sorted(required - set(self.arguments))]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
-def _unknown(key: str, found: str, allowed: Any, must: str = "") -> str:
-    hint = nearest(key if must else found, allowed) or f"; allowed: {', '.join(sorted(allowed))}"
-    return f"{key}: {must} {found}{hint}" if must else f"{key}: must be a known {key}; found {found!r}{hint}"
+def _unless_known(what: str, found: str, allowed: Iterable[str]) -> list[str]:
+    names = sorted(allowed)
+    hint = nearest(found, names) or f"; allowed: {', '.join(names) or 'none'}"
+    return [] if found in names else [f"{what}: must be a known one; found {found!r}{hint}"]

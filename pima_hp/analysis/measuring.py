@@ -3,14 +3,13 @@
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pima_hp.analysis import comparison
 from pima_hp.analysis.bootstrap import Estimate, Share, bootstrap
-from pima_hp.analysis.claims import Claim, Part
-from pima_hp.analysis.comparison import Effect
+from pima_hp.analysis.claims import Claim, Part, Selector
+from pima_hp.analysis.comparison import Effect, win_probability
 from pima_hp.analysis.curves import slope_on_log2
 from pima_hp.analysis.selection import Context, Runs, named
 from pima_hp.record import Array
@@ -24,74 +23,76 @@ class Measured:
 
     Attributes:
         name: of the part.
-        estimate: None where `problem` says why there is none.
+        problem: why there is no estimate, in words; empty when there is one.
+        estimate: and its interval at any level.
         effect: of paired contrasts, when asked for.
         unit: of the estimate.
         n_replicates: seeds with a value in every configuration of the part.
         n_diverged: runs of these configurations that diverged.
         n_failed: runs that failed; they are left out.
-        config_ids: where the number comes from.
         n_runs: runs of these configurations.
         runs_digest: SHA-256 of their sorted run ids, 16 digits.
-        problem: in words, empty when there is an estimate.
+        config_ids: of these configurations.
         beside: not part of the rules.
     """
 
     name: str
+    problem: str = ""
     estimate: Estimate | None = None
     effect: Effect | None = None
     unit: str = ""
     n_replicates: int = 0
     n_diverged: int = 0
     n_failed: int = 0
-    config_ids: tuple[str, ...] = ()
     n_runs: int = 0
     runs_digest: str = ""
-    problem: str = ""
+    config_ids: tuple[str, ...] = ()
     beside: bool = False
 
 
 def measure(
     claim: Claim, runs: Runs, context: Context | None, seed: int, n_resamples: int, effects: bool = False
-) -> list[Measured]:
+) -> tuple[Measured, ...]:
     """Measure each part; `seed` and the names alone decide the resamples, whatever other claims are judged."""
-    return [
-        _measure(part, runs, context, np.random.default_rng([seed, zlib.crc32(f"{claim.id}/{part.name}".encode())]),
-                 n_resamples, effects)
-        for part in claim.parts
-    ]  # fmt: skip
+    streams = [np.random.default_rng([seed, zlib.crc32(f"{claim.id}/{part.name}".encode())]) for part in claim.parts]
+    pairs = zip(claim.parts, streams, strict=True)
+    return tuple(_measure(part, runs, context, rng, n_resamples, effects) for part, rng in pairs)
 
 
 def _measure(
     part: Part, runs: Runs, context: Context | None, rng: np.random.Generator, n_resamples: int, effects: bool
 ) -> Measured:
-    if part.awaits is not None or part.functional is None:
-        return Measured(part.name, problem=f"{part.name} awaits {part.awaits}")
+    if part.functional is None or part.awaits is not None:
+        return Measured(part.name, f"{part.name} awaits {part.awaits}", beside=part.beside)
     arms = [*part.where, *part.over]
-    config_ids = [context.configurations.get(named(arm)) if context else None for arm in arms]
-    present = tuple(dict.fromkeys(config_id for config_id in config_ids if config_id))
-    rows = [runs.of[config_id] for config_id in present]
-    run_ids = sorted(run_id for table in rows for run_id in table["run_id"])
-    status = [value for table in rows for value in table["status"]]
-    counts = {"n_diverged": status.count("diverged"), "n_failed": status.count("failed"), "n_runs": len(run_ids)}
-    digest = hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16]
-    problem, values = "", np.empty((0, len(arms)))
-    if missing := [named(arm) for arm, config_id in zip(arms, config_ids, strict=True) if not config_id]:
-        problem = f"no runs with {'; '.join(missing)}"
-    elif ambiguous := [line for line in context.problems if line.partition(": ")[0] in map(named, arms)] if context else []:
-        problem = "; ".join(ambiguous)
-    elif part.functional.facts and runs.facts(present[0]) is None:
-        problem = f"{part.functional.name} needs rows and positive rate of the table (TableFacts)"
-    else:
-        values = paired([runs.values(str(config_id), part.functional) for config_id in config_ids])  # (R, K)
-        if len(values) < FEWEST_REPLICATES:
-            problem = f"at least {FEWEST_REPLICATES} complete replicates are needed; found {len(values)}"
-    found = Measured(part.name, None, None, _unit(part), len(values), **counts,
-                     config_ids=present, runs_digest=digest, problem=problem, beside=part.beside)  # fmt: skip
-    if problem:
-        return found
+    ids = [context.configurations[named(arm)] if context else () for arm in arms]
+    present = list(dict.fromkeys(config_id for found in ids for config_id in found))
+    status = [value for config_id in present for value in runs.of[config_id]["status"]]
+    run_ids = sorted(value for config_id in present for value in runs.of[config_id]["run_id"])
+    found = Measured(
+        part.name,
+        unit=_unit(part),
+        n_diverged=status.count("diverged"),
+        n_failed=status.count("failed"),
+        n_runs=len(run_ids),
+        runs_digest=hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16],
+        config_ids=tuple(present),
+        beside=part.beside,
+    )
+    if odd := [(arm, len(of)) for arm, of in zip(arms, ids, strict=True) if len(of) != 1]:
+        first, number = odd[0]
+        more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+        several = f"{number} configurations with {named(first)}: name what they differ in under where"
+        return replace(found, problem=f"{several if number else f'no runs with {named(first)}'}{more}")
+    if part.functional.facts and runs.facts(present[0]) is None:
+        return replace(found, problem=f"{part.functional.name} needs the table's rows and positive rate (TableFacts)")
+    values = paired([runs.values(config_id, part.functional) for (config_id,) in ids])  # (R, K)
+    found = replace(found, n_replicates=len(values))
+    if len(values) < FEWEST_REPLICATES:
+        problem = f"{part.name}: at least {FEWEST_REPLICATES} complete replicates are needed; found {len(values)}"
+        return replace(found, problem=problem)
     estimate, effect = _contrast(part, values, rng, n_resamples, effects)
-    return Measured(**{**found.__dict__, "estimate": estimate, "effect": effect})
+    return replace(found, estimate=estimate, effect=effect)
 
 
 def paired(values: Sequence[dict[tuple[int, ...], float]]) -> Array:
@@ -104,32 +105,38 @@ def paired(values: Sequence[dict[tuple[int, ...], float]]) -> Array:
 def _contrast(
     part: Part, values: Array, rng: np.random.Generator, n_resamples: int, effects: bool
 ) -> tuple[Estimate, Effect | None]:
+    """Values (R, K), the columns of `where` before those of `over`."""
     if part.contrast == "share":
         return Share(float(values.sum()), len(values)), None
     if part.contrast == "mean":
         return bootstrap(values[:, 0], rng, n_resamples), None
-    n_where = len(part.where)
+    estimate: Estimate
     if part.contrast == "slope":
         sizes = np.array([float(arm[part.along or ""]) for arm in part.where])
-        estimate: Estimate = bootstrap(slope_on_log2(values, sizes), rng, n_resamples)
-        first, second, pair = values[:, 0], values[:, -1], ([part.where[0]], [part.where[-1]])
+        estimate = bootstrap(slope_on_log2(values, sizes), rng, n_resamples)
+        first, second, groups = values[:, 0], values[:, -1], (part.where[:1], part.where[-1:])
     else:
-        first, second, pair = values[:, :n_where].mean(axis=1), values[:, n_where:].mean(axis=1), (part.where, part.over)
-        if part.contrast == "order":
-            estimate = comparison.win_probability(first, second, rng, n_resamples)
-        else:
-            difference = comparison.mean_difference(first, second, rng, n_resamples)
-            estimate = difference.mapped(np.exp) if part.contrast == "ratio" else difference
-    if not effects:
+        n_where, groups = len(part.where), (part.where, part.over)
+        first, second = values[:, :n_where].mean(axis=1), values[:, n_where:].mean(axis=1)  # (R,) each
+        difference = bootstrap(first - second, rng, n_resamples)
+        estimate = difference.mapped(np.exp) if part.contrast == "ratio" else difference
+    if part.contrast != "order" and not effects:
         return estimate, None
-    wins = estimate if part.contrast == "order" else comparison.win_probability(first, second, rng, n_resamples)
-    words = " over ".join(" and ".join(map(named, group)) for group in pair)
-    return estimate, Effect(words, wins.estimate, *wins.interval())
+    wins = win_probability(first, second, rng, n_resamples)
+    effect = Effect(_groups(*groups), wins.estimate, *wins.interval())
+    return (wins if part.contrast == "order" else estimate), effect
+
+
+def _groups(first: Sequence[Selector], second: Sequence[Selector]) -> str:
+    """Two groups by the settings that differ among their configurations: `batch.size=5 over batch.size=32`."""
+    arms = [*first, *second]
+    keys = [key for key in arms[0] if any(arm.get(key) != arms[0][key] for arm in arms)]
+    return " over ".join(
+        " and ".join(named({key: arm[key] for key in keys if key in arm}) for arm in group) for group in (first, second)
+    )
 
 
 def _unit(part: Part) -> str:
-    if part.functional is None or part.contrast == "order":
-        return "probability"
-    if part.contrast == "ratio":
-        return "ratio"
+    if part.functional is None or part.contrast in ("order", "ratio"):
+        return "probability" if part.contrast == "order" else "ratio"
     return part.functional.unit + (f" per doubling of {part.along}" if part.contrast == "slope" else "")

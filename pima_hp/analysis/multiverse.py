@@ -11,7 +11,7 @@ import pandas as pd
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.functionals import Functional, TableFacts
 from pima_hp.analysis.measuring import measure
-from pima_hp.analysis.selection import Context, Runs, contexts, named
+from pima_hp.analysis.selection import Context, Runs, contexts, follows, named
 from pima_hp.analysis.verdicts import Word, word_of
 
 ROBUST_SHARE = 0.90
@@ -94,7 +94,7 @@ def holding_together(robustness: Sequence[Robustness], claims: Sequence[Claim]) 
 
 def _words(claim: Claim, runs: Runs, seed: int, n_resamples: int) -> pd.DataFrame:
     """One row a completion; no rows when the claim is untestable in all."""
-    whole = [context for context in contexts(claim, runs) if not context.problems]
+    whole = [context for context in contexts(claim, runs) if not context.n_lacking]
     varying = _varying(whole)
     rows = []
     for context, (choices, variant) in itertools.product(whole, list(_variants(claim))):
@@ -109,12 +109,12 @@ def _varying(found: Sequence[Context]) -> list[str]:
     """Settings that differ between contexts, without those that follow from their section's name."""
     values = {key: [context.settings[key] for context in found] for key in (found[0].settings if found else {})}
     varying = [key for key, of in values.items() if len(set(of)) > 1]
-
-    def follows(key: str) -> bool:
-        owner = key.rpartition(".")[0]
-        return owner in varying and len(set(zip(values[owner], values[key], strict=True))) == len(set(values[owner]))
-
-    return [key for key in varying if not follows(key)]
+    owners = {key: key.rpartition(".")[0] for key in varying}
+    return [
+        key
+        for key, owner in owners.items()
+        if owner not in varying or not follows(list(zip(values[owner], values[key], strict=True)))
+    ]
 
 
 def _variants(claim: Claim) -> Iterator[tuple[dict[str, str], Claim]]:
@@ -128,13 +128,12 @@ def _variants(claim: Claim) -> Iterator[tuple[dict[str, str], Claim]]:
             part.model_copy(update={"functional": part.functional and _changed(part.functional, choices)})
             for part in parts
         ]
-        texts = {key: f"{value:+g}" if key == "threshold" and value != STATED else str(value) for key, value in choices.items()}
+        texts = {key: f"{value:+g}" if isinstance(value, float) else str(value) for key, value in choices.items()}
         yield texts, claim.model_copy(update={"parts": changed})
 
 
 def _taken(functional: Functional) -> set[str]:
-    switch = {"train scores"} if functional.curve.startswith("train/") else set()
-    return set(functional.parameters()) | switch
+    return set(functional.parameters) | ({"train scores"} if functional.curve.startswith("train/") else set())
 
 
 def _changed(functional: Functional, choices: dict[str, Any]) -> Functional:
@@ -153,20 +152,18 @@ def _changed(functional: Functional, choices: dict[str, Any]) -> Functional:
 def _robustness(claim: Claim, table: pd.DataFrame) -> Robustness:
     if table.empty:
         return Robustness(claim.id, "", f"{claim.id} cannot be tested in any completion of this study.", table)
-    primary, n = str(table["word"].iloc[0]), len(table)
+    primary = str(table["word"].iloc[0])
     share = float((table["word"] == primary).mean())
-    begin = f"{claim.id} is {primary} in {share:.0%} of {n} completions"
-    factors = [key for key in table.columns if key != "word" and table[key].nunique() > 1]
-    if not factors:
-        return Robustness(claim.id, "", f"{begin}.", table)
+    begin = f"{claim.id} is {primary} in {share:.0%} of {len(table)} completions"
+    factors = [key for key in table.columns if key != "word" and len(set(table[key])) > 1]
+    if not factors or share >= ROBUST_SHARE:
+        return Robustness(claim.id, "robust" if factors else "", f"{begin}.", table)
     flips = {factor: _flips(table, factor, factors) for factor in factors}
     worst = max(factors, key=lambda factor: flips[factor])
     levels = "; ".join(
         f"{level}: {words.mode().iloc[0]} in {(words == words.mode().iloc[0]).mean():.0%}"
         for level, words in table.groupby(worst, sort=False)["word"]
     )
-    if share >= ROBUST_SHARE:
-        return Robustness(claim.id, "robust", f"{begin}: robust.", table)
     sentence = f"{begin}; switching {worst} changes the word most often, in {flips[worst]:.0%} of cases ({levels})."
     return Robustness(claim.id, f"depends on {worst}", sentence, table)
 

@@ -1,7 +1,7 @@
 """Which runs of a study a claim is about: configurations that differ in what it names and in nothing else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from pima_hp.analysis.functionals import FUNCTIONALS, PIMA, Functional, TableFac
 from pima_hp.composition import CONF
 from pima_hp.configuration import Configuration
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.settings import NAMED_SECTIONS, Setting, columns_of
+from pima_hp.settings import Setting, columns_of
 
 SEEDS = ["seed", "init_seed", "split_seed", "order_seed"]
 _NOT_A_SETTING = {"data.path", "trainer.accelerator", "trainer.engine", "trainer.stack_size"}
@@ -33,21 +33,21 @@ class Runs:
 
     def __init__(self, frame: pd.DataFrame, table: TableFacts | None = None) -> None:
         self._table = table
+        self._values: dict[tuple[str, str], dict[tuple[int, ...], float]] = {}
         self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in frame.groupby("config_id", sort=False)}
-        keys = [key for key in map(str, frame.columns) if key.split(".")[0] in Configuration.model_fields]
+        keys = {key for key in map(str, frame.columns) if key.split(".")[0] in Configuration.model_fields}
         self.settings: dict[str, Settings] = {
-            config_id: {key: _plain(runs[key].iloc[0]) for key in keys if key not in _NOT_A_SETTING}
+            config_id: {key: _plain(runs[key].iloc[0]) for key in sorted(keys - _NOT_A_SETTING)}
             for config_id, runs in self.of.items()
         }
-        self._values: dict[tuple[str, str], dict[tuple[int, ...], float]] = {}
 
     def facts(self, config_id: str) -> dict[str, float] | None:
         """Training rows and positive rate of a configuration's table; None when they are not known."""
-        settings = self.settings[config_id]
+        settings: dict[str, Any] = self.settings[config_id]
         table = self._table or (PIMA if settings.get("data_digest") == SHIPPED_SHA256 else None)
         if table is None:
             return None
-        fractions = [float(settings.get(f"data.{part}_fraction") or 0) for part in ("test", "val")]  # type: ignore[arg-type]
+        fractions = (settings.get("data.test_fraction", 0), settings.get("data.val_fraction", 0))
         n_held_back = sum(math.ceil(round(fraction * table.n_rows, 9)) for fraction in fractions)
         return {"n_train": table.n_rows - n_held_back, "positive_rate": table.positive_rate}
 
@@ -66,23 +66,25 @@ class Runs:
 
 @dataclass(frozen=True)
 class Context:
-    """Settings that all configurations of a claim share, and the configurations by the claim's selectors.
-
-    Attributes:
-        settings: what the claim does not name.
-        configurations: `named(selector)` -> config_id.
-        problems: one line a selector with no configuration or with several.
-        n_baseline: how many of the settings are those of `conf/config.yaml`.
-    """
+    """Settings that a claim does not name, and the configurations by `named(selector)`: one each when it is whole."""
 
     settings: Settings
-    configurations: Mapping[str, str]
-    problems: tuple[str, ...]
-    n_baseline: int
+    configurations: Mapping[str, Sequence[str]]
+
+    @property
+    def n_lacking(self) -> int:
+        """Selectors with no configuration or with several."""
+        return sum(len(found) != 1 for found in self.configurations.values())
+
+    @property
+    def differing(self) -> Settings:
+        """Settings that are not those of `conf/config.yaml`."""
+        known = baseline()
+        return {key: value for key, value in self.settings.items() if key in known and not equal(value, known[key])}
 
 
 def named(selector: Selector) -> str:
-    """`batch.size=5, activation=relu`."""
+    """`batch.size=5, batch.shuffle=true`."""
     return ", ".join(
         f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in selector.items()
     )
@@ -98,80 +100,56 @@ def contexts(claim: Claim, runs: Runs) -> list[Context]:
     arms = {named(arm): arm for part in claim.parts if part.awaits is None for arm in [*part.where, *part.over]}
     factors = {key for arm in arms.values() for key in arm}
     matching = {
-        name: [config_id for config_id, settings in runs.settings.items() if _matches(settings, arm)]
+        name: [key for key, settings in runs.settings.items() if all(equal(settings.get(k), v) for k, v in arm.items())]
         for name, arm in arms.items()
     }
-    chosen = list(dict.fromkeys(config_id for found in matching.values() for config_id in found))
-    loose = {
-        key
-        for config_id in chosen
-        for key in runs.settings[config_id]
-        if key.partition(".")[0] in factors and key.partition(".")[0] in NAMED_SECTIONS
+    chosen = {key: runs.settings[key] for found in matching.values() for key in found}
+    loose = {key for settings in chosen.values() for key in settings if key.partition(".")[0] in factors}
+    dropped = {key for key in loose if follows([(of[key.partition(".")[0]], of[key]) for of in chosen.values()])}
+    rest = {
+        config_id: {key: value for key, value in settings.items() if key not in factors | dropped}
+        for config_id, settings in chosen.items()
     }
-    dropped = {key for key in loose if _follows(key, [runs.settings[config_id] for config_id in chosen])}
-    of = {
-        config_id: {key: item for key, item in runs.settings[config_id].items() if key not in factors | dropped}
-        for config_id in chosen
-    }
-    found = []
-    for context in {repr(settings): settings for settings in of.values()}.values():
-        fitting = {
-            name: [config_id for config_id in ids if _fits(of[config_id], context, loose)]
-            for name, ids in matching.items()
-        }
-        problems = [f"{name}: no runs" for name, ids in fitting.items() if not ids]
-        problems += [
-            f"{name}: {len(ids)} configurations; name what they differ in under where"
-            for name, ids in fitting.items()
-            if len(ids) > 1
-        ]
-        n_baseline = sum(equal(context[key], value) for key, value in baseline().items() if key in context)
-        found.append(
-            Context(context, {name: ids[0] for name, ids in fitting.items() if ids}, tuple(problems), n_baseline)
-        )
-    return sorted(found, key=lambda context: (len(context.problems), -context.n_baseline))
+
+    def fits(settings: Settings, context: Settings) -> bool:
+        return all(settings[key] == value or (key in loose and settings[key] is None) for key, value in context.items())
+
+    found = [
+        Context(context, {name: [key for key in ids if fits(rest[key], context)] for name, ids in matching.items()})
+        for context in {repr(settings): settings for settings in rest.values()}.values()
+    ]
+    return sorted(found, key=lambda context: (context.n_lacking, len(context.differing)))
+
+
+def follows(pairs: Sequence[tuple[Setting, Setting]]) -> bool:
+    """Whether the second has one value for each value of the first."""
+    return len(set(pairs)) == len({first for first, _ in pairs})
 
 
 @lru_cache(maxsize=1)
 def baseline() -> Settings:
     """The settings of `conf/config.yaml` without anything on the command line: the article's primary completion."""
-    options = [entry for entry in OmegaConf.load(CONF / "config.yaml").defaults if not isinstance(entry, str)]
-    chosen = {str(key): name for entry in options for key, name in entry.items() if key in Configuration.model_fields}
+    entries = [entry for entry in OmegaConf.load(CONF / "config.yaml").defaults if not isinstance(entry, str)]
+    chosen = {str(key): name for entry in entries for key, name in entry.items() if key in Configuration.model_fields}
     return columns_of({group: _option(group, name) for group, name in chosen.items()})
 
 
 def _option(group: str, name: str) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
-    parents = [parent for parent in content.pop("defaults", []) if parent != "_self_"]
     inherited: dict[str, Any] = {}
-    for parent in parents:
-        inherited |= _option(group, parent)
-    return inherited | content
+    for parent in content.pop("defaults", []):
+        inherited |= {} if parent == "_self_" else _option(group, parent)
+    inherited.update(content)
+    return inherited
 
 
 def equal(first: Any, second: Any) -> bool:
-    """Whether two values of a setting are the same: 0.2 and 0.2000000001 are, 1 and true are not."""
+    """Whether two values of a setting are the same: 0.2 and 0.20000001 are, 1 and true are not."""
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
     if isinstance(first, int | float) and isinstance(second, int | float):
         return math.isclose(first, second, rel_tol=1e-6)
     return bool(_plain(first) == _plain(second))
-
-
-def _matches(settings: Settings, arm: Selector) -> bool:
-    return all(key in settings and equal(settings[key], value) for key, value in arm.items())
-
-
-def _fits(settings: Settings, context: Settings, loose: set[str]) -> bool:
-    return all(settings[key] == value or (key in loose and settings[key] is None) for key, value in context.items())
-
-
-def _follows(key: str, settings: list[Settings]) -> bool:
-    """Whether a setting has one value for each value of its section."""
-    values: dict[Setting, set[Setting]] = {}
-    for item in settings:
-        values.setdefault(item[key.partition(".")[0]], set()).add(item[key])
-    return all(len(found) == 1 for found in values.values())
 
 
 def _plain(value: Any) -> Setting:

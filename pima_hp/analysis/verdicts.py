@@ -16,30 +16,23 @@ from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.comparison import benjamini_hochberg, holm
 from pima_hp.analysis.functionals import TableFacts
 from pima_hp.analysis.measuring import Measured, measure
-from pima_hp.analysis.selection import Runs, baseline, contexts, equal
+from pima_hp.analysis.selection import Runs, contexts
 from pima_hp.settings import Setting
 
 ALPHA = 0.05
-FAMILY_ALPHA = {"primary": 0.05, "exploratory": 0.10}
+_FAMILIES = {"primary": (holm, 0.05), "exploratory": (benjamini_hochberg, 0.10)}
 
 
 class Word(StrEnum):
-    """A verdict; `sentence` is what a person reads."""
+    """A verdict: the intervals lie where the claim says; where they must not; astride a bound; runs are missing."""
 
     SUPPORTED = "supported"
     REFUTED = "refuted"
     UNDECIDED = "undecided"
     UNTESTABLE = "untestable"
 
-    @property
-    def sentence(self) -> str:
-        """The verdict in words."""
-        return {
-            "supported": "the intervals lie where the claim says",
-            "refuted": "the intervals lie where the claim says they do not",
-            "undecided": "an interval straddles a bound of the rule",
-            "untestable": "the study lacks the runs, or fewer than 10 replicates are complete",
-        }[self]
+
+_DECIDED = (Word.SUPPORTED, Word.REFUTED)
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Verdict:
         claim: what was judged.
         word: by intervals at 95 %.
         reason: one sentence.
-        decisive: name of the part that the reason is about: the one to show where there is room for one.
+        headline: the part that the reason is about, to show where there is room for one.
         parts: all parts measured.
         differing: settings shared by the runs that are not those of `conf/config.yaml`.
         n_contexts: combinations of the remaining settings in which the claim could be judged.
@@ -63,7 +56,7 @@ class Verdict:
     claim: Claim
     word: Word
     reason: str
-    decisive: str
+    headline: Measured
     parts: tuple[Measured, ...]
     differing: Mapping[str, Setting]
     n_contexts: int
@@ -71,11 +64,6 @@ class Verdict:
     p_value: float | None = None
     p_adjusted: float | None = None
     survives: bool | None = None
-
-    @property
-    def headline(self) -> Measured:
-        """The decisive part."""
-        return next(part for part in self.parts if part.name == self.decisive)
 
 
 def judge(
@@ -101,26 +89,23 @@ def judge(
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame, table)
     verdicts = [_judge(claim, runs, seed, n_resamples) for claim in claims]
-    for family, adjust in [("primary", holm), ("exploratory", benjamini_hochberg)]:
+    for family, (adjusted, alpha) in _FAMILIES.items():
         places = [place for place, verdict in enumerate(verdicts) if verdict.claim.family == family]
-        p_values = [verdicts[place].p_value for place in places]
-        for place, p in zip(places, adjust([1.0 if p is None else p for p in p_values]).tolist(), strict=True):
-            if verdicts[place].p_value is not None:
-                decided = verdicts[place].word in (Word.SUPPORTED, Word.REFUTED)
-                survives = p <= FAMILY_ALPHA[family] if decided else None
-                verdicts[place] = replace(verdicts[place], p_adjusted=p, survives=survives)
+        p_values = [1.0 if (p := verdicts[place].p_value) is None else p for place in places]
+        for place, p in zip(places, adjusted(p_values).tolist(), strict=True):
+            if (verdict := verdicts[place]).word != Word.UNTESTABLE:
+                survives = p <= alpha if verdict.word in _DECIDED else None
+                verdicts[place] = replace(verdict, p_adjusted=p, survives=survives)
     return verdicts
 
 
 def word_of(claim: Claim, parts: Sequence[Measured], alpha: float = ALPHA) -> Word:
-    """The word by the claim's rules with intervals at level 1 - alpha; refuted needs only the parts that refute."""
+    """The word by the claim's rules with intervals at level 1 - alpha; parts without runs satisfy nothing."""
     estimates = _estimates(parts)
-    supported, refuted = (
-        bool(rule) and rules.holds(rule, claim.margin, estimates, alpha) for rule in (claim.supported, claim.refuted)
-    )
-    if supported != refuted:
+    supported = rules.holds(claim.supported, claim.margin, estimates, alpha)
+    if supported != rules.holds(claim.refuted, claim.margin, estimates, alpha):
         return Word.SUPPORTED if supported else Word.REFUTED
-    return Word.UNTESTABLE if any(estimate is None for estimate in estimates.values()) else Word.UNDECIDED
+    return Word.UNTESTABLE if None in estimates.values() else Word.UNDECIDED
 
 
 def _estimates(parts: Sequence[Measured]) -> dict[str, Estimate | None]:
@@ -130,79 +115,84 @@ def _estimates(parts: Sequence[Measured]) -> dict[str, Estimate | None]:
 def _judge(claim: Claim, runs: Runs, seed: int, n_resamples: int) -> Verdict:
     found = contexts(claim, runs)
     context = found[0] if found else None
-    parts = tuple(measure(claim, runs, context, seed, n_resamples, effects=True))
+    parts = measure(claim, runs, context, seed, n_resamples, effects=True)
     word = word_of(claim, parts)
-    estimates = _estimates(parts)
-    reason, decisive = _reason(claim, word, parts)
-    needed = None
-    if word == Word.UNDECIDED:
-        needed = min(rules.needed(rule, claim.margin, estimates, ALPHA) for rule in (claim.supported, claim.refuted))
-    settings = context.settings if context else {}
+    reason, headline = _reason(claim, word, parts)
+    needed = [rules.needed(rule, claim.margin, _estimates(parts), ALPHA) for rule in (claim.supported, claim.refuted)]
     return Verdict(
         claim,
         word,
         reason,
-        decisive,
+        headline,
         parts,
-        {key: value for key, value in settings.items() if key in baseline() and not equal(value, baseline()[key])},
-        sum(not other.problems for other in found),
-        needed,
-        None if word == Word.UNTESTABLE else _p_value(claim, parts, 2 / n_resamples),
+        differing=context.differing if context else {},
+        n_contexts=sum(not other.n_lacking for other in found),
+        replicates_needed=min(needed) if word == Word.UNDECIDED else None,
+        p_value=None if word == Word.UNTESTABLE else _p_value(claim, parts, 2 / n_resamples),
     )
 
 
 def _p_value(claim: Claim, parts: Sequence[Measured], smallest: float) -> float:
-    """Bisect for the smallest alpha at which the rules decide."""
-    decided = (Word.SUPPORTED, Word.REFUTED)
+    """Bisect for the smallest alpha at which the rules decide; 1 where none below 0.49 does."""
     low, high = math.log(smallest), math.log(0.49)  # an equivalence test at 0.5 has no interval left
-    if word_of(claim, parts, math.exp(low)) in decided:
-        return smallest
-    if word_of(claim, parts, math.exp(high)) not in decided:
+    if word_of(claim, parts, math.exp(high)) not in _DECIDED:
         return 1.0
+    if word_of(claim, parts, smallest) in _DECIDED:
+        return smallest
     for _ in range(14):
         middle = (low + high) / 2
-        low, high = (low, middle) if word_of(claim, parts, math.exp(middle)) in decided else (middle, high)
+        low, high = (low, middle) if word_of(claim, parts, math.exp(middle)) in _DECIDED else (middle, high)
     return math.exp(high)
 
 
-def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, str]:
+def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, Measured]:
     """One sentence, and the part that it is about."""
-    estimates = _estimates(parts)
-    first = parts[0].name
+    by_name = {part.name: part for part in parts if not part.beside}
+    supporting, refuting = (
+        rules.meeting(rule, claim.margin, _estimates(parts), ALPHA) for rule in (claim.supported, claim.refuted)
+    )
     if word == Word.UNTESTABLE:
-        missing = [part for part in parts if part.estimate is None and not part.beside]
-        command = f"; to make the runs: {claim.command}" if claim.command else ""
-        return "; ".join(dict.fromkeys(part.problem for part in missing)) + command, missing[0].name
-    if word == Word.SUPPORTED:
-        return f"{_text(claim.supported)}: so it is", first
-    if word == Word.REFUTED:
-        names = rules.satisfying(claim.refuted, claim.margin, estimates, ALPHA)
-        return f"{_text(claim.refuted)}: so it is for {', '.join(names)}", names[0]
-    short = rules.failing(claim.supported, claim.margin, estimates, ALPHA)
-    names = list(dict.fromkeys(name for found in short.values() for name in found))
-    return f"{', '.join(names)}: neither {_text(claim.supported)} nor {_text(claim.refuted)}", names[0] if names else first
+        lacking = [part for part in by_name.values() if part.problem]
+        make = f"; to make runs: {claim.command}" if claim.command else ""
+        return "; ".join(dict.fromkeys(part.problem for part in lacking)) + make, lacking[0]
+    if word == Word.UNDECIDED:
+        names = [name for name in by_name if name not in supporting] or list(by_name)
+        sentence = f"neither {_text(claim, claim.supported)} nor {_text(claim, claim.refuted)}"
+    else:
+        names = supporting if word == Word.SUPPORTED else refuting
+        sentence = _text(claim, claim.supported if word == Word.SUPPORTED else claim.refuted)
+    return f"{sentence}: {'; '.join(_numbers(by_name[name]) for name in names)}", by_name[names[0]]
 
 
-def _text(rule: rules.Rule) -> str:
-    return ", ".join(f"{target}: {condition}" for target, condition in rule.items())
+def _text(claim: Claim, rule: rules.Rule) -> str:
+    text = " and ".join(f"{condition} ({target})" for target, condition in rule.items())
+    return text if claim.margin is None else text.replace("margin", f"{claim.margin:g}")
+
+
+def _numbers(part: Measured) -> str:
+    if part.estimate is None:
+        return f"{part.name} without runs"
+    lower, upper = part.estimate.interval()
+    return f"{part.name} {part.estimate.estimate:.3g} [{lower:.3g}, {upper:.3g}]"
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
     """Verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
-    rows = []
-    for verdict in verdicts:
-        parts = [_part_json(part) for part in verdict.parts]
-        row = {key: value for key, value in verdict.__dict__.items() if key not in ("claim", "parts")}
-        about = verdict.claim.model_dump(include={"id", "sentence", "source", "family", "margin", "supported", "refuted"})
-        rows.append({**about, **row, "headline": _part_json(verdict.headline), "parts": parts})
+    told = {"id", "sentence", "source", "family", "margin", "supported", "refuted", "command"}
+    rows = [
+        verdict.claim.model_dump(include=told)
+        | {key: value for key, value in vars(verdict).items() if key != "claim"}
+        | {"headline": _part_json(verdict.headline), "parts": [_part_json(part) for part in verdict.parts]}
+        for verdict in verdicts
+    ]
     return json.dumps(_finite(rows), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _part_json(part: Measured) -> dict[str, Any]:
+    value = part.estimate.estimate if part.estimate else None
     lower, upper = part.estimate.interval() if part.estimate else (None, None)
-    numbers = {"estimate": part.estimate.estimate if part.estimate else None, "lower": lower, "upper": upper}
-    effect = {**asdict(part.effect), "reading": part.effect.reading} if part.effect else None
-    return {**part.__dict__, **numbers, "effect": effect}
+    effect = asdict(part.effect) | {"reading": part.effect.reading} if part.effect else None
+    return vars(part) | {"estimate": value, "lower": lower, "upper": upper, "effect": effect}
 
 
 def _finite(value: Any) -> Any:

@@ -7,16 +7,10 @@ import torch
 from torch import Tensor
 
 from pima_hp.configuration import Configuration, RunSeeds
-from pima_hp.data.prepared import PreparedData, prepare, table_of
+from pima_hp.data.prepared import PreparedData, batch_size, prepare, table_of
 from pima_hp.seeds import Role, stream
 
 Batch = tuple[Tensor, Tensor]
-
-
-def batch_size(configuration: Configuration, n_train: int) -> int:
-    """Rows of one update: `full` means all training rows."""
-    size = configuration.batch.size
-    return n_train if isinstance(size, str) else size
 
 
 class BatchLoader:

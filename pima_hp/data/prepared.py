@@ -33,6 +33,12 @@ class PreparedData:
         return self.features[rows], self.labels[rows]
 
 
+def batch_size(configuration: Configuration, n_train: int) -> int:
+    """Rows of one update: `full` means all training rows."""
+    size = configuration.batch.size
+    return n_train if isinstance(size, str) else size
+
+
 def table_of(configuration: Configuration) -> Table:
     """Read the table of a configuration and make sure that it is still the file its identity names."""
     table = read_table(configuration.data)

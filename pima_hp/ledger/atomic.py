@@ -51,9 +51,9 @@ def make_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left; only for the one who holds the study's lock."""
+    """Remove the temporary files below a folder that a killed process left; only for who holds the study's lock."""
     with explained(folder):
-        for path in folder.glob(_TEMPORARY):
+        for path in folder.rglob(_TEMPORARY):
             path.unlink(missing_ok=True)
 
 

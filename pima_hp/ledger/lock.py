@@ -97,7 +97,7 @@ class StudyLock:
                     f"running there: rm {shlex.quote(str(self._owner_path))}"
                 )
             self.note = f"taken over from {previous}, which ended without releasing the study"
-        remove_leftovers(self._folder)
+        remove_leftovers(self._study_folder)
         owner = Owner(os.getpid(), socket.gethostname(), datetime.now().astimezone().isoformat(timespec="seconds"))
         write_atomically(self._owner_path, json.dumps(asdict(owner)).encode())
 

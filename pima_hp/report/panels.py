@@ -1,158 +1,219 @@
-"""What figures are made of: points of curves, one panel, panels together under a title and a caption."""
+"""What figures are made of, in Vega-Lite: a panel of curves, of waiting times, of single runs by value.
+
+Layers whose name begins with `hover` are for the page: `still` takes them out of a chart for paper.
+"""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
 import numpy as np
-import pandas as pd
 
-from pima_hp.analysis import curves
+from pima_hp.record import Array
 from pima_hp.report import style
-from pima_hp.report.settings import literal
 
-MAX_POINTS = 250
-"""Epochs drawn of a curve; a longer one is drawn at so many evenly spaced epochs (pixels are 180 to 640)."""
+MAX_DOTS = 200
+"""Single runs drawn of a value; of more, so many evenly spaced order statistics."""
 
-MAX_ROWS = 5000
-"""Altair refuses a larger table of points in one panel."""
-
-Point = dict[str, Any]
+ROW_HEIGHT = 46
+Spec = dict[str, Any]
+Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What the panels of a figure share.
+class Row:
+    """Single runs of one value, their mean and its interval, in a panel of strips."""
 
-    Attributes:
-        lines: name in the legend -> colour and dash.
+    name: str
+    slot: style.Slot
+    values: Array
+    mean: float
+    lower: float
+    upper: float
+
+
+def curves_panel(points: list[Spec], colours: Mapping[str, str], ends: Ends, n_epochs: int, level: float | None) -> Spec:
+    """Bands below, then the dashed level of the majority class, then mean lines.
+
+    Args:
+        points: `line`, `epoch`, `mean` and where there is a band `low` and `high`.
+        colours: of each line.
+        ends: of the accuracy axis.
         n_epochs: end of the epoch axis.
-        accuracy_range: ends of the accuracy axis.
-        majority: accuracy of always predicting the more frequent class; None for no line.
-        legend_title: above the names, at the right; without one the legend is a row on top.
+        level: accuracy of always predicting the more frequent class.
     """
-
-    lines: Mapping[str, style.Slot]
-    n_epochs: int
-    accuracy_range: tuple[float, float]
-    majority: float | None
-    legend_title: str | None = None
-
-    @property
-    def slots(self) -> dict[str, style.Slot]:
-        """Colour and dash of every line, that of the majority class included."""
-        if self.majority is None:
-            return dict(self.lines)
-        return {**self.lines, majority_name(self.majority): (style.MAJORITY_COLOUR, style.MAJORITY_DASH)}
-
-
-def majority_name(majority: float) -> str:
-    """The line's name in the legend."""
-    return f"always the majority class ({majority:.3f})"
-
-
-def points(runs: pd.DataFrame, names: Mapping[str, str], *, band: bool, max_points: int = MAX_POINTS) -> list[Point]:
-    """What is drawn of some runs: one point for each curve (column -> name) and epoch that has a value."""
-    drawn_points = []
-    for column, name in names.items():
-        table = curves.aligned(runs[column])  # (R, E)
-        n_epochs = table.shape[1]
-        drawn = np.unique(np.linspace(0, n_epochs - 1, min(n_epochs, max_points)).round().astype(int))
-        table = table[:, drawn]
-        low, high = curves.quantile_band(table)
-        for epoch, *values in zip(drawn + 1, curves.mean(table), low, high, strict=True):
-            if math.isfinite(values[0]):
-                # a page holds thousands of these numbers; one row of 768 is 0.0013
-                mean, bottom, top = (round(float(value), 6) for value in values)
-                spread = {"low": bottom, "high": top} if band and len(runs) > 1 else {}
-                drawn_points.append({"line": name, "epoch": int(epoch), "mean": mean, **spread})
-    return drawn_points
+    x, y = _epochs(n_epochs), _position("mean", "accuracy (fraction of rows)", ends, format=".2f")
+    layers: list[Spec] = []
+    if any("low" in point for point in points):
+        # One area a line with a colour of its own: sharing the lines' scale would put areas into the legend.
+        layers += [
+            {"transform": [{"filter": {"field": "line", "equal": name}}],
+             "mark": {"type": "area", "opacity": style.BAND_OPACITY, "color": colour},
+             "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}}
+            for name, colour in colours.items()
+        ]  # fmt: skip
+    if level is not None:
+        layers.append(_rule("y", level))
+    domain = {"domain": list(colours), "range": list(colours.values())}
+    legend = {"title": None, "orient": "top", "direction": "horizontal"}
+    colour = {"field": "line", "type": "nominal", "scale": domain, "legend": legend}
+    spread = [_told("low", "5 % of runs below"), _told("high", "95 % below")] if len(layers) > 1 else []
+    told = [{"field": "line", "title": "rows"}, {"field": "epoch"}, _told("mean", "mean accuracy"), *spread]
+    layers.append({"mark": {"type": "line", "strokeWidth": style.LINE_WIDTH}, "encoding": {"x": x, "y": y, "color": colour}})
+    layers.append(_hover(x, y, told))
+    if len({point["epoch"] for point in points}) == 1:  # a line through one point is invisible
+        layers.append({"mark": {"type": "circle", "size": 45, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colour}})
+    return {"data": {"values": points}, "layer": layers}
 
 
-def accuracy_range(all_points: Sequence[Point], majority: float | None) -> tuple[float, float]:
-    """Ends of an axis that holds all points and the majority line: whole twentieths, within 0 and 1."""
-    heights = [point[key] for point in all_points for key in ("mean", "low", "high") if key in point]
-    heights += [] if majority is None else [majority]
-    low, high = min(heights, default=0.0), max(heights, default=1.0)
-    return max(0.0, math.floor(low * 20 - 0.2) / 20), min(1.0, math.ceil(high * 20 + 0.2) / 20)
-
-
-def panel(shown: list[Point], scene: Scene, title: alt.TitleParams, *, y_title: bool) -> alt.LayerChart:
-    """Bands below, then the majority line, then mean lines."""
-    slots = scene.slots
-    domain = list(slots)
-    colours = alt.Scale(domain=domain, range=[colour for colour, _ in slots.values()])
-    dashes = alt.Scale(domain=domain, range=[list(dash) for _, dash in slots.values()])
-    legend = (
-        alt.Legend(title=scene.legend_title, orient="right")
-        if scene.legend_title
-        else alt.Legend(title=None, orient="top", direction="horizontal")
-    )
-    colour = alt.Color("line:N", scale=colours, legend=legend)
-    dash = alt.StrokeDash("line:N", scale=dashes, legend=legend)
-
-    def y(field: str) -> alt.Y:
-        axis_title = "accuracy (fraction of rows)" if y_title else None
-        axis = alt.Axis(format=".2f", tickCount=6)
-        return alt.Y(
-            f"{field}:Q",
-            title=axis_title,
-            axis=axis,
-            scale=alt.Scale(domain=scene.accuracy_range, nice=False),
-        )
-
-    x = alt.X(
-        "epoch:Q",
-        title="epoch",
-        axis=alt.Axis(grid=False, values=_epoch_ticks(scene.n_epochs), format="d"),
-        scale=alt.Scale(domain=[1, max(scene.n_epochs, 2)], nice=False),
-    )
-    base = alt.Chart(pd.DataFrame(shown))
-    layers: list[alt.Chart] = []
-    # Bands and dots of one line each: sharing the lines' colour scale would put areas into the legend.
-    apart = [
-        (base.transform_filter(alt.FieldEqualPredicate(field="line", equal=name)), own_colour)
-        for name, (own_colour, _) in scene.lines.items()
+def waiting_panel(points: list[Spec], slots: Mapping[str, style.Slot], n_epochs: int, y_title: str) -> Spec:
+    """Share of runs still waiting against epoch, a step line a value, named at its end where there is room."""
+    x, y = _epochs(n_epochs, first=0), _position("share", y_title, (0, 1), format=".1f")
+    colours = {"domain": list(slots), "range": [colour for colour, _ in slots.values()]}
+    dashes = {"domain": list(slots), "range": [list(dash) for _, dash in slots.values()]}
+    direct = len(slots) <= 8
+    legend = None if direct else {"title": None, "orient": "right"}
+    colour = {"field": "line", "type": "nominal", "scale": colours, "legend": legend}
+    dash = {"field": "line", "type": "nominal", "scale": dashes, "legend": legend}
+    lit = {"opacity": {"condition": {"param": "lit", "value": 1}, "value": 0.15}}
+    line = {"type": "line", "interpolate": "step-after", "strokeWidth": style.LINE_WIDTH + 0.4}
+    area = {"type": "area", "interpolate": "step-after", "opacity": 0.12}
+    told = [{"field": "line", "title": "value"}, {"field": "epoch"}, _told("share", "share still below"),
+            _told("low", "interval from"), _told("high", "to")]  # fmt: skip
+    layers = [
+        {"mark": area, "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour}},
+        {"mark": line, "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash, **lit}},
+        _hover(x, y, told)
+        | {"params": [{"name": "lit", "select": {"type": "point", "fields": ["line"], "on": "pointerover"}}]},
     ]
-    has_band = any("low" in point for point in shown)
-    if has_band:
-        for one, own_colour in apart:
-            area = one.mark_area(opacity=style.BAND_OPACITY, color=own_colour)
-            layers.append(area.encode(x, y("low"), alt.Y2("high")))
-    if scene.majority is not None:
-        level = alt.Chart(pd.DataFrame([{"line": majority_name(scene.majority), "mean": scene.majority}]))
-        layers.append(level.mark_rule(strokeWidth=1.4).encode(y("mean"), colour, dash))
-    if shown:
-        tooltip = ["line:N", "epoch:Q", "mean:Q", *(["low:Q", "high:Q"] if has_band else [])]
-        line = base.mark_line(strokeWidth=style.LINE_WIDTH)
-        layers.append(line.encode(x, y("mean"), colour, dash, tooltip=tooltip))
-        if len({point["epoch"] for point in shown}) == 1:  # a line through one point is invisible
-            for one, own_colour in apart:
-                layers.append(one.mark_circle(size=45, opacity=1, color=own_colour).encode(x, y("mean")))
-    else:
-        middle = {"epoch": scene.n_epochs / 2, "mean": sum(scene.accuracy_range) / 2}
-        note = alt.Chart(pd.DataFrame([middle])).mark_text(color=style.GREY, baseline="bottom", dy=-3)
-        layers.append(note.encode(x, y("mean"), text=alt.value("no run has a value")))
-    layered: alt.LayerChart = alt.layer(*layers).properties(title=title)  # type: ignore[assignment]
-    return layered
+    if direct:
+        last = {point["line"]: point for point in points}  # points are in the order of epochs
+        heights = apart({name: point["share"] for name, point in last.items()}, 0.055)
+        labels = [{"line": name, "epoch": last[name]["epoch"], "share": at} for name, at in heights.items()]
+        mark = {"type": "text", "align": "left", "dx": 5, "fontWeight": "bold"}
+        encoding = {"x": x, "y": y, "text": {"field": "line"}, "color": colour}
+        layers.append({"data": {"values": labels}, "mark": mark, "encoding": encoding})
+    return {"data": {"values": points}, "layer": layers}
 
 
-def figure(panels: Sequence[alt.LayerChart], n_columns: int, title: str, caption: Sequence[str]) -> alt.ConcatChart:
-    """Panels in rows under the title and the caption, which is wrapped to the figure's width."""
-    width, height = style.panel_size(n_columns)
-    lines = [line for text in caption if text for line in textwrap.wrap(text, style.CAPTION_CHARACTERS)]
-    sized = [single.properties(width=width, height=height) for single in panels]
-    chart = alt.concat(*sized, columns=n_columns).resolve_scale(color="shared", strokeDash="shared")
-    heading = alt.TitleParams(literal(title, 100), subtitle=lines)
-    complete: alt.ConcatChart = chart.properties(title=heading).configure(**style.CONFIG)
-    return complete
+def strips_panel(rows: Sequence[Row], x_title: str, *, level: float | None = None, log: bool = False) -> Spec:
+    """Single runs as dots, a row a value, with their mean and its interval; the numbers stand above the dots."""
+    names = [row.name for row in rows]
+    drawn = {row.name: _order_statistics(row.values) for row in rows}
+    dots = [
+        {"row": name, "value": _rounded(value), "place": _halton(number)}
+        for name, values in drawn.items()
+        for number, value in enumerate(values.tolist())
+    ]
+    means = [
+        {"row": row.name, "mean": _rounded(row.mean), "lower": _rounded(row.lower), "upper": _rounded(row.upper),
+         "text": interval_text(row.mean, row.lower, row.upper)}
+        for row in rows if math.isfinite(row.mean)
+    ]  # fmt: skip
+    held = [*(dot["value"] for dot in dots), *(item[key] for item in means for key in ("lower", "upper"))]
+    x = _position("value", x_title, _ends([*held, *([] if level is None else [level])], log), ticks=4, log=log)
+    y = {"field": "row", "type": "nominal", "title": None, "scale": {"domain": names},
+         "axis": {"domain": False, "ticks": False, "labelLimit": 96, "offset": 2}}  # fmt: skip
+    place = {"scale": {"domain": [0, 1], "range": [18, ROW_HEIGHT - 4]}, "type": "quantitative"}
+    slots = {"domain": names, "range": [row.slot[0] for row in rows]}
+    colour = {"field": "row", "type": "nominal", "scale": slots, "legend": None}
+    centre = {"datum": 0.5, **place}
+    told = [{"field": "row", "title": "value"}, _told("value", "one run")]
+    bar = {"x": {**x, "field": "lower"}, "x2": {"field": "upper"}, "y": y, "yOffset": centre}
+    mean_told = [{"field": "row", "title": "value"}, {"field": "text", "title": "mean and its interval"}]
+    layers: list[Spec] = [] if level is None else [_rule("x", level)]
+    layers += [
+        {"data": {"values": dots}, "mark": {"type": "circle", "size": 11, "opacity": 0.55},
+         "encoding": {"x": x, "y": y, "yOffset": {"field": "place", **place}, "color": colour, "tooltip": told}},
+        {"data": {"values": means}, "mark": {"type": "rule", "strokeWidth": 2.5, "color": style.INK}, "encoding": bar},
+        {"data": {"values": means}, "mark": {"type": "circle", "size": 50, "opacity": 1, "color": style.INK},
+         "encoding": {"x": {**x, "field": "mean"}, "y": y, "yOffset": centre, "tooltip": mean_told}},
+        {"data": {"values": means}, "mark": {"type": "text", "align": "left", "fontSize": 11},
+         "encoding": {"x": {"value": 0}, "y": y, "yOffset": {"datum": -0.28, **place}, "text": {"field": "text"}}},
+    ]  # fmt: skip
+    return {"height": ROW_HEIGHT * max(1, len(rows)), "layer": layers}
 
 
-def _epoch_ticks(n_epochs: int) -> list[int]:
+def interval_text(mean: float, lower: float, upper: float) -> str:
+    """Two digits of the uncertainty: `0.742 [0.731, 0.752]`; a point where there is no uncertainty."""
+    half = (upper - lower) / 2
+    decimals = min(5, max(0, 1 - math.floor(math.log10(half)))) if half > 0 and math.isfinite(half) else 3
+    return f"{mean:.{decimals}f} [{lower:.{decimals}f}, {upper:.{decimals}f}]"
+
+
+def still(spec: Any) -> Any:
+    """The chart without what answers a pointer."""
+    if isinstance(spec, list):
+        kept = [item for item in spec if not (isinstance(item, dict) and str(item.get("name", "")).startswith("hover"))]
+        return [still(item) for item in kept]
+    if not isinstance(spec, dict):
+        return spec
+    pairs = [(key, item) for key, item in spec.items() if not (isinstance(item, dict) and "condition" in item)]
+    return {key: item if key == "values" else still(item) for key, item in pairs}
+
+
+def apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+    """Heights moved as little as need be for labels to stand at least a gap apart, from the lowest up."""
+    placed: dict[str, float] = {}
+    lowest = -math.inf
+    for name, height in sorted(heights.items(), key=lambda item: item[1]):
+        lowest = placed[name] = max(height, lowest + gap)
+    excess = max(0.0, max(placed.values(), default=0.0) - max(1.0, max(heights.values(), default=1.0)))
+    return {name: height - excess for name, height in placed.items()}
+
+
+def _hover(x: Spec, y: Spec, told: list[Spec]) -> Spec:
+    mark = {"type": "circle", "size": 90, "opacity": 0}
+    return {"name": "hover", "mark": mark, "encoding": {"x": x, "y": y, "tooltip": told}}
+
+
+def _rule(channel: str, level: float) -> Spec:
+    mark = {"type": "rule", "strokeDash": [4, 4], "strokeWidth": 1.4, "color": style.SOFT}
+    return {"data": {"values": [{"level": level}]}, "mark": mark, "encoding": {channel: {"field": "level", "type": "quantitative"}}}
+
+
+def _told(field: str, title: str) -> Spec:
+    return {"field": field, "type": "quantitative", "title": title, "format": ".4~g"}
+
+
+def _position(field: str, title: str, ends: Ends, *, format: str = "~g", ticks: int = 5, log: bool = False) -> Spec:  # noqa: A002
+    scale = {"type": "log" if log else "linear", "domain": list(ends), "nice": False, "zero": False}
+    axis = {"format": format, "tickCount": ticks, "labelOverlap": True}
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+
+
+def _epochs(n_epochs: int, first: int = 1) -> Spec:
     """The first epoch and about five round ones."""
     magnitude = 10 ** max(0, len(str(n_epochs)) - 2)
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if n_epochs <= 5 * step * magnitude) * magnitude
-    return sorted({1, *range(step, n_epochs + 1, step)})
+    axis = {"grid": False, "format": "d", "values": sorted({first, *range(step, n_epochs + 1, step)})}
+    return {**_position("epoch", "epoch", (first, max(n_epochs, first + 1))), "axis": axis}
+
+
+def _ends(values: Sequence[float], log: bool) -> Ends:
+    """Least and greatest value and a little air."""
+    some = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    low, high = min(some, default=1.0), max(some, default=2.0)
+    if log:
+        return low / 1.15, high * 1.15
+    air = 0.04 * (high - low) or 0.05 * max(abs(high), 1e-3)
+    return low - air, high + air
+
+
+def _order_statistics(values: Array) -> Array:
+    ordered = np.sort(values[np.isfinite(values)])
+    return ordered[np.unique(np.linspace(0, max(0, len(ordered) - 1), min(len(ordered), MAX_DOTS)).round().astype(int))]
+
+
+def _halton(number: int) -> float:
+    """Places 1/2, 1/4, 3/4, 1/8, ...: neighbours stand apart, and the same in every report."""
+    place, step, number = 0.0, 0.5, number + 1
+    while number:
+        number, bit = divmod(number, 2)
+        place, step = place + bit * step, step / 2
+    return round(place, 4)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")

@@ -1,7 +1,8 @@
 """One look for every figure: colours that mean one thing, sizes, fonts, lines.
 
 Colours are those of Okabe and Ito (2008), told apart with any colour vision. Blue and vermillion mean
-training and watched rows everywhere, so no value of a hyperparameter ever has them.
+training and watched rows everywhere, so no value of a hyperparameter ever has them. The page maps the
+inks (`INK`, `SOFT`, `GRID`, black) to light ones where the reader prefers dark: see `page.css`.
 """
 
 import hashlib
@@ -11,12 +12,12 @@ from typing import Any
 Slot = tuple[str, tuple[int, int]]
 """Colour and dash of a line."""
 
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#6B6B6B"
+BLUE, VERMILLION = "#0072B2", "#D55E00"
 GREEN, ORANGE, SKY, PURPLE, BLACK = "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000"
+INK, SOFT, GRID = "#222222", "#6B6B6B", "#E6E6E6"
 
 SOLID, DASHED, DOTTED = (1, 0), (6, 3), (2, 2)
-TRAINING_COLOUR, WATCHED_COLOUR, MAJORITY_COLOUR = BLUE, VERMILLION, GREY
-MAJORITY_DASH = (4, 4)
+TRAINING_COLOUR, WATCHED_COLOUR = BLUE, VERMILLION
 LINE_WIDTH, BAND_OPACITY = 1.8, 0.18
 
 SLOTS: tuple[Slot, ...] = tuple(
@@ -53,32 +54,27 @@ def slots(values: Iterable[str]) -> dict[str, Slot]:
     return taken
 
 
-def panel_columns(n_panels: int) -> int:
-    """Panels side by side: 2 by 2 for four, else rows of three (of four beyond twelve)."""
-    if n_panels in (1, 2, 4):
-        return min(n_panels, 2)
-    return 3 if n_panels <= 12 else 4
+def columns_and_size(n_panels: int) -> tuple[int, int, int]:
+    """Panels side by side, width and height of one in px: a figure is about 560 px wide."""
+    if n_panels == 1:
+        return 1, 440, 300
+    return (2, 220, 150) if n_panels <= 8 else (3, 138, 110)
 
 
-def panel_size(n_columns: int) -> tuple[int, int]:
-    """Width and height of a panel in px, such that a figure is about 900 px wide (1,800 in its PNG)."""
-    return {1: (640, 340), 2: (380, 230), 3: (245, 190)}.get(n_columns, (180, 150))
+PNG_SCALE = 3
+"""Pixels of a PNG for each px: about 1,700 for a figure."""
 
-
-CAPTION_CHARACTERS = 125
-PANEL_TITLE: Mapping[str, Any] = {"fontSize": 13, "offset": 6}
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"  # vl-convert ships the first; the others have its widths
 CONFIG: Mapping[str, Any] = {
     "font": FONT,
-    "background": "white",
-    "padding": 14,
+    "background": None,
+    "padding": 4,
     "view": {"stroke": None},
-    "concat": {"spacing": 22},
-    "title": {"anchor": "start", "fontSize": 17, "subtitleFontSize": 12.5, "subtitleColor": "#444444",
-              "subtitleLineHeight": 17, "subtitlePadding": 6, "offset": 14},
-    "axis": {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": "normal",
-             "titlePadding": 8, "gridColor": "#E8E8E8", "domainColor": "#888888", "tickColor": "#888888",
-             "labelColor": "#333333"},
-    "legend": {"labelFontSize": 12.5, "titleFontSize": 12.5, "labelLimit": 260, "symbolSize": 400,
-               "symbolStrokeWidth": 2.2, "columnPadding": 24},
+    "concat": {"spacing": 18},
+    "title": {"anchor": "start", "fontSize": 12.5, "color": INK, "offset": 6,
+              "subtitleFontSize": 11, "subtitleColor": SOFT, "subtitlePadding": 2},
+    "axis": {"labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal", "titlePadding": 6,
+             "gridColor": GRID, "domainColor": SOFT, "tickColor": SOFT, "labelColor": INK, "titleColor": INK},
+    "legend": {"labelFontSize": 12, "labelColor": INK, "symbolSize": 300, "symbolStrokeWidth": 2.5},
+    "text": {"fontSize": 11.5, "color": INK},
 }  # fmt: skip

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from functools import cache
 
 from pima_hp.data.prepared import table_of
-from pima_hp.data.splits import split_sizes
+from pima_hp.data.sizes import split_sizes
 from pima_hp.errors import ConfigurationError
 from pima_hp.record import Run, RunRecord
+from pima_hp.training.device import device_of
 from pima_hp.training.progress import Progress
-from pima_hp.training.solo import device_of
 from pima_hp.training.stack import Stack
-from pima_hp.training.stacked import TorchStack
-from pima_hp.training.stacked import fit as fit_torch
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +20,7 @@ def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[R
     """Train runs with equal `stack_key`s together and return their records in the same order."""
     began = time.perf_counter()
     stack = make_stack(runs)
-    if isinstance(stack, TorchStack):
-        fit_torch(stack, progress)
-    else:
-        from pima_hp.training.fused.engine import FusedStack, fit
-
-        assert isinstance(stack, FusedStack)  # noqa: S101 -- there are two engines
-        fit(stack, progress)
+    stack.fit(progress)
     return stack.records(time.perf_counter() - began)
 
 
@@ -47,6 +39,8 @@ def make_stack(runs: Sequence[Run]) -> Stack:
     if reason:
         if wanted == "auto":
             _say_once(reason)
+        from pima_hp.training.stacked import TorchStack  # brings in Lightning, a second and more
+
         return TorchStack(runs)
     from pima_hp.training.fused.engine import FusedStack
 

@@ -2,19 +2,20 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from lightning.pytorch.loggers import Logger
 
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
-from pima_hp.training.callbacks import EpochProgress
 from pima_hp.training.engines import train_stack
 from pima_hp.training.progress import Progress
-from pima_hp.training.solo import train_solo
 from pima_hp.training.stack_key import stack_key, why_solo
 from pima_hp.versions import versions
 
-MakeLoggers = Callable[[Run], Sequence[Logger]]
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+MakeLoggers = Callable[[Run], Sequence["Logger"]]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,9 @@ def _stack_or_halves(stack: list[Run], progress: Progress) -> Iterator[list[RunR
 
 
 def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
+    from pima_hp.training.callbacks import EpochProgress  # these two bring in Lightning, a second and more
+    from pima_hp.training.solo import train_solo
+
     done_before = progress.done
     try:
         record = train_solo(run.configuration, run.seeds, loggers=loggers(run), callbacks=[EpochProgress(progress)])

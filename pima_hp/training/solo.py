@@ -20,6 +20,7 @@ from pima_hp.model.module import MLPClassifier
 from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.settings import flattened
+from pima_hp.training.device import device_of
 from pima_hp.versions import versions
 
 # Lightning reports devices, tips and warnings about loaders that this project chose on purpose.
@@ -104,12 +105,6 @@ class FinalScores(L.Callback):
                 logger.log_hyperparams(hparams, {f"hp/{key}": score for key, score in self.scores.items()})
             else:
                 logger.log_hyperparams(hparams)
-
-
-def device_of(configuration: Configuration) -> torch.device:
-    """Return the device that `trainer.accelerator` means on this machine."""
-    wanted = configuration.trainer.accelerator
-    return torch.device("cuda" if wanted == "gpu" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def quiet_trainer(configuration: Configuration, **options: Any) -> L.Trainer:

@@ -1,5 +1,6 @@
 """What every stack of runs has, whichever engine trains it: data, initial weights, curves, records."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,19 +8,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pima_hp.data.datamodule import batch_size
-from pima_hp.data.prepared import DTYPES, PreparedData, prepare, table_of
+from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
 from pima_hp.data.table import Table
-from pima_hp.model.metrics import stacked_final_scores
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.model.stacked import StackedMLP
+from pima_hp.model.stacked_metrics import stacked_final_scores
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
+from pima_hp.training.progress import Progress
 from pima_hp.training.schedulers import schedule_of
 from pima_hp.versions import versions
 
 
-class Stack:
+class Stack(ABC):
     """M runs trained together; an engine says in `_train_and_score` how an epoch is made.
 
     Args:
@@ -66,6 +67,10 @@ class Stack:
         """Optimizer steps of a whole training."""
         return self.n_epochs * -(-self.labels["train"].shape[1] // self.batch_size)
 
+    @abstractmethod
+    def fit(self, progress: Progress | None = None) -> None:
+        """Train for all epochs and leave the final weights in `model`."""
+
     def train_epoch(self) -> None:
         """Make one epoch of updates, score it, and set the learning rates of the next."""
         self._train_and_score()
@@ -73,13 +78,13 @@ class Stack:
         monitored = self.curves[self._monitor][:, self.epoch - 1].numpy()
         self._set_lr(self._schedule(self.epoch, monitored))
 
+    @abstractmethod
     def _train_and_score(self) -> None:
         """Train all members for one epoch and write column `epoch` of every curve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_lr(self, rates: NDArray[np.float64]) -> None:
         """Use these learning rates, (M,), from now on."""
-        raise NotImplementedError
 
     def shuffled_rows(self) -> Tensor:
         """Return the rows of this epoch, (M, n), drawn from each member's own `order` stream."""

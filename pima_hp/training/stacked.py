@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pima_hp.model.metrics import stacked_epoch_scores
+from pima_hp.model.stacked_metrics import stacked_epoch_scores
 from pima_hp.record import Run
 from pima_hp.training.optimizers import StackedOptimizer, per_member
 from pima_hp.training.progress import Progress
@@ -22,16 +22,6 @@ PADDING = 64
 torch computes the last few elements of a vectorised operation, and a stack of one, with other instructions
 than the rest; whole multiples keep each member's bits independent of its neighbours and of the stack's size.
 """
-
-
-def fit(stack: "TorchStack", progress: Progress | None = None) -> None:
-    """Train a stack for all its epochs."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*configure_optimizers.* returned `None`")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        trainer = quiet_trainer(stack.runs[0].configuration)
-        trainer.fit(StackedTraining(stack, progress), train_dataloaders=_OneBatch())
-    stack.to(torch.device("cpu"))
 
 
 class StackedTraining(L.LightningModule):
@@ -73,6 +63,15 @@ class TorchStack(Stack):
         super().__init__(runs, PADDING)
         self.logits = torch.zeros_like(self.labels["train"])
         self.optimizer: StackedOptimizer | None = None
+
+    def fit(self, progress: Progress | None = None) -> None:
+        """Train in Lightning's Trainer, which brings device, precision and interruption."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*configure_optimizers.* returned `None`")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            trainer = quiet_trainer(self.runs[0].configuration)
+            trainer.fit(StackedTraining(self, progress), train_dataloaders=_OneBatch())
+        self.to(torch.device("cpu"))
 
     def to(self, device: torch.device) -> None:
         """Move data and model; the optimizer is made where the weights are when training begins."""

@@ -92,3 +92,34 @@ def test_requirements_are_named():
         curves.final_score(np.zeros((1, 3)), 0)
     with pytest.raises(ValueError, match="sustained_epochs must be at least 1; found 0"):
         curves.first_epoch_reaching(np.zeros((1, 3)), 0.5, 0)
+
+
+def test_events_of_a_curve():
+    table = np.array([[0.70, 0.72, 0.60], [0.60, 0.70, 0.73], [0.73, NAN, NAN]])
+    assert curves.exceeds(table, 0.72).tolist() == [0, 1, 0]
+    assert curves.never_exceeds(table, 0.72).tolist() == [1, 0, 1]
+    assert curves.reaches(table, 0.72).tolist() == [1, 1, 0]
+    assert curves.reaches(table, 0.72, by_epoch=2).tolist() == [1, 0, 0]
+    assert curves.reaches(table, 0.60, sustained_epochs=3).tolist() == [1, 1, 0]
+
+
+def test_restricted_epochs_count_misses_and_diverged_runs_at_the_end():
+    table = np.array([[0.70, 0.72, 0.60], [0.60, 0.60, 0.60], [0.73, NAN, NAN]])
+    assert curves.restricted_epochs(table, 0.72).tolist() == [2, 3, 3]
+
+
+def test_entropy_and_learns():
+    assert curves.entropy(268 / 768) == pytest.approx(0.647, abs=5e-4)
+    assert curves.entropy(0.0) == 0
+    losses = np.array([[0.647] * 30, [0.626] * 30, [0.628] * 30, [0.1] * 29 + [NAN]])
+    assert curves.learns(losses, 268 / 768).tolist() == [0, 1, 0, 0]
+
+
+def test_log_volatility_of_a_still_curve_is_a_tenth_of_a_row():
+    assert curves.log_volatility(np.full((1, 100), 0.7), 614) == pytest.approx([np.log(0.1 / 614)])
+
+
+def test_slope_on_log2_is_that_of_polyfit():
+    values = np.random.default_rng(0).normal(size=(5, 4))
+    expected = np.polyfit(np.log2([5, 10, 16, 32]), values.T, 1)[0]
+    assert curves.slope_on_log2(values, np.array([5, 10, 16, 32])) == pytest.approx(expected)

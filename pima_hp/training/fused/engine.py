@@ -1,8 +1,10 @@
 """The fast engine's stack: members packed into blocks of lanes, blocks divided over threads."""
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -43,15 +45,6 @@ def _threads(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="fused")
 
 
-def fit(stack: "FusedStack", progress: Progress | None = None) -> None:
-    """Train a stack for all its epochs."""
-    for _ in range(stack.n_epochs):
-        stack.train_epoch()
-        if progress:
-            progress.advance(stack.n_runs / stack.n_epochs)
-    stack.write_back()
-
-
 class FusedStack(Stack):
     """A stack in the kernel's layout: (blocks, rows * LANES), member m in lane m % LANES of block m // LANES."""
 
@@ -69,7 +62,7 @@ class FusedStack(Stack):
             self._weights,
             np.array([*self.model.widths, 1]),
             row.code,
-            np.array(argument, dtype).reshape(n_blocks, LANES),
+            _aligned(np.array(argument, dtype).reshape(n_blocks, LANES)),
         )
         arguments = [rule_arguments(run.configuration.optimizer) or {} for run in self.members]
         for each in arguments:
@@ -77,12 +70,12 @@ class FusedStack(Stack):
                 each["dampening"] = 0.0  # torch ignores it without momentum
             if "momentum_decay" in each:
                 each["schedule_decay"] = 0.96 ** each["momentum_decay"]
-        self._hyperparameters = np.zeros((n_blocks, rules.N_HYPERPARAMETERS, LANES))
+        self._hyperparameters = _aligned(np.zeros((n_blocks, rules.N_HYPERPARAMETERS, LANES)))
         for index, name in enumerate(rule.names):
             self._hyperparameters[:, index] = np.array([each[name] for each in arguments]).reshape(n_blocks, LANES)
         flags = [bool(arguments[0][name]) for name in UPDATE_RULES[str(first.optimizer.target)].flags]
-        slots = np.zeros((n_blocks, rules.N_SLOTS * self._weights.shape[1]), dtype)
-        running = np.ones((n_blocks, rules.N_RUNNING * LANES))
+        slots = _aligned(np.zeros((n_blocks, rules.N_SLOTS * self._weights.shape[1]), dtype))
+        running = _aligned(np.ones((n_blocks, rules.N_RUNNING * LANES)))
         self._optimizer = (rule.code, any(flags), slots, running, self._hyperparameters.reshape(n_blocks, -1))
         self._x = _packed(self.features["train"].flatten(1), self.features["train"].shape[2])
         self._y = _packed(self.labels["train"])
@@ -91,20 +84,66 @@ class FusedStack(Stack):
             _packed(self.features["val"].flatten(1), self.features["val"].shape[2]),
             _packed(self.labels["val"]),
         )
-        self._out = np.empty((n_blocks, len(_SCORES) * LANES))
+        self._out = _aligned(np.empty((n_blocks, len(_SCORES) * LANES)))
+        self._n_parts = min(torch.get_num_threads(), n_blocks)
+        tile = max(self.batch_size, SCORED_ROWS)
+        n_hidden = (sum(self.model.widths[1:]) + 1) * tile * LANES
+        n_batch = (self.model.widths[0] + 1) * tile * LANES
+        self._work = tuple(
+            _aligned(np.zeros((self._n_parts, n), dtype))
+            for n in (n_hidden, n_hidden, n_hidden, n_batch, self._weights.shape[1])
+        )
         self._step = 0
+
+    def fit(self, progress: Progress | None = None) -> None:
+        """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
+        if run_epoch.signatures:
+            self._fit(progress)
+            return
+        slow_start = Timer(1.5, _say_that_it_compiles)  # from numba's cache the kernel is there in half a second
+        slow_start.daemon = True
+        slow_start.start()
+        try:
+            self._fit(progress)
+        finally:
+            slow_start.cancel()
+
+    def _fit(self, progress: Progress | None) -> None:
+        for _ in range(self.n_epochs):
+            self.train_epoch()
+            if progress:
+                progress.advance(self.n_runs / self.n_epochs)
+        n_blocks, n_members = len(self._weights), len(self.members)
+        vectors = self._weights.reshape(n_blocks, -1, LANES).transpose(0, 2, 1).reshape(n_members, -1)
+        self.model.vectors.copy_(torch.from_numpy(vectors))
 
     def _train_and_score(self) -> None:
         if self.orders:
             self._order = _packed(self.shuffled_rows().to(torch.int32))
         train = (self._x, self._y, self._order, bool(self.orders))
         n_blocks = len(self._weights)
-        n_parts = min(torch.get_num_threads(), n_blocks)
+        n_parts = self._n_parts
         bounds = [n_blocks * part // n_parts for part in range(n_parts + 1)]
 
         def work(part: int) -> None:
             blocks = (bounds[part], bounds[part + 1])
-            run_epoch(blocks, self._network, self._optimizer, train, self._val, self.batch_size, self._step, self._out)
+            space = tuple(array[part] for array in self._work)
+            # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
+            torch.set_flush_denormal(True)
+            try:
+                run_epoch(
+                    blocks,
+                    self._network,
+                    self._optimizer,
+                    train,
+                    self._val,
+                    self.batch_size,
+                    self._step,
+                    space,
+                    self._out,
+                )
+            finally:
+                torch.set_flush_denormal(False)
 
         if n_parts == 1:
             work(0)
@@ -119,11 +158,19 @@ class FusedStack(Stack):
     def _set_lr(self, rates: NDArray[np.float64]) -> None:
         self._hyperparameters[:, 0] = rates.reshape(-1, LANES)
 
-    def write_back(self) -> None:
-        """Bring the weights back into `model`."""
-        n_blocks, n_members = len(self._weights), len(self.members)
-        vectors = self._weights.reshape(n_blocks, -1, LANES).transpose(0, 2, 1).reshape(n_members, -1)
-        self.model.vectors.copy_(torch.from_numpy(vectors))
+
+def _say_that_it_compiles() -> None:
+    if not run_epoch.signatures:
+        sys.stderr.write("compiling the training kernel, once for this machine (about 10 s)\n")
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy an array to where torch would put it: at the beginning of a cache line, which numpy does not promise.
+
+    A row of lanes is one line; rows that lie across two make an epoch take twice as long.
+    """
+    copied: NDArray[Any] = torch.from_numpy(array).clone().numpy()
+    return copied
 
 
 def _packed(rows: Tensor, n_columns: int = 1) -> NDArray[Any]:

@@ -8,8 +8,8 @@ is read once for four uses and sums do not wait for each other.
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numba import njit
 
 from pima_hp.training.fused.activations import activate, times_slope
@@ -18,6 +18,7 @@ from pima_hp.training.fused.rules import update
 from pima_hp.training.fused.simd import (
     LANES,
     fma,
+    keep_apart,
     load,
     magnitude,
     splat,
@@ -33,6 +34,7 @@ SCORED_ROWS = 32  # rows scored at a time: their hidden units stay in the first-
 @njit
 def _dense(w, first, source, start, stride, target, unit, tile, fan_in, fan_out, n_rows):
     """Pre-activations of a layer: target[k][r] = bias[k] + sum_i source[i][r] * weight[k][i]."""
+    keep_apart()
     for k in range(fan_out):
         bias = load(w, first + fan_out * fan_in + k)
         row, out = first + k * fan_in, (unit + k) * tile
@@ -61,6 +63,7 @@ def _dense(w, first, source, start, stride, target, unit, tile, fan_in, fan_out,
 @njit
 def _back(w, first, delta, unit, below, tile, fan_in, fan_out, n_rows):
     """Slopes of the loss in the units below a layer: delta[below + i] = sum_k delta[unit + k] * weight[k][i]."""
+    keep_apart()
     zero = splat(w, 0.0)
     for i in range(fan_in):
         out = (below + i) * tile
@@ -107,6 +110,7 @@ def _dot(a, at_a, b, at_b, n_rows):
 @njit
 def _gradient(g, first, delta, unit, source, start, stride, tile, fan_in, fan_out, n_rows):
     """Gradients of a layer's weights and biases, summed over batch rows."""
+    keep_apart()
     for k in range(fan_out):
         at = (unit + k) * tile
         for i in range(fan_in):
@@ -128,8 +132,8 @@ def _forward(w, widths, code, a, x, start, stride, pre, post, tile, n_rows):
         else:
             _dense(w, first, post, (unit - fan_in) * tile, tile, pre, unit, tile, fan_in, fan_out, n_rows)
         if layer < len(widths) - 2:
-            for k in range(fan_out):
-                activate(code, pre, post, (unit + k) * tile, n_rows, a)
+            # Units lie one after the other, and the unused rows of a last, partial batch do no harm.
+            activate(code, pre, post, unit * tile, fan_out * tile, a)
         unit += fan_out
         first += fan_out * (fan_in + 1)
 
@@ -153,8 +157,12 @@ def _score(z, y, out, at):
 
 
 @njit
-def _epoch(w, g, slots, running, h, x, y, order, shuffled, widths, code, a, rule, flag, size, step, work, out):
+def _epoch(state, rows, network, optimizer, size, step, work, out):
     """Train one block for an epoch and score its rows as they pass."""
+    w, g, slots, running, h = state
+    x, y, order, shuffled = rows
+    widths, code, a = network
+    rule, flag = optimizer
     pre, post, delta, batch = work
     n_rows = len(y) // LANES
     n_layers = len(widths) - 1
@@ -188,8 +196,7 @@ def _epoch(w, g, slots, running, h, x, y, order, shuffled, widths, code, a, rule
             if layer > 0:
                 below = unit - fan_in
                 _back(w, first, delta, unit, below, size, fan_in, fan_out, count)
-                for k in range(fan_in):
-                    times_slope(code, delta, pre, post, (below + k) * size, count, a)
+                times_slope(code, delta, pre, post, below * size, fan_in * size, a)
                 _gradient(g, first, delta, unit, post, below * size, size, size, fan_in, fan_out, count)
             else:
                 _gradient(g, first, delta, unit, source, at, stride, size, fan_in, fan_out, count)
@@ -200,6 +207,7 @@ def _epoch(w, g, slots, running, h, x, y, order, shuffled, widths, code, a, rule
 @njit
 def _score_rows(w, widths, code, a, x, y, pre, post, out, at):
     """Score all rows of a split with the weights as they are."""
+    keep_apart()
     n_rows = len(y) // LANES
     n_units = 0
     for layer in range(1, len(widths)):
@@ -211,24 +219,26 @@ def _score_rows(w, widths, code, a, x, y, pre, post, out, at):
             _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, at)
 
 
-def _compiled(sources: str):
+def _compiled(sources: str) -> Any:
     """Return the kernel, compiled once for a machine and a state of these sources.
 
     numba notices a change of this file alone; the digest of all files here is a part of what it caches by.
     """
 
     @njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-    def run_epoch(blocks, network, optimizer, train, val, size, step, out):
+    def run_epoch(blocks, network, optimizer, train, val, size, step, work, out):
         """Train and score blocks first .. last for one epoch.
 
         Args:
             blocks: (first, last).
             network: w (N, P * LANES), widths with input and logit, activation's code, its argument (N, LANES).
-            optimizer: rule's code, flag, slots (N, ..), running (N, ..) and hyperparameters (N, ..) in double precision.
+            optimizer: rule's code, flag, slots (N, ..), and in double running (N, ..), hyperparameters (N, ..).
             train: x (N, D * n * LANES), y (N, n * LANES), order (N, n * LANES), whether to follow it.
             val: x (N, D * n * LANES), y (N, n * LANES).
             size: rows of a batch.
             step: optimizer steps made before.
+            work: this thread's own memory, all overwritten: pre-activations, activations, slopes (units * tile * LANES
+                each, tile the greater of size and SCORED_ROWS), a shuffled batch, and gradients (P * LANES).
             out: (N, 6 * LANES) sums, overwritten: correct rows and losses of the epoch as it ran, of the
                 training rows at its end, of the watched rows at its end.
         """
@@ -238,21 +248,13 @@ def _compiled(sources: str):
         rule, flag, slots, running, hyperparameters = optimizer
         x, y, order, shuffled = train
         val_x, val_y = val
-        n_units = 0
-        for layer in range(1, len(widths)):
-            n_units += widths[layer]
-        tile = max(size, SCORED_ROWS)
-        pre = np.empty(n_units * tile * LANES, w.dtype)
-        post = np.empty(n_units * tile * LANES, w.dtype)
-        delta = np.empty(n_units * tile * LANES, w.dtype)
-        batch = np.empty((widths[0] + 1) * size * LANES if shuffled else 1, w.dtype)
-        g = np.empty(w.shape[1], w.dtype)
-        work = (pre, post, delta, batch)
+        pre, post, delta, batch, g = work
         for b in range(first, last):
             out[b, :] = 0.0
             a = load(argument[b], 0)
-            _epoch(w[b], g, slots[b], running[b], hyperparameters[b], x[b], y[b], order[b], shuffled, widths, code, a,
-                   rule, flag, size, step, work, out[b])  # fmt: skip
+            state = (w[b], g, slots[b], running[b], hyperparameters[b])
+            rows = (x[b], y[b], order[b], shuffled)
+            _epoch(state, rows, (widths, code, a), (rule, flag), size, step, (pre, post, delta, batch), out[b])
             _score_rows(w[b], widths, code, a, x[b], y[b], pre, post, out[b], 2)
             _score_rows(w[b], widths, code, a, val_x[b], val_y[b], pre, post, out[b], 4)
 

@@ -1,0 +1,11 @@
+"""Where training happens."""
+
+import torch
+
+from pima_hp.configuration import Configuration
+
+
+def device_of(configuration: Configuration) -> torch.device:
+    """Return the device that `trainer.accelerator` means on this machine."""
+    wanted = configuration.trainer.accelerator
+    return torch.device("cuda" if wanted == "gpu" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")

@@ -1,0 +1,185 @@
+"""Which runs are judged, what is counted, what does not change a verdict."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pima_hp.analysis.claims import Claim, load_claims
+from pima_hp.analysis.functionals import TableFacts
+from pima_hp.analysis.multiverse import holding_together, multiverse
+from pima_hp.analysis.verdicts import judge, verdicts_json
+from tests.analysis.conftest import study
+
+CLAIMS = {claim.id: claim for claim in load_claims()}
+SMALL = CLAIMS["H8"]
+SGD = {"activation": "relu", "optimizer": "sgd", "optimizer.lr": 0.001}
+
+
+def curves(level, n=60, epochs=100, seed=0):
+    return np.random.default_rng(seed).normal(level, 0.002, (n, epochs))
+
+
+def verdict(claim, frame, seed=0, **options):
+    return judge([claim], frame, np.random.default_rng(seed), 500, **options)[0]
+
+
+def test_a_diverged_run_counts_as_a_miss_and_a_failed_one_is_left_out():
+    arms = [(SGD, np.full((30, 100), 0.9))]
+    found = verdict(SMALL, study(arms, {(0, 0): "diverged", (0, 1): "failed", (0, 2): "failed"})).headline
+    assert (found.n_runs, found.n_diverged, found.n_failed, found.n_replicates) == (30, 1, 2, 28)
+    assert found.estimate.estimate == 27 / 28
+
+
+def test_a_diverged_run_has_no_final_score_and_its_pair_is_left_out():
+    arms = [({"activation": "relu", "batch.size": size}, curves(0.7, seed=size)) for size in (5, 10, 16, 32)]
+    slope, order = verdict(
+        CLAIMS["H3"], study([(arm, table[:30]) for arm, table in arms], {(1, 4): "diverged", (3, 5): "diverged"})
+    ).parts
+    assert (slope.n_replicates, slope.n_diverged) == (28, 2)
+    assert (order.n_replicates, order.n_diverged) == (29, 1)
+
+
+def test_fewer_than_ten_complete_replicates_are_untestable():
+    found = verdict(SMALL, study([(SGD, curves(0.6, n=9))]))
+    assert found.word == "untestable"
+    assert "at least 10 complete replicates are needed; found 9" in found.reason
+
+
+def test_missing_runs_are_named_with_the_command_that_makes_them():
+    found = verdict(CLAIMS["H1"], study([({"activation": "relu", "batch.size": 5}, curves(0.8))]))
+    assert found.word == "untestable"
+    assert "no runs with activation=relu, trainer.epochs=100, batch.size=10" in found.reason
+    assert "pima-hp-train -m experiment=article" in found.reason
+
+
+def test_a_part_that_refutes_is_enough():
+    frame = study([({"activation": "relu", "batch.size": 5}, curves(0.6))])
+    assert verdict(CLAIMS["H1"], frame).word == "refuted"
+
+
+def test_pairs_are_of_one_seed_and_only_the_same_settings_are_compared():
+    standard = {"data.scaling": "standard"}
+    arms = [({"activation": "relu", "batch.size": size}, curves(level)) for size, level in [(5, 0.8), (32, 0.7)]]
+    others = [(arm | standard, curves(0.75)) for arm, _ in arms]
+    claim = order_claim()
+    both = verdict(claim, study([*others, *arms]))
+    assert both.word == verdict(claim, study(arms)).word == "supported"
+    assert (both.n_contexts, both.differing) == (2, {})
+    alone = verdict(claim, study(others))
+    assert alone.word == "undecided"
+    assert alone.differing == standard
+
+
+def order_claim(**changes):
+    content = {
+        "id": "X", "sentence": "s", "source": "me", "family": "primary", "contrast": "order",
+        "functional": {"name": "final_score", "curve": "train/accuracy"},
+        "parts": [{"name": "a", "where": {"batch.size": 5}, "over": {"batch.size": 32}}],
+        "supported": {"all": "lower > 0.5"}, "refuted": {"all": "upper < 0.5"},
+    }  # fmt: skip
+    return Claim.model_validate(content | changes)
+
+
+def test_an_ambiguous_selector_is_untestable():
+    parts = [
+        {"name": "a", "where": {"batch.size": 5}, "over": {"batch.size": 32}},
+        {"name": "b", "where": {"batch.size": 5, "optimizer.lr": 0.1}, "over": {"batch.size": 32, "optimizer.lr": 0.1}},
+    ]
+    arms = [({"batch.size": size, "optimizer.lr": lr}, curves(0.7)) for size in (5, 32) for lr in (0.1, 0.01)]
+    found = verdict(order_claim(parts=parts), study(arms))
+    assert "2 configurations with batch.size=5: name what they differ in under where" in found.reason
+
+
+def test_the_slope_of_leaky_relu_goes_with_relu():
+    relu = [({"activation": "relu"}, curves(0.5))]
+    leaky = [({"activation": "leaky_relu", "activation.negative_slope": slope}, curves(0.5)) for slope in (0.01, 0.3)]
+    found = verdict(CLAIMS["H6"], study([*relu, *leaky]))
+    assert (found.word, found.n_contexts) == ("supported", 2)
+
+
+def test_the_same_generator_gives_the_same_verdict_whatever_else_is_judged():
+    arms = [({"activation": "relu", "batch.size": size}, curves(0.7, seed=size)) for size in (5, 10, 16, 32)]
+    frame = study(arms)
+    alone, again, other = (verdict(CLAIMS["H3"], frame, seed).headline.estimate for seed in (0, 0, 1))
+    among = judge(list(CLAIMS.values()), frame, np.random.default_rng(0), 500)[2].headline.estimate
+    assert alone.interval() == again.interval() == among.interval()
+    assert alone.interval() != other.interval()
+
+
+def test_json_is_deterministic_and_traces_each_number():
+    frame = study([(SGD, curves(0.6))])
+    first, second = (verdicts_json(judge(list(CLAIMS.values()), frame, np.random.default_rng(0), 500)) for _ in "ab")
+    assert first == second
+    assert verdicts_json([verdict(SMALL, frame.sample(frac=1, random_state=1))]) == verdicts_json(
+        [verdict(SMALL, frame)]
+    )
+    row = next(row for row in json.loads(first) if row["id"] == "H8")
+    assert (row["word"], row["headline"]["n_runs"], row["headline"]["config_ids"]) == ("supported", 60, ["c0"])
+    assert len(row["headline"]["runs_digest"]) == 16
+
+
+def test_holm_keeps_the_word_and_says_whether_it_survives():
+    frame = study([(SGD, curves(0.6, n=36))])  # upper bound of 0 in 36: 0.0964, decided at 95 % and hardly beyond
+    (alone,) = judge([SMALL], frame, np.random.default_rng(0))
+    every = judge(list(CLAIMS.values()), frame, np.random.default_rng(0))
+    among = next(v for v in every if v.claim.id == "H8")
+    assert alone.word == among.word == "supported"
+    assert alone.survives
+    assert not among.survives
+    n_smaller = sum(v.p_value is not None and v.p_value < alone.p_value for v in every if v.claim.family == "primary")
+    assert among.p_adjusted == pytest.approx((9 - n_smaller) * alone.p_value)
+
+
+def test_another_table_needs_its_facts():
+    frame = study([({"activation": name}, curves(0.5)) for name in ("sigmoid", "tanh")]).assign(data_digest="0" * 64)
+    assert "TableFacts" in verdict(CLAIMS["H5"], frame).reason
+    assert verdict(CLAIMS["H5"], frame, table=TableFacts(100, 0.5)).word == "refuted"
+    assert verdict(CLAIMS["H5"], frame, table=TableFacts(100, 0.01)).word == "supported"
+
+
+def test_the_multiverse_names_the_factor_that_flips_a_claim_and_what_holds_together():
+    arms = [
+        (SGD | {"data.scaling": scaling, "batch.size": size}, curves(0.6 if scaling == "none" else 0.8))
+        for scaling in ("none", "standard")
+        for size in (10, 32)
+    ]
+    h9 = [
+        ({"activation": "relu", "optimizer": name, "optimizer.lr": 0.001}, curves(0.9))
+        for name in ("rmsprop", "adamax", "adam")
+    ]
+    claims = [CLAIMS["H8"], CLAIMS["H9"], CLAIMS["H7"]]
+    first, second, third = found = multiverse(claims, study([*arms, *h9]), np.random.default_rng(0))
+    assert first.suffix == "depends on data.scaling"
+    assert "none: supported in 100%; standard: refuted in 100%" in first.sentence
+    assert set(first.table.columns) == {
+        "data.scaling", "batch.size", "threshold", "train scores", "sustained_epochs", "word"
+    }  # fmt: skip
+    assert len(first.table) == 4 * 12
+    assert second.suffix == "robust"
+    assert third.table.empty
+    sentence, table = holding_together(found, claims)
+    assert sentence.startswith("24 of 48 completions make H8, H9 true together")
+    assert table["n_supported"].max() == 2
+    assert holding_together([third], claims)[0] == "No claim can be tested in this study."
+
+
+def test_claims_that_never_hold_together_are_said_so():
+    claims = [
+        CLAIMS["H8"],
+        SMALL.model_copy(update={"id": "not", "supported": SMALL.refuted, "refuted": SMALL.supported}),
+    ]
+    found = multiverse(claims, study([(SGD, curves(0.6))]), np.random.default_rng(0))
+    assert (
+        "None of 12 completions makes H8, not true together; at most 1 of 2 hold" in holding_together(found, claims)[0]
+    )
+    elsewhere = replace(found[1], table=found[1].table.assign(threshold="elsewhere"))
+    assert holding_together([found[0], elsewhere], claims)[0] == "No completion has the runs of all of H8, not."
+
+
+def test_an_empty_study_is_untestable():
+    frame = study([(SGD, curves(0.6))]).iloc[:0]
+    assert {v.word for v in judge(list(CLAIMS.values()), frame, np.random.default_rng(0))} == {"untestable"}
+    assert isinstance(frame, pd.DataFrame)

@@ -1,0 +1,44 @@
+"""What must be so about a study on disk, whatever happened while it was made."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+from pima_hp.ledger import CURVE_COLUMNS, read_study
+from pima_hp.ledger.parts import decoded
+
+
+def parts(study: Path) -> dict[str, bytes]:
+    """The parts of the ledger: name -> bytes."""
+    return {path.name: path.read_bytes() for path in sorted((study / "ledger").glob("*.parquet"))}
+
+
+def rows(study: Path) -> Counter[str]:
+    """How often each run stands in the parts, of which each must be whole."""
+    return Counter(
+        run_id for name, content in parts(study).items() for run_id in decoded(name, content)["run_id"].to_pylist()
+    )
+
+
+def published(study: Path) -> dict[str, str]:
+    """Digests of what a reader gets: the table, the curves of each run, and every event file."""
+    files = [study / "runs.csv", *sorted((study / "tensorboard").rglob("*tfevents*"))]
+    digests = {str(path.relative_to(study)): _digest(path.read_bytes()) for path in files}
+    for _, run in read_study(study).iterrows():
+        digests[run["run_id"]] = _digest(b"".join(run[key].tobytes() for key in CURVE_COLUMNS))
+    return digests
+
+
+def leftovers(study: Path) -> list[Path]:
+    """Temporary files that nobody removed, and the mark of an owner that is gone."""
+    return [*study.rglob(".*.tmp"), *study.glob("ledger/.owner")]
+
+
+def files(study: Path) -> dict[str, tuple[int, str]]:
+    """The time and digest of every file but the lock, which is opened anew."""
+    found = [path for path in study.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(study)): (path.stat().st_mtime_ns, _digest(path.read_bytes())) for path in found}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,226 @@
+"""The command as a person uses it: single runs, sweeps, going on with a study, plans (FAULTS A11, B7, D8, D14)."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pima_hp.composition import job_folder, register_resolvers
+from pima_hp.ledger import read_study
+from tests.conftest import Command
+
+QUICK = ("trainer.epochs=2", "batch=full")
+
+
+def studies(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "outputs").iterdir() if path.is_dir())
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, str]]:
+    """Each file with its time and the digest of its content, but for the empty lock."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_a_single_run_does_what_it_says(command: Command, tmp_path: Path) -> None:
+    done = command("optimizer=adam", "batch=b32", "activation=tanh", "seed=3", "trainer.epochs=3")
+    assert done.code == 0
+    assert "trained 1 runs" in done.err
+    (study,) = studies(tmp_path)
+    (row,) = read_study(study).to_dict("records")
+    assert (row["optimizer"], row["activation"], row["batch.size"], row["seed"]) == ("adam", "tanh", 32, 3)
+    assert (row["status"], row["n_updates"], len(row["val/accuracy"])) == ("completed", 3 * 20, 3)
+    (events,) = (study / "tensorboard").rglob("events.out.tfevents*")
+    assert "optimizer=adam,batch=b32,activation=tanh" in events.parent.name
+    assert f"tensorboard --logdir {study.relative_to(tmp_path) / 'tensorboard'}" in done.err
+
+
+def test_a_sweep_does_what_it_says(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "batch.size=5,10", "activation=relu,tanh", "seed=0,1", "trainer.epochs=1", "study=s")
+    assert done.code == 0
+    assert "trained 8 runs" in done.err
+    frame = read_study(tmp_path / "outputs" / "s")
+    found = set(zip(frame["batch.size"], frame["activation"], frame["seed"], strict=True))
+    assert found == {(size, name, seed) for size in (5, 10) for name in ("relu", "tanh") for seed in (0, 1)}
+    assert frame["config_id"].nunique() == 4
+    jobs = {path.name for path in (tmp_path / "outputs" / "s" / "jobs").iterdir()}
+    assert len(jobs) == 8
+    assert "activation=relu,batch.size=5,seed=0,study=s,trainer.epochs=1" in jobs
+    folders = {path.parent.name for path in (tmp_path / "outputs" / "s" / "tensorboard").rglob("events*")}
+    assert folders == {
+        "tensorboard", *(f"batch.size={size},activation={name}" for size in (5, 10) for name in ("relu", "tanh"))
+    }  # fmt: skip
+    assert all(f"{size}  " in done.out for size in (5, 10))
+
+
+def test_a11_a_finished_sweep_is_left_as_it_is(command: Command, tmp_path: Path) -> None:
+    arguments = ("-m", "activation=relu,tanh", "n_replicates=2", "study=s", *QUICK)
+    first = command(*arguments)
+    before = state_of(tmp_path)
+    again = command(*arguments)
+    assert (first.code, again.code) == (0, 0)
+    assert "4 of 4 runs are in the ledger; 0 to train" in again.err
+    assert "trained 0 runs" in again.err
+    assert again.out == first.out
+    assert state_of(tmp_path) == before
+
+
+def test_more_replicates_and_more_values_train_what_is_missing(command: Command, tmp_path: Path) -> None:
+    study = tmp_path / "outputs" / "s"
+    command("-m", "activation=relu,tanh", "n_replicates=2", "study=s", *QUICK)
+    first = read_study(study).set_index("run_id")
+    parts = {path.name for path in (study / "ledger").glob("*.parquet")}
+    more = command("-m", "activation=relu,tanh,sigmoid", "n_replicates=3", "study=s", *QUICK)
+    assert more.code == 0
+    assert "4 of 9 runs are in the ledger; 5 to train" in more.err
+    assert "trained 5 runs" in more.err
+    extended = read_study(study).set_index("run_id")
+    assert len(extended) == 9
+    assert parts < {path.name for path in (study / "ledger").glob("*.parquet")}
+    for run_id, row in first.iterrows():
+        assert extended.loc[run_id, "val/loss"].tolist() == row["val/loss"].tolist()
+
+
+def test_a_single_run_joins_the_study_of_a_sweep(command: Command, tmp_path: Path) -> None:
+    command("-m", "activation=relu,tanh", "n_replicates=2", "study=s", *QUICK)
+    again = command("activation=tanh", "seed=1", "study=s", *QUICK)
+    assert again.code == 0
+    assert "trained 0 runs" in again.err
+    other = command("activation=tanh", "seed=2", "study=s", *QUICK)
+    assert "trained 1 runs" in other.err
+    assert len(read_study(tmp_path / "outputs" / "s")) == 5
+
+
+def test_d14_another_meaning_is_refused_with_a_diff(command: Command, tmp_path: Path) -> None:
+    command("-m", "activation=relu,tanh", "study=s", *QUICK)
+    before = state_of(tmp_path)
+    for arguments in (["-m", "activation=relu,tanh"], ["activation=relu"]):
+        done = command(*arguments, "study=s", "batch=full", "trainer.epochs=3")
+        assert done.code == 3
+        assert "trainer.epochs: 2 -> 3" in done.err
+        assert "study=OTHER" in done.err
+        assert "Traceback" not in done.err
+    other_table = tmp_path / "other.csv"
+    rows = "".join(f"{n},{(7 * n) % 13},{n % 2}\n" for n in range(40))
+    other_table.write_text("a,b,outcome\n" + rows, encoding="utf-8")
+    own = ["data=csv", f"data.path={other_table}"]
+    done = command("-m", "activation=relu,tanh", *own, "study=s", *QUICK)
+    assert done.code == 3
+    assert "data_digest: " in done.err
+    other_table.unlink()
+    assert state_of(tmp_path) == before
+
+
+def test_d8_duplicates_are_trained_once(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "batch=b32,b32", "batch.size=32", "optimizer.lr=0.001,1e-3", "trainer.epochs=1", "study=s")
+    assert done.code == 0
+    assert "trained 1 runs" in done.err
+    assert len(read_study(tmp_path / "outputs" / "s")) == 1
+
+
+def test_d8_a_sweep_of_one_job(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "activation=tanh", "study=s", *QUICK)
+    assert done.code == 0
+    assert "trained 1 runs" in done.err
+    assert read_study(tmp_path / "outputs" / "s")["activation"].tolist() == ["tanh"]
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m",)])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(command: Command, tmp_path: Path, sweep: tuple[str, ...]) -> None:
+    values = ("activation=relu,tanh", "n_replicates=70") if sweep else ("n_replicates=70",)
+    done = command(*sweep, *values, "dry_run=true", "study=s", "trainer.stack_size=64", *QUICK)
+    assert done.code == 0
+    n_configurations = 2 if sweep else 1
+    assert re.search(rf"configurations +{n_configurations}: ", done.out)
+    assert re.search(rf"runs +{70 * n_configurations}, of which 0 are in the ledger", done.out)
+    assert re.search(rf"to train +{70 * n_configurations} in {2 * n_configurations} stacks, 0 one at a time", done.out)
+    assert re.search(r"time +about \d+ s", done.out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path: Path) -> None:
+    study = tmp_path / "outputs" / "s"
+    command("-m", "activation=relu,tanh", "n_replicates=2", "study=s", *QUICK)
+    run_id = read_study(study)["run_id"].iloc[3]
+    before = set(study.rglob("events*"))
+    done = command("activation=tanh", "study=s", f"materialize={run_id}", *QUICK)
+    assert done.code == 0, done.err
+    (new,) = set(study.rglob("events*")) - before
+    assert new.parent.name.endswith(run_id[:6])
+    assert "trained" not in done.err
+    wrong = command("activation=tanh", "study=s", "materialize=0000", *QUICK)
+    assert wrong.code == 2
+    assert wrong.refusals[0].startswith("materialize: must be the id of one run")
+
+
+def test_per_run_logs_and_no_logs(command: Command, tmp_path: Path) -> None:
+    command("-m", "activation=relu,tanh", "logger.per_run=true", "study=each", *QUICK)
+    frame = read_study(tmp_path / "outputs" / "each")
+    folders = {path.parent.name for path in (tmp_path / "outputs" / "each").rglob("events*")}
+    assert {name.rpartition(",")[2] for name in folders if "seed=" in name} == {i[:6] for i in frame["run_id"]}
+    command("-m", "activation=relu,tanh", "logger=none", "study=none", *QUICK)
+    assert not list((tmp_path / "outputs" / "none").rglob("events*"))
+
+
+def test_debug_options_rehearse_and_record_nothing(command: Command, tmp_path: Path) -> None:
+    done = command("debug=fast_dev_run", "study=s")
+    assert done.code == 0
+    assert "nothing was recorded" in done.err
+    assert not list(tmp_path.rglob("*.parquet"))
+    profiled = command("debug=profiler", "study=s", *QUICK)
+    assert profiled.code == 0
+    assert "run_training_epoch" in profiled.out + profiled.err
+
+
+def test_b7_two_unnamed_commands_never_share_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pima_hp.composition import _unnamed_study
+
+    register_resolvers()
+    names = set()
+    for _ in range(100):
+        monkeypatch.delenv("PIMA_HP_UNNAMED_STUDY", raising=False)
+        names.add(_unnamed_study())
+        assert _unnamed_study() in names
+    assert len(names) == 100
+    environment = {name: value for name, value in os.environ.items() if name != "PIMA_HP_UNNAMED_STUDY"}
+    code = "import sys; from pima_hp.app import run; sys.exit(run(sys.argv[1:]))"
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"seed={seed}", *QUICK], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        )
+        for seed in (0, 1)
+    ]
+    for process in pair:
+        _, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+    frames = [read_study(study) for study in studies(tmp_path)]
+    assert sorted(pd.concat(frames)["seed"]) == [0, 1]
+    assert [len(frame) for frame in frames] == [1, 1]
+
+
+def test_folder_names_of_jobs_are_short_safe_and_distinct() -> None:
+    long = [f"optimizer.lr=0.{'0' * 200}{n}" for n in range(3)]
+    hostile = [
+        "a=../../x",
+        "a=.._.._x",
+        "a=$(reboot)",
+        "a=\n",
+        "a=😀",
+        "a=\u202e",
+        "..",
+        ".",
+        "a=x/y",
+        "a=x_y",
+        "a='b'",
+    ]
+    names = [job_folder(text) for text in ["", *long, *hostile]]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_=+,-][A-Za-z0-9._=+,-]{0,99}", name) for name in names), names

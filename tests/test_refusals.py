@@ -1,0 +1,198 @@
+"""What the command refuses, and how: one line each, exit code 2, nothing written, nothing executed (FAULTS D)."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pima_hp.ledger import read_study
+from tests.conftest import Command
+
+QUICK = ("trainer.epochs=1", "batch=full", "study=s")
+TARGETS = [
+    *("os.system", "subprocess.run", "builtins.open", "builtins.eval", "builtins.getattr", "builtins.__import__"),
+    *("shutil.copyfile", "torch.load", "functools.partial", "logging.os.system", "pickle.loads", "torch.nn.Module"),
+    *("importlib.import_module", "pathlib.Path.touch", "torch.nn.ReLU.__init__", "torch.optim.adam.os.system"),
+    *("hydra.utils.instantiate", "numpy.load", "torch.hub.load", "runpy.run_path", "ctypes.CDLL", "pima_hp.app.main"),
+]
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("lrr=1", "lrr: no such setting; nearest: optimizer.lr"),
+        ("model.hiden=3", "model.hiden: no such setting; nearest: model.hidden_widths"),
+        ("optimiser=adam", "optimiser: no such setting; nearest: optimizer"),
+        ("activatoin=tanh", "activatoin: no such setting; nearest: activation"),
+        ("optimizer=adm", "optimizer: must be one of adagrad, adam, .*; found 'adm'; nearest: adam"),
+        ("hydra/launcher=stackd", "hydra/launcher: must be one of basic, .*stacked; found 'stackd'; nearest: stacked"),
+        ("trainer.epochz=3", "trainer.epochz: no such setting; nearest: trainer.epochs"),
+        ("batch.size=5,10", "batch.size=5,10: a list of values sweeps and needs -m"),
+        ("trainer.epochs=[", r"'trainer.epochs=\[': must be written key=value"),
+        ("+foo=1", "foo: no such setting; allowed: dry_run, "),
+        ("optimizer=[adam,sgd]", "optimizer: sgd: torch.optim.SGD refused its arguments: .*'betas'"),
+        ("+activation.slope=1", "activation: relu: torch.nn.ReLU refused its arguments: .*'slope'"),
+        ("optimizer.lr=${nowhere}", "Interpolation key 'nowhere' not found"),
+        ("outputs=/proc/nowhere", ""),
+    ],
+)
+def test_d1_a_slip_is_refused_with_the_nearest_name(
+    command: Command, tmp_path: Path, argument: str, nearest: str
+) -> None:
+    done = command(argument)
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    if argument.startswith("outputs="):
+        assert done.code == 4
+        assert "/proc/nowhere" in done.err
+    else:
+        assert done.code == 2
+        assert re.match(nearest, done.refusals[0]), done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_problems_of_a_run_are_told_at_once(command: Command, tmp_path: Path) -> None:
+    done = command("trainer.epochs=0", "batch.size=999", "optimizer.lr=nan", "seed=-1", "logger.csv=maybe")
+    assert done.code == 2
+    assert len(done.refusals) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d7_all_bad_jobs_of_a_sweep_are_listed_before_anything_is_trained(command: Command, tmp_path: Path) -> None:
+    sizes = ",".join(str(size) for size in [5, *range(700, 722), 10])
+    done = command("-m", f"batch.size={sizes}", "study=s")
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.refusals) == 21
+    assert done.refusals[0].endswith("found 700")
+    assert done.refusals[-1] == "... and 2 more"
+    assert list(tmp_path.iterdir()) == []
+    done = command("-m", "optimizer=adm,adam,sdg", "activation=relu,tahn", "study=s")
+    assert done.code == 2
+    nearest = {line.rpartition(" ")[2] for line in done.refusals}
+    assert nearest == {"adam", "sgd", "tanh"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d7_a_component_that_torch_refuses_is_found_before_training(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "optimizer=sgd,sgd_momentum", "++optimizer.nesterov=true", "study=s")
+    assert done.code == 2
+    (problem,) = done.refusals
+    assert problem.startswith("optimizer: sgd: torch.optim.SGD refused its arguments: Nesterov")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d8_an_empty_sweep_is_said(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "activation=", *QUICK)
+    assert done.code == 2
+    assert len(done.refusals) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d10_a_product_that_overflows_is_refused_with_its_number(command: Command, tmp_path: Path) -> None:
+    keys = ["optimizer.lr", "optimizer.eps", "optimizer.alpha", "optimizer.weight_decay", "optimizer.momentum", "seed"]
+    done = command("-m", *(f"{key}=range(0,100)" for key in keys))
+    assert done.code == 2
+    assert re.search(r"a sweep must have at most 100,000 jobs; found 1,000,000,000,000; ", done.refusals[0])
+    assert "hydra.sweeper.limit" in done.refusals[0]
+    few = command("-m", "seed=range(0,4)", "hydra.sweeper.limit=3", "study=s")
+    assert few.code == 2
+    assert "at most 3 jobs; found 4" in few.refusals[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_d12_no_class_outside_the_allow_list_is_called(command: Command, tmp_path: Path, target: str) -> None:
+    group = "optimizer" if "optim" in target else "activation"
+    done = command(f"{group}._target_={target}")
+    assert done.code == 2
+    assert f"{group}._target_: must be in the allow-list of the project; found '{target}'" in done.refusals[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [
+        ("+activation.inplace={_target_:os.system,command:'touch marker'}",),
+        ("+optimizer.foreach={_target_:os.system,command:'touch marker'}",),
+        ("study=os.system", "activation._target_=${study}"),
+        ("++activation._target_=os.system", "+activation.command='touch marker'", "+activation._convert_=all"),
+        ("++activation._target_=os.system", "+activation._args_=['touch marker']"),
+        ("+hydra.callbacks.x={_target_:os.system,command:'touch marker'}",),
+        ("-m", "+hydra.callbacks.x={_target_:os.system,command:'touch marker'}"),
+        ("-m", "hydra.launcher._target_=os.system", "+hydra.launcher.command='touch marker'"),
+        ("+hydra.job_logging.handlers.x={class:logging.os.system,command:'touch marker'}",),
+        ("+hydra.job_logging.handlers.x={'()':os.system,command:'touch marker'}",),
+    ],
+)
+def test_d12_nested_targets_and_those_of_hydra_itself(
+    command: Command, tmp_path: Path, addition: tuple[str, ...]
+) -> None:
+    done = command(*addition, "trainer.epochs=1")
+    assert done.code == 2
+    assert done.refusals
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d12_a_yaml_of_ones_own_may_add_options_but_no_code(command: Command, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    for name, text in {
+        "activation/evil": "name: evil\n_target_: os.system\ncommand: touch marker\n",
+        "activation/mish": "name: mish\n_target_: torch.nn.Mish\n",
+        "experiment/evil": "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system, command: touch m}}}\n",
+    }.items():
+        path = mine / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    before = set(tmp_path.rglob("*"))
+    for arguments in (["activation=evil"], ["-m", "activation=relu,evil"], ["experiment=evil"]):
+        done = command("--config-dir", str(mine), *arguments, *QUICK)
+        assert done.code == 2
+        assert "must be in the allow-list of the project; found 'os.system'" in done.refusals[0]
+    assert set(tmp_path.rglob("*")) == before
+    done = command("--config-dir", str(mine), "activation=mish", *QUICK)
+    assert done.code == 0, done.err
+    assert read_study(tmp_path / "outputs" / "s")["activation"].tolist() == ["mish"]
+
+
+def test_no_pickle_is_read_to_run_a_job_again(command: Command, tmp_path: Path) -> None:
+    done = command("--experimental-rerun", str(tmp_path / "config.pickle"))
+    assert done.code == 2
+    assert "pickle" in done.refusals[0]
+
+
+HOSTILE = {
+    "newline": 'a\nb', "quotes": "it's \"so\"", "emoji": "😀", "rtl": "a\u202eb", "long": "x" * 10_000,
+    "up": "../../up", "root": "/etc/passwd", "device": "CON", "dash": "-m", "shell": "$(touch marker)",
+    "percent": "%s%n", "format": "{0.__class__}", "ansi": "\x1b[31mred",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_d16_a_hostile_value_is_taken_literally_or_refused(command: Command, tmp_path: Path, value: str) -> None:
+    quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    done = command(f"study={quoted}", "trainer.epochs=1", "batch=full")
+    allowed = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) and len(value) <= 100
+    assert done.code == (0 if allowed else 2), done.err
+    assert all(line.isprintable() for line in done.err.splitlines())
+    here = {path.name for path in tmp_path.iterdir()}
+    assert here == ({"outputs"} if allowed else set())
+    assert not (tmp_path.parent / "up").exists()
+    done = command(f"data.label={quoted}", *QUICK)
+    assert done.code == 2
+    assert all(line.isprintable() for line in done.err.splitlines())
+    assert "Traceback" not in done.err
+
+
+def test_d16_what_is_swept_is_stored_literally_below_the_study(command: Command, tmp_path: Path) -> None:
+    names = ["a_b", "ünï", "x y"]
+    table = "{},{},{},y\n" + "".join(f"{n},{n * 7 % 5},{n * 3 % 11},{n % 2}\n" for n in range(20))
+    (tmp_path / "t.csv").write_text(table.format(*names), encoding="utf-8")
+    own = ["data=csv", "data.path=t.csv", "data.label=y", "batch.size=4", "trainer.epochs=1", "study=s"]
+    done = command("-m", *own, "data.features=['ünï'],['x y',a_b]")
+    assert done.code == 0, done.err
+    study = tmp_path / "outputs" / "s"
+    found = read_study(study)
+    assert {tuple(value) for value in found["data.features"]} == {("ünï",), ("x y", "a_b")}
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "t.csv"}
+    assert all(re.fullmatch(r"[A-Za-z0-9._=,+-]+", path.name) for path in (study / "jobs").iterdir())
