@@ -12,21 +12,11 @@ from pima_hp.configuration import Section
 from pima_hp.record import CURVE_KEYS, Array
 from pima_hp.validation import nearest
 
-EVENTS: dict[str, Callable[..., Array]] = {
-    "exceeds": curves.exceeds,
-    "learns": curves.learns,
-    "never_exceeds": curves.never_exceeds,
-    "reaches": curves.reaches,
-}
+EVENTS = ("exceeds", "learns", "never_exceeds", "reaches")
 """Functionals that say yes (1) or no (0)."""
 
-FUNCTIONALS: dict[str, Callable[..., Array]] = EVENTS | {
-    "final_score": curves.final_score,
-    "log_volatility": curves.log_volatility,
-    "maximum": curves.maximum,
-    "restricted_epochs": curves.restricted_epochs,
-    "volatility": curves.volatility,
-}
+_NUMBERS = ("final_score", "log_volatility", "maximum", "restricted_epochs", "volatility")
+FUNCTIONALS: dict[str, Callable[..., Array]] = {name: getattr(curves, name) for name in (*EVENTS, *_NUMBERS)}
 _FACTS = {"n_train", "positive_rate"}  # arguments that are no choice
 
 

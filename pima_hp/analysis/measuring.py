@@ -22,17 +22,12 @@ class Measured:
     """One part of a claim.
 
     Attributes:
-        name: of the part.
         problem: why there is no estimate, in words; empty when there is one.
-        estimate: and its interval at any level.
         effect: of paired contrasts, when asked for.
-        unit: of the estimate.
         n_replicates: seeds with a value in every configuration of the part.
-        n_diverged: runs of these configurations that diverged.
-        n_failed: runs that failed; they are left out.
-        n_runs: runs of these configurations.
+        n_failed: runs that are left out.
+        n_runs: of the configurations, diverged and failed ones included.
         runs_digest: SHA-256 of their sorted run ids, 16 digits.
-        config_ids: of these configurations.
         beside: not part of the rules.
     """
 

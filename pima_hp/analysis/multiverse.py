@@ -28,13 +28,9 @@ or the reverse, any epoch or three in a row."""
 
 @dataclass(frozen=True)
 class Robustness:
-    """How a claim's word fares in the multiverse.
+    """How a claim's word fares: `robust`, `depends on <factor>` or nothing; why; one row a completion.
 
-    Attributes:
-        claim_id: of the claim.
-        suffix: `robust`, `depends on <factor>`, or empty with nothing to compare.
-        sentence: what flips it.
-        table: one row a completion, the primary one first: factor columns (text) and `word`.
+    The table has the primary completion first, a column of text for each factor, and `word`.
     """
 
     claim_id: str
@@ -80,41 +76,35 @@ def holding_together(robustness: Sequence[Robustness], claims: Sequence[Claim]) 
     if joined.empty:
         return f"No completion has the runs of all of {names}.", joined
     best, best_row = int(joined["n_supported"].iloc[0]), joined.iloc[0]
-    n_best = int((joined["n_supported"] == best).sum())
     where = ", ".join(f"{key} {best_row[key]}" for key in joined.columns if key not in [*tables, "n_supported"])
     if best == len(tables):
-        return f"{n_best} of {len(joined)} completions make {names} true together, such as {where}.", joined
+        share = f"{sum(joined['n_supported'] == best)} of {len(joined)} completions"
+        return f"{share} make {names} true together, such as {where}.", joined
     false = ", ".join(claim_id for claim_id in tables if best_row[claim_id] != Word.SUPPORTED)
-    return (
-        f"None of {len(joined)} completions makes {names} true together; "
-        f"at most {best} of {len(tables)} hold, such as with {where} (all but {false}).",
-        joined,
-    )
+    most = f"at most {best} of {len(tables)} hold, such as with {where} (all but {false})"
+    return f"None of {len(joined)} completions makes {names} true together; {most}.", joined
 
 
 def _words(claim: Claim, runs: Runs, seed: int, n_resamples: int) -> pd.DataFrame:
-    """One row a completion; no rows when the claim is untestable in all."""
+    """One row a completion; none when the claim is untestable in the primary one."""
     whole = [context for context in contexts(claim, runs) if not context.n_lacking]
     varying = _varying(whole)
     rows = []
     for context, (choices, variant) in itertools.product(whole, list(_variants(claim))):
         word = word_of(variant, measure(variant, runs, context, seed, n_resamples))
-        if word != Word.UNTESTABLE:
-            texts = {key: named({key: context.settings[key]}).partition("=")[2] for key in varying}
-            rows.append({**texts, **choices, "word": str(word)})
-    return pd.DataFrame(rows)
+        texts = {key: named({key: context.settings[key]}).partition("=")[2] for key in varying}
+        rows.append({**texts, **choices, "word": str(word)})
+    testable = [row for row in rows if row["word"] != Word.UNTESTABLE]
+    return pd.DataFrame(testable if testable and testable[0] is rows[0] else [])
 
 
 def _varying(found: Sequence[Context]) -> list[str]:
     """Settings that differ between contexts, without those that follow from their section's name."""
     values = {key: [context.settings[key] for context in found] for key in (found[0].settings if found else {})}
     varying = [key for key, of in values.items() if len(set(of)) > 1]
-    owners = {key: key.rpartition(".")[0] for key in varying}
-    return [
-        key
-        for key, owner in owners.items()
-        if owner not in varying or not follows(list(zip(values[owner], values[key], strict=True)))
-    ]
+    owners = {key: owner for key in varying if (owner := key.rpartition(".")[0]) in varying}
+    led = {key for key, owner in owners.items() if follows(list(zip(values[owner], values[key], strict=True)))}
+    return [key for key in varying if key not in led]
 
 
 def _variants(claim: Claim) -> Iterator[tuple[dict[str, str], Claim]]:
@@ -124,10 +114,8 @@ def _variants(claim: Claim) -> Iterator[tuple[dict[str, str], Claim]]:
     concern = [key for key in CHOICES if any(key in _taken(functional) for functional in functionals)]
     for values in itertools.product(*(CHOICES[key] for key in concern)):
         choices = dict(zip(concern, values, strict=True))
-        changed = [
-            part.model_copy(update={"functional": part.functional and _changed(part.functional, choices)})
-            for part in parts
-        ]
+        variants = [part.functional and _changed(part.functional, choices) for part in parts]
+        changed = [part.model_copy(update={"functional": new}) for part, new in zip(parts, variants, strict=True)]
         texts = {key: f"{value:+g}" if isinstance(value, float) else str(value) for key, value in choices.items()}
         yield texts, claim.model_copy(update={"parts": changed})
 
@@ -158,7 +146,7 @@ def _robustness(claim: Claim, table: pd.DataFrame) -> Robustness:
     factors = [key for key in table.columns if key != "word" and len(set(table[key])) > 1]
     if not factors or share >= ROBUST_SHARE:
         return Robustness(claim.id, "robust" if factors else "", f"{begin}.", table)
-    flips = {factor: _flips(table, factor, factors) for factor in factors}
+    flips = {factor: _flips(table, factor) for factor in factors}
     worst = max(factors, key=lambda factor: flips[factor])
     levels = "; ".join(
         f"{level}: {words.mode().iloc[0]} in {(words == words.mode().iloc[0]).mean():.0%}"
@@ -168,9 +156,9 @@ def _robustness(claim: Claim, table: pd.DataFrame) -> Robustness:
     return Robustness(claim.id, f"depends on {worst}", sentence, table)
 
 
-def _flips(table: pd.DataFrame, factor: str, factors: Sequence[str]) -> float:
-    """Share of the groups equal in all other factors in which the word is not the same for all values of this one."""
-    others = [key for key in factors if key != factor]
-    words = table.groupby(others)["word"] if others else table.assign(all="").groupby("all")["word"]
-    compared = words.nunique()[words.size() > 1]
-    return float((compared > 1).mean()) if len(compared) else 0.0
+def _flips(table: pd.DataFrame, factor: str) -> float:
+    """Share of the pairs of completions that differ in this factor alone whose words differ."""
+    others = [key for key in table.columns if key not in (factor, "word")]
+    equal, alike = (table.assign(all="").groupby(["all", *keys]).size() for keys in (others, [*others, "word"]))
+    n_pairs = (equal * (equal - 1)).sum()
+    return float(1 - (alike * (alike - 1)).sum() / n_pairs) if n_pairs else 0.0

@@ -24,12 +24,12 @@ _FAMILIES = {"primary": (holm, 0.05), "exploratory": (benjamini_hochberg, 0.10)}
 
 
 class Word(StrEnum):
-    """A verdict: the intervals lie where the claim says; where they must not; astride a bound; runs are missing."""
+    """A verdict."""
 
-    SUPPORTED = "supported"
-    REFUTED = "refuted"
-    UNDECIDED = "undecided"
-    UNTESTABLE = "untestable"
+    SUPPORTED = "supported"  # intervals lie where the claim says
+    REFUTED = "refuted"  # they lie where they must not
+    UNDECIDED = "undecided"  # one straddles a bound
+    UNTESTABLE = "untestable"  # runs are missing, or fewer than 10 replicates are complete
 
 
 _DECIDED = (Word.SUPPORTED, Word.REFUTED)
@@ -40,17 +40,13 @@ class Verdict:
     """A claim, the word, and what it rests on.
 
     Attributes:
-        claim: what was judged.
-        word: by intervals at 95 %.
-        reason: one sentence.
         headline: the part that the reason is about, to show where there is room for one.
-        parts: all parts measured.
         differing: settings shared by the runs that are not those of `conf/config.yaml`.
         n_contexts: combinations of the remaining settings in which the claim could be judged.
         replicates_needed: when undecided; infinite when the estimate would have to move.
         p_value: smallest alpha at which intervals at 1 - alpha still decide; None when untestable.
-        p_adjusted: within the family, by Holm or Benjamini-Hochberg.
-        survives: whether the word stands after the correction; None unless supported or refuted.
+        p_adjusted: within the family.
+        survives: whether the word stands after that; None unless supported or refuted.
     """
 
     claim: Claim
@@ -83,9 +79,9 @@ def judge(
     Args:
         claims: of `load_claims`.
         frame: of `pima_hp.ledger.read_study`.
-        rng: one draw is taken; a claim's resamples depend on it and the claim's id alone.
+        rng: one draw is taken; a claim's resamples depend on it and the claim's names alone.
         n_resamples: of the bootstrap.
-        table: rows and positive rate of a table of one's own.
+        table: rows and positive rate, for a table of one's own.
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame, table)
     verdicts = [_judge(claim, runs, seed, n_resamples) for claim in claims]

@@ -2,11 +2,11 @@
 
 import json
 import math
+import re
 import textwrap
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from typing import Any
 
@@ -41,9 +41,11 @@ class Figure:
     spec: Spec
 
     def svg(self) -> str:
-        """The chart alone, still."""
+        """The chart alone, still; circles and numbers written shorter than Vega does."""
         text: str = vl_convert.vegalite_to_svg(panels.still(self.spec))
-        return text
+        text = re.sub(r' (?:transform|d)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
+        return re.sub(r'<path (?:aria-hidden="true" )?transform="translate\(([-\d.]+),([-\d.]+)\)" d="M([\d.]+),0A[^"]*"',
+                      r'<circle cx="\1" cy="\2" r="\3"', text)  # fmt: skip
 
     def framed(self, svg: str) -> str:
         """The chart under its title and above its caption, on white: a picture that stands alone."""
@@ -69,6 +71,7 @@ class Quantity:
         column: the curve.
         functional: (R, E) -> (R,).
         level: a reference that runs are held against.
+        told: what the level is.
         log: whether values are compared by their ratio.
     """
 
@@ -76,6 +79,7 @@ class Quantity:
     column: str
     functional: Callable[[Array], Array]
     level: float | None = None
+    told: str = ""
     log: bool = False
 
 
@@ -93,10 +97,7 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
     names = {"train/accuracy": "training (running)", "val/accuracy": watched}
     colours = dict(zip(names.values(), (style.TRAINING_COLOUR, style.WATCHED_COLOUR), strict=True))
     shown = {value: [p for key, name in names.items() for p in _points(runs[key], name)] for value, runs in levels.items()}
-    heights = [p[key] for points in shown.values() for p in points for key in ("mean", "low", "high") if key in p]
-    heights += [] if majority is None else [majority]
-    low, high = min(heights, default=0.0), max(heights, default=1.0)
-    ends = (max(0.0, math.floor(low * 20 - 0.2) / 20), min(1.0, math.ceil(high * 20 + 0.2) / 20))
+    ends, cut = _ends([point for points in shown.values() for point in points], majority)
     n_columns, width, height = style.columns_and_size(len(levels))
     n_epochs = max(np.size(curve) for runs in levels.values() for key in names for curve in runs[key])
     parts = []
@@ -114,6 +115,7 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
     several = max(map(len, levels.values())) > 1
     dashed = [] if majority is None else [f"Dashed: always predicting the majority class ({majority:.3f})."]
     thinned = [f"Drawn at {MAX_EPOCHS} evenly spaced epochs."] if n_epochs > MAX_EPOCHS else []
+    thinned += [f"Not shown: values below {ends[0]:.2f} in the first epochs."] if cut else []
     caption = [*_counts(comparison, factor), sentence if several else single, *dashed, *thinned, *_context(comparison, factor)]
     return Figure(f"Accuracy on training and {watched} rows, by {label(factor)}", caption, _whole(parts, n_columns))
 
@@ -145,12 +147,12 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
     slots = {names[value]: slot for value, slot in style.slots(levels).items()}
     drawn = {name: slots[name] for name in names.values()}
     verb = "exceeded" if strictly else "reached"
-    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:g}")
+    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
     _, width, height = style.columns_and_size(1)
     what = "Survival curves: a run leaves at the first epoch whose running training accuracy has "
-    sentences = [f"{what}{verb} {threshold:g}; a run that diverged never does.", "Bands: 95 % intervals (Wilson)."]
+    sentences = [f"{what}{verb} {threshold:.2f}; a run that diverged never does.", "Bands: 95 % intervals (Wilson)."]
     caption = [*_counts(comparison, factor), *sentences, *_context(comparison, factor)]
-    return Figure(f"Epochs until training accuracy has {verb} {threshold:g}, by {label(factor)}", caption,
+    return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}, by {label(factor)}", caption,
                   _whole([{**panel, "width": width, "height": height}], 1))  # fmt: skip
 
 
@@ -181,11 +183,12 @@ def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], ti
             rows = [_row(names[value], slots[value], found.dropna(), inverse, f"{quantity.name}/{x_title}") for value, found in shown.items()]
             panel = panels.strips_panel(rows, x_title, level=level, log=quantity.log)
             if rows:
-                parts.append({**panel, "width": width - 20})
-    caption = [*_counts(comparison, factor), "Dots: single runs; black: mean and its 95 % interval (bootstrap over seeds)"
-               + ("; geometric for ratios." if any(item.log for item in quantities) else "."),
-               f"Right: the same seed's difference from {label(factor)} {names[reference]}.",
-               *[f"Dashed on the left: {item.level:.3f}." for item in quantities if item.level is not None],
+                parts.append({**panel, "width": width + 5})
+    logs = any(item.log for item in quantities)
+    caption = [*_counts(comparison, factor),
+               f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds).",
+               f"Right: the {'ratio to' if logs else 'difference from'} {label(factor)} {names[reference]} under the same seed.",
+               *[f"Dashed on the left: {item.told or f'{item.level:.3f}'}." for item in quantities if item.level is not None],
                *_context(comparison, factor)]  # fmt: skip
     return Figure(f"{title}, by {label(factor)}", caption, _whole(parts, 2))
 
@@ -201,6 +204,16 @@ def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:
             mean, bottom, top = (round(float(value), 4) for value in values)  # one row of 614 is 0.0016
             points.append({"line": name, "epoch": epoch, "mean": mean} | ({"low": bottom, "high": top} if len(runs) > 1 else {}))
     return points
+
+
+def _ends(points: Sequence[Spec], majority: float | None) -> tuple[tuple[float, float], bool]:
+    """Ends of the accuracy axis, whole twentieths; what only the first twentieth of epochs has may fall below."""
+    last = max((point["epoch"] for point in points), default=1)
+    heights = [(point["epoch"] > last / 20, point[key]) for point in points for key in ("mean", "low", "high") if key in point]
+    heights += [] if majority is None else [(True, majority)]
+    low, high = min((item for late, item in heights if late), default=0.0), max((item for _, item in heights), default=1.0)
+    ends = max(0.0, math.floor(low * 20 - 0.2) / 20), min(1.0, math.ceil(high * 20 + 0.2) / 20)
+    return ends, any(item < ends[0] for _, item in heights)
 
 
 def _drawn(n_epochs: int) -> Any:
@@ -257,5 +270,3 @@ def _context(comparison: Comparison, factor: str) -> list[str]:
     others = [f"Not drawn: {comparison.n_others} other combinations of {differing}."] if comparison.n_others else []
     return [*([f"Fixed: {fixed}."] if fixed else []), *others]
 
-
-final_scores = partial(spreads, title="Final accuracy")

@@ -49,7 +49,7 @@ def curves_panel(points: list[Spec], colours: Mapping[str, str], ends: Ends, n_e
         # One area a line with a colour of its own: sharing the lines' scale would put areas into the legend.
         layers += [
             {"transform": [{"filter": {"field": "line", "equal": name}}],
-             "mark": {"type": "area", "opacity": style.BAND_OPACITY, "color": colour},
+             "mark": {"type": "area", "opacity": style.BAND_OPACITY, "color": colour, "clip": True},
              "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}}
             for name, colour in colours.items()
         ]  # fmt: skip
@@ -60,7 +60,7 @@ def curves_panel(points: list[Spec], colours: Mapping[str, str], ends: Ends, n_e
     colour = {"field": "line", "type": "nominal", "scale": domain, "legend": legend}
     spread = [_told("low", "5 % of runs below"), _told("high", "95 % below")] if len(layers) > 1 else []
     told = [{"field": "line", "title": "rows"}, {"field": "epoch"}, _told("mean", "mean accuracy"), *spread]
-    layers.append({"mark": {"type": "line", "strokeWidth": style.LINE_WIDTH}, "encoding": {"x": x, "y": y, "color": colour}})
+    layers.append({"mark": {"type": "line", "strokeWidth": style.LINE_WIDTH, "clip": True}, "encoding": {"x": x, "y": y, "color": colour}})
     layers.append(_hover(x, y, told))
     if len({point["epoch"] for point in points}) == 1:  # a line through one point is invisible
         layers.append({"mark": {"type": "circle", "size": 45, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colour}})
@@ -124,7 +124,7 @@ def strips_panel(rows: Sequence[Row], x_title: str, *, level: float | None = Non
     mean_told = [{"field": "row", "title": "value"}, {"field": "text", "title": "mean and its interval"}]
     layers: list[Spec] = [] if level is None else [_rule("x", level)]
     layers += [
-        {"data": {"values": dots}, "mark": {"type": "circle", "size": 11, "opacity": 0.55},
+        {"data": {"values": dots}, "mark": {"type": "circle", "size": 11, "opacity": 0.55, "aria": False},
          "encoding": {"x": x, "y": y, "yOffset": {"field": "place", **place}, "color": colour, "tooltip": told}},
         {"data": {"values": means}, "mark": {"type": "rule", "strokeWidth": 2.5, "color": style.INK}, "encoding": bar},
         {"data": {"values": means}, "mark": {"type": "circle", "size": 50, "opacity": 1, "color": style.INK},
@@ -136,10 +136,10 @@ def strips_panel(rows: Sequence[Row], x_title: str, *, level: float | None = Non
 
 
 def interval_text(mean: float, lower: float, upper: float) -> str:
-    """Two digits of the uncertainty: `0.742 [0.731, 0.752]`; a point where there is no uncertainty."""
+    """As many digits as the interval bears: `0.742 [0.731, 0.752]`; three where it is a point."""
     half = (upper - lower) / 2
-    decimals = min(5, max(0, 1 - math.floor(math.log10(half)))) if half > 0 and math.isfinite(half) else 3
-    return f"{mean:.{decimals}f} [{lower:.{decimals}f}, {upper:.{decimals}f}]"
+    decimals = min(5, max(0, math.ceil(0.3 - math.log10(half)))) if half > 0 and math.isfinite(half) else 3
+    return f"{mean:.{decimals}f} [{lower:.{decimals}f}, {upper:.{decimals}f}]".replace("-", "\N{MINUS SIGN}")
 
 
 def still(spec: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.report.files import write_whole
+from pima_hp.ledger.atomic import make_folder, write_atomically
 from pima_hp.report.settings import literal, value_text
 
 GAP = "  "
@@ -55,7 +55,33 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     """Write UTF-8 CSV; an apostrophe keeps a spreadsheet from running a text that looks like a formula."""
     safe = table.rename(columns=lambda name: _not_a_formula(str(name)))
     safe = safe.apply(lambda column: column.map(_not_a_formula), axis=0)
-    return write_whole(path, safe.to_csv(index=False, lineterminator="\n").encode(errors="replace"))
+    return write(path, safe.to_csv(index=False, lineterminator="\n"))
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    """Write a file of the report: a reader finds the old one or the new one, whole."""
+    make_folder(path.parent)
+    write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content, durable=False)
+    return path
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """The table for a Markdown page; nothing in a cell is markup."""
+
+    def line(cells: list[str]) -> str:
+        plain = [re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", cell) for cell in cells]
+        return f"| {' | '.join(plain)} |"
+
+    headings, rows = shown(table)
+    return "\n".join([line(headings), f"|{' --- |' * len(headings)}", *map(line, rows)]) + "\n"
+
+
+def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows as a reader sees them: `mean±sd` in one cell, numbers to three decimals."""
+    table = _with_spread(table)
+    columns = [_cells(list(table[name])) for name in table.columns]
+    headings = [" ".join(_heading(str(name), 200)) for name in table.columns]
+    return headings, [list(row) for row in zip(*columns, strict=True)]
 
 
 def _not_a_formula(value: Any) -> Any:

@@ -1,0 +1,136 @@
+"""What each way of training costs, in runs of 100 epochs a second; `scripts/benchmark NAME`."""
+
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+
+from pima_hp.training.engines import make_stack
+from pima_hp.training.solo import train_solo
+from scripts.benchmarks.bare import train_bare
+from scripts.benchmarks.timing import medians, runs_of, seconds
+
+EPOCHS = 100
+
+
+def solo() -> None:
+    """Solo training against a bare torch loop that records the same figures, batch 5, 25 epochs a turn."""
+    (run,) = runs_of("batch=b5", "trainer.epochs=25")
+    took = medians(
+        {
+            "bare torch loop": lambda: seconds(lambda: train_bare(run, 25)),
+            "solo (Lightning)": lambda: seconds(lambda: train_solo(run.configuration, run.seeds)),
+        },
+        repetitions=9,
+    )
+    for name, s in took.items():
+        print(f"{name:<20} {s / 25 * 1e3:7.1f} ms an epoch, {s / 25 * EPOCHS:6.2f} s a run")
+    print(f"ratio {took['solo (Lightning)'] / took['bare torch loop']:.2f} (at most 2.2 wanted)")
+
+
+def engines() -> None:
+    """Runs a second of every engine by the size of the stack, batch 5 and 32, Adam; long ones from fewer epochs."""
+    _warm_up()
+    sizes = (1, 16, 64, 128, 256, 1024, 4096)
+    rows: dict[str, dict[str, float]] = {}
+    for batch in ("b5", "b32"):
+        common = (f"batch={batch}", "optimizer=adam")
+        (run,) = runs_of(*common, "trainer.epochs=3")
+        contestants: dict[str, Callable[[], float]] = {
+            "bare torch loop": lambda run=run: 1 / (seconds(lambda: train_bare(run, 3)) / 3 * EPOCHS),
+            "solo (Lightning)": lambda run=run: (
+                1 / (seconds(lambda: train_solo(run.configuration, run.seeds)) / 3 * EPOCHS)
+            ),
+        }
+        for size in sizes:
+            for engine in ("stacked", "fused"):
+                if engine == "stacked" and size < 16:
+                    continue
+                contestants[f"{engine} M={size}"] = _rate(engine, size, common)
+        for name, rate in medians(contestants, repetitions=3).items():
+            rows.setdefault(name, {})[batch] = rate
+    print(f"runs of {EPOCHS} epochs a second, per-epoch scores included; {_machine()}")
+    print(f"{'':<20}{'batch 5':>10}{'batch 32':>10}")
+    for name, rates in rows.items():
+        print(f"{name:<20}{rates['b5']:>10.3g}{rates['b32']:>10.3g}")
+    for size in (64, 1024):
+        ratio = rows[f"fused M={size}"]["b5"] / rows["solo (Lightning)"]["b5"]
+        torch_ratio = rows[f"stacked M={size}"]["b5"] / rows["solo (Lightning)"]["b5"]
+        print(f"batch 5, M={size}: {ratio:,.0f} times solo (fused), {torch_ratio:,.0f} times (stacked)")
+
+
+def scaling() -> None:
+    """Time of the default engine against members, epochs and rows, and the memory of M = 4096."""
+    _warm_up()
+    print(f"{'members':>8}{'epochs':>8}{'rows':>6}{'seconds':>9}{'us a member, epoch and row':>28}")
+    for size, epochs, test in (
+        (256, 25, 0.2), (512, 25, 0.2), (1024, 25, 0.2), (2048, 25, 0.2), (4096, 25, 0.2),
+        (512, 50, 0.2), (512, 100, 0.2), (512, 25, 0.6),
+    ):  # fmt: skip
+        runs = runs_of("batch=b5", f"n_replicates={size}", f"trainer.epochs={epochs}", f"data.test_fraction={test}")
+        stack = make_stack(runs)
+        took = seconds(stack.fit)
+        n_rows = stack.labels["train"].shape[1]
+        print(f"{size:>8}{epochs:>8}{n_rows:>6}{took:>9.2f}{took / size / epochs / n_rows * 1e6:>28.4f}")
+    code = "from scripts.benchmarks.main import memory; memory()"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 -- our own code
+
+
+def memory() -> None:
+    """Print the most memory that a process takes to train 4,096 runs."""
+    from pima_hp.training.engines import train_stack
+
+    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.epochs=5", "trainer.stack_size=4096"))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"memory at M=4096: {used:,.0f} MiB (at most 2,048 wanted)")
+
+
+def gpu() -> None:
+    """Runs a second of the torch engine on a CUDA device, batch 5, Adam."""
+    if not torch.cuda.is_available():
+        sys.exit("gpu: needs a CUDA device; found none")
+    for size in (1024, 8192, 65536):
+        runs = runs_of("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}", "trainer.epochs=3")
+        stack = make_stack(runs)
+        stack.to(torch.device("cuda"))  # type: ignore[attr-defined]
+        stack.train_epoch()
+        torch.cuda.synchronize()
+        took = seconds(lambda stack=stack: (stack.train_epoch(), torch.cuda.synchronize()))
+        print(f"M={size:>6}: {size / (took * EPOCHS):,.0f} runs/s on {torch.cuda.get_device_name()}")
+
+
+def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
+    n_epochs = EPOCHS if engine == "fused" and size <= 128 else 2
+    runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.engine={engine}", f"trainer.epochs={n_epochs}")
+
+    def measure() -> float:
+        stack = make_stack(runs)
+        return size / (seconds(stack.fit) / n_epochs * EPOCHS)
+
+    return measure
+
+
+def _warm_up() -> None:
+    make_stack(runs_of("n_replicates=2", "trainer.epochs=1")).fit()
+
+
+def _machine() -> str:
+    return f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"
+
+
+def main() -> None:
+    """Run the benchmark that is named."""
+    from scripts.benchmarks.peers import peers
+
+    choices = {one.__name__: one for one in (solo, engines, scaling, gpu, peers)}
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in choices:
+        sys.exit(f"scripts/benchmark: must name one of {', '.join(sorted(choices))}; found {name!r}")
+    choices[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Interleaved timing: contestants take turns in one process, so that a noisy machine is noisy for all of them."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from pima_hp.composition import CONF, register_resolvers
+from pima_hp.record import Run
+from pima_hp.request import parse_request
+
+
+def runs_of(*overrides: str) -> list[Run]:
+    """Compose overrides as `pima-hp-train` does and return the runs that they ask for."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=["trainer=cpu", *overrides])
+    return parse_request(OmegaConf.to_container(config, resolve=True)).runs
+
+
+def medians(contestants: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, float]:
+    """Let each contestant run in turn, `repetitions` times; return the median of what each one returned."""
+    seen: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(repetitions):
+        for name, contestant in contestants.items():
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{turn + 1}/{repetitions} {name:<40}")
+            seen[name].append(contestant())
+    if sys.stderr.isatty():
+        sys.stderr.write("\r" + " " * 60 + "\r")
+    return {name: statistics.median(values) for name, values in seen.items()}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the wall time of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -1,0 +1,71 @@
+"""A10: whatever a run raises is the end of that run, not of the sweep."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pima_hp.ledger import read_study
+from tests.faults import studies
+from tests.faults.commands import run
+from tests.faults.kills import SWEEP, Uninterrupted
+
+SOLO = ("-m", "trainer.engine=solo", "trainer.epochs=2", "n_replicates=4", "study=s")
+STACKED = ("-m", "trainer.engine=stacked", "trainer.epochs=2", "n_replicates=4", "study=s")
+FUSED = ("-m", "trainer.engine=fused", "trainer.epochs=2", "n_replicates=4", "study=s")
+BAD_SEED = 2
+
+
+def _bad(error: BaseException) -> None:
+    """Let every run of one seed raise in its training, in whatever company."""
+    from pima_hp.model.module import MLPClassifier
+    from pima_hp.training import solo
+    from pima_hp.training.stack import Stack
+
+    real_epoch, real_fit, real_end = Stack.train_epoch, solo.fit_solo, MLPClassifier.on_train_epoch_end
+    in_training: list[int] = []
+
+    def train_epoch(self: Stack) -> None:
+        real_epoch(self)
+        if any(run.seeds.seed == BAD_SEED for run in self.runs):
+            raise error
+
+    def fit_solo(configuration: Any, seeds: Any, **options: Any) -> Any:
+        in_training.append(seeds.seed)
+        return real_fit(configuration, seeds, **options)
+
+    def on_train_epoch_end(self: MLPClassifier) -> None:
+        real_end(self)
+        if in_training[-1] == BAD_SEED:
+            raise error
+
+    Stack.train_epoch, solo.fit_solo = train_epoch, fit_solo  # type: ignore[method-assign]
+    MLPClassifier.on_train_epoch_end = on_train_epoch_end  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("sweep", [FUSED, STACKED, SOLO], ids=["fused", "stacked", "solo"])
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), SystemExit(3), SystemExit(), GeneratorExit(), ValueError("no"), MemoryError()], ids=repr
+)
+def test_a10_a_run_that_raises_has_failed_and_the_others_finish(
+    tmp_path: Path, sweep: tuple[str, ...], error: BaseException
+) -> None:
+    ended = run(tmp_path, *sweep, prepare=functools.partial(_bad, error))
+    assert ended.code == 1, ended
+    assert "1 runs failed; the first: " + type(error).__name__ in ended.err
+    frame = read_study(tmp_path / "outputs" / "s").set_index("seed")
+    assert frame["status"].to_dict() == {0: "completed", 1: "completed", BAD_SEED: "failed", 3: "completed"}
+    assert frame.loc[BAD_SEED, "message"].startswith(type(error).__name__)
+    assert run(tmp_path, *sweep).code == 0
+    frame = read_study(tmp_path / "outputs" / "s")
+    assert set(frame["status"]) == {"completed"}
+
+
+@pytest.mark.parametrize("sweep", [FUSED, STACKED, SOLO], ids=["fused", "stacked", "solo"])
+def test_a10_a_keyboard_interrupt_raised_by_a_run_stops_the_command(tmp_path: Path, sweep: tuple[str, ...]) -> None:
+    ended = run(tmp_path, *sweep, prepare=functools.partial(_bad, KeyboardInterrupt()))
+    assert ended.code == 130, ended
+    assert "to go on: pima-hp-train -m" in ended.err
+    assert "Traceback" not in ended.err
+    assert run(tmp_path, *sweep).code == 0

@@ -1,0 +1,124 @@
+"""A6, A7: asked to stop, a command stops at once, says how to go on, and the next one goes on."""
+
+import functools
+import random
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import studies
+from tests.faults.commands import Command, Ended, run, wait_for
+from tests.faults.kills import SWEEP, Uninterrupted
+from tests.faults.points import POINTS, Point, at, let, signalled
+
+INT, TERM = signal.SIGINT, signal.SIGTERM
+LONG = ("trainer.epochs=100000", "study=s")
+ENGINES = {
+    "fused": ("-m", "trainer.engine=fused", "n_replicates=2", *LONG),
+    "stacked": ("-m", "trainer.engine=stacked", "n_replicates=2", *LONG),
+    "solo": ("trainer.engine=solo", *LONG),
+    "solo in a sweep": ("-m", "trainer.engine=solo", "n_replicates=2", *LONG),
+}
+EPOCH = {name: POINTS["in-stack"] for name in ENGINES}
+EPOCH |= dict.fromkeys(("solo", "solo in a sweep"), Point("pima_hp.model.module:MLPClassifier.on_train_epoch_end", "after"))
+
+
+def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
+    assert ended.code == 128 + signum, ended
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("stopped by")]
+    assert line.startswith(f"stopped by {signal.Signals(signum).name}: ")
+    assert "pima-hp-train " in line.partition("to go on: ")[2]
+    assert "Traceback" not in ended.err
+    assert not studies.leftovers(folder / "outputs" / "s")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("signum", [INT, TERM])
+def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) -> None:
+    marker = tmp_path / "training"
+    command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, EPOCH[engine], marker.touch, 3))
+    wait_for(marker.exists)
+    began = time.monotonic()
+    command.send(signum)
+    ended = command.end()
+    assert time.monotonic() - began < 5
+    _stopped_well(ended, signum, tmp_path)
+    assert "0 of" in ended.err
+
+
+@pytest.mark.parametrize("signum", [INT, TERM])
+def test_a6_a7_between_runs_and_the_command_that_is_named_goes_on(
+    tmp_path: Path, uninterrupted: Uninterrupted, signum: int
+) -> None:
+    ended = run(tmp_path, *SWEEP, prepare=at("after-part", signalled(signum), 3))
+    _stopped_well(ended, signum, tmp_path)
+    assert len(studies.parts(tmp_path / "outputs" / "s")) == 3
+    assert "6 of 32 runs are in the ledger" in ended.err
+    name, *arguments = shlex.split(ended.err.partition("to go on: ")[2])
+    assert name == "pima-hp-train"
+    assert run(tmp_path, *arguments).code == 0
+    assert studies.published(tmp_path / "outputs" / "s") == uninterrupted.published
+
+
+def test_a7_a_study_without_a_name_gets_it_in_the_command_to_go_on(tmp_path: Path) -> None:
+    sweep = [argument for argument in SWEEP if not argument.startswith("study=")]
+    ended = run(tmp_path, *sweep, "outputs=here there", prepare=at("after-part", signalled(INT)))
+    _, *arguments = shlex.split(ended.err.partition("to go on: ")[2])
+    assert run(tmp_path, *arguments).code == 0
+    (study,) = (tmp_path / "here there").iterdir()
+    assert studies.rows(study).total() == 32
+
+
+def test_a7_the_second_ctrl_c_ends_the_command_at_once(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
+    def prepare() -> None:
+        raise NotImplementedError
+
+    marker = tmp_path / "closing"
+    command = Command(tmp_path, *SWEEP, prepare=functools.partial(_stopped_but_stuck, marker))
+    wait_for(marker.exists)
+    assert command.running
+    began = time.monotonic()
+    command.send(INT)
+    assert command.end().code == -INT
+    assert time.monotonic() - began < 1
+    assert run(tmp_path, *SWEEP).code == 0
+    assert studies.published(tmp_path / "outputs" / "s") == uninterrupted.published
+
+
+def _stopped_but_stuck(marker: Path) -> None:
+    at("after-part", signalled(INT), 3)()
+    let(Point("pima_hp.study:Study.close", "before"), functools.partial(_stuck, marker))
+
+
+def _stuck(marker: Path) -> None:
+    marker.touch()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("n_moments", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_a6_a7_at_any_moment(tmp_path: Path, uninterrupted: Uninterrupted, n_moments: int) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 -- shown when the test fails
+    moments = random.Random(seed)
+    for number in range(n_moments):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        signum = moments.choice([INT, TERM])
+        command = Command(folder, *SWEEP)
+        if (ended := command.wait(moments.uniform(0, uninterrupted.seconds))) is None:
+            command.send(signum)
+            ended = command.end()
+        assert "Traceback" not in ended.err, ended
+        assert ended.code in (0, 128 + signum, -signum), ended  # -signum: before the command could listen
+        if ended.code == 128 + signum:
+            _stopped_well(ended, signum, folder)
+        assert run(folder, *SWEEP).code == 0
+        assert studies.published(folder / "outputs" / "s") == uninterrupted.published
+
+
+def test_a1_a6_the_command_as_a_person_types_it(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
+    """Without a fork: killed after its first part, then asked to stop, then left alone."""

@@ -1,0 +1,115 @@
+"""Member m of a stack equals the solo run, for every option of conf/ that decides how a run is trained.
+
+Each option of each group is tried against the defaults, and 40 combinations of activation, optimizer,
+scheduler, batch, order and initialisation are drawn once and for all by a fixed seed: the full product has
+thousands. Schedules are made to act within the three epochs of these trainings.
+"""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
+
+from pima_hp.composition import options
+from pima_hp.configuration import ModelSection
+from pima_hp.errors import ConfigurationError
+from pima_hp.model.mlp import build_mlp
+from pima_hp.seeds import Role, stream
+from pima_hp.training.engines import make_stack, why_torch
+from pima_hp.training.schedule import stacks_of
+from tests.conftest import settings_of
+from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, together, with_engine
+
+GROUPS = ("activation", "optimizer", "scheduler", "batch", "data", "model")
+INITIALIZATIONS = get_args(ModelSection.model_fields["initialization"].annotation)
+SHORT = ("trainer.epochs=3", "trainer.precision=64", "n_replicates=2", "seed=3")
+FLOAT32 = ("trainer.epochs=1", "n_replicates=2", "data.scaling=standard", "batch=full")
+
+
+def combinations(n: int) -> list[str]:
+    rng = np.random.default_rng(20240607)
+    axes = [[f"{group}={option}" for option in options(group)] for group in GROUPS[:4]]
+    axes += [[f"model.initialization={name}" for name in INITIALIZATIONS]]
+    axes += [["batch.shuffle=false", "batch.shuffle=true"], ["data.scaling=none", "data.scaling=standard"]]
+    return [" ".join(rng.choice(axis) for axis in axes) for _ in range(n)]
+
+
+CASES = [f"{group}={option}" for group in GROUPS for option in options(group)]
+CASES += [f"model.initialization={name}" for name in INITIALIZATIONS]
+CASES += ["batch.shuffle=true", "model.hidden_widths=[5]", "model.hidden_widths=[7,6,3]", "data.scaling=minmax"]
+CASES += combinations(40)
+
+
+def made_to_act(case: str) -> list[str]:
+    """Overrides with which a schedule changes the rate within three epochs."""
+    overrides = case.split(" ")
+    for override in overrides:
+        if override.startswith("scheduler="):
+            arguments = settings_of(override)["scheduler"]
+            acting = {"patience": "0", "threshold": "10.0", "step_size": "1"}
+            overrides = [*overrides, *(f"scheduler.{name}={acting[name]}" for name in acting if name in arguments)]
+    return overrides
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_member_equals_its_solo_run_in_double_precision(runs_of: RunsOf, case: str) -> None:
+    runs = runs_of(*SHORT, *made_to_act(case))
+    stacks, solo_only = stacks_of(runs, together=True)
+    assert (stacks, solo_only) == ([runs], []), "every option of conf/ can be stacked"
+    expected = [alone(run) for run in runs]
+    assert {record.status for record in expected} == {"completed"}
+    for engine in ENGINES:
+        if engine == "fused" and (reason := why_torch(runs)):
+            with pytest.raises(ConfigurationError, match=r"trainer\.engine: fused cannot train this"):
+                together(runs, engine)
+            assert reason
+            continue
+        for record, solo in zip(together(runs, engine), expected, strict=True):
+            assert_parity(record, solo, rtol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", INITIALIZATIONS)
+def test_the_initial_weights_are_bit_equal_in_single_precision(runs_of: RunsOf, engine: str, name: str) -> None:
+    runs = runs_of("n_replicates=3", f"model.initialization={name}")
+    stack = make_stack([with_engine(run, engine) for run in runs])
+    for index, run in enumerate(runs):
+        solo = build_mlp(run.configuration, 8, stream(run.seeds.init, Role.INIT), torch.float32)
+        member = parameters_to_vector(stack.model.member(index).parameters())
+        assert torch.equal(member, parameters_to_vector(solo.parameters()))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("choice", [f"{group}={option}" for group in GROUPS[:2] for option in options(group)])
+def test_the_first_step_agrees_in_single_precision(runs_of: RunsOf, engine: str, choice: str) -> None:
+    runs = runs_of(*FLOAT32, choice)
+    for record, run in zip(together(runs, engine), runs, strict=True):
+        # one update of all rows; a sum of 96 float32 numbers in another order
+        solo = alone(run)
+        for name in ("train_loss", "train_loss_end", "val_loss"):
+            np.testing.assert_allclose(getattr(record.curves, name), getattr(solo.curves, name), rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_float32_stays_near_solo_over_a_short_training(runs_of: RunsOf, engine: str) -> None:
+    runs = runs_of("trainer.epochs=10", "n_replicates=10", "optimizer=adam", "data.scaling=standard")
+    ends = [
+        [record.curves.val_loss[-1] for record in records] for records in (together(runs, engine), map(alone, runs))
+    ]
+    # rounding grows with the steps: 100 of Adam
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_final_accuracies_of_200_seeds_have_one_distribution(runs_of: RunsOf, engine: str) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    overrides = ("trainer.epochs=50", "n_replicates=200", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
+    runs = runs_of(*overrides, "data.scaling=standard")
+    stacked = [record.curves.val_accuracy[-1] for record in together(runs, engine)]
+    solo = [alone(run).curves.val_accuracy[-1] for run in runs]
+    # Kolmogorov and Smirnov's test at 1 %; and the means within a hundredth
+    assert stats.ks_2samp(stacked, solo).pvalue > 0.01
+    assert np.mean(stacked) == pytest.approx(np.mean(solo), abs=0.01)
