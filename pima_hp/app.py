@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pima_hp.composition import CONF, explain, register_resolvers
-from pima_hp.errors import ConfigurationError, InputError, PimaError
+from pima_hp.composition import CONF, UNNAMED_STUDY, explain, register_resolvers
+from pima_hp.errors import ConfigurationError, InputError, PimaError, StorageError
 from pima_hp.instantiation import foreign_code
+from pima_hp.ledger.atomic import storage_error
 from pima_hp.request import Request, parse_request
 from pima_hp.study import Study, label_of, say
 
@@ -134,6 +136,10 @@ def conclude(requests: Sequence[Request]) -> None:
     from pima_hp.summary import print_summary
 
     print_summary(study, frame, requests)
+    if first.report:
+        from pima_hp.reporting import report_study
+
+        report_study(study.folder, own_table=True)
 
 
 def train(config: DictConfig) -> float | None:
@@ -213,25 +219,36 @@ def run(arguments: list[str]) -> int:
     register_resolvers()
     show_traces = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's own printer
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
+    _listen(_interrupt)
     try:
         return _run(arguments)
-    except Interrupted as stop:
-        say(f"stopped by {stop}; finished runs are in the ledger; to go on: {_resume(arguments)}")
+    except (Interrupted, KeyboardInterrupt) as error:
+        _listen(signal.SIG_DFL)  # Lightning puts handlers back that were there before it
+        stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        found = "; ".join(study.tally() for study in _studies.values())
+        say(f"stopped by {stop}: {found or 'nothing was begun'}; to go on: {_resume(arguments)}")
         return stop.exit_code
+    except BrokenPipeError:  # whoever read our output has seen enough: `pima-hp-train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except PimaError as error:
         if show_traces:
             raise
         prefix = "refused: " if isinstance(error, InputError) else ""
         say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
         return error.exit_code
+    except OSError as error:  # of a file of Hydra's; ours come as a StorageError
+        if show_traces:
+            raise
+        say(str(storage_error(error, Path(error.filename) if error.filename else next(iter(_studies), Path.cwd()))))
+        return StorageError.exit_code
     except Exception as error:
         if show_traces or not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4")):
             raise
         say(f"refused: {explain(error)}")
         return InputError.exit_code
     finally:
+        _listen(signal.SIG_DFL)
         for study in _studies.values():
             study.close()
         _studies.clear()
@@ -252,12 +269,16 @@ def _run(arguments: list[str]) -> int:
     return 1 if any(study.n_failed for study in _studies.values()) else 0
 
 
+def _listen(handler: Any) -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, handler)
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> Any:  # noqa: ARG001 -- the signature of a handler
-    signal.signal(signum, signal.SIG_DFL)  # the second signal of a kind ends the command at once
+    _listen(signal.SIG_DFL)  # a second signal ends the command at once
     raise Interrupted(signum)
 
 
 def _resume(arguments: list[str]) -> str:
-    named = any(argument.startswith(("study=", "experiment=")) for argument in arguments)
-    study = [] if named or not _studies else [f"study={next(iter(_studies)).name}"]
-    return " ".join(["pima-hp-train", *arguments, *study])
+    unnamed = [folder.name for folder in _studies if folder.name == os.environ.get(UNNAMED_STUDY)]
+    return shlex.join(["pima-hp-train", *arguments, *(f"study={name}" for name in unnamed)])

@@ -17,7 +17,7 @@ _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 """The folder of option groups: inside an installed wheel, beside the package in a checkout."""
 
-_STUDY_VARIABLE = "PIMA_HP_UNNAMED_STUDY"
+UNNAMED_STUDY = "PIMA_HP_UNNAMED_STUDY"  # environment variable: the name that this command made up
 
 
 def register_resolvers() -> None:
@@ -28,9 +28,9 @@ def register_resolvers() -> None:
 
 def _unnamed_study() -> str:
     """Return one name for the whole command, also in worker processes; two commands never share it."""
-    if _STUDY_VARIABLE not in os.environ:
-        os.environ[_STUDY_VARIABLE] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
-    return os.environ[_STUDY_VARIABLE]
+    if UNNAMED_STUDY not in os.environ:
+        os.environ[UNNAMED_STUDY] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    return os.environ[UNNAMED_STUDY]
 
 
 def job_folder(overrides: str) -> str:

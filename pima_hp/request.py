@@ -66,6 +66,7 @@ class JobSection(Section):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     outputs: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
     dry_run: bool
+    report: bool
     materialize: Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")] | None
 
 
@@ -96,6 +97,7 @@ class Request:
         logger: which logs are written.
         debug: a rehearsal when anything is switched on.
         dry_run: say what would be done, and do nothing.
+        report: judge the claims and write the report of the study at the end.
         choices: group -> the option chosen in it.
         materialize: (the beginning of) the id of a run to be written as an event folder of its own.
     """
@@ -106,6 +108,7 @@ class Request:
     logger: LoggerSection
     debug: DebugSection
     dry_run: bool = False
+    report: bool = False
     materialize: str | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
 
@@ -152,6 +155,7 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
         logger=sound["logger"],
         debug=sound["debug"],
         dry_run=job.dry_run,
+        report=job.report,
         materialize=job.materialize,
         choices=dict(choices or {}),
     )

@@ -37,6 +37,8 @@ class Study:
     n_failed: int = 0
     training_s: float = 0.0
     _lock: StudyLock | None = None
+    _frame: tuple[tuple[int, int], pd.DataFrame] | None = None
+    _tried: set[str] = field(default_factory=set)
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,8 +60,11 @@ class Study:
             self._lock = None
 
     def missing(self, requests: Sequence[Request]) -> list[Run]:
-        """Return the runs asked for that the ledger does not hold, each once, in the order of the requests."""
-        finished = self.ledger.finished_run_ids()
+        """Return the runs asked for that the ledger does not hold, each once, in the order of the requests.
+
+        A run that has failed is missing to the next command, not to this one.
+        """
+        finished = self.ledger.finished_run_ids() | self._tried
         wanted = {run.run_id: run for request in requests for run in request.runs}
         return [run for run_id, run in wanted.items() if run_id not in finished]
 
@@ -97,13 +102,27 @@ class Study:
         with Progress(len(runs)) as progress:
             for records in trained(runs, progress, together=together, loggers=loggers):
                 self.ledger.append(records)
+                self._tried.update(record.run_id for record in records)
                 self.n_trained += len(records)
                 self.n_failed += sum(record.status == "failed" for record in records)
         self.training_s += time.perf_counter() - began
 
+    def tally(self) -> str:
+        """Return how many of the runs that were ever asked for are in the ledger, in words."""
+        manifest = Manifest.read(self.folder)
+        planned = set(manifest.run_ids) if manifest else set()
+        return f"{len(planned & self.ledger.finished_run_ids()):,} of {len(planned):,} runs are in {self.ledger.folder}"
+
+    def frame(self) -> pd.DataFrame:
+        """Return all runs of the study; read again only after something was added."""
+        state = (len(self.ledger.finished_run_ids()), self.n_trained)
+        if self._frame is None or self._frame[0] != state:
+            self._frame = (state, self.ledger.frame())
+        return self._frame[1]
+
     def mean_score(self, request: Request, key: str) -> float | None:
         """Return the mean of a curve's last epoch over the runs of a request; None when no run has one."""
-        frame = self.ledger.frame()
+        frame = self.frame()
         values = [curve[-1] for curve in frame.loc[frame["run_id"].isin([r.run_id for r in request.runs]), key]]
         mean = float(pd.Series(values, dtype=float).mean())
         return None if pd.isna(mean) else mean
@@ -114,7 +133,7 @@ class Study:
         Returns:
             All runs of the study.
         """
-        frame = self.ledger.frame()
+        frame = self.frame()
         for note in self.ledger.damaged:
             say(f"{self.folder}: {note}")
         content = runs_table(frame).to_csv(index=False).encode()
@@ -145,7 +164,7 @@ class Study:
 
     def materialize(self, run_id: str) -> None:
         """Write the run whose id begins so as a normal event folder."""
-        frame = self.ledger.frame()
+        frame = self.frame()
         found = frame[frame["run_id"].str.startswith(run_id)]
         if len(found) != 1:
             raise ConfigurationError(

@@ -1,9 +1,9 @@
-"""The heavy room behind the sweeper and the launcher: expand grids, compose each job once. No torch."""
+"""What a sweep is: the union of grids as jobs, and what an application may do with all of them. No torch."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hydra.core.config_loader import ConfigLoader
@@ -11,10 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from pima_hp.composition import explain
 from pima_hp.errors import ConfigurationError
-
-Overrides = tuple[str, ...]
+from pima_hp.jobs import Overrides
 
 
 class SweepHooks(Protocol):
@@ -31,41 +29,6 @@ class SweepHooks(Protocol):
 
     def finish(self) -> None:
         """Publish what all jobs have left."""
-
-
-@dataclass
-class ComposedJobs:
-    """Configurations of jobs by their overrides, so that none is composed twice between sweeper and launcher."""
-
-    config_loader: ConfigLoader
-    master: DictConfig
-    known: dict[Overrides, DictConfig] = field(default_factory=dict)
-
-    def get(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose a job, or return what was composed before.
-
-        Raises:
-            ConfigurationError: Hydra refuses the overrides.
-        """
-        key = tuple(overrides)
-        if key not in self.known:
-            try:
-                self.known[key] = self.config_loader.load_sweep_config(self.master, list(overrides))
-            except Exception as error:
-                raise ConfigurationError(explain(error)) from error
-        return self.known[key]
-
-    def get_all(self, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
-        """Compose many jobs; all those that Hydra refuses are named in one error."""
-        configs, problems = [], []
-        for overrides in jobs:
-            try:
-                configs.append(self.get(overrides))
-            except ConfigurationError as error:
-                problems += [problem for problem in error.problems if problem not in problems]
-        if problems:
-            raise ConfigurationError(problems)
-        return configs
 
 
 @dataclass(frozen=True)

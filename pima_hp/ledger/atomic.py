@@ -63,13 +63,18 @@ def explained(path: Path, n_bytes: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "no error number")
-        amount = "" if n_bytes is None else f" ({n_bytes:,} bytes)"
-        raise StorageError(
-            f"{str(path)!r} must be readable and writable{amount}; the system says: "
-            f"{error.strerror or error} ({name}); free space, mend the folder or choose another, then run "
-            "the same command again: finished runs are kept"
-        ) from error
+        raise storage_error(error, path, n_bytes) from error
+
+
+def storage_error(error: OSError, path: Path, n_bytes: int | None = None) -> StorageError:
+    """Say in one line what the system refused, and what to do."""
+    name = errno.errorcode.get(error.errno or 0, "no error number")
+    amount = "" if n_bytes is None else f" ({n_bytes:,} bytes)"
+    return StorageError(
+        f"{str(path)!r} must be readable and writable{amount}; the system says: "
+        f"{error.strerror or error} ({name}); free space, mend the folder or choose another, then run "
+        "the same command again: finished runs are kept"
+    )
 
 
 def _write(path: Path, content: bytes, durable: bool) -> None:

@@ -1,40 +1,66 @@
-"""All figures and tables of a study, drawn into its folder."""
+"""The report of a study: one page that works offline, and its figures, tables and verdicts as files."""
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import jinja2
+import vl_convert
+from markupsafe import Markup
 
-from pima_hp.report.figures import MAJORITY, learning_curves, overlaid_curves, save
-from pima_hp.report.tables import settings_table, summary
-from pima_hp.report.text import write_csv
+from pima_hp.analysis import curves
+from pima_hp.analysis.claims import Claim
+from pima_hp.analysis.selection import Runs
+from pima_hp.analysis.verdicts import Word, verdicts_json
+from pima_hp.errors import StorageError
+from pima_hp.report import texts
+from pima_hp.report.figures import Figure, Quantity, learning_curves, spreads, waiting_times
+from pima_hp.report.results import Results
+from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
+from pima_hp.report.settings import comparable, label, literal, settings_of, value_order
+from pima_hp.report.style import PNG_SCALE
+from pima_hp.report.tables import REACH, settings_table, summary
+from pima_hp.report.text import markdown_table, shown, write, write_csv
+
+HERE = Path(__file__).parent
+MOST_FACTORS = 6
+MOST_LOST = 50
 
 
-def draw_study(
-    frame: pd.DataFrame, folder: Path, studies: Mapping[str, str], *, majority: float | None = MAJORITY
-) -> list[Path]:
-    """Draw `figures/<title>.png` and `.svg`, write `tables/<title>.csv`, for each study (title -> factor).
-
-    Args:
-        frame: one row a run, as the ledger gives it; the runs of several studies may share it.
-        folder: of the report; `figures` and `tables` are made in it, files of the same name replaced.
-        studies: title of each study and the setting it is about: `{"Batch size": "batch.size"}`.
-        majority: accuracy of always predicting the more frequent class; None for no line.
+def write_report(results: Results) -> Path:
+    """Write `report/index.html`, `report.md`, `verdicts.json`, figures and tables below a study's folder.
 
     Returns:
-        The files written; the table of all settings, `tables/settings.csv`, last.
+        The page. Files of the same name are replaced, each of them whole.
     """
-    written: list[Path] = []
-    names = file_names(studies)
-    for title, factor in studies.items():
-        figures, tables = folder / "figures" / names[title], folder / "tables" / f"{names[title]}.csv"
-        written += save(learning_curves(frame, factor, title, majority=majority), figures)
-        overlaid = overlaid_curves(frame, factor, title, majority=majority)
-        written += save(overlaid, figures.with_name(f"{figures.name}_overlaid"))
-        written.append(write_csv(summary(frame, factor), tables))
-    written.append(write_csv(settings_table(frame, studies), folder / "tables" / "settings.csv"))
-    return written
+    folder = results.folder / "report"
+    if link := next((path for path in (folder, folder / "figures", folder / "tables") if path.is_symlink()), None):
+        raise StorageError(f"{str(link)!r} must be a folder of its own; found a link; remove it")
+    drawn = results.factors[:MOST_FACTORS]
+    names = file_names(map(label, drawn))
+    with ThreadPoolExecutor(2) as pool:  # Vega runs outside the interpreter's lock
+        if drawn:
+            pool.submit(_bundle)
+        sections = [_section(results, factor, names[label(factor)], folder, pool) for factor in drawn]
+    tables = {"verdicts": parts_table(results)}
+    if len(results.frame):
+        tables["settings"] = settings_table(results.frame, {label(factor).capitalize(): factor for factor in drawn} or {results.name: "batch.size"})
+        tables["lost_runs"] = results.frame.loc[results.frame["status"] != "completed",
+                                                ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]]  # fmt: skip
+    for item in results.robustness:
+        if len(item.table):
+            tables[f"choices_{file_names([item.claim_id])[item.claim_id]}"] = item.table
+    for name, table in tables.items():
+        write_csv(table, folder / "tables" / f"{name}.csv")
+    write(folder / "verdicts.json", verdicts_json(results.verdicts))
+    write(folder / "report.md", _markdown(results, sections))
+    return write(folder / "index.html", _page(results, sections, tables))
 
 
 def file_names(titles: Iterable[str]) -> dict[str, str]:
@@ -42,9 +68,133 @@ def file_names(titles: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for title in titles:
         plain = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "study"
-        # `settings` is the table of settings
-        taken = {"settings", *names.values(), *(f"{name}_overlaid" for name in names.values())}
-        names[title] = next(
-            name for name in (plain, *(f"{plain}_{n}" for n in range(2, len(taken) + 3))) if name not in taken
-        )
+        taken = {"settings", "verdicts", "lost_runs", *names.values()}
+        names[title] = next(name for name in (plain, *(f"{plain}_{n}" for n in range(2, len(taken) + 3))) if name not in taken)
     return names
+
+
+def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[str]]]:
+    """The article's figure of a factor, then those that its claims are about; by name, with the claims."""
+    frame, claims = results.frame, [item.claim for item in results.verdicts if factor in _varied(item.claim)]
+    asked = {(part.functional.name, part.functional.curve): part.functional for claim in claims for part in claim.parts if part.functional}
+
+    def about(*functionals: str) -> list[str]:
+        return [claim.id for claim in claims if any(part.functional and part.functional.name in functionals for part in claim.parts)]
+
+    config_id = str(comparable(frame, [factor]).frame["config_id"].iloc[0])
+    facts = Runs(frame[frame["config_id"] == config_id], results.facts).facts(config_id) or {}
+    positive = facts.get("positive_rate")
+    majority = None if positive is None else max(positive, 1 - positive)
+    figures = {"curves": (learning_curves(frame, factor, majority=majority), [claim.id for claim in claims])}
+    timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
+    times = [found for (name, curve), found in asked.items() if name in timed and curve == "train/accuracy"]
+    if times or not claims:
+        threshold = times[0].arguments["threshold"] if times else REACH
+        strictly = bool(times) and "exceeds" in times[0].name
+        figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly), about(*timed)
+    if about("learns") and positive is not None:
+        level = curves.entropy(positive) - 0.02
+        loss = Quantity("final training loss (nats)", "train/loss", curves.final_score, level, f"learns below {level:.3f}")
+        figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss"), about("learns")
+    if about("log_volatility", "volatility") and facts:
+        moving = partial(curves.log_volatility, n_train=int(facts["n_train"]))
+        volatility = Quantity("volatility of training accuracy", "train/accuracy", moving, log=True)
+        figures["volatility"] = spreads(frame, factor, [volatility], "Volatility"), about("log_volatility", "volatility")
+    watched = "test" if facts else "watched"
+    finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
+    scores = [Quantity(f"final {rows} accuracy", column, curves.final_score) for rows, column in finals]
+    figures["final"] = spreads(frame, factor, scores, "Final accuracy"), about("final_score", "maximum")
+    return figures
+
+
+def _section(results: Results, factor: str, name: str, folder: Path, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    """Draw the figures of a factor and write them and its table."""
+
+    def drawn(item: tuple[str, tuple[Figure, list[str]]]) -> dict[str, Any]:
+        kind, (figure, claims) = item
+        path = f"figures/{name}_{kind}"
+        svg = figure.svg()
+        framed = figure.framed(svg)
+        write(folder / f"{path}.svg", framed)
+        write(folder / f"{path}.png", vl_convert.svg_to_png(framed, scale=PNG_SCALE))
+        own = re.sub(r'(id="|url\(#)clip', rf"\1{name}-{kind}-clip", svg)  # ids of one page must differ
+        return {"id": f"{name}-{kind}", "path": path, "svg": Markup(own), "title": figure.title,  # noqa: S704 - Vega escapes
+                "caption": " ".join(figure.caption), "claims": claims, "spec": figure.spec}  # fmt: skip
+
+    figures = list(pool.map(drawn, figures_of(results, factor).items()))
+    table = summary(results.frame, factor)
+    write_csv(table, folder / "tables" / f"{name}.csv")
+    return {"title": label(factor).capitalize(), "name": name, "figures": figures, "table": shown(table)}
+
+
+def _varied(claim: Claim) -> set[str]:
+    """Settings that a claim is about: those that tell its configurations apart."""
+    arms = [arm for part in claim.parts for arm in [*part.where, *part.over]]
+    return {key for arm in arms for key in arm} - set(claim.where)
+
+
+def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, Any]) -> str:
+    specs = {figure["id"]: figure["spec"] for section in sections for figure in section["figures"]}
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    scripts = [_bundle(), script] if specs else []
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable,
+        loader=jinja2.FileSystemLoader(HERE),
+    )  # fmt: skip
+    settings = settings_of(results.frame)
+
+    def here(key: str) -> str:
+        return ", ".join(sorted(set(settings[key]), key=value_order)[:6]) if key in settings.columns else ""
+
+    data = json.dumps(specs, separators=(",", ":"), allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        data = data.replace(char, f"\\u{ord(char):04x}")
+    lost = tables.get("lost_runs")
+    views = [verdict_view(verdict, results) for verdict in results.verdicts]
+    return environment.get_template("page.html").render(
+        results=results, sections=sections, texts=texts, question=question(results), counted=counted(results.verdicts),
+        told=[view for view in views if view["word"] != Word.UNTESTABLE],
+        untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
+        settings=shown(tables["settings"]) if "settings" in tables else None,
+        lost=shown(lost.head(MOST_LOST)) if lost is not None and len(lost) else None, n_lost=0 if lost is None else len(lost),
+        confounds=[(*row[:3], here(row[3])) for row in texts.CONFOUNDS], floors=results.floors.get("floors", []),
+        configurations=_configurations(results), digests=sorted(set(results.frame.get("data_digest", ()))),
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        scripts=[Markup(text) for text in scripts], data=Markup(data), hashes=Markup(hashes),  # noqa: S704 - escaped above
+    )  # fmt: skip
+
+
+def question(results: Results) -> str:
+    """What the study asks."""
+    names = [label(factor) for factor in results.factors[:MOST_FACTORS]]
+    if not names:
+        return "What does one configuration of a small neural network reach?"
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"What {'does' if len(names) == 1 else 'do'} {listed} do to a small neural network?"
+
+
+def _configurations(results: Results) -> list[tuple[str, str, int]]:
+    labels = results.manifest.labels if results.manifest else {}
+    sizes = results.frame.groupby("config_id", sort=False).size() if len(results.frame) else {}
+    return [(str(key), labels.get(str(key), ""), int(n)) for key, n in sizes.items()]
+
+
+def _markdown(results: Results, sections: list[dict[str, Any]]) -> str:
+    pictures = [f"![{figure['id']}]({figure['path']}.png)" for section in sections for figure in section["figures"]]
+    parts = [f"# {question(results)}", f"{results.progress}. {counted(results.verdicts)}.", markdown_table(verdict_table(results)),
+             *pictures, texts.METHODS]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return literal(" ".join(value.split()) if value.strip() else value, 2_000)
+
+
+@cache
+def _bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed, made to stand within a script element."""
+    text: str = vl_convert.javascript_bundle()
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -238,7 +238,8 @@ def _row(name: str, slot: style.Slot, values: "pd.Series[float]", inverse: Calla
 
 def _whole(parts: Sequence[Spec], n_columns: int) -> Spec:
     schema = "https://vega.github.io/schema/vega-lite/v6.json"
-    resolve = {"scale": {"x": "independent", "y": "independent", "yOffset": "independent"}}
+    apart = ["x", "y", "yOffset", *([] if "line" in str(parts[0]["layer"][-1]["encoding"]) else ["color"])]
+    resolve = {"scale": dict.fromkeys(apart, "independent")}
     config = json.loads(json.dumps(style.CONFIG))
     return {"$schema": schema, "config": config, "columns": n_columns, "concat": list(parts), "resolve": resolve}
 

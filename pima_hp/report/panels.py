@@ -49,7 +49,7 @@ def curves_panel(points: list[Spec], colours: Mapping[str, str], ends: Ends, n_e
         # One area a line with a colour of its own: sharing the lines' scale would put areas into the legend.
         layers += [
             {"transform": [{"filter": {"field": "line", "equal": name}}],
-             "mark": {"type": "area", "opacity": style.BAND_OPACITY, "color": colour, "clip": True},
+             "mark": {"type": "area", "opacity": 1, "fillOpacity": style.BAND_OPACITY, "color": colour, "clip": True},
              "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}}
             for name, colour in colours.items()
         ]  # fmt: skip
@@ -78,7 +78,7 @@ def waiting_panel(points: list[Spec], slots: Mapping[str, style.Slot], n_epochs:
     dash = {"field": "line", "type": "nominal", "scale": dashes, "legend": legend}
     lit = {"opacity": {"condition": {"param": "lit", "value": 1}, "value": 0.15}}
     line = {"type": "line", "interpolate": "step-after", "strokeWidth": style.LINE_WIDTH + 0.4}
-    area = {"type": "area", "interpolate": "step-after", "opacity": 0.12}
+    area = {"type": "area", "interpolate": "step-after", "opacity": 1, "fillOpacity": 0.12}
     told = [{"field": "line", "title": "value"}, {"field": "epoch"}, _told("share", "share still below"),
             _told("low", "interval from"), _told("high", "to")]  # fmt: skip
     layers = [
@@ -124,7 +124,7 @@ def strips_panel(rows: Sequence[Row], x_title: str, *, level: float | None = Non
     mean_told = [{"field": "row", "title": "value"}, {"field": "text", "title": "mean and its interval"}]
     layers: list[Spec] = [] if level is None else [_rule("x", level)]
     layers += [
-        {"data": {"values": dots}, "mark": {"type": "circle", "size": 11, "opacity": 0.55, "aria": False},
+        {"data": {"values": dots}, "mark": {"type": "circle", "size": 11, "opacity": 1, "fillOpacity": 0.55, "aria": False},
          "encoding": {"x": x, "y": y, "yOffset": {"field": "place", **place}, "color": colour, "tooltip": told}},
         {"data": {"values": means}, "mark": {"type": "rule", "strokeWidth": 2.5, "color": style.INK}, "encoding": bar},
         {"data": {"values": means}, "mark": {"type": "circle", "size": 50, "opacity": 1, "color": style.INK},
@@ -178,7 +178,7 @@ def _told(field: str, title: str) -> Spec:
 
 
 def _position(field: str, title: str, ends: Ends, *, format: str = "~g", ticks: int = 5, log: bool = False) -> Spec:  # noqa: A002
-    scale = {"type": "log" if log else "linear", "domain": list(ends), "nice": False, "zero": False}
+    scale = {"type": "log" if log else "linear", "domain": list(ends), "nice": False} | ({} if log else {"zero": False})
     axis = {"format": format, "tickCount": ticks, "labelOverlap": True}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 

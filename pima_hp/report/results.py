@@ -1,8 +1,11 @@
 """What a report is made of: the runs of a study, what was planned, what the claims come to."""
 
 import json
+import re
+import shlex
+import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.functionals import PIMA, TableFacts
@@ -23,7 +25,6 @@ from pima_hp.report.tables import swept
 
 FLOORS = "floors.json"
 LARGEST_BYTES = 2**20
-MOST_FACTORS = 6
 SEED = 0
 """Of the resamples: the same ledger gives the same report."""
 
@@ -37,7 +38,8 @@ class Results:
         frame: one row a run.
         manifest: what was asked; None where it is lost.
         notes: what was left out, a line each.
-        floors: content of `floors.json`, by the trainer's or the command's hand; empty without.
+        floors: what `floors.json` holds, kept beside the ledger by a command that has the splits; or empty.
+        facts: rows and positive rate of the table, where they are known.
         verdicts: of the claims, in their order.
         robustness: of the same.
     """
@@ -47,12 +49,19 @@ class Results:
     manifest: Manifest | None
     notes: Sequence[str]
     floors: Mapping[str, Any]
+    facts: TableFacts | None
     verdicts: Sequence[Verdict]
     robustness: Sequence[Robustness]
 
     @classmethod
-    def read(cls, folder: Path, claims: Sequence[Claim]) -> Self:
-        """Read a study and judge the claims; `InputError` where there is none."""
+    def read(cls, folder: Path, claims: Sequence[Claim], before: Callable[[Path, pd.DataFrame], None] | None = None) -> Self:
+        """Read a study and judge the claims; `InputError` where there is none.
+
+        Args:
+            folder: of the study.
+            claims: to be judged.
+            before: called with the folder and the runs, to write what the report reads beside them.
+        """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             frame = read_study(folder)
@@ -61,27 +70,19 @@ class Results:
             manifest = Manifest.read(folder)
         except PimaError as error:
             manifest, notes = None, [*notes, str(error)]
+        if before:
+            before(folder, frame)
         floors = read_floors(folder)
-        try:
-            facts = TableFacts(int(floors["n_rows"]), float(floors["positive_rate"]))
-        except (KeyError, TypeError, ValueError):
-            facts = None
-        facts = PIMA if set(frame.get("data_digest", ())) == {SHIPPED_SHA256} else facts
+        shipped = set(frame.get("data_digest", ())) == {SHIPPED_SHA256}
+        facts = PIMA if shipped else TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
         rng = np.random.default_rng(SEED)
-        verdicts = judge(claims, frame, rng, table=facts)
-        return cls(folder, frame, manifest, notes, floors, verdicts, multiverse(claims, frame, rng, table=facts))
+        verdicts, robustness = (judged(claims, frame, rng, table=facts) for judged in (judge, multiverse))
+        return cls(folder, frame, manifest, notes, floors, facts, verdicts, robustness)
 
     @property
     def name(self) -> str:
         """Of the study."""
         return self.folder.resolve().name
-
-    @cached_property
-    def facts(self) -> TableFacts | None:
-        """Rows and positive rate of the one table of the study, where they are known."""
-        if set(self.frame.get("data_digest", ())) == {SHIPPED_SHA256}:
-            return PIMA
-        return TableFacts(self.floors["n_rows"], self.floors["positive_rate"]) if "n_rows" in self.floors else None
 
     @cached_property
     def factors(self) -> list[str]:
@@ -117,31 +118,38 @@ class Results:
     @cached_property
     def command(self) -> str:
         """The last command that trained a sweep of this study; empty where Hydra's own record is not plain."""
-        path = self.folder / "multirun.yaml"
-        try:
-            if path.is_symlink() or path.stat().st_size > LARGEST_BYTES:
-                return ""
-            found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-            task = found["hydra"]["overrides"]["task"]  # type: ignore[index,call-overload]
-            return "pima-hp-train -m " + " ".join(map(str, task)) if isinstance(task, list) else ""
-        except Exception:  # noqa: BLE001 - another's file; nothing of it is needed
-            return ""
+        # Read as lines, not as YAML: a stranger's file may grow without end in a parser.
+        text = _content(self.folder / "multirun.yaml").decode(errors="replace")
+        found = re.search(r"^  overrides:\n(?:    .*\n)*?    task:\n((?:    - .*\n)+)", text, re.MULTILINE)
+        items = [line.removeprefix("    - ").strip("'\"") for line in found[1].splitlines()] if found else []
+        return shlex.join(["pima-hp-train", "-m", *items]) if found else ""
 
     @cached_property
     def versions(self) -> list[dict[str, str]]:
         """Each set of versions that some run was trained with."""
-        return [json.loads(text) for text in sorted(set(self.frame["versions"].dropna())) if text]
+        return [dict(json.loads(text)) for text in sorted(set(self.frame["versions"].dropna())) if text]
 
 
 def read_floors(folder: Path) -> dict[str, Any]:
     """What `floors.json` holds; empty where it is missing or is not what this project writes."""
-    path = folder / FLOORS
     try:
-        if path.is_symlink() or path.stat().st_size > LARGEST_BYTES:
-            return {}
-        content = json.loads(path.read_bytes())
-        rows = [[str(row["splits"]), str(row["name"]), *(float(row[key]) for key in ("accuracy", "lower", "upper"))]
-                for row in content["floors"]]  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = json.loads(_content(folder / FLOORS))
+        keys = ("accuracy", "lower", "upper")
+        rows = [
+            {"splits": str(row["splits"]), "name": str(row["name"]), "n_splits": int(row["n_splits"])}
+            | {key: float(row[key]) for key in keys}
+            for row in content["floors"]
+        ]
+        facts = {"n_rows": int(content["n_rows"]), "positive_rate": float(content["positive_rate"])}
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return content if rows and isinstance(content, dict) else {}
+    return {**facts, "key": content.get("key"), "floors": rows}
+
+
+def _content(path: Path) -> bytes:
+    """A small regular file; nothing of any other."""
+    try:
+        status = path.lstat()
+        return path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_BYTES else b""
+    except OSError:
+        return b""

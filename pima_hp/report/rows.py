@@ -12,6 +12,9 @@ from pima_hp.analysis.verdicts import Verdict, Word
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import Results
 
+TERMINAL = {"claim": 44, "verdict": 20, "estimate": 24, "n": 6}
+"""Widths of the columns of `verdict_table`."""
+
 SYMBOLS = {Word.SUPPORTED: "✓", Word.REFUTED: "✗", Word.UNDECIDED: "?", Word.UNTESTABLE: "–"}
 
 
@@ -30,11 +33,11 @@ def verdict_table(results: Results) -> pd.DataFrame:
             {
                 "claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
                 "verdict": f"{verdict.word}, {suffix}" if suffix else str(verdict.word),
-                "estimate and interval": f"{part.name} {estimate_text(part)}" if part.estimate else "–",
+                "estimate": f"{part.name} {estimate_text(part)}" if part.estimate else "–",
                 "n": part.n_replicates,
             }
         )
-    return pd.DataFrame(rows, columns=["claim", "verdict", "estimate and interval", "n"])
+    return pd.DataFrame(rows, columns=["claim", "verdict", "estimate", "n"])
 
 
 def parts_table(results: Results) -> pd.DataFrame:

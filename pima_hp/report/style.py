@@ -61,8 +61,8 @@ def columns_and_size(n_panels: int) -> tuple[int, int, int]:
     return (2, 220, 150) if n_panels <= 8 else (3, 138, 110)
 
 
-PNG_SCALE = 3
-"""Pixels of a PNG for each px: about 1,700 for a figure."""
+PNG_SCALE = 2
+"""Pixels of a PNG for each px: about 1,100 for the width of a figure."""
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"  # vl-convert ships the first; the others have its widths
 CONFIG: Mapping[str, Any] = {

@@ -3,6 +3,7 @@
 import math
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ NARROWEST = 8
 NUMBER = re.compile(r"never|[-+.\de]+(±[-+.\de]+)?")
 
 
-def text_table(table: pd.DataFrame, width: int = 100) -> str:
+def text_table(table: pd.DataFrame, width: int = 100, fixed: Mapping[str, int] | None = None) -> str:
     """The table in at most `width` columns: headings and long cells wrapped, `mean±sd` in one cell.
 
     Numbers stand right, words left. A missing number is a dash, an infinite one (never reached) `never`.
+    Columns in `fixed` have that width, and their text is not cut.
     """
-    table = _with_spread(table)
-    cells = {str(name): _cells(list(table[name])) for name in table.columns}
+    table, fixed = _with_spread(table), fixed or {}
+    cells = {str(name): _cells(list(table[name]), 500 if name in fixed else 60) for name in table.columns}
     right = {name for name in cells if all(map(NUMBER.fullmatch, cells[name]))}
     room = width - len(GAP) * (len(cells) - 1)
     for heading_width in (12, 8, 6):  # narrower headings first, then narrower words, numbers last
         headings = {name: _heading(name, heading_width) for name in cells}
-        widths = {name: max(map(len, [*headings[name], *cells[name]])) for name in cells}
+        widths = {name: fixed.get(name) or max(map(len, [*headings[name], *cells[name]])) for name in cells}
         if sum(widths.values()) <= room:
             break
     least = {name: max(NARROWEST, *map(len, headings[name])) for name in cells}
@@ -112,16 +114,16 @@ def _heading(name: str, width: int) -> list[str]:
     return textwrap.wrap(words, width, break_long_words=False) or [""]
 
 
-def _cells(values: list[Any]) -> list[str]:
-    """Texts of one column: its numbers have three decimals, or none if all are whole."""
+def _cells(values: list[Any], limit: int = 60) -> list[str]:
+    """Texts of one column: its numbers have three decimals, or fewer if these say all."""
     floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
-    decimals = 0 if all(value.is_integer() for value in floats) else 3
-    return [_cell(value, decimals) for value in values]
+    decimals = next(n for n in (0, 1, 3) if n == 3 or all(value == round(value, n) for value in floats))
+    return [_cell(value, decimals, limit) for value in values]
 
 
-def _cell(value: Any, decimals: int = 3) -> str:
+def _cell(value: Any, decimals: int = 3, limit: int = 60) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return "-"
         return f"{value:.{decimals}f}" if math.isfinite(value) else "never"
-    return literal(value_text(value))
+    return literal(value_text(value), limit)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from functools import cache
 
+import torch
+
 from pima_hp.data.prepared import table_of
 from pima_hp.data.sizes import split_sizes
 from pima_hp.errors import ConfigurationError
@@ -19,13 +21,23 @@ log = logging.getLogger(__name__)
 def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[RunRecord]:
     """Train runs with equal `stack_key`s together and return their records in the same order."""
     began = time.perf_counter()
-    stack = make_stack(runs)
-    stack.fit(progress)
-    return stack.records(time.perf_counter() - began)
+    n_threads = torch.get_num_threads()
+    # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
+    torch.set_num_threads(1 if not why_torch(runs) else n_threads)
+    try:
+        stack = make_stack(runs, n_threads)
+        stack.fit(progress)
+        return stack.records(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
-def make_stack(runs: Sequence[Run]) -> Stack:
+def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
     """Return the stack of the engine that the runs ask for, or that suits them.
+
+    Args:
+        runs: with equal `stack_key`s.
+        n_threads: of the fused engine; None: as many as torch uses.
 
     Raises:
         ConfigurationError: `trainer.engine=fused` cannot train them here.
@@ -44,7 +56,7 @@ def make_stack(runs: Sequence[Run]) -> Stack:
         return TorchStack(runs)
     from pima_hp.training.fused.engine import FusedStack
 
-    return FusedStack(runs)
+    return FusedStack(runs, n_threads or torch.get_num_threads())
 
 
 def why_torch(runs: Sequence[Run]) -> str:

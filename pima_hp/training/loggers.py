@@ -1,8 +1,11 @@
 """Lightning's loggers for a run that is trained alone."""
 
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -18,6 +21,49 @@ class Wanted(Protocol):
     def csv(self) -> bool: ...  # noqa: D102
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let a signal wait until the block is left.
+
+    TensorBoard hands its events to a thread through a queue. A signal handler that raises in the midst of that
+    can leave the thread waiting for ever, and the command with it when it closes the file.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {
+        signum: signal.signal(signum, lambda signum, _: arrived.append(signum))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        for signum in arrived:
+            signal.raise_signal(signum)
+
+
+class UninterruptedTensorBoardLogger(TensorBoardLogger):
+    """Lightning's logger, whose writing no signal interrupts."""
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Log the scores of an epoch."""
+        with _signals_held_back():
+            super().log_metrics(*args, **kwargs)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Log settings and final scores."""
+        with _signals_held_back():
+            super().log_hyperparams(*args, **kwargs)
+
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        with _signals_held_back():
+            super().finalize(status)
+
+
 def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: Wanted) -> list[Logger]:
     """Return the loggers of a run: folders `tensorboard/<name>` and `csv/<name>` of its study.
 
@@ -31,7 +77,8 @@ def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: 
     name = run_folder(label, run.seeds.seed, run.run_id)
     loggers: list[Logger] = []
     if wanted.tensorboard:
-        loggers.append(TensorBoardLogger(study_folder / "tensorboard", name=name, version="", default_hp_metric=False))
+        folder = study_folder / "tensorboard"
+        loggers.append(UninterruptedTensorBoardLogger(folder, name=name, version="", default_hp_metric=False))
     if wanted.csv:
         loggers.append(CSVLogger(study_folder / "csv", name=name, version=""))
     return loggers

@@ -75,7 +75,8 @@ def _stack_or_halves(stack: list[Run], progress: Progress) -> Iterator[list[RunR
     done_before = progress.done
     try:
         records = train_stack(stack, progress)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- any error of a run is its result
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 -- any error of a run is its result
+        _let_through(error)
         progress.rewind(done_before)
         if len(stack) == 1:
             progress.advance(1)
@@ -96,11 +97,18 @@ def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
     done_before = progress.done
     try:
         record = train_solo(run.configuration, run.seeds, loggers=loggers(run), callbacks=[EpochProgress(progress)])
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- any error of a run is its result
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 -- any error of a run is its result
+        _let_through(error)
         record = failed(run, error)
     progress.rewind(done_before)
     progress.advance(1)
     return record
+
+
+def _let_through(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt that Lightning has turned into an exit of its own."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        raise error.__context__
 
 
 def failed(run: Run, error: BaseException) -> RunRecord:

@@ -51,17 +51,21 @@ class Command:
 
     def __init__(self, folder: Path, *arguments: str, prepare: Preparation | None = None) -> None:
         self._paths = [folder / f".{next(_numbers)}.{name}" for name in ("out", "err")]
-        self._process = _CONTEXT.Process(target=_child, args=(folder, self._paths, arguments, prepare))
+        self._process = _CONTEXT.Process(target=_child, args=(folder, self._paths, arguments, prepare), daemon=True)
         self._began = time.monotonic()
         self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
 
     @property
     def running(self) -> bool:
         return self._process.is_alive()
 
     def send(self, signum: int) -> None:
-        if self._process.pid and self.running:
-            os.kill(self._process.pid, signum)
+        if self.running:
+            os.kill(self.pid, signum)
 
     def wait(self, timeout: float = 120) -> Ended | None:
         """How it ended; None when it is still running after that time."""

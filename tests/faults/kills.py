@@ -112,7 +112,7 @@ def main() -> None:
     n_stories = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(2**32)
     print(f"seed                {seed}", flush=True)  # noqa: T201
-    counts, moments = Counts(), random.Random(seed)
+    counts, moments = Counts(), random.Random(seed)  # noqa: S311
     with tempfile.TemporaryDirectory() as folder:
         expected = Uninterrupted.in_folder(Path(folder) / "uninterrupted")
         for story in range(n_stories):

@@ -15,7 +15,7 @@ from tests.faults.points import POINTS, REPEATED, at, signalled
 
 def _told(folder: Path, expected: Uninterrupted, kills: int, seed: int) -> Counts:
     print(f"seed {seed}")  # noqa: T201 -- shown when the test fails
-    counts, moments = Counts(), random.Random(seed)
+    counts, moments = Counts(), random.Random(seed)  # noqa: S311
     while counts.kills.total() < kills:
         tell(folder / str(counts.stories), expected, moments, counts)
         assert counts.stories <= kills, counts

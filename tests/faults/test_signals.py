@@ -4,6 +4,7 @@ import functools
 import random
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,8 +24,7 @@ ENGINES = {
     "solo": ("trainer.engine=solo", *LONG),
     "solo in a sweep": ("-m", "trainer.engine=solo", "n_replicates=2", *LONG),
 }
-EPOCH = {name: POINTS["in-stack"] for name in ENGINES}
-EPOCH |= dict.fromkeys(("solo", "solo in a sweep"), Point("pima_hp.model.module:MLPClassifier.on_train_epoch_end", "after"))
+SOLO_EPOCH = Point("pima_hp.model.module:MLPClassifier.on_train_epoch_end", "after")
 
 
 def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
@@ -40,7 +40,8 @@ def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
 @pytest.mark.parametrize("signum", [INT, TERM])
 def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) -> None:
     marker = tmp_path / "training"
-    command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, EPOCH[engine], marker.touch, 3))
+    epoch = SOLO_EPOCH if "solo" in engine else POINTS["in-stack"]
+    command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, epoch, marker.touch, 3))
     wait_for(marker.exists)
     began = time.monotonic()
     command.send(signum)
@@ -57,7 +58,7 @@ def test_a6_a7_between_runs_and_the_command_that_is_named_goes_on(
     ended = run(tmp_path, *SWEEP, prepare=at("after-part", signalled(signum), 3))
     _stopped_well(ended, signum, tmp_path)
     assert len(studies.parts(tmp_path / "outputs" / "s")) == 3
-    assert "6 of 32 runs are in the ledger" in ended.err
+    assert "6 of 32 runs are in outputs/s/ledger" in ended.err
     name, *arguments = shlex.split(ended.err.partition("to go on: ")[2])
     assert name == "pima-hp-train"
     assert run(tmp_path, *arguments).code == 0
@@ -74,9 +75,6 @@ def test_a7_a_study_without_a_name_gets_it_in_the_command_to_go_on(tmp_path: Pat
 
 
 def test_a7_the_second_ctrl_c_ends_the_command_at_once(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
-    def prepare() -> None:
-        raise NotImplementedError
-
     marker = tmp_path / "closing"
     command = Command(tmp_path, *SWEEP, prepare=functools.partial(_stopped_but_stuck, marker))
     wait_for(marker.exists)
@@ -103,7 +101,7 @@ def _stuck(marker: Path) -> None:
 def test_a6_a7_at_any_moment(tmp_path: Path, uninterrupted: Uninterrupted, n_moments: int) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 -- shown when the test fails
-    moments = random.Random(seed)
+    moments = random.Random(seed)  # noqa: S311
     for number in range(n_moments):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -121,4 +119,17 @@ def test_a6_a7_at_any_moment(tmp_path: Path, uninterrupted: Uninterrupted, n_mom
 
 
 def test_a1_a6_the_command_as_a_person_types_it(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
-    """Without a fork: killed after its first part, then asked to stop, then left alone."""
+    """Without a fork: killed after its first part, then asked to stop after another, then left alone."""
+    study = tmp_path / "outputs" / "s"
+    for signum, code in ((signal.SIGKILL, -signal.SIGKILL), (TERM, 143), (None, 0)):
+        before = len(studies.parts(study))
+        program = [str(Path(sys.executable).parent / "pima-hp-train"), *SWEEP]
+        with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            if signum:
+                wait_for(lambda before=before: len(studies.parts(study)) > before)
+                process.send_signal(signum)
+            _, said = process.communicate(timeout=120)
+        assert process.returncode == code, said
+    assert studies.rows(study).total() == 32
+    assert studies.published(study) == uninterrupted.published
+    assert not studies.leftovers(study)

@@ -1,9 +1,17 @@
 from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from pima_hp.analysis.claims import Claim, load_claims
+from pima_hp.analysis.functionals import PIMA
+from pima_hp.analysis.multiverse import multiverse
+from pima_hp.analysis.verdicts import judge
+from pima_hp.report.results import Results
 
 BASELINE: dict[str, Any] = {
     "data.scaling": "none", "data.test_fraction": 0.2, "data.val_fraction": 0.0,
@@ -36,7 +44,7 @@ def study(
             row: dict[str, Any] = {
                 **BASELINE, **values, "run_id": f"{number}-{seed}", "config_id": f"c{number}", "seed": seed,
                 "init_seed": seed, "split_seed": seed, "order_seed": seed, "stop_epoch": stop, "message": "",
-                "status": "diverged" if stop else "completed", "n_updates": 62 * epochs, "duration_s": 0.1,
+                "status": "diverged" if stop else "completed", "versions": "{}", "n_updates": 62 * epochs, "duration_s": 0.1,
                 "trainer.epochs": epochs, "final/val/auroc": 0.8,
             }  # fmt: skip
             for key, end, noise in [
@@ -55,3 +63,47 @@ def study(
 @pytest.fixture
 def make_study() -> MakeStudy:
     return study
+
+
+def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = None, **changes: Any) -> Results:
+    """A study as a report sees it, from runs that no ledger holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    claims = load_claims() if claims is None else claims
+    rng = np.random.default_rng(0)
+    verdicts, robustness = judge(claims, frame, rng, 200, table=PIMA), multiverse(claims, frame, rng, 50, table=PIMA)
+    content = {"manifest": None, "notes": [], "floors": {}, "facts": PIMA, "verdicts": verdicts, "robustness": robustness}
+    return Results(folder, frame, **{**content, **changes})
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: elements with their attributes, text by element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.scripts: list[str] = []
+        self.in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+        self.in_script = tag == "script"
+        if self.in_script:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_script = self.in_script and tag != "script"
+
+    def handle_data(self, data: str) -> None:
+        if self.in_script:
+            self.scripts[-1] += data
+        else:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def attributes(self, name: str) -> list[str]:
+        return [attributes[name] for _, attributes in self.elements if name in attributes]

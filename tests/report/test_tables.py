@@ -1,14 +1,15 @@
 import csv
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.report.build import draw_study, file_names
+from pima_hp.report.build import file_names
 from pima_hp.report.settings import comparable, display_names, literal, value_text
 from pima_hp.report.style import SLOTS, slots
 from pima_hp.report.tables import settings_table, summary, swept
-from pima_hp.report.text import text_table, write_csv
+from pima_hp.report.text import markdown_table, text_table, write_csv
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("tanh", "sigmoid")]
@@ -93,6 +94,12 @@ def test_text_fits_100_columns(make_study, article):
     assert text_table(pd.DataFrame()) == ""
 
 
+def test_markdown_cells_hold_no_markup():
+    text = markdown_table(pd.DataFrame({"a|b": ["<b>x</b>", "[a](http://b)", "x\ny", "`$c$`"]}))
+    assert len(text.splitlines()) == 6
+    assert not re.search(r"(?<!\\)[<>`$\[\]]", text)
+
+
 def test_csv_is_read_back_and_holds_no_formulas(tmp_path):
     texts = ["=1+1", "+a", "-b", "@c", "-5", "+1e-3", "plain", 'quo"te,', "\tx"]
     path = write_csv(pd.DataFrame({"=head": texts, "number": np.arange(9) - 4.5}), tmp_path / "t.csv")
@@ -111,19 +118,6 @@ def test_csv_is_read_back_and_holds_no_formulas(tmp_path):
         "'\tx",
     ]
     assert rows[1][1] == "-4.5"
-
-
-def test_draw_study_writes_figures_and_tables(article, tmp_path):
-    written = draw_study(article, tmp_path, STUDIES)
-    names = {path.relative_to(tmp_path).as_posix() for path in written}
-    assert {
-        "figures/batch_size.png",
-        "figures/batch_size.svg",
-        "tables/activation.csv",
-        "tables/settings.csv",
-    } <= names
-    assert names == {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert draw_study(article, tmp_path, STUDIES) == written
 
 
 def test_file_names_are_plain_and_different():

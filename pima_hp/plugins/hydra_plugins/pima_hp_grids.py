@@ -27,7 +27,7 @@ class GridsConf:
 
     _target_: str = "hydra_plugins.pima_hp_grids.GridsSweeper"
     grids: list[Any] = field(default_factory=list)
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
     max_batch_size: int | None = None
     limit: int = 100_000
 
@@ -38,7 +38,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf
 class GridsSweeper(Sweeper):
     """Sweep over the union of grids; see `pima_hp.sweeping` for how it is expanded and checked."""
 
-    def __init__(self, grids: list[Any], params: dict[str, Any] | None, max_batch_size: int | None, limit: int) -> None:
+    def __init__(self, grids: list[Any], params: dict[str, Any], max_batch_size: int | None, limit: int) -> None:
         self.grids = [*grids, *([params] if params else [])]
         self.max_batch_size, self.limit = max_batch_size, limit
         self.config: DictConfig
@@ -55,7 +55,8 @@ class GridsSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run the sweep and return what each job returned, batch by batch."""
-        from pima_hp.sweeping import ComposedJobs, expand
+        from pima_hp.jobs import ComposedJobs
+        from pima_hp.sweeping import expand
 
         loader = self.hydra_context.config_loader
         expansion = expand(arguments, self.grids, loader, self.limit)

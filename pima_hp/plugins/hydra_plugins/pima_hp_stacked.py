@@ -42,7 +42,7 @@ class StackedLauncher(Launcher):
         """Run the jobs and return what each one returned, in order."""
         import logging
 
-        from pima_hp.sweeping import ComposedJobs
+        from pima_hp.jobs import ComposedJobs
 
         log = logging.getLogger(__name__)
         setup_globals()

@@ -48,7 +48,7 @@ def _threads(n_threads: int) -> ThreadPoolExecutor:
 class FusedStack(Stack):
     """A stack in the kernel's layout: (blocks, rows * LANES), member m in lane m % LANES of block m // LANES."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], n_threads: int) -> None:
         super().__init__(runs, LANES)
         first = self.members[0].configuration
         n_blocks = len(self.members) // LANES
@@ -85,7 +85,7 @@ class FusedStack(Stack):
             _packed(self.labels["val"]),
         )
         self._out = _aligned(np.empty((n_blocks, len(_SCORES) * LANES)))
-        self._n_parts = min(torch.get_num_threads(), n_blocks)
+        self._n_parts = min(n_threads, n_blocks)
         tile = max(self.batch_size, SCORED_ROWS)
         n_hidden = (sum(self.model.widths[1:]) + 1) * tile * LANES
         n_batch = (self.model.widths[0] + 1) * tile * LANES

@@ -28,7 +28,7 @@ from pima_hp.training.fused.simd import (
     widen,
 )
 
-SCORED_ROWS = 32  # rows scored at a time: their hidden units stay in the first-level cache
+SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-level cache
 
 
 @njit

@@ -1,0 +1,223 @@
+"""C1 to C4, C6, C8, C11, C12: a run does not know its company, whichever engine trains the stack."""
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pima_hp.record import Run, RunRecord, RunStatus
+from pima_hp.seeds import Role
+from pima_hp.training import engines, schedule, stack
+from pima_hp.training.engines import make_stack, train_stack
+from pima_hp.training.progress import Progress
+from pima_hp.training.schedule import stacks_of, trained
+from tests.conftest import request_of
+
+ENGINES = ("fused", "stacked")
+OPTIONS = {
+    "plain": (),
+    "shuffled": ("batch.shuffle=true", "optimizer=adam"),
+    "cosine, scaled": ("scheduler=cosine", "data=pima_standardized", "optimizer=nadam"),
+    "plateau, full batch": ("scheduler=plateau_half", "batch=full", "activation=leaky_relu"),
+    "momentum": ("optimizer=sgd_momentum", "batch.size=7", "activation=gelu"),
+}
+BAD = 5
+
+Result = tuple[Any, ...]
+
+
+def _runs(engine: str, *overrides: str, n: int = 4, **changes: str) -> list[Run]:
+    batch = () if any(override.startswith("batch") for override in overrides) else ("batch=b32",)
+    options = ("trainer.epochs=3", *batch, f"trainer.engine={engine}", f"n_replicates={n}", *overrides)
+    return request_of(*options).runs
+
+
+def _result(record: RunRecord) -> Result:
+    """All bits of a result."""
+    curves = tuple(curve.tobytes() for curve in astuple(record.curves))
+    scores = tuple((key, np.float64(score).tobytes()) for key, score in sorted(record.scores.items()))
+    return record.status, record.stop_epoch, record.n_updates, curves, scores
+
+
+def _results(runs: Sequence[Run]) -> dict[str, Result]:
+    """Train runs as a sweep does."""
+    with Progress(len(runs)) as progress:
+        records = [record for group in trained(runs, progress, together=True) for record in group]
+    assert len({record.run_id for record in records}) == len(records) == len(runs)
+    return {record.run_id: _result(record) for record in records}
+
+
+def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = stack.prepare
+
+    def prepare(table: Any, configuration: Any, split_seed: int) -> Any:
+        data = real(table, configuration, split_seed)
+        if split_seed == BAD:
+            data.features[3:600, 1] = torch.nan
+        return data
+
+    monkeypatch.setattr(stack, "prepare", prepare)
+
+
+def _error_in_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = stack.stream
+
+    def stream(seed: int, role: Role) -> torch.Generator:
+        if seed == BAD and role is Role.INIT:
+            raise ValueError("planted")
+        return real(seed, role)
+
+    monkeypatch.setattr(stack, "stream", stream)
+
+
+def _nothing(monkeypatch: pytest.MonkeyPatch) -> None: ...
+
+
+FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], RunStatus]] = {
+    "a rate of 1e30": ("1.0e30", _nothing, RunStatus.DIVERGED),
+    "NaN in its data": ("0.01", _nan_features, RunStatus.DIVERGED),
+    "an error in its build": ("0.01", _error_in_build, RunStatus.FAILED),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_c1_one_bad_run_leaves_the_others_bit_identical(
+    monkeypatch: pytest.MonkeyPatch, engine: str, fault: str
+) -> None:
+    rate, plant, status = FAULTS[fault]
+    good = [run for run in _runs(engine, "optimizer=sgd", "optimizer.lr=0.01", n=20) if run.seeds.seed != BAD]
+    (bad,) = _runs(engine, "optimizer=sgd", f"optimizer.lr={rate}", f"seed={BAD}", n=1)
+    alone = _results(good)
+    plant(monkeypatch)
+    together = _results([*good[:7], bad, *good[7:]])
+    ended, stop_epoch, *_ = together.pop(bad.run_id)
+    assert together == alone
+    assert all(result[0] is RunStatus.COMPLETED for result in alone.values())
+    assert (ended, stop_epoch > 0) == (status, status is RunStatus.DIVERGED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_c2_bad_runs_at_every_position_several_and_all(engine: str) -> None:
+    good = _runs(engine, "optimizer=sgd", "optimizer.lr=0.01", n=17)
+    bad = _runs(engine, "optimizer=sgd", "optimizer.lr=1.0e30", n=17)
+    alone, lost = _results(good), _results(bad)
+    assert all(result[0] is RunStatus.DIVERGED for result in lost.values())
+    for positions in [*([position] for position in range(17)), [0, 1], [0, 8, 16], list(range(1, 17))]:
+        mixed = [bad[i] if i in positions else good[i] for i in range(17)]
+        assert _results(mixed) == {run.run_id: (alone | lost)[run.run_id] for run in mixed}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_c3_c4_shuffled_runs_in_stacks_of_any_size_have_equal_bits(engine: str, options: str) -> None:
+    chosen = OPTIONS[options]
+    runs = [*_runs(engine, *chosen, n=24), *_runs(engine, *chosen, "optimizer.lr=0.02", n=8)]
+    runs += _runs(engine, *chosen, "optimizer.lr=1.0e20", n=2)  # most of these diverge
+    expected = {record.run_id: _result(record) for record in train_stack(runs)}
+    shuffle = random.Random(1)  # noqa: S311
+    for size in (2, 3, 16, 17, 64):
+        mixed = shuffle.sample(runs, len(runs))
+        groups = [mixed[start : start + size] for start in range(0, len(mixed), size)]
+        found = {record.run_id: _result(record) for group in groups for record in train_stack(group)}
+        assert found == expected, size
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", [32, 64])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_c6_twice_and_with_other_numbers_of_threads_the_bits_are_equal(
+    threads: Callable[[int], None], engine: str, precision: int
+) -> None:
+    runs = _runs(engine, "batch=full", "optimizer=adam", f"trainer.precision={precision}", n=80)
+    results = []
+    for n_threads in (1, 1, 2, 4):
+        threads(n_threads)
+        results.append(_results(runs))
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()]
+)
+def test_c8_a_stack_that_does_not_fit_is_halved_until_it_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, engine: str, error: Exception
+) -> None:
+    runs = _runs(engine, n=21)
+    expected = _results(runs)
+    sizes = []
+
+    def limited(runs: Sequence[Run]) -> Any:
+        if len(runs) > 3:
+            raise error
+        sizes.append(len(runs))
+        return make_stack(runs)
+
+    monkeypatch.setattr(engines, "make_stack", limited)
+    with caplog.at_level(logging.WARNING):
+        assert _results(runs) == expected
+    assert sum(sizes) == 21
+    assert max(sizes) <= 3
+    assert "a stack of 21 runs raised" in caplog.text
+    assert "it is halved" in caplog.text
+
+
+def test_c8_what_does_not_fit_alone_has_failed_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = _runs("fused", n=4), _runs("fused", "model.hidden_widths=[4]", n=4)
+    expected = _results(small)
+
+    def limited(runs: Sequence[Run]) -> Any:
+        if runs[0].configuration.model.hidden_widths != [4]:
+            raise torch.OutOfMemoryError("planted")
+        return make_stack(runs)
+
+    monkeypatch.setattr(engines, "make_stack", limited)
+    found = _results([*large, *small])
+    assert {run_id: found[run_id] for run_id in expected} == expected
+    assert all(found[run.run_id][0] is RunStatus.FAILED for run in large)
+
+
+def test_c11_runs_that_cannot_share_a_stack_never_do_and_what_cannot_be_stacked_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kinds = [
+        *((), ("model.hidden_widths=[4]",), ("optimizer=adam",), ("activation=tanh",), ("batch.size=5",)),
+        *(("batch.shuffle=true",), ("scheduler=step",), ("trainer.epochs=4",), ("trainer.precision=64",)),
+    ]
+    runs = [run for kind in kinds for run in _runs("auto", *kind, n=3)]
+    solo = _runs("auto", "optimizer._target_=torch.optim.ASGD", "optimizer.alpha=0.75", n=2)
+    mixed = random.Random(2).sample([*runs, *solo], len(runs) + 2)  # noqa: S311
+    with caplog.at_level(logging.INFO):
+        stacks, alone = stacks_of(mixed, together=True)
+    assert len(stacks) == len(kinds)
+    assert all(len({run.configuration.config_id for run in group}) == 1 for group in stacks)
+    assert {run.run_id for run in alone} == {run.run_id for run in solo}
+    assert "2 runs are trained one at a time: no update rule for torch.optim.ASGD" in caplog.text
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_c12_what_a_run_draws_does_not_depend_on_its_neighbours(engine: str) -> None:
+    runs = _runs(engine, "batch.shuffle=true", n=6)
+    alone = make_stack([runs[3], runs[3]])
+    for company in (runs, runs[3:], runs[::-1], [runs[0], runs[3]]):
+        place = company.index(runs[3])
+        together = make_stack(company)
+        assert torch.equal(together.model.vectors[place], alone.model.vectors[0])
+        assert torch.equal(together.features["train"][place], alone.features["train"][0])
+        assert torch.equal(together.labels["val"][place], alone.labels["val"][0])
+    first, second = (group.shuffled_rows() for group in (make_stack(runs), make_stack(runs[3:])))
+    assert torch.equal(first[3], second[0])
+    assert not torch.equal(first[3], first[2])

@@ -1,0 +1,62 @@
+"""What the README tells a reader to type works: commands are run (short), paths exist, Python is executed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pima_hp.app import run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
+LINES = [line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
+TRAINING = sorted({line for line in LINES if line.startswith("pima-hp-train ")})
+
+
+def test_the_readme_has_commands():
+    assert len(TRAINING) >= 5
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_command(command, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.csv").write_text(
+        "height,weight,sick\n" + "".join(f"{150 + i % 40},{50 + i % 33},{int(i % 3 == 0)}\n" for i in range(60))
+    )
+    arguments = shlex.split(command)[1:]
+    keys = {argument.partition("=")[0] for argument in arguments}
+    short = {"trainer.epochs": "2", "n_replicates": "2"}
+    if "materialize" in keys:
+        assert run(["study=article", "trainer.epochs=2"]) == 0
+        from pima_hp.ledger import read_study
+
+        arguments = [
+            f"materialize={read_study('outputs/article')['run_id'][0]}" if one.startswith("materialize=") else one
+            for one in arguments
+        ]
+        short = {"trainer.epochs": "2"}
+    if "-m" not in arguments:
+        short.pop("n_replicates", None)
+    arguments = [one for one in arguments if one.partition("=")[0] not in short]
+    if not any(one.startswith("--") for one in arguments):
+        arguments += [f"{key}={value}" for key, value in short.items()]
+    assert run(arguments) == 0, capfd.readouterr().err
+
+
+def test_scripts_that_the_readme_names_exist():
+    for name in set(re.findall(r"scripts/(\w+)", README)):
+        assert (ROOT / "scripts" / name).exists() or (ROOT / "scripts" / f"{name}.py").exists(), name
+
+
+def test_links_and_figures_exist():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["-m", "experiment=article", "n_replicates=2", "trainer.epochs=3"]) == 0
+    code = "\n".join(block for language, block in BLOCKS if language == "python")
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 -- it is ours, and it is the point
