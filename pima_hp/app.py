@@ -14,6 +14,7 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,12 +41,9 @@ def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
     """Check composed jobs; every problem of every job in one error, each line once."""
     requests, problems = [], dict[str, None]()
     for config in jobs:
-        choices: dict[str, str] = {}
-        if "hydra" in config:
-            choices = dict(config.hydra.runtime.choices)
-            config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])  # type: ignore[misc]
+        choices = dict(config.hydra.runtime.choices) if "hydra" in config else {}
         try:
-            requests.append(parse_request(OmegaConf.to_container(config, resolve=True), choices))  # type: ignore[arg-type]
+            requests.append(parse_request({str(key): _plain(config[key]) for key in config if key != "hydra"}, choices))
         except ConfigurationError as error:
             problems.update(dict.fromkeys(error.problems))
         except Exception as error:  # noqa: BLE001 -- an interpolation that leads nowhere
@@ -62,6 +60,10 @@ def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
     return requests
 
 
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
 def opened(folder: Path) -> Study:
     """Return the study of a folder, held by this command (or by the parent of this worker)."""
     if folder not in _studies:
@@ -76,12 +78,28 @@ def opened(folder: Path) -> Study:
 class Sweep:
     """What happens to a sweep as a whole: the hooks of the sweeper and the launcher."""
 
-    requests: Sequence[Request] = ()
+    def __init__(self) -> None:
+        self.requests: Sequence[Request] = ()
+        self._checked: dict[tuple[str, ...], Request] = {}  # by the overrides of a job
+
+    def forget(self) -> None:
+        """Begin anew: another command in the same process."""
+        self.requests = ()
+        self._checked.clear()
+
+    def request_of(self, job: DictConfig) -> Request:
+        """Return the request of a job, checked once: by its overrides, which are all that sets it apart."""
+        overrides = HydraConfig.get().overrides if "hydra" not in job else job.hydra.overrides
+        key = tuple(overrides.task)
+        if key not in self._checked:
+            (self._checked[key],) = requests_of([job])
+        return self._checked[key]
 
     def plan(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
         """Check all jobs, write the manifest, and return the jobs that have runs to be trained."""
         self.requests = ()
         requests = requests_of(jobs)
+        self._checked = {tuple(job.hydra.overrides.task): one for job, one in zip(jobs, requests, strict=True)}
         first = requests[0]
         labels = [label_of(request, swept) for request in requests]
         if first.dry_run:
@@ -98,6 +116,7 @@ class Sweep:
         n_asked = len({run.run_id for request in requests for run in request.runs})
         if n_held := n_asked - len(missing):
             say(f"{first.folder}: {n_held:,} of {n_asked:,} runs are in the ledger; {len(missing):,} to train")
+        study.n_planned = len(missing)
         kept = []
         for position, request in enumerate(requests):
             mine = {run.run_id for run in request.runs} & missing
@@ -108,7 +127,7 @@ class Sweep:
 
     def train_together(self, jobs: Sequence[DictConfig]) -> None:
         """Train what the ledger lacks of these jobs, in stacks."""
-        requests = requests_of(jobs)
+        requests = [self.request_of(job) for job in jobs]
         if requests[0].debug.trainer_options:
             return
         study = opened(requests[0].folder)
@@ -135,11 +154,16 @@ def conclude(requests: Sequence[Request]) -> None:
     frame = study.publish(tensorboard=first.logger.tensorboard and not alone, per_run=first.logger.per_run)
     from pima_hp.summary import print_summary
 
+    asked = frame["config_id"].isin({request.configuration.config_id for request in requests})
+    study.n_failed = int((frame.loc[asked, "status"] == "failed").sum())  # workers count for themselves
     print_summary(study, frame, requests)
     if first.report:
         from pima_hp.reporting import report_study
 
         report_study(study.folder, own_table=True)
+
+
+sweep = Sweep()
 
 
 def train(config: DictConfig) -> float | None:
@@ -148,7 +172,7 @@ def train(config: DictConfig) -> float | None:
     Returns:
         The mean final `val/accuracy` of the job's runs, for sweepers that optimise.
     """
-    (request,) = requests_of([config])
+    request = sweep.request_of(config)
     if request.debug.trainer_options:
         return rehearse(request)
     study = opened(request.folder)
@@ -157,7 +181,7 @@ def train(config: DictConfig) -> float | None:
     return study.mean_score(request, "val/accuracy")
 
 
-train.sweep_hooks = Sweep()  # type: ignore[attr-defined]
+train.sweep_hooks = sweep  # type: ignore[attr-defined]
 
 
 def rehearse(request: Request) -> float | None:
@@ -237,21 +261,21 @@ def run(arguments: list[str]) -> int:
         prefix = "refused: " if isinstance(error, InputError) else ""
         say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
         return error.exit_code
-    except OSError as error:  # of a file of Hydra's; ours come as a StorageError
-        if show_traces:
+    except Exception as error:
+        hydras = type(error).__module__.startswith(("hydra", "omegaconf", "antlr4"))  # one of them is an OSError
+        if not show_traces and hydras:
+            say(f"refused: {explain(error)}")
+            return InputError.exit_code
+        if show_traces or not isinstance(error, OSError):  # of a file of Hydra's; ours come as a StorageError
             raise
         say(str(storage_error(error, Path(error.filename) if error.filename else next(iter(_studies), Path.cwd()))))
         return StorageError.exit_code
-    except Exception as error:
-        if show_traces or not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4")):
-            raise
-        say(f"refused: {explain(error)}")
-        return InputError.exit_code
     finally:
         _listen(signal.SIG_DFL)
         for study in _studies.values():
             study.close()
         _studies.clear()
+        sweep.forget()
         os.environ.pop(_HELD, None)
 
 

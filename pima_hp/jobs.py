@@ -72,7 +72,8 @@ class ComposedJobs:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
         except OmegaConfBaseException:  # Hydra says better what is wrong, or knows another way
             return self.config_loader.load_sweep_config(self.master, list(overrides))
-        config.hydra.overrides.task = list(overrides)
+        task = [text for text, one in zip(overrides, parsed, strict=True) if not one.is_hydra_override()]
+        config.hydra.overrides.task = task
         separators = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(
             overrides=[one for one in parsed if not one.is_hydra_override()],

@@ -50,9 +50,10 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
 
     The splits are drawn by torch's generator, so this is the one part of a report that loads torch, once.
     """
-    if "data_digest" not in frame.columns or frame["data_digest"].nunique() != 1:
+    digests = set(frame.get("data_digest", ()))
+    if len(digests) != 1:
         return
-    digest = str(frame["data_digest"].iloc[0])
+    digest = str(digests.pop())
     keys = [key for key in ("data.test_fraction", "data.val_fraction", "data.stratified") if key in frame.columns]
     kinds = [
         (dict(zip(keys, values, strict=True)), sorted(set(map(int, runs["split_seed"])))[:MOST_SPLITS], runs.iloc[0])

@@ -27,17 +27,20 @@ class Study:
 
     Attributes:
         folder: `outputs/<name>`.
-        n_trained: runs that this command has trained.
+        n_planned: runs that the ledger lacked when a sweep was planned.
+        n_trained: runs that this process has trained.
         n_failed: those of them that raised an error.
         training_s: wall time of training.
     """
 
     folder: Path
+    n_planned: int = 0
     n_trained: int = 0
     n_failed: int = 0
     training_s: float = 0.0
     _lock: StudyLock | None = None
     _frame: tuple[tuple[int, int], pd.DataFrame] | None = None
+    _positions: dict[str, int] | None = None
     _tried: set[str] = field(default_factory=set)
     ledger: Ledger = field(init=False)
 
@@ -123,7 +126,10 @@ class Study:
     def mean_score(self, request: Request, key: str) -> float | None:
         """Return the mean of a curve's last epoch over the runs of a request; None when no run has one."""
         frame = self.frame()
-        values = [curve[-1] for curve in frame.loc[frame["run_id"].isin([r.run_id for r in request.runs]), key]]
+        if self._positions is None or len(self._positions) != len(frame):
+            self._positions = {run_id: position for position, run_id in enumerate(frame["run_id"])}
+        curves = frame[key].to_numpy()
+        values = [curves[self._positions[run.run_id]][-1] for run in request.runs if run.run_id in self._positions]
         mean = float(pd.Series(values, dtype=float).mean())
         return None if pd.isna(mean) else mean
 

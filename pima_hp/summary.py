@@ -22,8 +22,12 @@ def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]
             print(f"... and {len(table) - _MOST_ROWS} more settings")  # noqa: T201
     counts = asked["status"].value_counts()
     others = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "completed")
-    rate = f"{study.n_trained / study.training_s:,.1f} runs a second" if study.training_s else "nothing to do"
-    say(f"trained {study.n_trained:,} runs in {study.training_s:.1f} s ({rate}){'; ' if others else ''}{others}")
+    if study.n_trained:
+        rate = f"{study.training_s:.1f} s, {study.n_trained / study.training_s:,.1f} runs a second"
+        said = f"trained {study.n_trained:,} runs in {rate}"
+    else:
+        said = f"{study.n_planned:,} runs trained by worker processes" if study.n_planned else "nothing to train"
+    say(f"{said}{'; ' if others else ''}{others}")
     if study.n_failed:
         first = asked.loc[asked["status"] == "failed", "message"].iloc[0]
         say(f"{study.n_failed:,} runs failed; the first: {first}")

@@ -15,14 +15,15 @@ from omegaconf import OmegaConf
 
 from pima_hp.app import requests_of
 from pima_hp.composition import CONF, groups, options, register_resolvers
+from pima_hp.jobs import ComposedJobs
 from pima_hp.request import Request
 from pima_hp.study import label_of
-from pima_hp.sweeping import ComposedJobs, expand
+from pima_hp.sweeping import expand
 from pima_hp.training.checks import component_problems
+from pima_hp.training.engines import train_stack
 from pima_hp.training.loggers import loggers_of
 from pima_hp.training.schedule import stacks_of
 from pima_hp.training.solo import fit_solo
-from pima_hp.training.stacked import train_stack
 from tests.conftest import ROOT, request_of
 
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path != CONF / "config.yaml")
@@ -37,7 +38,7 @@ def test_no_yaml_is_out_of_reach(path: Path) -> None:
     group = path.parent.relative_to(CONF).as_posix()
     assert group in [*TRAINED, "experiment"] or ELSEWHERE[group].is_dir()
     assert path.stem in options(group)
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", path.stem), "Hydra reads an option called 16 as a number"
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", path.stem), "Hydra reads an option called 16 as a number"
     for key, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
         looks_like_number = isinstance(value, str) and re.fullmatch(r"[-+\d.]+e[-+\d]+", value)
         assert not looks_like_number, f"{key}: a float without its dot is a word in YAML"

@@ -60,6 +60,7 @@ class Ledger:
         self.folder = self.study_folder / FOLDER
         self._finished: dict[str, frozenset[str]] = {}  # by name of the part
         self._damaged: dict[str, str] = {}
+        self._union: tuple[list[str], set[str]] | None = None
 
     @property
     def damaged(self) -> list[str]:
@@ -88,7 +89,9 @@ class Ledger:
             if name not in self._finished and (table := self._read(name, ("run_id", "status"))) is not None:
                 rows = zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True)
                 self._finished[name] = frozenset(run_id for run_id, status in rows if status != RunStatus.FAILED)
-        return set().union(*(self._finished.get(name, ()) for name in names))
+        if self._union is None or self._union[0] != names:
+            self._union = (names, set().union(*(self._finished.get(name, ()) for name in names)))
+        return self._union[1]
 
     def frame(self) -> pd.DataFrame:
         """All runs, as `read_study` describes them."""

@@ -19,18 +19,31 @@ from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.selection import Runs
 from pima_hp.analysis.verdicts import Word, verdicts_json
 from pima_hp.errors import StorageError
-from pima_hp.report import texts
-from pima_hp.report.figures import Figure, Quantity, learning_curves, spreads, waiting_times
+from pima_hp.report.chart import Figure
+from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.results import Results
 from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
 from pima_hp.report.settings import comparable, label, literal, settings_of, value_order
+from pima_hp.report.spreads import Quantity, spreads
 from pima_hp.report.style import PNG_SCALE
 from pima_hp.report.tables import REACH, settings_table, summary
-from pima_hp.report.text import markdown_table, shown, write, write_csv
+from pima_hp.report.text import markdown_table, plain, shown, write, write_csv
 
 HERE = Path(__file__).parent
 MOST_FACTORS = 6
 MOST_LOST = 50
+_TAKEN = (
+    "verdicts",
+    "settings",
+    "floors",
+    "confounded",
+    "lost",
+    "lost_runs",
+    "methods",
+    "reproduce",
+    "specs",
+    "compared",
+)
 
 
 def write_report(results: Results) -> Path:
@@ -43,16 +56,22 @@ def write_report(results: Results) -> Path:
     if link := next((path for path in (folder, folder / "figures", folder / "tables") if path.is_symlink()), None):
         raise StorageError(f"{str(link)!r} must be a folder of its own; found a link; remove it")
     drawn = results.factors[:MOST_FACTORS]
-    names = file_names(map(label, drawn))
+    names = file_names(drawn)
+    titles = {
+        literal(key, 40) if list(map(label, drawn)).count(label(key)) > 1 else label(key).capitalize(): key
+        for key in drawn
+    }
     with ThreadPoolExecutor(2) as pool:  # Vega runs outside the interpreter's lock
         if drawn:
             pool.submit(_bundle)
-        sections = [_section(results, factor, names[label(factor)], folder, pool) for factor in drawn]
-    tables = {"verdicts": parts_table(results)}
-    if len(results.frame):
-        tables["settings"] = settings_table(results.frame, {label(factor).capitalize(): factor for factor in drawn} or {results.name: "batch.size"})
-        tables["lost_runs"] = results.frame.loc[results.frame["status"] != "completed",
-                                                ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]]  # fmt: skip
+        sections = [_section(results, factor, names[factor], title, folder, pool) for title, factor in titles.items()]
+    frame = results.frame
+    lost = ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]
+    tables = {
+        "verdicts": parts_table(results),
+        "settings": settings_table(frame, titles or {results.name: "batch.size"}) if len(frame) else frame[[]],
+        "lost_runs": frame.loc[frame["status"] != "completed", lost],
+    }
     for item in results.robustness:
         if len(item.table):
             tables[f"choices_{file_names([item.claim_id])[item.claim_id]}"] = item.table
@@ -64,22 +83,33 @@ def write_report(results: Results) -> Path:
 
 
 def file_names(titles: Iterable[str]) -> dict[str, str]:
-    """A file name for each title, all different: `Batch size` -> `batch_size`."""
+    """A file name for each title, all different: `batch.size` -> `batch_size`."""
     names: dict[str, str] = {}
     for title in titles:
         plain = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "study"
-        taken = {"settings", "verdicts", "lost_runs", *names.values()}
-        names[title] = next(name for name in (plain, *(f"{plain}_{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+        taken = {*_TAKEN, *names.values()}
+        names[title] = next(
+            name for name in (plain, *(f"{plain}_{n}" for n in range(2, len(taken) + 3))) if name not in taken
+        )
     return names
 
 
 def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[str]]]:
     """The article's figure of a factor, then those that its claims are about; by name, with the claims."""
     frame, claims = results.frame, [item.claim for item in results.verdicts if factor in _varied(item.claim)]
-    asked = {(part.functional.name, part.functional.curve): part.functional for claim in claims for part in claim.parts if part.functional}
+    asked = {
+        (part.functional.name, part.functional.curve): part.functional
+        for claim in claims
+        for part in claim.parts
+        if part.functional
+    }
 
     def about(*functionals: str) -> list[str]:
-        return [claim.id for claim in claims if any(part.functional and part.functional.name in functionals for part in claim.parts)]
+        return [
+            claim.id
+            for claim in claims
+            if any(part.functional and part.functional.name in functionals for part in claim.parts)
+        ]
 
     config_id = str(comparable(frame, [factor]).frame["config_id"].iloc[0])
     facts = Runs(frame[frame["config_id"] == config_id], results.facts).facts(config_id) or {}
@@ -94,12 +124,17 @@ def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[st
         figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly), about(*timed)
     if about("learns") and positive is not None:
         level = curves.entropy(positive) - 0.02
-        loss = Quantity("final training loss (nats)", "train/loss", curves.final_score, level, f"learns below {level:.3f}")
+        loss = Quantity(
+            "final training loss (nats)", "train/loss", curves.final_score, level, f"learns below {level:.3f}"
+        )
         figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss"), about("learns")
     if about("log_volatility", "volatility") and facts:
         moving = partial(curves.log_volatility, n_train=int(facts["n_train"]))
         volatility = Quantity("volatility of training accuracy", "train/accuracy", moving, log=True)
-        figures["volatility"] = spreads(frame, factor, [volatility], "Volatility"), about("log_volatility", "volatility")
+        figures["volatility"] = (
+            spreads(frame, factor, [volatility], "Volatility"),
+            about("log_volatility", "volatility"),
+        )
     watched = "test" if facts else "watched"
     finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
     scores = [Quantity(f"final {rows} accuracy", column, curves.final_score) for rows, column in finals]
@@ -107,7 +142,9 @@ def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[st
     return figures
 
 
-def _section(results: Results, factor: str, name: str, folder: Path, pool: ThreadPoolExecutor) -> dict[str, Any]:
+def _section(
+    results: Results, factor: str, name: str, title: str, folder: Path, pool: ThreadPoolExecutor
+) -> dict[str, Any]:
     """Draw the figures of a factor and write them and its table."""
 
     def drawn(item: tuple[str, tuple[Figure, list[str]]]) -> dict[str, Any]:
@@ -124,7 +161,7 @@ def _section(results: Results, factor: str, name: str, folder: Path, pool: Threa
     figures = list(pool.map(drawn, figures_of(results, factor).items()))
     table = summary(results.frame, factor)
     write_csv(table, folder / "tables" / f"{name}.csv")
-    return {"title": label(factor).capitalize(), "name": name, "figures": figures, "table": shown(table)}
+    return {"title": title, "name": name, "figures": figures, "table": shown(table)}
 
 
 def _varied(claim: Claim) -> set[str]:
@@ -137,10 +174,12 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
     specs = {figure["id"]: figure["spec"] for section in sections for figure in section["figures"]}
     script = (HERE / "page.js").read_text(encoding="utf-8")
     scripts = [_bundle(), script] if specs else []
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
+    )
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable,
-        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=_printable, loader=jinja2.FileSystemLoader(HERE),
     )  # fmt: skip
     settings = settings_of(results.frame)
 
@@ -150,16 +189,15 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
-    lost = tables.get("lost_runs")
     views = [verdict_view(verdict, results) for verdict in results.verdicts]
+    lost = tables["lost_runs"]
     return environment.get_template("page.html").render(
-        results=results, sections=sections, texts=texts, question=question(results), counted=counted(results.verdicts),
+        results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
         told=[view for view in views if view["word"] != Word.UNTESTABLE],
         untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
-        settings=shown(tables["settings"]) if "settings" in tables else None,
-        lost=shown(lost.head(MOST_LOST)) if lost is not None and len(lost) else None, n_lost=0 if lost is None else len(lost),
-        confounds=[(*row[:3], here(row[3])) for row in texts.CONFOUNDS], floors=results.floors.get("floors", []),
-        configurations=_configurations(results), digests=sorted(set(results.frame.get("data_digest", ()))),
+        settings=shown(tables["settings"]), lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
+        floors=results.floors.get("floors", []), configurations=_configurations(results),
+        digests=sorted(set(results.frame.get("data_digest", ()))),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         scripts=[Markup(text) for text in scripts], data=Markup(data), hashes=Markup(hashes),  # noqa: S704 - escaped above
     )  # fmt: skip
@@ -176,15 +214,16 @@ def question(results: Results) -> str:
 
 def _configurations(results: Results) -> list[tuple[str, str, int]]:
     labels = results.manifest.labels if results.manifest else {}
-    sizes = results.frame.groupby("config_id", sort=False).size() if len(results.frame) else {}
+    sizes = results.frame.groupby("config_id", sort=False).size()
     return [(str(key), labels.get(str(key), ""), int(n)) for key, n in sizes.items()]
 
 
 def _markdown(results: Results, sections: list[dict[str, Any]]) -> str:
-    pictures = [f"![{figure['id']}]({figure['path']}.png)" for section in sections for figure in section["figures"]]
-    parts = [f"# {question(results)}", f"{results.progress}. {counted(results.verdicts)}.", markdown_table(verdict_table(results)),
-             *pictures, texts.METHODS]  # fmt: skip
-    return "\n\n".join(parts) + "\n"
+    pictures = [f"![{item['id']}]({item['path']}.png)" for section in sections for item in section["figures"]]
+    counts = f"{results.progress}. {counted(results.verdicts)}."
+    return (
+        "\n\n".join([f"# {plain(question(results))}", counts, markdown_table(verdict_table(results)), *pictures]) + "\n"
+    )
 
 
 def _printable(value: Any) -> Any:
@@ -196,5 +235,5 @@ def _printable(value: Any) -> Any:
 @cache
 def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed, made to stand within a script element."""
-    text: str = vl_convert.javascript_bundle()
+    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -33,7 +33,9 @@ class Row:
     upper: float
 
 
-def curves_panel(points: list[Spec], colours: Mapping[str, str], ends: Ends, n_epochs: int, level: float | None) -> Spec:
+def curves_panel(
+    points: list[Spec], colours: Mapping[str, str], ends: Ends, n_epochs: int, level: float | None
+) -> Spec:
     """Bands below, then the dashed level of the majority class, then mean lines.
 
     Args:
@@ -60,10 +62,17 @@ def curves_panel(points: list[Spec], colours: Mapping[str, str], ends: Ends, n_e
     colour = {"field": "line", "type": "nominal", "scale": domain, "legend": legend}
     spread = [_told("low", "5 % of runs below"), _told("high", "95 % below")] if len(layers) > 1 else []
     told = [{"field": "line", "title": "rows"}, {"field": "epoch"}, _told("mean", "mean accuracy"), *spread]
-    layers.append({"mark": {"type": "line", "strokeWidth": style.LINE_WIDTH, "clip": True}, "encoding": {"x": x, "y": y, "color": colour}})
+    layers.append(
+        {
+            "mark": {"type": "line", "strokeWidth": style.LINE_WIDTH, "clip": True},
+            "encoding": {"x": x, "y": y, "color": colour},
+        }
+    )
     layers.append(_hover(x, y, told))
     if len({point["epoch"] for point in points}) == 1:  # a line through one point is invisible
-        layers.append({"mark": {"type": "circle", "size": 45, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colour}})
+        layers.append(
+            {"mark": {"type": "circle", "size": 45, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colour}}
+        )
     return {"data": {"values": points}, "layer": layers}
 
 
@@ -111,7 +120,8 @@ def strips_panel(rows: Sequence[Row], x_title: str, *, level: float | None = Non
          "text": interval_text(row.mean, row.lower, row.upper)}
         for row in rows if math.isfinite(row.mean)
     ]  # fmt: skip
-    held = [*(dot["value"] for dot in dots), *(item[key] for item in means for key in ("lower", "upper"))]
+    held = [value for values in drawn.values() for value in values.tolist()]
+    held += [value for row in rows for value in (row.lower, row.upper)]
     x = _position("value", x_title, _ends([*held, *([] if level is None else [level])], log), ticks=4, log=log)
     y = {"field": "row", "type": "nominal", "title": None, "scale": {"domain": names},
          "axis": {"domain": False, "ticks": False, "labelLimit": 96, "offset": 2}}  # fmt: skip
@@ -124,7 +134,8 @@ def strips_panel(rows: Sequence[Row], x_title: str, *, level: float | None = Non
     mean_told = [{"field": "row", "title": "value"}, {"field": "text", "title": "mean and its interval"}]
     layers: list[Spec] = [] if level is None else [_rule("x", level)]
     layers += [
-        {"data": {"values": dots}, "mark": {"type": "circle", "size": 11, "opacity": 1, "fillOpacity": 0.55, "aria": False},
+        {"data": {"values": dots},
+         "mark": {"type": "circle", "size": 11, "opacity": 1, "fillOpacity": 0.55, "aria": False},
          "encoding": {"x": x, "y": y, "yOffset": {"field": "place", **place}, "color": colour, "tooltip": told}},
         {"data": {"values": means}, "mark": {"type": "rule", "strokeWidth": 2.5, "color": style.INK}, "encoding": bar},
         {"data": {"values": means}, "mark": {"type": "circle", "size": 50, "opacity": 1, "color": style.INK},
@@ -170,7 +181,11 @@ def _hover(x: Spec, y: Spec, told: list[Spec]) -> Spec:
 
 def _rule(channel: str, level: float) -> Spec:
     mark = {"type": "rule", "strokeDash": [4, 4], "strokeWidth": 1.4, "color": style.SOFT}
-    return {"data": {"values": [{"level": level}]}, "mark": mark, "encoding": {channel: {"field": "level", "type": "quantitative"}}}
+    return {
+        "data": {"values": [{"level": level}]},
+        "mark": mark,
+        "encoding": {channel: {"field": "level", "type": "quantitative"}},
+    }
 
 
 def _told(field: str, title: str) -> Spec:
@@ -203,7 +218,8 @@ def _ends(values: Sequence[float], log: bool) -> Ends:
 
 def _order_statistics(values: Array) -> Array:
     ordered = np.sort(values[np.isfinite(values)])
-    return ordered[np.unique(np.linspace(0, max(0, len(ordered) - 1), min(len(ordered), MAX_DOTS)).round().astype(int))]
+    places = np.linspace(0, max(0, len(ordered) - 1), min(len(ordered), MAX_DOTS)).round().astype(int)
+    return np.asarray(ordered[np.unique(places)])
 
 
 def _halton(number: int) -> float:

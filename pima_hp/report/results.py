@@ -54,7 +54,9 @@ class Results:
     robustness: Sequence[Robustness]
 
     @classmethod
-    def read(cls, folder: Path, claims: Sequence[Claim], before: Callable[[Path, pd.DataFrame], None] | None = None) -> Self:
+    def read(
+        cls, folder: Path, claims: Sequence[Claim], before: Callable[[Path, pd.DataFrame], None] | None = None
+    ) -> Self:
         """Read a study and judge the claims; `InputError` where there is none.
 
         Args:
@@ -76,8 +78,8 @@ class Results:
         shipped = set(frame.get("data_digest", ())) == {SHIPPED_SHA256}
         facts = PIMA if shipped else TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
         rng = np.random.default_rng(SEED)
-        verdicts, robustness = (judged(claims, frame, rng, table=facts) for judged in (judge, multiverse))
-        return cls(folder, frame, manifest, notes, floors, facts, verdicts, robustness)
+        verdicts = judge(claims, frame, rng, table=facts)
+        return cls(folder, frame, manifest, notes, floors, facts, verdicts, multiverse(claims, frame, rng, table=facts))
 
     @property
     def name(self) -> str:

@@ -15,12 +15,13 @@ from pima_hp.report.results import Results
 TERMINAL = {"claim": 44, "verdict": 20, "estimate": 24, "n": 6}
 """Widths of the columns of `verdict_table`."""
 
-SYMBOLS = {Word.SUPPORTED: "✓", Word.REFUTED: "✗", Word.UNDECIDED: "?", Word.UNTESTABLE: "–"}
+NOTHING = "\N{EN DASH}"
+SYMBOLS = {Word.SUPPORTED: "✓", Word.REFUTED: "✗", Word.UNDECIDED: "?", Word.UNTESTABLE: NOTHING}
 
 
 def estimate_text(part: Measured) -> str:
     """`0.96 [0.90, 0.98]`; a dash without an estimate."""
-    return interval_text(part.estimate.estimate, *part.estimate.interval()) if part.estimate else "–"
+    return interval_text(part.estimate.estimate, *part.estimate.interval()) if part.estimate else NOTHING
 
 
 def verdict_table(results: Results) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def verdict_table(results: Results) -> pd.DataFrame:
             {
                 "claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
                 "verdict": f"{verdict.word}, {suffix}" if suffix else str(verdict.word),
-                "estimate": f"{part.name} {estimate_text(part)}" if part.estimate else "–",
+                "estimate": f"{part.name} {estimate_text(part)}" if part.estimate else NOTHING,
                 "n": part.n_replicates,
             }
         )
@@ -44,35 +45,36 @@ def parts_table(results: Results) -> pd.DataFrame:
     """One row a part of a claim: everything that a check of the number needs."""
     rows = []
     for verdict in results.verdicts:
+        about = {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "verdict": str(verdict.word)}
         for part in verdict.parts:
             low, high = part.estimate.interval() if part.estimate else (math.nan, math.nan)
-            rows.append(
-                {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "verdict": str(verdict.word),
-                 "part": part.name, "estimate": part.estimate.estimate if part.estimate else math.nan,
-                 "lower": low, "upper": high, "unit": part.unit, "n_replicates": part.n_replicates,
-                 "n_runs": part.n_runs, "n_diverged": part.n_diverged, "n_failed": part.n_failed,
-                 "problem": part.problem, "config_ids": " ".join(part.config_ids), "runs_digest": part.runs_digest}
-            )  # fmt: skip
+            numbers = {"estimate": part.estimate.estimate if part.estimate else math.nan, "lower": low, "upper": high}
+            told = {key: value for key, value in vars(part).items() if key not in ("estimate", "effect", "config_ids")}
+            rows.append({**about, **told, **numbers, "config_ids": " ".join(part.config_ids)})
     return pd.DataFrame(rows)
 
 
 def verdict_view(verdict: Verdict, results: Results) -> dict[str, Any]:
     """What a page shows of a verdict."""
     robust = next((item for item in results.robustness if item.claim_id == verdict.claim.id), None)
-    parts = [
-        {"name": part.name, "text": estimate_text(part), "unit": part.unit, "n": part.n_replicates, "beside": part.beside,
-         "lost": ", ".join(f"{n} {word}" for n, word in ((part.n_diverged, "diverged"), (part.n_failed, "failed")) if n),
-         "effect": _effect(part), "problem": part.problem, "digest": part.runs_digest, "configs": part.config_ids}
+    parts: list[dict[str, Any]] = [
+        {"of": part, "text": estimate_text(part), "effect": _effect(part), "lost": _lost(part)}
         for part in verdict.parts
-    ]  # fmt: skip
+    ]
     needed = verdict.replicates_needed
-    more = "" if needed is None else f"{needed:,.0f} replicates would do" if math.isfinite(needed) else "no number would do"
-    told = {
+    more = (
+        ""
+        if needed is None
+        else f"{needed:,.0f} replicates would do"
+        if math.isfinite(needed)
+        else "no number would do"
+    )
+    told: dict[str, str] = {
         "Why": verdict.reason,
         "Supported when": _rule(verdict.claim, verdict.claim.supported),
         "Refuted when": _rule(verdict.claim, verdict.claim.refuted),
         "Replicates needed": f"{more}, if the estimates stayed" if more else "",
-        "Effect": "; ".join(part["effect"] for part in parts if part["effect"]),
+        "Effect": "; ".join(filter(None, map(_effect, verdict.parts))),
         "Other choices": robust.sentence if robust else "",
         "Many claims": _family(verdict),
         "Settings apart from the baseline": ", ".join(f"{key}={value}" for key, value in verdict.differing.items()),
@@ -101,8 +103,10 @@ def side_by_side(first: Results, second: Results) -> pd.DataFrame:
             lower = d - math.hypot(b.estimate - low_b, high_a - a.estimate)
             upper = d + math.hypot(high_b - b.estimate, a.estimate - low_a)
             rows.append(
-                {"claim": f"{one.claim.id} {part.name}", f"1: {first.name}": f"{one.word} {estimate_text(part)}",
-                 f"2: {second.name}": f"{other.word} {estimate_text(twin)}", "2 minus 1": interval_text(d, lower, upper)}
+                {"claim": f"{one.claim.id} {part.name}",
+                 f"1: {first.name}": f"{one.word} {estimate_text(part)}",
+                 f"2: {second.name}": f"{other.word} {estimate_text(twin)}",
+                 "2 minus 1": interval_text(d, lower, upper)}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -120,6 +124,11 @@ def _effect(part: Measured) -> str:
     return f"P({part.effect.of}) = {text}, {part.effect.reading}"
 
 
+def _lost(part: Measured) -> str:
+    counts = {"diverged": part.n_diverged, "failed": part.n_failed}
+    return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+
+
 def _rule(claim: Claim, rule: Any) -> str:
     text = ", ".join(f"{target}: {condition}" for target, condition in rule.items())
     return text if claim.margin is None else text.replace("margin", f"{claim.margin:g}")
@@ -129,5 +138,5 @@ def _family(verdict: Verdict) -> str:
     if verdict.p_adjusted is None:
         return ""
     method = "Holm" if verdict.claim.family == "primary" else "Benjamini-Hochberg"
-    stands = {True: "; the word stands", False: "; the word does not stand"}.get(verdict.survives, "")  # type: ignore[call-overload]
+    stands = "" if verdict.survives is None else f"; the word {'stands' if verdict.survives else 'does not stand'}"
     return f"{verdict.claim.family} claim, p = {verdict.p_adjusted:.2g} after {method}{stands}"

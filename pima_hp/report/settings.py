@@ -12,7 +12,9 @@ from pima_hp.configuration import Configuration
 from pima_hp.errors import InputError
 
 SECTIONS = frozenset(Configuration.model_fields)
-NOT_A_SETTING = frozenset({"data.path", "trainer.accelerator", "trainer.engine", "trainer.stack_size"})  # they do not change what is computed
+NOT_A_SETTING = frozenset(
+    {"data.path", "trainer.accelerator", "trainer.engine", "trainer.stack_size"}
+)  # they do not change what is computed
 LABELS = {
     "batch.size": "batch size",
     "batch.shuffle": "shuffling",

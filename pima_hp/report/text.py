@@ -71,11 +71,15 @@ def markdown_table(table: pd.DataFrame) -> str:
     """The table for a Markdown page; nothing in a cell is markup."""
 
     def line(cells: list[str]) -> str:
-        plain = [re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", cell) for cell in cells]
-        return f"| {' | '.join(plain)} |"
+        return f"| {' | '.join(map(plain, cells))} |"
 
     headings, rows = shown(table)
     return "\n".join([line(headings), f"|{' --- |' * len(headings)}", *map(line, rows)]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text of which nothing is Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", literal(text, 500))
 
 
 def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

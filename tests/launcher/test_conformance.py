@@ -96,7 +96,7 @@ def swept(runner: TSweepRunner, tmpdir: Path, *overrides: str) -> list[list[str]
         (["+a=x,y", "bar=1"], [["+a=x", "bar=1"], ["+a=y", "bar=1"]]),
         (["bar=1,1", "bar=2,3"], [["bar=2"], ["bar=3"]]),
         (
-            ["hydra.sweeper.params={foo:'1,2'}", "bar=3,4"],
+            ["+hydra.sweeper.params.foo='1,2'", "bar=3,4"],
             [[f"bar={bar}", f"foo={foo}"] for bar in (3, 4) for foo in (1, 2)],
         ),
         (["hydra.sweeper.grids=[{foo:[1,2]},{bar:[3,1]},{foo:[2]}]"], [["foo=1"], ["foo=2"], ["bar=3"], ["bar=1"]]),

@@ -71,7 +71,9 @@ class Browser:
         return found
 
     def open(self, path: Path, width: int, height: int, dark: bool = False) -> None:
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[feature])
         self.events.clear()
@@ -80,7 +82,9 @@ class Browser:
             self.next()
 
     def evaluate(self, expression: str) -> Any:
-        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)["result"].get("value")
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)["result"].get(
+            "value"
+        )
 
     def draw_all(self) -> None:
         """Bring every chart near the window, and wait until each answers the pointer."""
@@ -88,7 +92,9 @@ class Browser:
         for _ in range(200):
             if self.evaluate("[...document.querySelectorAll('[data-chart]')].every((one) => one.dataset.drawn)"):
                 break
-            self.evaluate("[...document.querySelectorAll('[data-chart]')].find((one) => !one.dataset.drawn).scrollIntoView()")
+            self.evaluate(
+                "[...document.querySelectorAll('[data-chart]')].find((one) => !one.dataset.drawn).scrollIntoView()"
+            )
             time.sleep(0.05)
         self.evaluate("scrollTo(0, 0)")
 
@@ -105,7 +111,9 @@ class Browser:
         return [json.dumps(event["params"])[:500] for event in found]
 
     def requests(self) -> list[str]:
-        urls = [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        urls = [
+            event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"
+        ]
         return [url for url in urls if not url.startswith(("data:", "blob:"))]
 
     def close(self) -> None:

@@ -44,7 +44,8 @@ def study(
             row: dict[str, Any] = {
                 **BASELINE, **values, "run_id": f"{number}-{seed}", "config_id": f"c{number}", "seed": seed,
                 "init_seed": seed, "split_seed": seed, "order_seed": seed, "stop_epoch": stop, "message": "",
-                "status": "diverged" if stop else "completed", "versions": "{}", "n_updates": 62 * epochs, "duration_s": 0.1,
+                "status": "diverged" if stop else "completed", "versions": "{}",
+                "n_updates": 62 * epochs, "duration_s": 0.1,
                 "trainer.epochs": epochs, "final/val/auroc": 0.8,
             }  # fmt: skip
             for key, end, noise in [
@@ -71,7 +72,14 @@ def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = N
     claims = load_claims() if claims is None else claims
     rng = np.random.default_rng(0)
     verdicts, robustness = judge(claims, frame, rng, 200, table=PIMA), multiverse(claims, frame, rng, 50, table=PIMA)
-    content = {"manifest": None, "notes": [], "floors": {}, "facts": PIMA, "verdicts": verdicts, "robustness": robustness}
+    content = {
+        "manifest": None,
+        "notes": [],
+        "floors": {},
+        "facts": PIMA,
+        "verdicts": verdicts,
+        "robustness": robustness,
+    }
     return Results(folder, frame, **{**content, **changes})
 
 

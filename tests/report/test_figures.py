@@ -10,8 +10,9 @@ import vl_convert
 from pima_hp.analysis import curves
 from pima_hp.errors import InputError
 from pima_hp.report import style
-from pima_hp.report.figures import Quantity, learning_curves, spreads, waiting_times
+from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.panels import apart, interval_text
+from pima_hp.report.spreads import Quantity, spreads
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("relu", "tanh", "sigmoid", "leaky_relu")]
@@ -49,7 +50,11 @@ def test_a_panel_for_each_value_in_the_order_of_numbers(make_study):
 @DRAW
 def test_axes_have_titles_and_curves_one_scale(make_study, draw):
     figure = draw(make_study(BATCHES), "batch.size")
-    positions = [layer["encoding"]["x"] for layer in layers(figure, "line") + layers(figure, "circle") if "x" in layer["encoding"]]
+    positions = [
+        layer["encoding"]["x"]
+        for layer in layers(figure, "line") + layers(figure, "circle")
+        if "x" in layer["encoding"]
+    ]
     assert all(position["title"] for position in positions)
     if draw is learning_curves:
         first = layers(figure, "line")[0]["encoding"]["y"]
@@ -96,9 +101,13 @@ def test_waiting_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(ma
     frame = make_study(BATCHES[:2], 10, diverged={0: 90})
     points = [point for point in data(waiting(frame, "batch.size")) if point["line"] == "5"]
     runs = frame[frame["batch.size"] == 5]
-    first = [np.inf if number == 0 else np.argmax(curve >= 0.70) + 1 for number, curve in enumerate(runs["train/accuracy"])]
+    first = [
+        np.inf if number == 0 else np.argmax(curve >= 0.70) + 1 for number, curve in enumerate(runs["train/accuracy"])
+    ]
     assert points[0] == {"line": "5", "epoch": 0, "share": 1.0, "low": pytest.approx(0.722, abs=1e-3), "high": 1.0}
-    assert [point["share"] for point in points[1:]] == [np.mean([at > epoch for at in first]) for epoch in range(1, 101)]
+    assert [point["share"] for point in points[1:]] == [
+        np.mean([at > epoch for at in first]) for epoch in range(1, 101)
+    ]
     assert points[-1]["share"] >= 0.1
 
 
@@ -107,7 +116,10 @@ def test_spreads_show_each_run_and_the_paired_difference(make_study):
     figure = final(frame, "batch.size")
     dots = layers(figure, "circle")[0]
     means = [layer["data"]["values"] for layer in layers(figure, "rule") if "row" in layer["data"]["values"][0]]
-    scores = {size: np.array([c[80:].mean() for c in frame.loc[frame["batch.size"] == size, "train/accuracy_end"]]) for size in (5, 10)}
+    scores = {
+        size: np.array([c[80:].mean() for c in frame.loc[frame["batch.size"] == size, "train/accuracy_end"]])
+        for size in (5, 10)
+    }
     assert len(dots["data"]["values"]) == 19
     assert means[0][0]["mean"] == pytest.approx(np.nanmean(scores[5]), abs=1e-4)
     assert means[1][0]["mean"] == pytest.approx(np.nanmean(scores[5] - scores[10]), abs=1e-4)  # 10 is the baseline's
@@ -145,7 +157,7 @@ def test_a_failed_run_without_curves_is_counted(make_study, draw, nothing):
     frame = make_study(BATCHES, 2)
     frame.loc[0, "status"] = "failed"
     for key in ("train/accuracy", "val/accuracy", "train/accuracy_end"):
-        frame.at[0, key] = nothing  # noqa: PD008 - a cell that may hold an array
+        frame.at[0, key] = nothing
     figure = draw(frame, "batch.size")
     assert "Missing: 1 of 8 failed" in caption(figure)
     assert figure.svg()
@@ -168,7 +180,9 @@ def test_series_and_values_have_one_colour_in_all_figures(make_study):
     pairs = [(BATCHES, "batch.size"), (ACTIVATIONS, "activation")]
     series = [scale(learning_curves(make_study(some, 2), key)) for some, key in pairs]
     assert series[0] == series[1]
-    values = [scale(waiting(frame, "activation")) for frame in (several, few)] + [scale(final(several, "activation"), "circle")]
+    values = [scale(waiting(frame, "activation")) for frame in (several, few)] + [
+        scale(final(several, "activation"), "circle")
+    ]
     for name in ("relu", "tanh"):
         assert len({found[name] for found in values}) == 1
     assert not {style.TRAINING_COLOUR, style.WATCHED_COLOUR} & set(values[0].values())
@@ -208,5 +222,5 @@ def test_labels_stand_apart_within_the_axis():
 
 def test_an_interval_has_the_digits_it_bears():
     assert interval_text(0.7424, 0.7378, 0.7461) == "0.742 [0.738, 0.746]"
-    assert interval_text(-0.01, -0.0128, -0.0091) == "−0.0100 [−0.0128, −0.0091]"
+    assert interval_text(-0.01, -0.0128, -0.0091) == "\N{MINUS SIGN}0.0100 [\N{MINUS SIGN}0.0128, \N{MINUS SIGN}0.0091]"
     assert interval_text(1.0, 1.0, 1.0) == "1.000 [1.000, 1.000]"

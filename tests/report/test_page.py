@@ -102,13 +102,20 @@ def test_there_are_more_than_forty_hostile_texts():
 
 
 def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path):
-    frame = make_study([{"activation": text, "scheduler": text} for text in XSS], 1, epochs=4)
-    frame["optimizer.<script>alert(1)</script>"] = [*XSS[: len(frame)]]
+    frame = make_study([{"activation": text} for text in XSS], 1, epochs=4)
+    frame["optimizer.<script>alert(1)</script>"] = [*XSS[:6], *XSS[:1] * (len(XSS) - 6)]
     frame["message"], frame["data_digest"] = XSS, XSS[0]
     frame["status"] = ["failed"] * 30 + ["completed"] * (len(frame) - 30)
     frame["versions"] = [json.dumps({text: text}) for text in XSS]
-    claims = [claim.model_copy(update={"sentence": text, "source": text, "command": text}) for claim, text in zip(load_claims(), XSS, strict=False)]
-    floors = {"floors": [{"name": text, "splits": text, "accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_splits": 3} for text in XSS]}
+    claims = [
+        claim.model_copy(update={"sentence": text, "source": text, "command": text})
+        for claim, text in zip(load_claims(), XSS, strict=False)
+    ]
+    floors = {
+        "floors": [
+            {"name": text, "splits": text, "accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_splits": 3} for text in XSS
+        ]
+    }
     folder = tmp_path / "<img src=x onerror=alert(1)>"
     page = checked(page_of(results_of(frame, folder, claims, notes=XSS, floors=floors)))
     for text in XSS[:4] + XSS[39:44]:
@@ -130,16 +137,23 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
     results = results_of(frame, tmp_path / "article")
     page = checked(page_of(results))
     identities = page.attributes("id")
-    for name in ("verdicts", "settings", "floors", "confounded", "methods", "reproduce", "batch_size-curves", "batch_size-waiting",
-                 "batch_size-volatility", "batch_size-final", "activation-learns"):  # fmt: skip
+    for name in ("verdicts", "settings", "floors", "confounded", "methods", "reproduce", "batch_size-curves",
+                 "batch_size-waiting", "batch_size-volatility", "batch_size-final", "activation-learns"):  # fmt: skip
         assert name in identities, name
     assert len(set(identities)) == len(identities)
     assert set(json.loads(page.scripts[0])) == set(page.attributes("data-chart"))
-    for text in ("What do batch size and activation do", "72 of 72 runs finished", "U(-0.05, 0.05)", "batch.shuffle=true"):
+    for text in (
+        "What do activation and batch size do",
+        "72 of 72 runs finished",
+        "U(-0.05, 0.05)",
+        "batch.shuffle=true",
+    ):
         assert text in page.text
     folder = tmp_path / "article" / "report"
     assert (folder / "index.html").stat().st_size < 3 * 2**20
-    assert {row["id"] for row in json.loads((folder / "verdicts.json").read_text())} == {claim.id for claim in load_claims()}
+    assert {row["id"] for row in json.loads((folder / "verdicts.json").read_text())} == {
+        claim.id for claim in load_claims()
+    }
     numbers = pd.read_csv(folder / "tables" / "verdicts.csv")
     assert numbers.loc[numbers["estimate"].notna(), "config_ids"].notna().all()
     names = {path.name for path in folder.rglob("*") if path.is_file()}
@@ -189,8 +203,12 @@ def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp
     os.mkfifo(folder / "ledger" / "pipe.parquet")
     (folder / "ledger" / "link.parquet").symlink_to(secret)
     (folder / "ledger" / "noise.parquet").write_bytes(os.urandom(4096))
-    bomb = "a: &a [x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 10)}]\n" for n in range(9))
-    bomb += "hydra:\n  overrides:\n    hydra: []\n    task:\n    - $(touch /tmp/pwned)\n    - '<script>alert(1)</script>'\n"
+    bomb = "a: &a [x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 10)}]\n" for n in range(9)
+    )
+    bomb += (
+        "hydra:\n  overrides:\n    hydra: []\n    task:\n    - $(touch /tmp/pwned)\n    - '<script>alert(1)</script>'\n"
+    )
     (folder / "multirun.yaml").write_text(bomb)
     outside = {path for path in tmp_path.rglob("*") if "report" not in path.parts}
     began = time.monotonic()
@@ -202,7 +220,9 @@ def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp
     assert "pima-hp-train -m '$(touch /tmp/pwned)' '<script>alert(1)</script>'" in page.text
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "{}", '{"floors": 3}', "\xff", '{"floors": [{"name": 1}], "n_rows": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "{}", '{"floors": 3}', "\xff", '{"floors": [{"name": 1}], "n_rows": "x"}']
+)
 def test_floors_that_are_not_floors_are_not_shown(tmp_path, content):
     folder = ledger_of(tmp_path / "s", 1, 1)
     (folder / "floors.json").write_text(content, encoding="latin-1")

@@ -1,5 +1,6 @@
 """The fast engine's stack: members packed into blocks of lanes, blocks divided over threads."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
 from pima_hp.training.progress import Progress
 from pima_hp.training.stack import Stack
 
-MOST_HIDDEN_NUMBERS = 2**20
-"""Units times rows of a batch beyond which a block's hidden layers leave the caches, and torch is the better engine."""
+MOST_NUMBERS = 2**20
+"""Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
 
 _SCORES = ("train_accuracy", "train_loss", "train_accuracy_end", "train_loss_end", "val_accuracy", "val_loss")
 
@@ -35,8 +36,10 @@ def why_not_fused(configuration: Configuration, n_train: int) -> str:
         return f"no row for the optimizer {configuration.optimizer.target}"
     size = configuration.batch.size
     rows = max(n_train if isinstance(size, str) else size, SCORED_ROWS)
-    if rows * (sum(configuration.model.hidden_widths) + 1) > MOST_HIDDEN_NUMBERS:
-        return "its hidden layers are too large for the caches"
+    widths = configuration.model.hidden_widths
+    n_weights = sum(before * after for before, after in itertools.pairwise(widths))
+    if max(rows * (sum(widths) + 1), n_weights) > MOST_NUMBERS:
+        return "its network is too large for the caches"
     return ""
 
 

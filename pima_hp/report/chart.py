@@ -1,0 +1,88 @@
+"""A chart with its title and caption, and what captions say of the runs that are drawn."""
+
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+import vl_convert
+
+from pima_hp.report import style
+from pima_hp.report.panels import Spec, still
+from pima_hp.report.settings import Comparison, fixed_sentence, label, literal
+
+CIRCLE = re.compile(r'<path (?:aria-hidden="true" )?transform="translate\(([-\d.]+),([-\d.]+)\)" d="M([\d.]+),0A[^"]*"')
+"""As Vega writes one."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, and what stands above and below it.
+
+    Attributes:
+        title: what it shows, in a few words.
+        caption: sentences: how many replicates, what the marks are, what is missing, fixed, left out.
+        spec: the chart, Vega-Lite; with layers that answer a pointer.
+    """
+
+    title: str
+    caption: list[str]
+    spec: Spec
+
+    def svg(self) -> str:
+        """The chart alone, still; circles and numbers written shorter than Vega does, ids counted from 0."""
+        text: str = vl_convert.vegalite_to_svg(still(self.spec))
+        for number, clip in enumerate(sorted(map(int, re.findall(r'id="clip(\d+)"', text)))):
+            text = text.replace(f'id="clip{clip}"', f'id="clip{number}"').replace(f"#clip{clip})", f"#clip{number})")
+        text = re.sub(r' (?:transform|d)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
+        return CIRCLE.sub(r'<circle cx="\1" cy="\2" r="\3"', text)
+
+    def framed(self, svg: str) -> str:
+        """The chart under its title and above its caption, on white: a picture that stands alone."""
+        width, height = (float(svg.split(f' {key}="')[1].split('"')[0]) for key in ("width", "height"))
+        width = max(width, 560)
+        sentences = textwrap.wrap(" ".join(self.caption), int(width / 5.6))
+        rows = enumerate(map(escape, sentences))
+        lines = [f'<text x="8" y="{height + 52 + 15 * n}" font-size="11.5">{line}</text>' for n, line in rows]
+        whole = height + 52 + 15 * len(lines)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{whole}" viewBox="0 0 {width} {whole}" '
+            f'font-family="{style.FONT}" fill="{style.INK}"><rect width="{width}" height="{whole}" fill="#ffffff"/>'
+            f'<text x="8" y="24" font-size="16" font-weight="bold">{escape(literal(self.title, 70))}</text>'
+            f'<svg x="4" y="34" width="{width}" height="{height}">{svg}</svg>{"".join(lines)}</svg>\n'
+        )
+
+
+def whole(parts: Sequence[Spec], n_columns: int, *, one_legend: bool = False) -> Spec:
+    """Panels as one chart; with one legend they share their colours."""
+    schema = "https://vega.github.io/schema/vega-lite/v6.json"
+    apart = ["x", "y", "yOffset", *([] if one_legend else ["color"])]
+    resolve = {"scale": dict.fromkeys(apart, "independent")}
+    config = json.loads(json.dumps(style.CONFIG))
+    return {"$schema": schema, "config": config, "columns": n_columns, "concat": list(parts), "resolve": resolve}
+
+
+def missing(runs: pd.DataFrame) -> str:
+    """How many runs have no, or no whole, curve."""
+    by_status = {status: int((runs["status"] == status).sum()) for status in ("diverged", "failed")}
+    return ", ".join(f"{n} of {len(runs)} {status}" for status, n in by_status.items() if n)
+
+
+def counts(comparison: Comparison, factor: str) -> list[str]:
+    """How many replicates there are, and how many of the runs are missing."""
+    sizes = [len(runs) for runs in comparison.levels(factor).values()]
+    number = f"{max(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    lost = missing(comparison.frame)
+    told = [f"Missing: {lost}; a mean is over the runs that have a value."] if lost else []
+    return [f"{number} replicate{'' if max(sizes) == 1 else 's'} a setting.", *told]
+
+
+def context(comparison: Comparison, factor: str) -> list[str]:
+    """What is fixed and what is left out."""
+    fixed = fixed_sentence(comparison, [factor])
+    differing = ", ".join(label(key) for key in comparison.differing[:6])
+    others = [f"Not drawn: {comparison.n_others} other combinations of {differing}."] if comparison.n_others else []
+    return [*([f"Fixed: {fixed}."] if fixed else []), *others]

@@ -1,0 +1,43 @@
+"""The page in a real browser: nothing complains, nothing is asked for, everything is there."""
+
+import pytest
+
+from pima_hp.report.build import write_report
+from tests.report.browser import PROGRAM, Browser
+from tests.report.conftest import results_of
+from tests.report.test_page import ARTICLE, XSS
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_a_report_is_drawn_without_a_complaint_or_a_request(make_study, tmp_path, browser, width, dark):
+    page = write_report(results_of(make_study(ARTICLE, 12), tmp_path / "study"))
+    browser.open(page, width, 900, dark)
+    assert browser.evaluate("document.querySelectorAll('.verdicts tbody tr').length") >= 4
+    stills = browser.evaluate("[...document.querySelectorAll('[data-chart]')].every((one) => one.querySelector('svg'))")
+    assert stills
+    browser.draw_all()
+    drawn = "[...document.querySelectorAll('[data-chart]')].filter((one) => one.querySelector('.live svg path')).length"
+    assert browser.evaluate(drawn) == browser.evaluate("document.querySelectorAll('figure').length") >= 6
+    assert browser.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
+    assert browser.complaints() == []
+    assert browser.requests() == [page.resolve().as_uri()]
+
+
+def test_hostile_values_open_no_dialog(make_study, tmp_path, browser):
+    frame = make_study([{"activation": text} for text in XSS[::3]], 1, epochs=4).assign(message=XSS[::3])
+    page = write_report(results_of(frame, tmp_path / "study", notes=XSS))
+    browser.open(page, 1280, 900)
+    browser.draw_all()
+    browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert browser.evaluate("document.querySelectorAll('script').length") == 3
+    assert browser.complaints() == []
+    assert browser.requests() == [page.resolve().as_uri()]

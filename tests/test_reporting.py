@@ -1,0 +1,143 @@
+"""The command `pima-hp-report`: what it prints, writes and returns; no torch, no traceback."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pima_hp.data.table import SHIPPED_SHA256
+from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
+from pima_hp.record import LearningCurves, RunRecord, RunStatus
+from pima_hp.report.results import read_floors
+from pima_hp.reporting import keep_floors, run
+from tests.ledger.conftest import configuration_of, seeds_of
+
+CLAIM = """id: {name}
+sentence: Batches of 16 rows end {word} 0.7.
+source: a test
+family: primary
+functional: {{name: final_score, curve: train/accuracy}}
+contrast: mean
+parts:
+  - {{name: batch 16, where: {{batch.size: 16}}}}
+supported: {{all: "{supported}"}}
+refuted: {{all: "{refuted}"}}
+"""
+
+
+def study_of(folder, level, digest="0" * 64):
+    """Twelve replicates of two batch sizes whose accuracies lie about a level."""
+    plans, records = {}, []
+    for size in (16, 32):
+        configuration = configuration_of(batch__size=size, trainer__epochs=20).model_copy(
+            update={"data_digest": digest}
+        )
+        plans[configuration.config_id] = PlannedConfiguration.of(
+            configuration, f"batch.size={size}", map(seeds_of, range(12))
+        )
+        for seed in range(12):
+            values = level + np.random.default_rng([size, seed]).normal(0, 0.01, (6, 20))
+            records.append(
+                RunRecord(configuration, seeds_of(seed), RunStatus.COMPLETED, LearningCurves(*values), {}, 20)
+            )
+    Manifest(plans, ("batch.size",), {"torch": "2"}).write(folder)
+    Ledger(folder).append(records)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs")
+    return [str(study_of(folder / name, level)) for name, level in (("low", 0.65), ("high", 0.75))]
+
+
+@pytest.fixture
+def own_claims(tmp_path):
+    (tmp_path / "claims").mkdir()
+    rule = {"word": "above", "supported": "lower > 0.7", "refuted": "upper < 0.7"}
+    (tmp_path / "claims" / "mine.yaml").write_text(CLAIM.format(name="mine", **rule))
+    return str(tmp_path / "claims")
+
+
+def test_the_verdicts_fit_a_terminal_and_the_exit_code_answers(studies, own_claims, capsys):
+    low, high = studies
+    assert run([low, "--claims", own_claims]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines()[:-1])) <= 100
+    assert "mine: Batches of 16 rows end above 0.7." in " ".join(text.split())
+    assert "24 of 24 runs finished" in text
+    assert run([low, "--claims", own_claims, "--fail-on", "refuted,undecided"]) == 1
+    assert run([high, "--claims", own_claims, "--fail-on", "refuted,undecided"]) == 0
+    assert run([high, "--claims", own_claims, "--fail-on", "supported"]) == 1
+
+
+def test_two_studies_side_by_side(studies, own_claims, capsys):
+    low, high = studies
+    assert run([low, "--claims", own_claims, "--compare", high]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, [line for line in text.splitlines() if "report " not in line])) <= 100
+    assert "mine batch 16" in text
+    row = pd.read_csv(Path(low) / "report" / "tables" / "compared.csv").iloc[-1]
+    difference, lower, upper = (float(part.strip("[],")) for part in row["2 minus 1"].split())
+    assert difference == pytest.approx(0.1, abs=0.003)
+    assert lower < 0.1 < upper
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "must be the folder of a study"),
+        (
+            ["{low}", "--fail-on", "refuted,maybe"],
+            "--fail-on: must be of supported, refuted, undecided, untestable; found 'maybe'",
+        ),
+        (["{low}", "--claims", "/nonexistent"], "must be a folder of claims"),
+        (["{low}", "--compare", "nowhere"], "must be the folder of a study"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(studies, capsys, arguments, told):
+    assert run([argument.format(low=studies[0]) for argument in arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert told in lines[0]
+
+
+def test_floors_are_computed_once_in_the_splits_of_the_runs(tmp_path):
+    folder = study_of(tmp_path / "s", 0.7, SHIPPED_SHA256)
+    frame = Ledger(folder).frame()
+    keep_floors(folder, frame)
+    found = read_floors(folder)
+    assert [row["name"] for row in found["floors"]] == [
+        "majority class",
+        "logistic regression",
+        "logistic regression on glucose alone",
+    ]
+    assert [row["n_splits"] for row in found["floors"]] == [12] * 3
+    assert found["floors"][0]["accuracy"] == pytest.approx(0.65, abs=0.03)
+    assert 0.74 < found["floors"][1]["accuracy"] < 0.81
+    before = (folder / "floors.json").stat().st_mtime_ns
+    keep_floors(folder, frame)
+    assert (folder / "floors.json").stat().st_mtime_ns == before
+    keep_floors(folder, frame[frame["seed"] < 6])
+    assert read_floors(folder)["floors"][0]["n_splits"] == 6
+
+
+def test_a_path_in_a_strangers_ledger_is_not_opened(tmp_path):
+    folder = study_of(tmp_path / "s", 0.7)
+    frame = Ledger(folder).frame().assign(**{"data.path": "/dev/zero"})
+    keep_floors(folder, frame)
+    assert not (folder / "floors.json").exists()
+
+
+def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
+    folder = study_of(tmp_path / "s", 0.7, SHIPPED_SHA256)
+    keep_floors(folder, Ledger(folder).frame())
+    code = f"import sys; from pima_hp.reporting import run; run([{str(folder)!r}]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "False"
+    assert json.loads((folder / "report" / "verdicts.json").read_text())

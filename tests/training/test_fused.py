@@ -1,0 +1,102 @@
+"""The fused engine's own parts: elementary functions, rows for every option, threads, and the way back to torch."""
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+from pima_hp.composition import options
+from pima_hp.data.prepared import table_of
+from pima_hp.training import engines
+from pima_hp.training.engines import make_stack, why_torch
+from pima_hp.training.fused import activations, functions
+from pima_hp.training.fused.engine import FusedStack
+from pima_hp.training.fused.simd import LANES, load, store
+from pima_hp.training.stacked import TorchStack
+from tests.training.conftest import RunsOf
+
+EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]
+CASES = {
+    "exp": (np.exp, (-80, 80), 2),
+    "expm1": (np.expm1, (-80, 80), 2),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), (-80, 80), 3),
+    "tanh": (np.tanh, (-20, 20), 3),
+    "erf": (None, (-8, 8), 3),
+    "log1p_unit": (np.log1p, (0, 1), 3),
+}
+
+
+def applied(name, x):
+    function = getattr(functions, name)
+
+    @njit
+    def every_row(x, out):
+        for row in range(len(x) // LANES):
+            store(out, row, function(load(x, row)))
+
+    out = np.empty_like(x)
+    every_row(x, out)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CASES)
+def test_functions_are_right_to_a_few_units_in_the_last_place(name, dtype):
+    reference, (low, high), ulps = CASES[name]
+    x = np.concatenate([np.linspace(low, high, 8000), np.linspace(low, high, 8000) * 1e-5]).astype(dtype)
+    expected = torch.erf(torch.from_numpy(x).double()).numpy() if name == "erf" else reference(x.astype(np.longdouble))
+    error = np.abs(applied(name, x) - expected) / np.maximum(np.abs(expected), np.finfo(dtype).tiny)
+    assert float(error.max()) <= ulps * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "erf"])
+def test_functions_at_the_ends_of_the_numbers(name):
+    found = applied(name, np.array(EXTREMES))
+    expected = getattr(torch, name)(torch.tensor(EXTREMES)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-300 if name != "sigmoid" else 1e-37)
+
+
+@pytest.mark.parametrize("group", ["activation", "optimizer", "scheduler", "batch"])
+def test_every_option_has_a_row(runs_of: RunsOf, group: str):
+    for option in options(group):
+        assert why_torch(runs_of(f"{group}={option}")) == "", option
+
+
+def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_torch(runs_of: RunsOf):
+    (run,) = runs_of("activation=gelu", "activation.approximate=tanh")
+    assert activations.row_of(run.configuration.activation) is None
+    assert isinstance(make_stack([run]), TorchStack)
+
+
+def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
+    assert "too large" in why_torch(runs_of("model.hidden_widths=[4096,4096]", "batch=full"))
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 5])
+def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int):
+    runs = runs_of(f"n_replicates={4 * LANES + 1}", "batch.shuffle=true", "optimizer=nadam", "activation=gelu")
+    stacks = [FusedStack(runs, n) for n in (1, n_threads)]
+    for stack in stacks:
+        stack.fit()
+    for name, curve in stacks[0].curves.items():
+        torch.testing.assert_close(stacks[1].curves[name], curve, rtol=0, atol=0, equal_nan=True)
+
+
+def test_without_numba_torch_trains_and_says_so_once(runs_of: RunsOf, monkeypatch, caplog):
+    runs = runs_of("n_replicates=2")
+    monkeypatch.setitem(sys.modules, "pima_hp.training.fused.engine", None)
+    engines._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(make_stack(runs), TorchStack)
+        assert isinstance(make_stack(runs), TorchStack)
+    assert len([record for record in caplog.records if "numba does not work here" in record.message]) == 1
+
+
+def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
+    (run,) = runs_of()
+    FusedStack([run], 1).fit()
+    assert table_of(run.configuration) is not None
+    assert float(torch.tensor(1e-40) * 0.5) != 0.0
