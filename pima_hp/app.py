@@ -11,16 +11,11 @@ from types import FrameType
 from typing import Any
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pima_hp.composition import CONF, UNNAMED_STUDY, explain, register_resolvers
+from pima_hp.composition import CONF, UNNAMED_STUDY, composed_alone, explain, register_resolvers
 from pima_hp.errors import ConfigurationError, InputError, PimaError, StorageError
-from pima_hp.instantiation import foreign_code
 from pima_hp.ledger.atomic import storage_error
 from pima_hp.request import Request, parse_request
 from pima_hp.study import Study, label_of, say
@@ -197,33 +192,9 @@ def rehearse(request: Request) -> float | None:
     return record.scores.get("val/accuracy")
 
 
-def _composed(arguments: list[str]) -> DictConfig | None:
-    """Compose a single run before Hydra makes folders or objects; None for a sweep, or when only information is asked.
-
-    Raises:
-        ConfigurationError: Hydra's own settings name a class that it would call and that is not known here.
-    """
-    asked = get_args_parser().parse_args(arguments)
-    if asked.experimental_rerun:
-        raise ConfigurationError("--experimental-rerun: must not be used; it would execute what a pickle file says")
-    if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
-        return None
-    path = create_automatic_config_search_path(__file__, None, asked.config_path or str(CONF))
-    if asked.config_dir:
-        path.prepend("command-line", f"file://{Path(asked.config_dir).absolute()}", SearchPathQuery(provider="schema"))
-    loader = ConfigLoaderImpl(path)
-    name = asked.config_name or "config"
-    config = loader.load_configuration(name, asked.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
-    if problems := foreign_code(OmegaConf.to_container(config.hydra)):  # type: ignore[arg-type]
-        raise ConfigurationError(problems)
-    if asked.multirun or config.hydra.mode == RunMode.MULTIRUN:
-        return None
-    return loader.load_configuration(name, asked.overrides, RunMode.RUN)
-
-
 def _single(arguments: list[str]) -> Request | None:
     """Check a single run and write it down; None for a sweep, or when only information is asked."""
-    config = _composed(arguments)
+    config = composed_alone(arguments)
     if config is None:
         return None
     (request,) = requests_of([config])

@@ -8,9 +8,15 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
+from pima_hp.errors import ConfigurationError
+from pima_hp.instantiation import foreign_code
 from pima_hp.validation import nearest, shown
 
 _PACKAGED = Path(__file__).parent / "conf"
@@ -69,6 +75,30 @@ def known_keys() -> list[str]:
             if isinstance(value, dict):
                 keys.update(f"{prefix}{key}.{inner}" for inner in value)
     return sorted(keys)
+
+
+def composed_alone(arguments: list[str]) -> DictConfig | None:
+    """Compose a single run before Hydra makes folders or objects; None for a sweep, or when only information is asked.
+
+    Raises:
+        ConfigurationError: Hydra's own settings name a class that it would call and that is not known here.
+    """
+    asked = get_args_parser().parse_args(arguments)
+    if asked.experimental_rerun:
+        raise ConfigurationError("--experimental-rerun: must not be used; it would execute what a pickle file says")
+    if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
+        return None
+    path = create_automatic_config_search_path(__file__, None, asked.config_path or str(CONF))
+    if asked.config_dir:
+        path.prepend("command-line", f"file://{Path(asked.config_dir).absolute()}", SearchPathQuery(provider="schema"))
+    loader = ConfigLoaderImpl(path)
+    name = asked.config_name or "config"
+    config = loader.load_configuration(name, asked.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    if problems := foreign_code(OmegaConf.to_container(config.hydra)):  # type: ignore[arg-type]
+        raise ConfigurationError(problems)
+    if asked.multirun or config.hydra.mode == RunMode.MULTIRUN:
+        return None
+    return loader.load_configuration(name, asked.overrides, RunMode.RUN)
 
 
 def explain(error: Exception) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.verdicts import Word
 from pima_hp.composition import CONF
 from pima_hp.configuration import DataSection
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.errors import ConfigurationError, PimaError
+from pima_hp.errors import ConfigurationError, InputError, PimaError
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.report.build import write_report
 from pima_hp.report.results import FLOORS, Results, read_floors
@@ -39,8 +40,10 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
     claims = load_claims(CONF / "claim", claims_folder)
     results = Results.read(folder, claims, before=partial(keep_floors, own_table=own_table))
     page = write_report(results)
-    _say(text_table(verdict_table(results), fixed=TERMINAL))
-    _say(f"\n{results.progress}. {counted(results.verdicts).capitalize()}.")
+    table = verdict_table(results)[[verdict.word != Word.UNTESTABLE for verdict in results.verdicts]]
+    if len(table):
+        _say(text_table(table, fixed=TERMINAL) + "\n")
+    _say(f"{results.progress}. {counted(results.verdicts).capitalize()}.")
     _say(f"report       {page}")
     return results
 
@@ -70,12 +73,15 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
     from pima_hp.seeds import Role, stream
 
     rows: list[dict[str, Any]] = []
-    table = None
     for _, seeds, run in kinds:
-        named = {name.removeprefix("data."): run[name] for name in frame.columns if name.startswith("data.")}
-        plain = {name: _plain(value) for name, value in named.items()}
-        data = DataSection.model_validate(plain if own_table else plain | {"path": None})
-        table = read_table(data)
+        named = {name.removeprefix("data."): _plain(run[name]) for name in frame.columns if name.startswith("data.")}
+        try:
+            data = DataSection.model_validate(named if own_table else named | {"path": None})
+            table = read_table(data)
+        except (InputError, ValidationError):
+            return
+        if table.digest != digest:
+            return
         labels = torch.from_numpy(table.labels).double()
         splits = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in seeds]
         pairs = [(split.train.numpy(), split.test.numpy()) for split in splits]
@@ -84,9 +90,8 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
         )
         found = floors(table.features, table.labels, table.feature_names, pairs)
         rows += [{"splits": text, **vars(floor)} for floor in found]
-    if table is not None and table.digest == digest:
-        facts = {"n_rows": len(table.labels), "positive_rate": float(table.labels.mean())}
-        write_atomically(folder / FLOORS, json.dumps({"key": key, **facts, "floors": rows}, indent=1).encode())
+    facts = {"n_rows": len(table.labels), "positive_rate": float(table.labels.mean())}
+    write_atomically(folder / FLOORS, json.dumps({"key": key, **facts, "floors": rows}, indent=1).encode())
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -67,9 +67,9 @@ class Study:
 
         A run that has failed is missing to the next command, not to this one.
         """
-        finished = self.ledger.finished_run_ids() | self._tried
+        finished = self.ledger.finished_run_ids()
         wanted = {run.run_id: run for request in requests for run in request.runs}
-        return [run for run_id, run in wanted.items() if run_id not in finished]
+        return [run for run_id, run in wanted.items() if run_id not in finished and run_id not in self._tried]
 
     def plan(self, requests: Sequence[Request], labels: Sequence[str], swept: Sequence[str]) -> None:
         """Write down what is asked, before the first run; refuse what changes the meaning of the study."""

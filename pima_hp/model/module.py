@@ -80,6 +80,10 @@ class MLPClassifier(L.LightningModule):
         accuracy, loss = _VAL_KEYS[dataloader_idx]
         self._keep({accuracy: scores["accuracy"], loss: scores["loss"]}, add_dataloader_idx=False, batch_size=1)
 
+    def on_validation_epoch_end(self) -> None:
+        """Put what validation has logged at its epoch."""
+        self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
+
     def on_train_epoch_end(self) -> None:
         """Score the epoch, stop a diverged run, step the scheduler."""
         logits, labels = (torch.cat(parts) for parts in zip(*self._running, strict=True))
@@ -87,7 +91,7 @@ class MLPClassifier(L.LightningModule):
         running = epoch_scores(logits, labels)
         self._keep({"train/accuracy": running["accuracy"], "train/loss": running["loss"]})
         self._keep({"lr": torch.tensor(self._optimizer.param_groups[0]["lr"], dtype=torch.float64)})
-        self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
+        self.log("step", float(self.current_epoch + 1))
         self.history.append(self._scores)
         self._scores = {}
         if self.diverged:

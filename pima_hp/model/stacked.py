@@ -100,7 +100,10 @@ def _stacked_activation(sections: Sequence[ActivationSection], like: Tensor) -> 
     if all(each == arguments[0] for each in arguments):
         activation: nn.Module = build(sections[0])
         return activation
-    columns = {name: torch.tensor([each[name] for each in arguments]).to(like)[:, None, None] for name in arguments[0]}
+    columns = {
+        name: torch.tensor([each[name] for each in arguments], dtype=torch.float64).to(like)[:, None, None]
+        for name in arguments[0]
+    }
     function = PER_MEMBER_ACTIVATIONS[str(sections[0].target)]
     return lambda hidden: function(hidden, columns)
 

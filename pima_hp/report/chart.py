@@ -77,6 +77,8 @@ def counts(comparison: Comparison, factor: str) -> list[str]:
     number = f"{max(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     lost = missing(comparison.frame)
     told = [f"Missing: {lost}; a mean is over the runs that have a value."] if lost else []
+    n_values = comparison.settings[factor].nunique()
+    told += [f"Drawn: {len(sizes)} of {n_values} values, evenly spaced."] if n_values > len(sizes) else []
     return [f"{number} replicate{'' if max(sizes) == 1 else 's'} a setting.", *told]
 
 

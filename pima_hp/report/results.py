@@ -6,6 +6,7 @@ import shlex
 import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,7 +130,11 @@ class Results:
     @cached_property
     def versions(self) -> list[dict[str, str]]:
         """Each set of versions that some run was trained with."""
-        return [dict(json.loads(text)) for text in sorted(set(self.frame["versions"].dropna())) if text]
+        found = []
+        for text in sorted(set(self.frame["versions"].dropna())):
+            with suppress(ValueError, TypeError, RecursionError):  # a stranger's ledger may say anything
+                found.append({str(name): str(version) for name, version in dict(json.loads(text)).items()})
+        return found
 
 
 def read_floors(folder: Path) -> dict[str, Any]:

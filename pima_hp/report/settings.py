@@ -15,6 +15,9 @@ SECTIONS = frozenset(Configuration.model_fields)
 NOT_A_SETTING = frozenset(
     {"data.path", "trainer.accelerator", "trainer.engine", "trainer.stack_size"}
 )  # they do not change what is computed
+MOST_LEVELS = 24
+"""Values of a setting that one figure shows."""
+
 LABELS = {
     "batch.size": "batch size",
     "batch.shuffle": "shuffling",
@@ -99,9 +102,11 @@ class Comparison:
     differing: tuple[str, ...]
 
     def levels(self, factor: str) -> dict[str, pd.DataFrame]:
-        """Runs by value of the factor, in the order in which people expect values."""
+        """Runs by value of the factor, in the order in which people expect values; of many, some evenly spaced."""
         texts = self.frame["config_id"].map(self.settings[factor])
-        return {text: self.frame[texts == text] for text in sorted(texts.unique(), key=value_order)}
+        values = sorted(texts.unique(), key=value_order)
+        drawn = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_LEVELS)).round().astype(int))
+        return {values[place]: self.frame[texts == values[place]] for place in drawn}
 
 
 def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:

@@ -67,5 +67,4 @@ def test_a11_a_finished_sweep_is_left_as_it_is(tmp_path: Path) -> None:
     ended = run(tmp_path, *SWEEP)
     assert ended.code == 0
     assert f"{N_RUNS} of {N_RUNS} runs are in the ledger; 0 to train" in ended.err
-    assert "trained 0 runs" in ended.err
     assert studies.files(tmp_path / "outputs") == before

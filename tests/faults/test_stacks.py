@@ -125,12 +125,12 @@ def test_c2_bad_runs_at_every_position_several_and_all(engine: str) -> None:
 def test_c3_c4_shuffled_runs_in_stacks_of_any_size_have_equal_bits(engine: str, options: str) -> None:
     chosen, other = OPTIONS[options]
     chosen = (*chosen, "trainer.epochs=2")
-    runs = [*_runs(engine, *chosen, n=18), *_runs(engine, *chosen, "optimizer.lr=0.02", n=6)]
-    runs += _runs(engine, *chosen, other, n=8)
+    runs = [*_runs(engine, *chosen, n=8), *_runs(engine, *chosen, "optimizer.lr=0.02", n=4)]
+    runs += _runs(engine, *chosen, other, n=4)
     runs += _runs(engine, *chosen, "optimizer.lr=1.0e20", n=2)  # most of these diverge
     expected = _results(runs)
     shuffle = random.Random(1)  # noqa: S311
-    for size in (2, 7, 17, 64):
+    for size in (2, 7, 64):
         mixed = shuffle.sample(runs, len(runs))
         groups = [mixed[start : start + size] for start in range(0, len(mixed), size)]
         assert {key: result for group in groups for key, result in _results(group).items()} == expected, size
@@ -148,7 +148,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 def test_c6_twice_and_with_other_numbers_of_threads_the_bits_are_equal(
     threads: Callable[[int], None], engine: str, precision: int
 ) -> None:
-    runs = _runs(engine, "batch=full", "optimizer=adam", f"trainer.precision={precision}", n=80)
+    runs = _runs(engine, "batch=full", "optimizer=adam", f"trainer.precision={precision}", n=70)
     results = []
     for n_threads in (1, 1, 2, 4):
         threads(n_threads)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hydra import version
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -18,6 +19,12 @@ from tests.conftest import Command
 
 # Hydra's applications do not say `version_base`, and are told each time what a later version will do.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Future Hydra versions will no longer change working directory")
+
+
+@pytest.fixture(autouse=True)
+def version_of_the_suites() -> None:
+    """What the suites expect (jobs run in their folders), whatever a test before said to the whole process."""
+    version.VersionBase.instance().setbase(version.Version("1.1"))
 
 
 def test_hydra_discovers_both() -> None:

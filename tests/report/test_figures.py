@@ -195,6 +195,12 @@ def test_long_trainings_are_thinned_and_the_caption_says_so(make_study):
 
 
 @DRAW
+def test_of_many_values_some_are_drawn_and_the_caption_says_so(make_study, draw):
+    figure = draw(make_study([{"optimizer.lr": 0.001 * n} for n in range(1, 101)], 2, epochs=5), "optimizer.lr")
+    assert "Drawn: 24 of 100 values, evenly spaced." in caption(figure)
+
+
+@DRAW
 def test_hostile_text_is_plotted_literally(make_study, draw):
     figure = draw(make_study([{"activation": text} for text in HOSTILE], 2, epochs=5), "activation")
     svg = figure.framed(figure.svg())

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import vl_convert
 
 from pima_hp.analysis.claims import load_claims
 from pima_hp.errors import StorageError
@@ -101,7 +102,8 @@ def test_there_are_more_than_forty_hostile_texts():
     assert len(set(XSS)) >= 45
 
 
-def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path):
+def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path, monkeypatch):
+    monkeypatch.setattr(vl_convert, "svg_to_png", lambda *_, **__: b"")  # pixels run nothing, and take long
     frame = make_study([{"activation": text} for text in XSS], 1, epochs=4)
     frame["optimizer.<script>alert(1)</script>"] = [*XSS[:6], *XSS[:1] * (len(XSS) - 6)]
     frame["message"], frame["data_digest"] = XSS, XSS[0]
