@@ -41,8 +41,8 @@ def _signals_held_back() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        for signum in arrived:
-            signal.raise_signal(signum)
+        for late in arrived:
+            signal.raise_signal(late)
 
 
 class UninterruptedTensorBoardLogger(TensorBoardLogger):

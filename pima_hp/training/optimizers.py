@@ -43,22 +43,23 @@ def _operand(value: Value, like: Tensor) -> float | Tensor:
     return float(value)
 
 
+# Whether a value is a float or a column must not show in the result, or a run would depend on its neighbours:
+# only products, quotients, sums and roots are made of it, each rounded once, never torch's addcmul, addcdiv or lerp.
+
+
 def _add_product(target: Tensor, left: Tensor, right: Tensor, scale: Value) -> None:
     """Add scale * left * right to target."""
-    factor = _operand(scale, target)
-    if isinstance(factor, float):
-        target.addcmul_(left, right, value=factor)
-    else:
-        target.addcmul_(left.mul(right), factor)
+    target.add_(left.mul(right).mul_(_operand(scale, target)))
 
 
 def _add_quotient(target: Tensor, above: Tensor, below: Tensor, scale: Value) -> None:
     """Add scale * above / below to target."""
-    factor = _operand(scale, target)
-    if isinstance(factor, float):
-        target.addcdiv_(above, below, value=factor)
-    else:
-        target.addcmul_(above.div(below), factor)
+    target.add_(above.div(below).mul_(_operand(scale, target)))
+
+
+def _approach(target: Tensor, goal: Tensor, share: Value) -> Tensor:
+    """Move target by a share of its distance from the goal."""
+    return target.add_(goal.sub(target).mul_(_operand(share, target)))
 
 
 def _with_weight_decay(weights: Tensor, gradient: Tensor, h: Hyperparameters) -> Tensor:
@@ -82,7 +83,7 @@ def _rmsprop(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters
     square = slots["square_avg"].mul_(_operand(h["alpha"], weights))
     _add_product(square, gradient, gradient, 1 - h["alpha"])
     if h.flags["centered"]:
-        mean = slots["grad_avg"].lerp_(gradient, _operand(1 - h["alpha"], weights))
+        mean = _approach(slots["grad_avg"], gradient, 1 - h["alpha"])
         square = square.addcmul(mean, mean, value=-1)
     below = square.sqrt().add_(_operand(h["eps"], weights))
     if h.used("momentum"):
@@ -101,7 +102,7 @@ def _adagrad(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters
 
 
 def _adam_moments(gradient: Tensor, slots: Slots, h: Hyperparameters) -> tuple[Tensor, Tensor]:
-    mean = slots["exp_avg"].lerp_(gradient, _operand(1 - h["beta1"], gradient))
+    mean = _approach(slots["exp_avg"], gradient, 1 - h["beta1"])
     square = slots["exp_avg_sq"].mul_(_operand(h["beta2"], gradient))
     _add_product(square, gradient, gradient, 1 - h["beta2"])
     return mean, square
@@ -122,7 +123,7 @@ def _adamw(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, 
 
 def _adamax(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:
     gradient = _with_weight_decay(weights, gradient, h)
-    mean = slots["exp_avg"].lerp_(gradient, _operand(1 - h["beta1"], weights))
+    mean = _approach(slots["exp_avg"], gradient, 1 - h["beta1"])
     largest = slots["exp_inf"].mul_(_operand(h["beta2"], weights))
     torch.maximum(largest, gradient.abs().add_(_operand(h["eps"], weights)), out=largest)
     _add_quotient(weights, mean, largest, -h["lr"] / (1 - h["beta1"] ** step))

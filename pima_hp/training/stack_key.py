@@ -46,7 +46,8 @@ def stack_key(configuration: Configuration) -> str:
 def _flags(configuration: Configuration) -> dict[str, object]:
     arguments = rule_arguments(configuration.optimizer) or {}
     rule = UPDATE_RULES.get(str(configuration.optimizer.target))
-    return {name: arguments.get(name) for name in (rule.flags if rule else ())}
+    used = {name: bool(arguments.get(name)) for name in ("momentum", "weight_decay")}  # else the formula is shorter
+    return {**used, **{name: arguments.get(name) for name in (rule.flags if rule else ())}}
 
 
 def _described(component: Component) -> str:

@@ -29,11 +29,11 @@ MEMBERS = {
     ],
     "momentum and weight decay": [
         ("optimizer=sgd", f"optimizer.momentum={momentum}", f"optimizer.weight_decay={decay}")
-        for momentum in (0.0, 0.5, 0.9) for decay in (0.0, 0.1)
+        for momentum in (0.1, 0.5, 0.9) for decay in (0.01, 0.1)
     ],
     "decay rates of rmsprop": [
         ("optimizer=rmsprop", f"optimizer.alpha={alpha}", f"optimizer.eps={eps}", f"optimizer.momentum={momentum}")
-        for alpha, eps, momentum in ((0.9, 1e-7, 0.0), (0.99, 1e-3, 0.5), (0.5, 1e-8, 0.9))
+        for alpha, eps, momentum in ((0.9, 1e-7, 0.1), (0.99, 1e-3, 0.5), (0.5, 1e-8, 0.9))
     ],
     "betas of nadam": [
         ("optimizer=nadam", f"optimizer.betas=[{beta},0.99]", f"optimizer.momentum_decay={decay}", "optimizer.lr=0.01")
@@ -66,6 +66,13 @@ def test_members_may_differ_and_each_equals_its_solo_run(runs_of: RunsOf, engine
     for record, run in zip(records, runs, strict=True):
         assert_parity(record, alone(run), rtol=1e-9)
     assert not any(same_bits(records[0], record) for record in records[1:]), "each member has values of its own"
+
+
+def test_members_with_and_without_momentum_or_weight_decay_stand_apart(runs_of: RunsOf) -> None:
+    """The shorter formula of a member without them must not depend on its neighbours."""
+    for name in ("momentum", "weight_decay"):
+        runs = [run for value in (0.0, 0.1) for run in runs_of("optimizer=sgd", f"optimizer.{name}={value}")]
+        assert len({stack_key(run.configuration) for run in runs}) == 2
 
 
 VARIANTS = [
