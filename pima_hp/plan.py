@@ -51,7 +51,7 @@ def estimated_s(stacks: Sequence[Sequence[Run]]) -> float:
     for runs in measured:
         stack = make_stack(runs)
         began = time.perf_counter()
-        stack.train_epoch()
+        stack.train_epochs()
         seconds += (time.perf_counter() - began) * stack.n_epochs
     return seconds / len(measured) * len(stacks)
 

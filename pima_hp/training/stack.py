@@ -56,8 +56,8 @@ class Stack(ABC):
         ]
         self.model = StackedMLP(widths, [run.configuration.activation for run in self.members], torch.stack(vectors))
         self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if first.batch.shuffle else []
-        rates = np.array([run.configuration.optimizer.lr for run in self.members])
-        self._schedule = schedule_of(rates, [run.configuration.scheduler for run in self.members])
+        self._rates = np.array([run.configuration.optimizer.lr for run in self.members])
+        self._schedule = schedule_of(self._rates, [run.configuration.scheduler for run in self.members])
         self._monitor = (first.scheduler.monitor or "val/loss").replace("/", "_")
         shape = (len(self.members), self.n_epochs)
         self.curves = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in CURVE_KEYS}
@@ -71,20 +71,26 @@ class Stack(ABC):
     def fit(self, progress: Progress | None = None) -> None:
         """Train for all epochs and leave the final weights in `model`."""
 
-    def train_epoch(self) -> None:
-        """Make one epoch of updates, score it, and set the learning rates of the next."""
-        self._train_and_score()
-        self.epoch += 1
-        monitored = self.curves[self._monitor][:, self.epoch - 1].numpy()
-        self._set_lr(self._schedule(self.epoch, monitored))
+    def train_epochs(self, count: int = 1) -> None:
+        """Make epochs of updates, score each, and set the learning rates of the next.
+
+        Args:
+            count: more than 1 only where the schedule does not look at scores.
+        """
+        rates = [self._rates]
+        while len(rates) < count:
+            rates.append(self._schedule(self.epoch + len(rates), np.empty(0)))
+        self._train_and_score(np.stack(rates))
+        self.epoch += count
+        self._rates = self._schedule(self.epoch, self.curves[self._monitor][:, self.epoch - 1].numpy())
 
     @abstractmethod
-    def _train_and_score(self) -> None:
-        """Train all members for one epoch and write column `epoch` of every curve."""
+    def _train_and_score(self, rates: NDArray[np.float64]) -> None:
+        """Train all members for len(rates) epochs and write these columns of every curve, from column `epoch`.
 
-    @abstractmethod
-    def _set_lr(self, rates: NDArray[np.float64]) -> None:
-        """Use these learning rates, (M,), from now on."""
+        Args:
+            rates: learning rates (epochs, M).
+        """
 
     def shuffled_rows(self) -> Tensor:
         """Return the rows of this epoch, (M, n), drawn from each member's own `order` stream."""

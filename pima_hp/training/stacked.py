@@ -41,7 +41,7 @@ class StackedTraining(L.LightningModule):
 
     def training_step(self, batch: int, batch_idx: int) -> None:  # noqa: ARG002 -- Lightning's signature
         """Train one epoch."""
-        self.stack.train_epoch()
+        self.stack.train_epochs()
         if self.progress:
             self.progress.advance(self.stack.n_runs / self.stack.n_epochs)
 
@@ -80,10 +80,12 @@ class TorchStack(Stack):
         self.labels = {part: tensor.to(device) for part, tensor in self.labels.items()}
         self.logits = self.logits.to(device)
 
-    def _train_and_score(self) -> None:
+    def _train_and_score(self, rates: NDArray[np.float64]) -> None:
+        (rates_now,) = rates  # Lightning's loop goes epoch by epoch
         if self.optimizer is None:
             sections = [run.configuration.optimizer for run in self.members]
             self.optimizer = StackedOptimizer.of(self.model.vectors, sections)
+        self.optimizer.set_lr(per_member(rates_now.tolist()))
         features, labels = self._served()
         n_rows = labels.shape[1]
         for start in range(0, n_rows, self.batch_size):
@@ -96,10 +98,6 @@ class TorchStack(Stack):
         self._keep("train", "", self.logits, labels)
         for part, suffix in (("train", "_end"), ("val", "")):
             self._keep(part, suffix, self.model.predict(self.features[part]), self.labels[part])
-
-    def _set_lr(self, rates: NDArray[np.float64]) -> None:
-        assert self.optimizer is not None  # noqa: S101 -- made by the first epoch
-        self.optimizer.set_lr(per_member(rates.tolist()))
 
     def _served(self) -> tuple[Tensor, Tensor]:
         """Return the training rows (M, n, D) and labels (M, n) in the order of this epoch."""

@@ -96,9 +96,9 @@ def gpu() -> None:
         runs = runs_of("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}", "trainer.epochs=3")
         stack = make_stack(runs)
         stack.to(torch.device("cuda"))  # type: ignore[attr-defined]
-        stack.train_epoch()
+        stack.train_epochs()
         torch.cuda.synchronize()
-        took = seconds(lambda stack=stack: (stack.train_epoch(), torch.cuda.synchronize()))
+        took = seconds(lambda stack=stack: (stack.train_epochs(), torch.cuda.synchronize()))
         print(f"M={size:>6}: {size / (took * EPOCHS):,.0f} runs/s on {torch.cuda.get_device_name()}")
 
 

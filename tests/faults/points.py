@@ -30,7 +30,7 @@ POINTS = {
     "manifest-before-rename": Point(_RENAME, "before", "manifest.json"),
     "after-manifest": Point("pima_hp.ledger.manifest:Manifest.write", "after"),
     "before-stack": Point("pima_hp.training.schedule:train_stack", "before"),
-    "in-stack": Point("pima_hp.training.stack:Stack.train_epoch", "after"),
+    "in-stack": Point("pima_hp.training.stack:Stack.train_epochs", "after"),
     "part-before-write": Point(_WRITE, "before", ".parquet"),
     "part-half-written": Point(_WRITE, "half", ".parquet"),
     "part-after-write": Point(_WRITE, "after", ".parquet"),

@@ -22,11 +22,11 @@ def _bad(error: BaseException) -> None:
     from pima_hp.training import solo
     from pima_hp.training.stack import Stack
 
-    real_epoch, real_fit, real_end = Stack.train_epoch, solo.fit_solo, MLPClassifier.on_train_epoch_end
+    real_epoch, real_fit, real_end = Stack.train_epochs, solo.fit_solo, MLPClassifier.on_train_epoch_end
     in_training: list[int] = []
 
-    def train_epoch(self: Stack) -> None:
-        real_epoch(self)
+    def train_epochs(self: Stack, count: int = 1) -> None:
+        real_epoch(self, count)
         if any(run.seeds.seed == BAD_SEED for run in self.runs):
             raise error
 
@@ -39,7 +39,7 @@ def _bad(error: BaseException) -> None:
         if in_training[-1] == BAD_SEED:
             raise error
 
-    Stack.train_epoch, solo.fit_solo = train_epoch, fit_solo  # type: ignore[method-assign]
+    Stack.train_epochs, solo.fit_solo = train_epochs, fit_solo  # type: ignore[method-assign]
     MLPClassifier.on_train_epoch_end = on_train_epoch_end  # type: ignore[method-assign]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from pima_hp.configuration import Configuration
 from pima_hp.record import Run
 from pima_hp.training.fused import activations, rules
-from pima_hp.training.fused.kernel import SCORED_ROWS, run_epoch
+from pima_hp.training.fused.kernel import SCORED_ROWS, run_epochs
 from pima_hp.training.fused.simd import LANES
 from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
 from pima_hp.training.progress import Progress
@@ -24,6 +24,10 @@ from pima_hp.training.stack import Stack
 
 MOST_NUMBERS = 2**20
 """Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
+
+MOST_EPOCHS, MOST_ROWS = 10, 10**8
+"""Epochs that a block makes in one call of the kernel, its data still in the cache: as many, but at most as many rows
+of all members, so that progress and interruption do not wait."""
 
 _SCORES = ("train_accuracy", "train_loss", "train_accuracy_end", "train_loss_end", "val_accuracy", "val_loss")
 
@@ -87,7 +91,6 @@ class FusedStack(Stack):
             _packed(self.features["val"].flatten(1), self.features["val"].shape[2]),
             _packed(self.labels["val"]),
         )
-        self._out = _aligned(np.empty((n_blocks, len(_SCORES) * LANES)))
         self._n_parts = min(n_threads, n_blocks)
         tile = max(self.batch_size, SCORED_ROWS)
         n_hidden = (sum(self.model.widths[1:]) + 1) * tile * LANES
@@ -100,7 +103,7 @@ class FusedStack(Stack):
 
     def fit(self, progress: Progress | None = None) -> None:
         """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
-        if run_epoch.signatures:
+        if run_epochs.signatures:
             self._fit(progress)
             return
         slow_start = Timer(1.5, _say_that_it_compiles)  # from numba's cache the kernel is there in half a second
@@ -112,19 +115,25 @@ class FusedStack(Stack):
             slow_start.cancel()
 
     def _fit(self, progress: Progress | None) -> None:
-        for _ in range(self.n_epochs):
-            self.train_epoch()
+        work_of_an_epoch = self.labels["train"].numel()
+        looks_at_scores = self.runs[0].configuration.scheduler.monitor is not None
+        longest = 1 if looks_at_scores or self.orders else max(1, min(MOST_EPOCHS, MOST_ROWS // work_of_an_epoch))
+        while self.epoch < self.n_epochs:
+            count = min(longest, self.n_epochs - self.epoch)
+            self.train_epochs(count)
             if progress:
-                progress.advance(self.n_runs / self.n_epochs)
+                progress.advance(count * self.n_runs / self.n_epochs)
         n_blocks, n_members = len(self._weights), len(self.members)
         vectors = self._weights.reshape(n_blocks, -1, LANES).transpose(0, 2, 1).reshape(n_members, -1)
         self.model.vectors.copy_(torch.from_numpy(vectors))
 
-    def _train_and_score(self) -> None:
+    def _train_and_score(self, rates: NDArray[np.float64]) -> None:
         if self.orders:
             self._order = _packed(self.shuffled_rows().to(torch.int32))
         train = (self._x, self._y, self._order, bool(self.orders))
-        n_blocks = len(self._weights)
+        n_blocks, n_epochs = len(self._weights), len(rates)
+        lanes = _aligned(rates.reshape(n_epochs, n_blocks, LANES).transpose(1, 0, 2).reshape(n_blocks, -1))
+        out = _aligned(np.zeros((n_blocks, n_epochs * len(_SCORES) * LANES)))
         n_parts = self._n_parts
         bounds = [n_blocks * part // n_parts for part in range(n_parts + 1)]
 
@@ -134,16 +143,17 @@ class FusedStack(Stack):
             # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
             torch.set_flush_denormal(True)
             try:
-                run_epoch(
+                run_epochs(
                     blocks,
                     self._network,
                     self._optimizer,
+                    lanes,
                     train,
                     self._val,
                     self.batch_size,
                     self._step,
                     space,
-                    self._out,
+                    out,
                 )
             finally:
                 torch.set_flush_denormal(False)
@@ -153,17 +163,15 @@ class FusedStack(Stack):
         else:
             list(_threads(n_parts).map(work, range(n_parts)))
         n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
-        self._step += -(-n_train // self.batch_size)
-        sums = self._out.reshape(n_blocks, len(_SCORES), LANES).transpose(1, 0, 2).reshape(len(_SCORES), -1)
+        self._step += n_epochs * -(-n_train // self.batch_size)
+        by_score = out.reshape(n_blocks, n_epochs, len(_SCORES), LANES).transpose(2, 0, 3, 1)
+        sums = by_score.reshape(len(_SCORES), -1, n_epochs)  # (scores, M, epochs)
         for name, total, count in zip(_SCORES, sums, (*[n_train] * 4, n_val, n_val), strict=True):
-            self.curves[name][:, self.epoch] = torch.from_numpy(total / count)
-
-    def _set_lr(self, rates: NDArray[np.float64]) -> None:
-        self._hyperparameters[:, 0] = rates.reshape(-1, LANES)
+            self.curves[name][:, self.epoch : self.epoch + n_epochs] = torch.from_numpy(total / count)
 
 
 def _say_that_it_compiles() -> None:
-    if not run_epoch.signatures:
+    if not run_epochs.signatures:
         sys.stderr.write("compiling the training kernel, once for this machine (about 10 s)\n")
 
 

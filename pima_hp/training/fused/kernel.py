@@ -226,20 +226,21 @@ def _compiled(sources: str) -> Any:
     """
 
     @njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-    def run_epoch(blocks, network, optimizer, train, val, size, step, work, out):
-        """Train and score blocks first .. last for one epoch.
+    def run_epochs(blocks, network, optimizer, rates, train, val, size, step, work, out):
+        """Train and score blocks first .. last for some epochs.
 
         Args:
             blocks: (first, last).
             network: w (N, P * LANES), widths with input and logit, activation's code, its argument (N, LANES).
             optimizer: rule's code, flag, slots (N, ..), and in double running (N, ..), hyperparameters (N, ..).
+            rates: learning rates in double, a row an epoch (N, epochs * LANES).
             train: x (N, D * n * LANES), y (N, n * LANES), order (N, n * LANES), whether to follow it.
             val: x (N, D * n * LANES), y (N, n * LANES).
             size: rows of a batch.
             step: optimizer steps made before.
             work: this thread's own memory, all overwritten: pre-activations, activations, slopes (units * tile * LANES
                 each, tile the greater of size and SCORED_ROWS), a shuffled batch, and gradients (P * LANES).
-            out: (N, 6 * LANES) sums, overwritten: correct rows and losses of the epoch as it ran, of the
+            out: (N, epochs * 6 * LANES) sums, zero at first: correct rows and losses of the epoch as it ran, of the
                 training rows at its end, of the watched rows at its end.
         """
         _ = sources
@@ -249,16 +250,20 @@ def _compiled(sources: str) -> Any:
         x, y, order, shuffled = train
         val_x, val_y = val
         pre, post, delta, batch, g = work
+        n_steps = (y.shape[1] // LANES + size - 1) // size
         for b in range(first, last):
-            out[b, :] = 0.0
             a = load(argument[b], 0)
             state = (w[b], g, slots[b], running[b], hyperparameters[b])
             rows = (x[b], y[b], order[b], shuffled)
-            _epoch(state, rows, (widths, code, a), (rule, flag), size, step, (pre, post, delta, batch), out[b])
-            _score_rows(w[b], widths, code, a, x[b], y[b], pre, post, out[b], 2)
-            _score_rows(w[b], widths, code, a, val_x[b], val_y[b], pre, post, out[b], 4)
+            for epoch in range(rates.shape[1] // LANES):
+                store(hyperparameters[b], 0, load(rates[b], epoch))
+                sums = out[b, epoch * 6 * LANES : (epoch + 1) * 6 * LANES]
+                before = step + epoch * n_steps
+                _epoch(state, rows, (widths, code, a), (rule, flag), size, before, (pre, post, delta, batch), sums)
+                _score_rows(w[b], widths, code, a, x[b], y[b], pre, post, sums, 2)
+                _score_rows(w[b], widths, code, a, val_x[b], val_y[b], pre, post, sums, 4)
 
-    return run_epoch
+    return run_epochs
 
 
 def _digest_of_sources() -> str:
@@ -268,4 +273,4 @@ def _digest_of_sources() -> str:
     return digest.hexdigest()
 
 
-run_epoch = _compiled(_digest_of_sources())
+run_epochs = _compiled(_digest_of_sources())
