@@ -58,8 +58,12 @@ def fit_solo(
     model = build_mlp(configuration, n_features, stream(seeds.init, Role.INIT), DTYPES[precision])
     module = MLPClassifier(model, configuration.optimizer, configuration.scheduler)
     final = FinalScores(configuration)
-    options = {"logger": list(loggers) or False, "callbacks": [*callbacks, final], **trainer_options}
-    trainer = quiet_trainer(configuration, **options)
+    own = {
+        "logger": list(loggers) or False,
+        "callbacks": [*callbacks, final],
+        "log_every_n_steps": len(data.train_dataloader()),  # scores come once an epoch: do not look for them before
+    }
+    trainer = quiet_trainer(configuration, **own, **trainer_options)
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*LeafSpec.*", category=FutureWarning
@@ -120,7 +124,6 @@ def quiet_trainer(configuration: Configuration, **options: Any) -> L.Trainer:
         "enable_progress_bar": False,
         "logger": False,
         "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
     }
     return L.Trainer(
         accelerator="gpu" if device_of(configuration).type == "cuda" else "cpu",

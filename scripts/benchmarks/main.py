@@ -103,7 +103,7 @@ def gpu() -> None:
 
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
-    n_epochs = EPOCHS if engine == "fused" and size <= 128 else 2
+    n_epochs = (EPOCHS if size <= 1024 else 25) if engine == "fused" else 2
     runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.engine={engine}", f"trainer.epochs={n_epochs}")
 
     def measure() -> float:
