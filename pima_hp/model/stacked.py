@@ -62,7 +62,7 @@ class StackedMLP(nn.Module):
         return torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
     @torch.no_grad()
-    def predict(self, features: Tensor, members_at_once: int = 64) -> Tensor:
+    def predict(self, features: Tensor, members_at_once: int = 128) -> Tensor:
         """Map (M, N, D) features to (M, N) logits without gradients, a few members at a time to stay in the cache."""
         logits = [
             self._run(rows, self._views(vectors), _stacked_activation(activations, vectors))
