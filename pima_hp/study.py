@@ -142,10 +142,7 @@ class Study:
         frame = self.frame()
         for note in self.ledger.damaged:
             say(f"{self.folder}: {note}")
-        content = runs_table(frame).to_csv(index=False).encode()
-        path = self.folder / "runs.csv"
-        if not path.is_file() or path.read_bytes() != content:
-            write_atomically(path, content)
+        self.keep("runs.csv", runs_table(frame).to_csv(index=False))
         if tensorboard:
             from pima_hp.ledger.tensorboard import write_study
 
@@ -153,6 +150,12 @@ class Study:
             if per_run:
                 self.write_runs(frame)
         return frame
+
+    def keep(self, name: str, text: str) -> None:
+        """Write a file of the study's folder, unless it is already what it should be."""
+        path, content = self.folder / name, text.encode()
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
 
     def labels(self) -> dict[str, str]:
         """Return config_id -> the name of each configuration that was ever asked of the study."""

@@ -4,19 +4,25 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pima_hp.report.tables import summary, swept
-from pima_hp.report.text import text_table
+from pima_hp.report.settings import label
+from pima_hp.report.tables import settings_table, summary, swept
+from pima_hp.report.text import csv_text, text_table
 from pima_hp.request import Request
 from pima_hp.study import Study, say
 
-_MOST_ROWS = 40
+_MOST_ROWS, _MOST_FACTORS = 40, 6
 
 
 def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]) -> None:
-    """Print the table of the settings asked for, then counts, times and paths."""
+    """Print (and keep) what was set in each study, then scores by setting, counts, times and paths."""
     asked = frame[frame["config_id"].isin({request.configuration.config_id for request in requests})]
     if len(asked):
-        table = summary(asked, swept(asked))
+        factors = swept(asked)
+        if factors:
+            settings = settings_table(asked, {label(factor): factor for factor in factors[:_MOST_FACTORS]})
+            study.keep("settings.csv", csv_text(settings))
+            print(f"{text_table(settings)}\n")  # noqa: T201 -- the answer of the command
+        table = summary(asked, factors)
         print(text_table(table.head(_MOST_ROWS)))  # noqa: T201 -- the answer of the command
         if len(table) > _MOST_ROWS:
             print(f"... and {len(table) - _MOST_ROWS} more settings")  # noqa: T201

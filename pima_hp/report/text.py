@@ -53,11 +53,17 @@ def text_table(table: pd.DataFrame, width: int = 100, fixed: Mapping[str, int] |
     return "\n".join(text)
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> Path:
-    """Write UTF-8 CSV; an apostrophe keeps a spreadsheet from running a text that looks like a formula."""
+def csv_text(table: pd.DataFrame) -> str:
+    """Return CSV; an apostrophe keeps a spreadsheet from running a text that looks like a formula."""
     safe = table.rename(columns=lambda name: _not_a_formula(str(name)))
     safe = safe.apply(lambda column: column.map(_not_a_formula), axis=0)
-    return write(path, safe.to_csv(index=False, lineterminator="\n"))
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Write `csv_text` as UTF-8."""
+    return write(path, csv_text(table))
 
 
 def write(path: Path, content: str | bytes) -> Path:
