@@ -10,7 +10,7 @@ from numba import njit
 
 from pima_hp.configuration import ActivationSection
 from pima_hp.training.fused.functions import erf, exp, expm1, log1p_unit, sigmoid, tanh
-from pima_hp.training.fused.simd import keep_apart, load, magnitude, splat, store, where_greater
+from pima_hp.training.fused.simd import load, magnitude, splat, store, where_greater
 
 RELU, LEAKY_RELU, IDENTITY, SIGMOID, TANH, ELU, GELU, SILU, SOFTPLUS = range(9)
 
@@ -161,7 +161,6 @@ def _scale(slope, delta, pre, post, start, count, a):
 @njit
 def activate(code, pre, post, start, count, a):
     """Write the activation of rows start .. start + count of `pre` into `post`."""
-    keep_apart()
     if code == RELU:
         _map(_zero_below, pre, post, start, count, a)
     elif code == LEAKY_RELU:
@@ -185,7 +184,6 @@ def activate(code, pre, post, start, count, a):
 @njit
 def times_slope(code, delta, pre, post, start, count, a):
     """Multiply rows of `delta` by the activation's derivative at `pre`, where its value is `post`."""
-    keep_apart()
     if code == RELU:
         _scale(_step, delta, pre, post, start, count, a)
     elif code == LEAKY_RELU:

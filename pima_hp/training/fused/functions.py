@@ -71,8 +71,8 @@ def _reduced_expm1(r):
 
 
 @njit
-def expm1(x):
-    """exp(x) - 1, accurate near 0; arguments are clipped to where the result is finite, NaN stays."""
+def _scaled(x):
+    """Powers of two s and rests e with exp(x) = s * (1 + e); x is clipped to where that is finite, NaN stays."""
     high, low, largest = ln2_parts(x)
     bound = splat(x, largest)
     clipped = where_greater(x, bound, bound, x)
@@ -80,22 +80,21 @@ def expm1(x):
     n = nearest_whole(clipped * splat(x, LOG2_E))
     r = fma(n, splat(x, -high), clipped)
     r = fma(n, splat(x, -low), r)
-    scale = power_of_two(where_nan(n, splat(x, 0.0), n))
-    return fma(scale, _reduced_expm1(r), scale - splat(x, 1.0))
+    return power_of_two(where_nan(n, splat(x, 0.0), n)), _reduced_expm1(r)
+
+
+@njit
+def expm1(x):
+    """exp(x) - 1, accurate near 0."""
+    scale, rest = _scaled(x)
+    return fma(scale, rest, scale - splat(x, 1.0))
 
 
 @njit
 def exp(x):
-    """Exponential; arguments are clipped to where the result is finite, NaN stays."""
-    high, low, largest = ln2_parts(x)
-    bound = splat(x, largest)
-    clipped = where_greater(x, bound, bound, x)
-    clipped = where_greater(splat(x, 0.0) - bound, clipped, splat(x, 0.0) - bound, clipped)
-    n = nearest_whole(clipped * splat(x, LOG2_E))
-    r = fma(n, splat(x, -high), clipped)
-    r = fma(n, splat(x, -low), r)
-    scale = power_of_two(where_nan(n, splat(x, 0.0), n))
-    return fma(scale, _reduced_expm1(r), scale)
+    """Exponential."""
+    scale, rest = _scaled(x)
+    return fma(scale, rest, scale)
 
 
 @njit

@@ -18,7 +18,6 @@ from pima_hp.training.fused.rules import update
 from pima_hp.training.fused.simd import (
     LANES,
     fma,
-    keep_apart,
     load,
     magnitude,
     splat,
@@ -32,17 +31,21 @@ SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-
 
 
 @njit
-def _dense(w, first, source, start, stride, target, unit, tile, fan_in, fan_out, n_rows):
-    """Pre-activations of a layer: target[k][r] = bias[k] + sum_i source[i][r] * weight[k][i]."""
-    keep_apart()
-    for k in range(fan_out):
-        bias = load(w, first + fan_out * fan_in + k)
-        row, out = first + k * fan_in, (unit + k) * tile
+def _product(w, first, to_out, to_in, bias, source, start, stride, target, begin, tile, n_in, n_out, n_rows):
+    """A matrix product by rows: target[o][r] = bias[o] + sum_i source[i][r] * w[first + o * to_out + i * to_in].
+
+    `bias` is the row of `w` with the first bias, below 0 for none; source begins at row `start` with `stride` rows
+    from one input to the next, target at row `begin` with `tile` rows from one output to the next.
+    """
+    zero = splat(w, 0.0)
+    for o in range(n_out):
+        base = load(w, bias + o) if bias >= 0 else zero
+        row, out = first + o * to_out, begin + o * tile
         r = 0
         while r + 4 <= n_rows:
-            s0, s1, s2, s3 = bias, bias, bias, bias
-            for i in range(fan_in):
-                weight, q = load(w, row + i), start + i * stride + r
+            s0, s1, s2, s3 = base, base, base, base
+            for i in range(n_in):
+                weight, q = load(w, row + i * to_in), start + i * stride + r
                 s0 = fma(load(source, q), weight, s0)
                 s1 = fma(load(source, q + 1), weight, s1)
                 s2 = fma(load(source, q + 2), weight, s2)
@@ -53,39 +56,10 @@ def _dense(w, first, source, start, stride, target, unit, tile, fan_in, fan_out,
             store(target, out + r + 3, s3)
             r += 4
         while r < n_rows:
-            total = bias
-            for i in range(fan_in):
-                total = fma(load(source, start + i * stride + r), load(w, row + i), total)
+            total = base
+            for i in range(n_in):
+                total = fma(load(source, start + i * stride + r), load(w, row + i * to_in), total)
             store(target, out + r, total)
-            r += 1
-
-
-@njit
-def _back(w, first, delta, unit, below, tile, fan_in, fan_out, n_rows):
-    """Slopes of the loss in the units below a layer: delta[below + i] = sum_k delta[unit + k] * weight[k][i]."""
-    keep_apart()
-    zero = splat(w, 0.0)
-    for i in range(fan_in):
-        out = (below + i) * tile
-        r = 0
-        while r + 4 <= n_rows:
-            s0, s1, s2, s3 = zero, zero, zero, zero
-            for k in range(fan_out):
-                weight, q = load(w, first + k * fan_in + i), (unit + k) * tile + r
-                s0 = fma(load(delta, q), weight, s0)
-                s1 = fma(load(delta, q + 1), weight, s1)
-                s2 = fma(load(delta, q + 2), weight, s2)
-                s3 = fma(load(delta, q + 3), weight, s3)
-            store(delta, out + r, s0)
-            store(delta, out + r + 1, s1)
-            store(delta, out + r + 2, s2)
-            store(delta, out + r + 3, s3)
-            r += 4
-        while r < n_rows:
-            total = zero
-            for k in range(fan_out):
-                total = fma(load(delta, (unit + k) * tile + r), load(w, first + k * fan_in + i), total)
-            store(delta, out + r, total)
             r += 1
 
 
@@ -110,7 +84,6 @@ def _dot(a, at_a, b, at_b, n_rows):
 @njit
 def _gradient(g, first, delta, unit, source, start, stride, tile, fan_in, fan_out, n_rows):
     """Gradients of a layer's weights and biases, summed over batch rows."""
-    keep_apart()
     for k in range(fan_out):
         at = (unit + k) * tile
         for i in range(fan_in):
@@ -127,10 +100,12 @@ def _forward(w, widths, code, a, x, start, stride, pre, post, tile, n_rows):
     first, unit = 0, 0
     for layer in range(len(widths) - 1):
         fan_in, fan_out = widths[layer], widths[layer + 1]
+        bias, begin = first + fan_out * fan_in, unit * tile
         if layer == 0:
-            _dense(w, first, x, start, stride, pre, unit, tile, fan_in, fan_out, n_rows)
+            _product(w, first, fan_in, 1, bias, x, start, stride, pre, begin, tile, fan_in, fan_out, n_rows)
         else:
-            _dense(w, first, post, (unit - fan_in) * tile, tile, pre, unit, tile, fan_in, fan_out, n_rows)
+            below = (unit - fan_in) * tile
+            _product(w, first, fan_in, 1, bias, post, below, tile, pre, begin, tile, fan_in, fan_out, n_rows)
         if layer < len(widths) - 2:
             # Units lie one after the other, and the unused rows of a last, partial batch do no harm.
             activate(code, pre, post, unit * tile, fan_out * tile, a)
@@ -195,7 +170,8 @@ def _epoch(state, rows, network, optimizer, size, step, work, out):
             first -= fan_out * (fan_in + 1)
             if layer > 0:
                 below = unit - fan_in
-                _back(w, first, delta, unit, below, size, fan_in, fan_out, count)
+                at_unit, at_below = unit * size, below * size
+                _product(w, first, 1, fan_in, -1, delta, at_unit, size, delta, at_below, size, fan_out, fan_in, count)
                 times_slope(code, delta, pre, post, below * size, fan_in * size, a)
                 _gradient(g, first, delta, unit, post, below * size, size, size, fan_in, fan_out, count)
             else:
@@ -207,7 +183,6 @@ def _epoch(state, rows, network, optimizer, size, step, work, out):
 @njit
 def _score_rows(w, widths, code, a, x, y, pre, post, out, at):
     """Score all rows of a split with the weights as they are."""
-    keep_apart()
     n_rows = len(y) // LANES
     n_units = 0
     for layer in range(1, len(widths)):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from numba import njit
 
-from pima_hp.training.fused.simd import fma, keep_apart, load, magnitude, narrow, splat, sqrt, store, where_greater
+from pima_hp.training.fused.simd import fma, load, magnitude, narrow, splat, sqrt, store, where_greater
 
 SGD, RMSPROP, ADAGRAD, ADAM, ADAMW, ADAMAX, NADAM = range(7)
 N_SLOTS, N_RUNNING, N_HYPERPARAMETERS = 3, 4, 8
@@ -55,7 +55,6 @@ def update(code, flag, step, w, g, slots, n_parameters, h, running):
 
 @njit
 def _sgd(nesterov, step, w, g, slots, n_parameters, h):
-    keep_apart()
     rate, decay = narrow(w, splat(h, 0.0) - load(h, 0)), narrow(w, load(h, 1))
     momentum, fresh = narrow(w, load(h, 2)), narrow(w, splat(h, 1.0) - load(h, 3))
     for q in range(n_parameters):
@@ -71,7 +70,6 @@ def _sgd(nesterov, step, w, g, slots, n_parameters, h):
 
 @njit
 def _rmsprop(centered, w, g, slots, n_parameters, h):
-    keep_apart()
     rate, decay = narrow(w, splat(h, 0.0) - load(h, 0)), narrow(w, load(h, 1))
     alpha, rest = narrow(w, load(h, 2)), narrow(w, splat(h, 1.0) - load(h, 2))
     eps, momentum = narrow(w, load(h, 3)), narrow(w, load(h, 4))
@@ -91,7 +89,6 @@ def _rmsprop(centered, w, g, slots, n_parameters, h):
 
 @njit
 def _adagrad(step, w, g, slots, n_parameters, h):
-    keep_apart()
     slowed = splat(h, 1.0) + splat(h, step - 1.0) * load(h, 3)
     rate, decay = narrow(w, (splat(h, 0.0) - load(h, 0)) / slowed), narrow(w, load(h, 1))
     eps, initial = narrow(w, load(h, 2)), narrow(w, load(h, 4))
@@ -105,7 +102,6 @@ def _adagrad(step, w, g, slots, n_parameters, h):
 
 @njit
 def _adam(decoupled, w, g, slots, n_parameters, h, running):
-    keep_apart()
     one = splat(h, 1.0)
     power1, power2 = load(running, 0) * load(h, 2), load(running, 1) * load(h, 3)
     store(running, 0, power1)
@@ -131,7 +127,6 @@ def _adam(decoupled, w, g, slots, n_parameters, h, running):
 
 @njit
 def _adamax(w, g, slots, n_parameters, h, running):
-    keep_apart()
     one = splat(h, 1.0)
     power1 = load(running, 0) * load(h, 2)
     store(running, 0, power1)
@@ -151,7 +146,6 @@ def _adamax(w, g, slots, n_parameters, h, running):
 
 @njit
 def _nadam(w, g, slots, n_parameters, h, running):
-    keep_apart()
     # running: -, beta2^t, 0.96^(t * momentum_decay), product of the momenta so far
     one, half = splat(h, 1.0), splat(h, 0.5)
     power2, schedule = load(running, 1) * load(h, 3), load(running, 2) * load(h, 5)

@@ -52,20 +52,6 @@ def _splat(context: Any, builder: Any, kind: Lanes, value: Any) -> Any:
 
 
 @intrinsic
-def keep_apart(_typing: Any) -> Any:
-    """Keep the function that calls this a function: not merged into its callers when compiled.
-
-    One function with all of an epoch in it has more constants than registers, and runs at half the speed.
-    """
-
-    def generate(context: Any, builder: Any, _sig: Any, _args: Any) -> Any:
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
 def load(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001 -- numba goes by these names
     """Return row `row` of a flat array of rows of LANES numbers."""
     kind = _KINDS[array.dtype]
