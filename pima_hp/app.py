@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pima_hp.composition import CONF, UNNAMED_STUDY, composed_alone, explain, register_resolvers
+from pima_hp.composition import CONF, UNNAMED_STUDY, composed_alone, explain, is_of_hydra, register_resolvers
 from pima_hp.errors import ConfigurationError, InputError, PimaError, StorageError
 from pima_hp.ledger.atomic import storage_error
 from pima_hp.request import Request, parse_request
@@ -96,6 +97,12 @@ class Sweep:
         requests = requests_of(jobs)
         self._checked = {tuple(job.hydra.overrides.task): one for job, one in zip(jobs, requests, strict=True)}
         first = requests[0]
+        for name in ("folder", "logger", "debug", "dry_run", "report", "materialize"):
+            if any(getattr(one, name) != getattr(first, name) for one in requests):
+                what = "study and outputs" if name == "folder" else name
+                raise ConfigurationError(f"{what}: must be the same for all jobs of a sweep; one command, one study")
+        if first.debug.trainer_options:
+            return list(range(len(requests)))  # rehearsals leave no trace in a study
         labels = [label_of(request, swept) for request in requests]
         if first.dry_run:
             from pima_hp.plan import print_plan
@@ -104,9 +111,9 @@ class Sweep:
             return []
         self.requests = requests
         study = opened(first.folder)
-        study.plan(requests, labels, swept)
         if first.materialize:
             return []
+        study.plan(requests, labels, swept)
         missing = {run.run_id for run in study.missing(requests)}
         n_asked = len({run.run_id for request in requests for run in request.runs})
         if n_held := n_asked - len(missing):
@@ -145,7 +152,7 @@ def conclude(requests: Sequence[Request]) -> None:
         study.materialize(first.materialize)
         say(f"written below {study.folder / 'tensorboard'}")
         return
-    alone = len(requests) == 1 and len(first.seeds) == 1
+    alone = len(requests) == 1 and len(first.seeds) == 1 and study.n_logged > 0  # Lightning has logged the one run
     frame = study.publish(tensorboard=first.logger.tensorboard and not alone, per_run=first.logger.per_run)
     from pima_hp.summary import print_summary
 
@@ -171,7 +178,10 @@ def train(config: DictConfig) -> float | None:
     if request.debug.trainer_options:
         return rehearse(request)
     study = opened(request.folder)
-    if not request.materialize and (runs := study.missing([request])):
+    if runs := study.missing([request]):
+        if not study.planned(runs):  # a sweeper without hooks gave no plan of the whole
+            keys = [override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task]
+            study.plan([request], [label_of(request, keys)], keys)
         study.train(runs, together=False, logger=request.logger)
     return study.mean_score(request, "val/accuracy")
 
@@ -198,7 +208,11 @@ def _single(arguments: list[str]) -> Request | None:
     if config is None:
         return None
     (request,) = requests_of([config])
-    if not request.dry_run and not request.debug.trainer_options:
+    if request.materialize and not (request.folder / "ledger").is_dir():
+        raise ConfigurationError(
+            f"materialize: must be a run of a study (study=NAME); found no study in {request.folder}"
+        )
+    if not (request.dry_run or request.debug.trainer_options or request.materialize):
         keys = [override.partition("=")[0].lstrip("+") for override in config.hydra.overrides.task]
         opened(request.folder).plan([request], [label_of(request, keys)], [])
     return request
@@ -220,7 +234,9 @@ def run(arguments: list[str]) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         _listen(signal.SIG_DFL)  # Lightning puts handlers back that were there before it
         stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
-        found = "; ".join(study.tally() for study in _studies.values())
+        found = ""
+        with suppress(PimaError):
+            found = "; ".join(study.tally() for study in _studies.values())
         say(f"stopped by {stop}: {found or 'nothing was begun'}; to go on: {_resume(arguments)}")
         return stop.exit_code
     except BrokenPipeError:  # whoever read our output has seen enough: `pima-hp-train --help | head`
@@ -233,7 +249,7 @@ def run(arguments: list[str]) -> int:
         say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
         return error.exit_code
     except Exception as error:
-        hydras = type(error).__module__.startswith(("hydra", "omegaconf", "antlr4"))  # one of them is an OSError
+        hydras = is_of_hydra(error)
         if not show_traces and hydras:
             say(f"refused: {explain(error)}")
             return InputError.exit_code
@@ -247,7 +263,8 @@ def run(arguments: list[str]) -> int:
             study.close()
         _studies.clear()
         sweep.forget()
-        os.environ.pop(_HELD, None)
+        for name in (_HELD, UNNAMED_STUDY, *([] if show_traces else ["HYDRA_FULL_ERROR"])):
+            os.environ.pop(name, None)
 
 
 def _run(arguments: list[str]) -> int:
@@ -256,6 +273,9 @@ def _run(arguments: list[str]) -> int:
         from pima_hp.plan import print_plan
 
         print_plan([single], ["run"], together=False)
+        return 0
+    if single and single.materialize:
+        conclude([single])
         return 0
     sys.argv[1:] = arguments
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()

@@ -131,3 +131,16 @@ def _hint(key: str) -> str:
     if close := difflib.get_close_matches(leaf, short, n=1):
         return f"; nearest: {short[close[0]]}"
     return "; see pima-hp-train --help"
+
+
+def is_of_hydra(error: Exception) -> bool:
+    """Whether Hydra or OmegaConf raised it, by its class or from their code: a person's override, not our mistake."""
+    theirs = ("hydra.", "omegaconf.", "antlr4.")
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    raised_in = str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
+    from_their_code = raised_in.startswith(theirs) and not isinstance(
+        error, OSError
+    )  # a full disk is nobody's override
+    return f"{type(error).__module__}.".startswith(theirs) or from_their_code

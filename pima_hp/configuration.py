@@ -114,6 +114,9 @@ class Component(Section):
     def _arguments_in_bounds(self) -> Self:
         problems = []
         for name, value in self.arguments.items():
+            if name == "betas" and not (isinstance(value, list) and len(value) == 2):
+                problems.append(f"betas: must be two numbers; found {value}")
+                continue
             if name not in self.bounds:
                 continue
             low, high, closed = self.bounds[name]

@@ -89,7 +89,7 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
             f"{100 * (1 - data.test_fraction - data.val_fraction):.3g} % train, {100 * data.test_fraction:.3g} % test"
         )
         found = floors(table.features, table.labels, table.feature_names, pairs)
-        rows += [{"splits": text, **vars(floor)} for floor in found]
+        rows += [{"splits": text, **{key: _plain(value) for key, value in vars(floor).items()}} for floor in found]
     facts = {"n_rows": len(table.labels), "positive_rate": float(table.labels.mean())}
     write_atomically(folder / FLOORS, json.dumps({"key": key, **facts, "floors": rows}, indent=1).encode())
 

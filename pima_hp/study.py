@@ -30,6 +30,7 @@ class Study:
         n_planned: runs that the ledger lacked when a sweep was planned.
         n_trained: runs that this process has trained.
         n_failed: those of them that raised an error.
+        n_logged: those of them that Lightning's own loggers have logged.
         training_s: wall time of training.
     """
 
@@ -37,6 +38,7 @@ class Study:
     n_planned: int = 0
     n_trained: int = 0
     n_failed: int = 0
+    n_logged: int = 0
     training_s: float = 0.0
     _lock: StudyLock | None = None
     _frame: tuple[tuple[int, int], pd.DataFrame] | None = None
@@ -85,6 +87,11 @@ class Study:
         before = Manifest.read(self.folder)
         (before.extended(manifest) if before else manifest).write(self.folder)
 
+    def planned(self, runs: Sequence[Run]) -> bool:
+        """Whether the manifest holds all these runs."""
+        manifest = Manifest.read(self.folder)
+        return manifest is not None and {run.run_id for run in runs} <= set(manifest.run_ids)
+
     def train(self, runs: Sequence[Run], *, together: bool, logger: LoggerSection | None = None) -> None:
         """Train runs and record each stack as soon as it is finished.
 
@@ -99,6 +106,7 @@ class Study:
         def loggers(run: Run) -> "list[Logger]":
             from pima_hp.training.loggers import loggers_of
 
+            self.n_logged += logger is not None
             return loggers_of(run, self.folder, self.labels(), logger) if logger else []
 
         began = time.perf_counter()
@@ -147,8 +155,8 @@ class Study:
             from pima_hp.ledger.tensorboard import write_study
 
             write_study(self.folder / "tensorboard", frame, self.labels())
-            if per_run:
-                self.write_runs(frame)
+        if per_run:
+            self.write_runs(frame)
         return frame
 
     def keep(self, name: str, text: str) -> None:

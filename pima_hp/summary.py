@@ -24,6 +24,7 @@ def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]
             print(f"{text_table(settings)}\n")  # noqa: T201 -- the answer of the command
         table = summary(asked, factors)
         print(text_table(table.head(_MOST_ROWS)))  # noqa: T201 -- the answer of the command
+        print("final: mean over the last 20 epochs; train accuracy: the running one")  # noqa: T201
         if len(table) > _MOST_ROWS:
             print(f"... and {len(table) - _MOST_ROWS} more settings")  # noqa: T201
     counts = asked["status"].value_counts()

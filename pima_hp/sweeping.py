@@ -67,6 +67,10 @@ def expand(
     jobs: dict[Overrides, None] = {}
     for grid in grids or [{}]:
         axes = _axes(parser.parse_overrides([_as_override(key, values) for key, values in grid.items()]))
+        if own_of_hydra := [key for key in axes if key.lstrip("+~").startswith(("hydra.", "hydra/"))]:
+            raise ConfigurationError(
+                f"{own_of_hydra[0]}: must not stand in a grid; Hydra's own settings are those of the whole sweep"
+            )
         swept += [key for key in axes if key not in own and key not in swept]
         axes = {**own, **{key: values for key, values in axes.items() if key not in own}}
         n_jobs = math.prod(len(values) for values in axes.values())

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pima_hp
 
-PACKAGES = ("torch", "lightning", "numpy")
+PACKAGES = ("torch", "lightning", "numpy", "numba", "llvmlite")
 
 
 @cache

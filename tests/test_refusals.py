@@ -93,7 +93,7 @@ def test_d10_a_product_that_overflows_is_refused_with_its_number(command: Comman
     keys = ["optimizer.lr", "optimizer.eps", "optimizer.alpha", "optimizer.weight_decay", "optimizer.momentum", "seed"]
     done = command("-m", *(f"{key}=range(0,100)" for key in keys))
     assert done.code == 2
-    assert re.search(r"a sweep must have at most 100,000 jobs; found 1,000,000,000,000; ", done.refusals[0])
+    assert re.search(r"a sweep must have at most 10,000 jobs; found 1,000,000,000,000; ", done.refusals[0])
     assert "hydra.sweeper.limit" in done.refusals[0]
     few = command("-m", "seed=range(0,4)", "hydra.sweeper.limit=3", "study=s")
     assert few.code == 2
@@ -196,3 +196,46 @@ def test_d16_what_is_swept_is_stored_literally_below_the_study(command: Command,
     assert {tuple(value) for value in found["data.features"]} == {("ünï",), ("x y", "a_b")}
     assert {path.name for path in tmp_path.iterdir()} == {"outputs", "t.csv"}
     assert all(re.fullmatch(r"[A-Za-z0-9._=,+-]+", path.name) for path in (study / "jobs").iterdir())
+
+
+def test_a_sweep_has_one_study(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "study=a,b", "trainer.epochs=1")
+    assert done.code == 2
+    assert done.refusals == ["study and outputs: must be the same for all jobs of a sweep; one command, one study"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_no_study_is_not_materialized(command: Command, tmp_path: Path) -> None:
+    done = command("materialize=0123", "study=nosuch")
+    assert done.code == 2
+    assert "found no study in" in done.refusals[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_holds_no_setting_of_hydra(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('marker').touch()\nH = 1\n", encoding="utf-8")
+    (folder / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    grids:\n"
+        "      - hydra.job_logging.handlers.file.class: [evil.H]\n        batch.size: [5, 10]\n",
+        encoding="utf-8",
+    )
+    done = command("--config-dir", str(tmp_path / "mine"), "experiment=mine", "trainer.epochs=1")
+    assert done.code == 2
+    assert "must not stand in a grid" in done.refusals[0]
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("override", ["optimizer=null", "optimizer.betas=[0.9]", "optimizer.betas=[0.9,0.99,0.999]"])
+def test_what_is_no_value_is_one_line(command: Command, override: str) -> None:
+    done = command("optimizer=adam", override) if "betas" in override else command(override)
+    assert done.code == 2
+    assert len(done.refusals) == 1
+
+
+def test_an_engine_that_cannot_is_refused_before_training(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "activation=gelu", "activation.approximate=tanh", "trainer.engine=fused", "n_replicates=2")
+    assert done.code == 2
+    assert "trainer.engine: fused cannot train this" in done.refusals[0]
+    assert list(tmp_path.iterdir()) == []

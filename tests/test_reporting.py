@@ -141,3 +141,13 @@ def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "False"
     assert json.loads((folder / "report" / "verdicts.json").read_text())
+
+
+def test_a_study_of_one_split_has_floors_without_an_interval(tmp_path, monkeypatch):
+    from pima_hp.app import run as train
+
+    monkeypatch.chdir(tmp_path)
+    settings = ("batch.size=5,10", "streams.split=0", "n_replicates=3", "trainer.epochs=3", "study=s", "report=true")
+    assert train(["-m", *settings]) == 0
+    page = (tmp_path / "outputs" / "s" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "one split: no interval" in page

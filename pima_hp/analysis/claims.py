@@ -104,6 +104,8 @@ class Claim(Section):
             self.parts[number] = part.model_copy(update=own | arms)
         problems = [f"{part.name}: {line}" for part in self.parts if part.awaits is None for line in _problems(part)]
         names = [part.name for part in self.parts if not part.beside]
+        if not names:
+            problems.append("parts: at least one must not be beside")
         if len(set(names)) < len(names) or {"all", "any"} & set(names):
             problems.append(f"parts: must have different names, other than all and any; found {', '.join(names)}")
         for key in ("supported", "refuted"):

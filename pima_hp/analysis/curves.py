@@ -32,7 +32,6 @@ def final_score(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
     """Mean over the last epochs: sum of c_e over W, divided by |W|.
 
     Shapes: (R, E) -> (R,). A shorter training is averaged over all its epochs. NaN for a run that diverged.
-    Source: SCIENCE section 1, "final score".
     """
     window = _window(curves, window_epochs)  # (R, W)
     if window.shape[1] == 0:
@@ -44,7 +43,7 @@ def maximum(curves: Array) -> Array:
     """Highest value of any epoch: max over e of c_e.
 
     Shapes: (R, E) -> (R,). NaN for a run that diverged, so that it counts neither as above nor as below.
-    Source: SCIENCE section 1, H1 and H2.
+    For H1 and H2.
     """
     curves = _checked(curves)
     if curves.shape[1] == 0:
@@ -57,7 +56,7 @@ def first_epoch_reaching(curves: Array, threshold: float, sustained_epochs: int 
 
     Shapes: (R, E) -> (R,). Infinity when it never happens within the E epochs (right-censored at E), and
     for a run that diverged: misses stay in medians. The comparison is >=, without tolerance.
-    Source: SCIENCE section 1, Reach(c); section 3, time to target (AlgoPerf, Dahl et al. 2023).
+    Source: time to target (AlgoPerf, Dahl et al. 2023).
     """
     curves = _checked(curves)
     if sustained_epochs < 1:
@@ -74,7 +73,7 @@ def volatility(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
 
     Shapes: (R, E) -> (R,). The line is that of least squares and takes two degrees of freedom: 18 are
     left of 20 epochs. NaN for a run that diverged, and where fewer than 3 epochs leave nothing to measure.
-    Source: SCIENCE section 1, V; H4 compares log(V + 0.1 / n_train).
+    H4 compares log(V + 0.1 / n_train).
     """
     window = _window(curves, window_epochs)  # (R, W)
     n_epochs = window.shape[1]
@@ -95,7 +94,7 @@ def log_volatility(curves: Array, n_train: int, window_epochs: int = WINDOW_EPOC
 def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustained_epochs: int = 1) -> Array:
     """1 where some epoch up to `by_epoch` has c_e >= threshold, else 0, also for a run that diverged.
 
-    Shapes: (R, E) -> (R,). Source: SCIENCE section 1, H8 and H9.
+    Shapes: (R, E) -> (R,). For H8 and H9.
     """
     first = first_epoch_reaching(curves, threshold, sustained_epochs)
     return np.asarray(first <= (by_epoch or curves.shape[1]), float)
@@ -129,7 +128,7 @@ def learns(losses: Array, positive_rate: float, margin_nats: float = 0.02, windo
     """1 where the mean loss over W is below H(p) - 0.02 nats, else 0, also for a run that diverged.
 
     Shapes: (R, E) -> (R,). Accuracy may stay at the majority's while loss and AUROC improve.
-    Source: SCIENCE section 1, "learns".
+    The entropy is that of the whole table: a split moves it by at most about 0.01 nats.
     """
     return np.asarray(final_score(losses, window_epochs) < entropy(positive_rate) - margin_nats, float)
 
@@ -137,7 +136,7 @@ def learns(losses: Array, positive_rate: float, margin_nats: float = 0.02, windo
 def slope_on_log2(values: Array, sizes: Array) -> Array:
     """Least-squares slope of a replicate's values on log2 of the K sizes: change a doubling.
 
-    Shapes: (R, K), (K,) -> (R,). Source: SCIENCE section 1, H3.
+    Shapes: (R, K), (K,) -> (R,). For H3.
     """
     doublings = np.log2(np.asarray(sizes, float))
     centred = doublings - doublings.mean()
@@ -163,7 +162,7 @@ def quantile_band(curves: Array, low: float = 0.05, high: float = 0.95) -> tuple
     """Quantiles over the replicates that have a value in that epoch, linearly interpolated.
 
     Shapes: (R, E) -> (E,), (E,). It is the spread of single runs, not an interval of their mean.
-    Source: SCIENCE section 2, "Bands".
+
     """
     curves = _checked(curves)
     if not 0 <= low <= high <= 1:

@@ -1,5 +1,6 @@
-"""Floors to hold a network against, computed in the same splits: SCIENCE section 6."""
+"""Floors to hold a network against, computed in the same splits: majority class and logistic regression."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,8 @@ def floors(
             design = np.column_stack([np.ones(len(y)), scaled])  # (n, D + 1); the intercept alone is the majority
             logits = design[test] @ logistic_regression(design[train], y[train])
             scores[number] = np.mean((logits > 0) == y[test])
-        interval = nadeau_bengio(scores, len(pairs[0][0]), len(pairs[0][1]))
+        single = len(pairs) < 2  # no spread to make an interval of
+        interval = (math.nan, math.nan) if single else nadeau_bengio(scores, len(pairs[0][0]), len(pairs[0][1]))
         found.append(Floor(name, float(scores.mean()), *interval, len(pairs)))
     return found
 

@@ -18,12 +18,13 @@ from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.selection import Runs
 from pima_hp.analysis.verdicts import Word, verdicts_json
+from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
 from pima_hp.report.chart import Figure
 from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.results import Results
 from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
-from pima_hp.report.settings import comparable, label, literal, settings_of, value_order
+from pima_hp.report.settings import comparable, label, literal, settings_of, value_order, watched_rows
 from pima_hp.report.spreads import Quantity, spreads
 from pima_hp.report.style import PNG_SCALE
 from pima_hp.report.tables import REACH, settings_table, summary
@@ -135,7 +136,7 @@ def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[st
             spreads(frame, factor, [volatility], "Volatility"),
             about("log_volatility", "volatility"),
         )
-    watched = "test" if facts else "watched"
+    watched = watched_rows(comparable(frame, [factor]))
     finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
     scores = [Quantity(f"final {rows} accuracy", column, curves.final_score) for rows, column in finals]
     figures["final"] = spreads(frame, factor, scores, "Final accuracy"), about("final_score", "maximum")
@@ -197,6 +198,7 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
         untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
         settings=shown(tables["settings"]), lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
         floors=results.floors.get("floors", []), configurations=_configurations(results),
+        shipped=set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256},
         digests=sorted(set(results.frame.get("data_digest", ()))),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         scripts=[Markup(text) for text in scripts], data=Markup(data), hashes=Markup(hashes),  # noqa: S704 - escaped above

@@ -1,6 +1,7 @@
 """What a report is made of: the runs of a study, what was planned, what the claims come to."""
 
 import json
+import math
 import re
 import shlex
 import stat
@@ -144,7 +145,7 @@ def read_floors(folder: Path) -> dict[str, Any]:
         keys = ("accuracy", "lower", "upper")
         rows = [
             {"splits": str(row["splits"]), "name": str(row["name"]), "n_splits": int(row["n_splits"])}
-            | {key: float(row[key]) for key in keys}
+            | {key: math.nan if row[key] is None else float(row[key]) for key in keys}
             for row in content["floors"]
         ]
         facts = {"n_rows": int(content["n_rows"]), "positive_rate": float(content["positive_rate"])}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pima_hp.analysis.selection import baseline
 from pima_hp.configuration import Configuration
 from pima_hp.errors import InputError
 
@@ -114,7 +115,8 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
 
     A study may be a union of grids about one baseline, or a crossed design. Pooling its other settings
     would call them replicates, so one combination of them is chosen: that under which the factors take the
-    most values, then that made of the most frequent values, then the first. Settings that belong to a
+    most values, then the one nearest the baseline (as claims are judged), then that made of the most frequent
+    values, then the first. Settings that belong to a
     factor's value (`optimizer.betas` for `optimizer`) go with it unless they vary within the value.
     """
     if frame.empty:
@@ -133,12 +135,16 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     frequency = sum(
         (settings[key].map(settings[key].value_counts()) for key in others), start=contexts.map(lambda _: 0)
     )
+    usual = {key: value_text(value) for key, value in baseline().items()}
+    unusual = sum(
+        ((settings[key] != usual[key]).astype(int) for key in others if key in usual), start=contexts.map(lambda _: 0)
+    )
     ranked = (
-        pd.DataFrame({"context": contexts, "value": values, "frequency": frequency})
+        pd.DataFrame({"context": contexts, "value": values, "frequency": frequency, "unusual": unusual})
         .groupby("context")
-        .agg(n_values=("value", "nunique"), frequency=("frequency", "max"))
+        .agg(n_values=("value", "nunique"), unusual=("unusual", "min"), frequency=("frequency", "max"))
         .reset_index()
-        .sort_values(["n_values", "frequency", "context"], ascending=[False, False, True])
+        .sort_values(["n_values", "unusual", "frequency", "context"], ascending=[False, True, False, True])
     )
     chosen = contexts == ranked["context"].iloc[0]
     rivals = set(ranked["context"][ranked["n_values"] > 1].iloc[1:])

@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 
+from pima_hp.configuration import Configuration
 from pima_hp.data.prepared import table_of
 from pima_hp.data.sizes import split_sizes
 from pima_hp.errors import ConfigurationError
@@ -23,7 +24,7 @@ def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[R
     began = time.perf_counter()
     n_threads = torch.get_num_threads()
     # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
-    torch.set_num_threads(1 if not why_torch(runs) else n_threads)
+    torch.set_num_threads(1 if not why_torch(runs[0].configuration) else n_threads)
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
@@ -43,7 +44,7 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         ConfigurationError: `trainer.engine=fused` cannot train them here.
     """
     wanted = runs[0].configuration.trainer.engine
-    reason = "trainer.engine=stacked" if wanted == "stacked" else why_torch(runs)
+    reason = "trainer.engine=stacked" if wanted == "stacked" else why_torch(runs[0].configuration)
     if reason and wanted == "fused":
         raise ConfigurationError(
             f"trainer.engine: fused cannot train this: {reason}; allowed here: auto, stacked, solo"
@@ -59,17 +60,16 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
     return FusedStack(runs, n_threads or torch.get_num_threads())
 
 
-def why_torch(runs: Sequence[Run]) -> str:
-    """Return why the fused engine cannot train these runs, in words; empty when it can."""
-    first = runs[0].configuration
-    if device_of(first).type != "cpu":
+def why_torch(configuration: Configuration) -> str:
+    """Return why the fused engine cannot train a configuration, in words; empty when it can."""
+    if device_of(configuration).type != "cpu":
         return "it runs on the CPU, and the device is a GPU"
     try:
         from pima_hp.training.fused.engine import why_not_fused
-    except ImportError as error:
+    except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: nowhere to keep what it compiles
         return f"numba does not work here ({error})"
-    n_train, _, _ = split_sizes(len(table_of(first).labels), first.data)
-    return why_not_fused(first, n_train)
+    n_train, _, _ = split_sizes(len(table_of(configuration).labels), configuration.data)
+    return why_not_fused(configuration, n_train)
 
 
 @cache

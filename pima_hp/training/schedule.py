@@ -5,17 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.engines import train_stack
 from pima_hp.training.progress import Progress
-from pima_hp.training.stack_key import stack_key, why_solo
+from pima_hp.training.stack_key import SOLO_WANTED, stack_key, why_solo
 from pima_hp.versions import versions
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 MakeLoggers = Callable[[Run], Sequence["Logger"]]
+
+ONE_RUN = "one run"
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +38,15 @@ def stacks_of(runs: Sequence[Run], *, together: bool) -> tuple[list[list[Run]], 
     for run in runs:
         reason = why_solo(run.configuration)
         if not reason and run.configuration.trainer.engine == "auto" and len(runs) == 1 and not together:
-            reason = "one run"
+            reason = ONE_RUN
         if reason:
             alone.append(run)
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
             groups.setdefault(stack_key(run.configuration), []).append(run)
     for reason, count in reasons.items():
-        log.info("%d runs are trained one at a time: %s", count, reason)
+        level = logging.INFO if reason in (ONE_RUN, SOLO_WANTED) else logging.WARNING
+        log.log(level, "%d runs are trained one at a time: %s", count, reason)
     stacks = []
     for group in groups.values():
         size = group[0].configuration.trainer.stack_size
@@ -95,11 +99,15 @@ def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
     from pima_hp.training.solo import train_solo
 
     done_before = progress.done
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as fast for one small network, and not slowed by whatever else the machine does
     try:
         record = train_solo(run.configuration, run.seeds, loggers=loggers(run), callbacks=[EpochProgress(progress)])
     except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 -- any error of a run is its result
         _let_through(error)
         record = failed(run, error)
+    finally:
+        torch.set_num_threads(n_threads)
     progress.rewind(done_before)
     progress.advance(1)
     return record

@@ -61,7 +61,7 @@ def fit_solo(
     own = {
         "logger": list(loggers) or False,
         "callbacks": [*callbacks, final],
-        "log_every_n_steps": len(data.train_dataloader()),  # scores come once an epoch: do not look for them before
+        "log_every_n_steps": 1 if trainer_options else len(data.train_dataloader()),  # scores come once an epoch
     }
     trainer = quiet_trainer(configuration, **own, **trainer_options)
     with warnings.catch_warnings():

@@ -7,11 +7,13 @@ from pima_hp.model.stacked import PER_MEMBER_ACTIVATIONS
 from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
 from pima_hp.training.schedulers import schedule_arguments
 
+SOLO_WANTED = "trainer.engine=solo"
+
 
 def why_solo(configuration: Configuration) -> str:
     """Return why a configuration cannot be stacked, in words; empty when it can."""
     if configuration.trainer.engine == "solo":
-        return "trainer.engine=solo"
+        return SOLO_WANTED
     if rule_arguments(configuration.optimizer) is None:
         return f"no update rule for {_described(configuration.optimizer)}"
     if schedule_arguments(configuration.scheduler) is None:

@@ -62,7 +62,7 @@ def test_functions_at_the_ends_of_the_numbers(name):
 @pytest.mark.parametrize("group", ["activation", "optimizer", "scheduler", "batch"])
 def test_every_option_has_a_row(runs_of: RunsOf, group: str):
     for option in options(group):
-        assert why_torch(runs_of(f"{group}={option}")) == "", option
+        assert why_torch(runs_of(f"{group}={option}")[0].configuration) == "", option
 
 
 def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_torch(runs_of: RunsOf):
@@ -72,7 +72,7 @@ def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_to
 
 
 def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
-    assert "too large" in why_torch(runs_of("model.hidden_widths=[4096,4096]", "batch=full"))
+    assert "too large" in why_torch(runs_of("model.hidden_widths=[4096,4096]", "batch=full")[0].configuration)
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])

@@ -62,7 +62,7 @@ def test_each_member_equals_its_solo_run_in_double_precision(runs_of: RunsOf, ca
     expected = [alone(run) for run in runs]
     assert {record.status for record in expected} == {"completed"}
     for engine in ENGINES:
-        if engine == "fused" and (reason := why_torch(runs)):
+        if engine == "fused" and (reason := why_torch(runs[0].configuration)):
             with pytest.raises(ConfigurationError, match=r"trainer\.engine: fused cannot train this"):
                 together(runs, engine)
             assert reason

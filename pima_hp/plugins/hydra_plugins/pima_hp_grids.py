@@ -29,7 +29,7 @@ class GridsConf:
     grids: list[Any] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     max_batch_size: int | None = None
-    limit: int = 100_000
+    limit: int = 10_000
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf, provider="pima_hp")

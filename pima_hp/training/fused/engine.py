@@ -116,7 +116,7 @@ class FusedStack(Stack):
 
     def _fit(self, progress: Progress | None) -> None:
         work_of_an_epoch = self.labels["train"].numel()
-        looks_at_scores = self.runs[0].configuration.scheduler.monitor is not None
+        looks_at_scores = str(self.runs[0].configuration.scheduler.target).endswith("ReduceLROnPlateau")
         longest = 1 if looks_at_scores or self.orders else max(1, min(MOST_EPOCHS, MOST_ROWS // work_of_an_epoch))
         while self.epoch < self.n_epochs:
             count = min(longest, self.n_epochs - self.epoch)
