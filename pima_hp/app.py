@@ -97,7 +97,7 @@ class Sweep:
         requests = requests_of(jobs)
         self._checked = {tuple(job.hydra.overrides.task): one for job, one in zip(jobs, requests, strict=True)}
         first = requests[0]
-        for name in ("folder", "logger", "debug", "dry_run", "report", "materialize"):
+        for name in ("folder", "logger", "debug", "dry_run", "report", "claim_dir", "materialize"):
             if any(getattr(one, name) != getattr(first, name) for one in requests):
                 what = "study and outputs" if name == "folder" else name
                 raise ConfigurationError(f"{what}: must be the same for all jobs of a sweep; one command, one study")
@@ -162,7 +162,7 @@ def conclude(requests: Sequence[Request]) -> None:
     if first.report:
         from pima_hp.reporting import report_study
 
-        report_study(study.folder, own_table=True)
+        report_study(study.folder, first.claim_dir, own_table=True)
 
 
 sweep = Sweep()

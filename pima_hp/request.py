@@ -25,7 +25,7 @@ from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
 from pima_hp.record import Run
-from pima_hp.validation import parse_sections, problems_of
+from pima_hp.validation import parse_sections, problems_of, shown
 
 
 class LoggerSection(Section):
@@ -67,6 +67,7 @@ class JobSection(Section):
     outputs: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
     dry_run: bool
     report: bool
+    claim_dir: Annotated[str, Field(min_length=1)] | None
     materialize: Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")] | None
 
 
@@ -98,6 +99,7 @@ class Request:
         debug: a rehearsal when anything is switched on.
         dry_run: say what would be done, and do nothing.
         report: judge the claims and write the report of the study at the end.
+        claim_dir: a reader's own claims, for the report.
         choices: group -> the option chosen in it.
         materialize: (the beginning of) the id of a run to be written as an event folder of its own.
     """
@@ -109,6 +111,7 @@ class Request:
     debug: DebugSection
     dry_run: bool = False
     report: bool = False
+    claim_dir: Path | None = None
     materialize: str | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
 
@@ -136,6 +139,8 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
         problems += problems_of(error, "", JobSection)
     else:
         problems += _job_problems(job)
+        if job.claim_dir and not Path(job.claim_dir).is_dir():
+            problems.append(f"claim_dir: must be a folder of claims, <id>.yaml; found {shown(job.claim_dir)}")
     digest = ""
     if "data" in sound:
         try:
@@ -156,6 +161,7 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
         debug=sound["debug"],
         dry_run=job.dry_run,
         report=job.report,
+        claim_dir=Path(job.claim_dir) if job.claim_dir else None,
         materialize=job.materialize,
         choices=dict(choices or {}),
     )
