@@ -18,7 +18,6 @@ from pima_hp.training.fused.simd import (
     where_nan,
 )
 
-inlined = njit(inline="always")
 LOG2_E = 1.4426950408889634
 
 

@@ -137,7 +137,6 @@ add = _instruction(lambda _c, builder, _k, args: builder.fadd(*args, flags=_CONT
 sub = _instruction(lambda _c, builder, _k, args: builder.fsub(*args, flags=_CONTRACT), 2)
 mul = _instruction(lambda _c, builder, _k, args: builder.fmul(*args, flags=_CONTRACT), 2)
 div = _instruction(lambda _c, builder, _k, args: builder.fdiv(*args), 2)
-neg = _instruction(lambda _c, builder, _k, args: builder.fneg(*args), 1)
 sqrt = _llvm("sqrt", 1)
 magnitude = _llvm("fabs", 1)
 nearest_whole = _llvm("rint", 1)
