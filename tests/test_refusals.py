@@ -29,7 +29,7 @@ TARGETS = [
         ("trainer.epochz=3", "trainer.epochz: no such setting; nearest: trainer.epochs"),
         ("batch.size=5,10", "batch.size=5,10: a list of values sweeps and needs -m"),
         ("trainer.epochs=[", r"'trainer.epochs=\[': must be written key=value"),
-        ("+foo=1", "foo: no such setting; allowed: dry_run, "),
+        ("+foo=1", "foo: no such setting; allowed: claim_dir, dry_run, "),
         ("optimizer=[adam,sgd]", "optimizer: sgd: torch.optim.SGD refused its arguments: .*'betas'"),
         ("+activation.slope=1", "activation: relu: torch.nn.ReLU refused its arguments: .*'slope'"),
         ("optimizer.lr=${nowhere}", "Interpolation key 'nowhere' not found"),
