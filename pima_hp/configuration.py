@@ -186,7 +186,7 @@ class BatchSection(Section):
         return size
 
 
-_HOW_NOT_WHAT = {"accelerator", "engine", "stack_size"}  # do not change what a run computes
+HOW_NOT_WHAT = {"accelerator", "engine", "stack_size"}  # do not change what a run computes
 
 
 class TrainerSection(Section):
@@ -223,7 +223,7 @@ class Configuration(Section):
     @cached_property
     def content(self) -> dict[str, Any]:
         """What the identity is made of: no seed, no path, no device."""
-        content = self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": _HOW_NOT_WHAT})
+        content = self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": HOW_NOT_WHAT})
         for section in ("activation", "optimizer", "scheduler"):
             del content[section]["name"]
         return {**content, "schema_version": SCHEMA_VERSION}

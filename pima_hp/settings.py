@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pima_hp.configuration import HOW_NOT_WHAT
+
 Setting = bool | int | float | str | tuple[Any, ...] | None
+NOT_A_SETTING = frozenset({"data.path", *(f"trainer.{name}" for name in HOW_NOT_WHAT)})
+"""Where and how a run is made: no part of what it computes."""
+
 NAMED_SECTIONS = ("activation", "optimizer", "scheduler")
 """Sections whose `name` stands for the section itself, as on the command line: `optimizer=adam`."""
 

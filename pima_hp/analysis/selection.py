@@ -16,10 +16,9 @@ from pima_hp.analysis.functionals import FUNCTIONALS, PIMA, Functional, TableFac
 from pima_hp.composition import CONF
 from pima_hp.configuration import Configuration
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.settings import Setting, columns_of
+from pima_hp.settings import NOT_A_SETTING, Setting, columns_of
 
 SEEDS = ["seed", "init_seed", "split_seed", "order_seed"]
-_NOT_A_SETTING = {"data.path", "trainer.accelerator", "trainer.engine", "trainer.stack_size"}
 Settings = dict[str, Setting]
 
 
@@ -37,7 +36,7 @@ class Runs:
         self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in frame.groupby("config_id", sort=False)}
         keys = {key for key in map(str, frame.columns) if key.split(".")[0] in Configuration.model_fields}
         self.settings: dict[str, Settings] = {
-            config_id: {key: _plain(runs[key].iloc[0]) for key in sorted(keys - _NOT_A_SETTING)}
+            config_id: {key: _plain(runs[key].iloc[0]) for key in sorted(keys - NOT_A_SETTING)}
             for config_id, runs in self.of.items()
         }
 

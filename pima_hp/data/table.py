@@ -24,7 +24,6 @@ SHIPPED = Path(__file__).with_name("pima-indians-diabetes.csv")
 SHIPPED_SHA256 = "c62fdc4685d8e47c2a80e2303f88caa99afaeeadea58873fcafffcf288c3c7be"
 _NAMES = "pregnancies glucose blood_pressure skin_thickness insulin bmi diabetes_pedigree age"
 SHIPPED_FEATURES = tuple(_NAMES.split())
-SHIPPED_LABEL = "outcome"
 MAX_BYTES = 64 * 2**20
 CACHED_TABLES = 8
 _is_remote = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|//|\\\\").match

@@ -11,11 +11,9 @@ import pandas as pd
 from pima_hp.analysis.selection import baseline
 from pima_hp.configuration import Configuration
 from pima_hp.errors import InputError
+from pima_hp.settings import NOT_A_SETTING
 
 SECTIONS = frozenset(Configuration.model_fields)
-NOT_A_SETTING = frozenset(
-    {"data.path", "trainer.accelerator", "trainer.engine", "trainer.stack_size"}
-)  # they do not change what is computed
 MOST_LEVELS = 24
 """Values of a setting that one figure shows."""
 

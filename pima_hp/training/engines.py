@@ -24,7 +24,7 @@ def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[R
     began = time.perf_counter()
     n_threads = torch.get_num_threads()
     # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
-    torch.set_num_threads(1 if not why_torch(runs[0].configuration) else n_threads)
+    torch.set_num_threads(n_threads if _why_not_fused_here(runs[0].configuration) else 1)
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
@@ -43,8 +43,7 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
     Raises:
         ConfigurationError: `trainer.engine=fused` cannot train them here.
     """
-    wanted = runs[0].configuration.trainer.engine
-    reason = "trainer.engine=stacked" if wanted == "stacked" else why_torch(runs[0].configuration)
+    wanted, reason = runs[0].configuration.trainer.engine, _why_not_fused_here(runs[0].configuration)
     if reason and wanted == "fused":
         raise ConfigurationError(
             f"trainer.engine: fused cannot train this: {reason}; allowed here: auto, stacked, solo"
@@ -58,6 +57,11 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
     from pima_hp.training.fused.engine import FusedStack
 
     return FusedStack(runs, n_threads or torch.get_num_threads())
+
+
+def _why_not_fused_here(configuration: Configuration) -> str:
+    """Return why the torch engine trains a configuration, by wish or by need; empty when the fused one does."""
+    return "trainer.engine=stacked" if configuration.trainer.engine == "stacked" else why_torch(configuration)
 
 
 def why_torch(configuration: Configuration) -> str:
