@@ -3,12 +3,10 @@
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
@@ -17,20 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from pima_hp.composition import CONF, UNNAMED_STUDY, composed_alone, explain, is_of_hydra, register_resolvers
 from pima_hp.errors import ConfigurationError, InputError, PimaError, StorageError
+from pima_hp.interruption import Interrupted, asked_to_stop, listen, stop_listening
 from pima_hp.ledger.atomic import storage_error
 from pima_hp.request import Request, parse_request
 from pima_hp.study import Study, label_of, say
 
 _HELD = "PIMA_HP_HELD_STUDY"  # tells worker processes that their parent holds this study
 _studies: dict[Path, Study] = {}
-
-
-class Interrupted(BaseException):
-    """A signal asked the command to stop; the ledger keeps every finished run."""
-
-    def __init__(self, signum: int) -> None:
-        self.exit_code = 128 + signum
-        super().__init__(signal.Signals(signum).name)
 
 
 def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
@@ -228,43 +219,50 @@ def run(arguments: list[str]) -> int:
     register_resolvers()
     show_traces = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's own printer
-    _listen(_interrupt)
+    listen()
     try:
         return _run(arguments)
-    except (Interrupted, KeyboardInterrupt) as error:
-        _listen(signal.SIG_DFL)  # Lightning puts handlers back that were there before it
-        stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
-        found = ""
-        with suppress(PimaError):
-            found = "; ".join(study.tally() for study in _studies.values())
-        say(f"stopped by {stop}: {found or 'nothing was begun'}; to go on: {_resume(arguments)}")
-        return stop.exit_code
-    except BrokenPipeError:  # whoever read our output has seen enough: `pima-hp-train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except PimaError as error:
-        if show_traces:
-            raise
-        prefix = "refused: " if isinstance(error, InputError) else ""
-        say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
-        return error.exit_code
-    except Exception as error:
-        hydras = is_of_hydra(error)
-        if not show_traces and hydras:
-            say(f"refused: {explain(error)}")
-            return InputError.exit_code
-        if show_traces or not isinstance(error, OSError):  # of a file of Hydra's; ours come as a StorageError
-            raise
-        say(str(storage_error(error, Path(error.filename) if error.filename else next(iter(_studies), Path.cwd()))))
-        return StorageError.exit_code
+    except BaseException as error:  # noqa: BLE001 -- raised again, or told in a line
+        stop = asked_to_stop(error)
+        return _stopped(stop, arguments) if stop else _ended(error, show_traces=show_traces)
     finally:
-        _listen(signal.SIG_DFL)
+        stop_listening()
         for study in _studies.values():
             study.close()
         _studies.clear()
         sweep.forget()
         for name in (_HELD, UNNAMED_STUDY, *([] if show_traces else ["HYDRA_FULL_ERROR"])):
             os.environ.pop(name, None)
+
+
+def _stopped(stop: Interrupted, arguments: list[str]) -> int:
+    """Say what is kept and how to go on."""
+    stop_listening()  # Lightning puts handlers back that were there before it
+    found = ""
+    with suppress(PimaError):
+        found = "; ".join(study.tally() for study in _studies.values())
+    say(f"stopped by {stop}: {found or 'nothing was begun'}; to go on: {_resume(arguments)}")
+    return stop.exit_code
+
+
+def _ended(error: BaseException, *, show_traces: bool) -> int:
+    """Say in a line what went wrong; raise what is not for a person to mend, or everything on request."""
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough: `pima-hp-train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if show_traces:
+        raise error
+    if isinstance(error, PimaError):
+        prefix = "refused: " if isinstance(error, InputError) else ""
+        say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
+        return error.exit_code
+    if isinstance(error, Exception) and is_of_hydra(error):
+        say(f"refused: {explain(error)}")
+        return InputError.exit_code
+    if isinstance(error, OSError):  # of a file of Hydra's; ours come as a StorageError
+        say(str(storage_error(error, Path(error.filename) if error.filename else next(iter(_studies), Path.cwd()))))
+        return StorageError.exit_code
+    raise error
 
 
 def _run(arguments: list[str]) -> int:
@@ -282,16 +280,6 @@ def _run(arguments: list[str]) -> int:
     if single:
         conclude([single])
     return 1 if any(study.n_failed for study in _studies.values()) else 0
-
-
-def _listen(handler: Any) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, handler)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> Any:  # noqa: ARG001 -- the signature of a handler
-    _listen(signal.SIG_DFL)  # a second signal ends the command at once
-    raise Interrupted(signum)
 
 
 def _resume(arguments: list[str]) -> str:

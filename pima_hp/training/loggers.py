@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from pima_hp.interruption import SIGNALS
 from pima_hp.record import Run, run_folder
 
 
@@ -32,10 +33,7 @@ def _signals_held_back() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    before = {
-        signum: signal.signal(signum, lambda signum, _: arrived.append(signum))
-        for signum in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {signum: signal.signal(signum, lambda signum, _: arrived.append(signum)) for signum in SIGNALS}
     try:
         yield
     finally:

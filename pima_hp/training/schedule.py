@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pima_hp.interruption import asked_to_stop
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.engines import train_stack
 from pima_hp.training.progress import Progress
@@ -114,7 +115,9 @@ def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
 
 
 def _let_through(error: BaseException) -> None:
-    """Raise the KeyboardInterrupt that Lightning has turned into an exit of its own."""
+    """Raise what is no run's own error: a stop, also where Lightning or some clean-up has made another error of it."""
+    if stop := asked_to_stop(error):
+        raise stop
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
         raise error.__context__
 

@@ -1,0 +1,52 @@
+"""Signals that ask the command to stop: raised once, wherever it is, and remembered."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_arrived: list[int] = []
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to stop; the ledger keeps every finished run."""
+
+    def __init__(self, signum: int) -> None:
+        self.exit_code = 128 + signum
+        super().__init__(signal.Signals(signum).name)
+
+
+def listen() -> None:
+    """Raise `Interrupted` at the first signal from now on; the second one ends the command at once."""
+    _arrived.clear()
+    _handle(_interrupt)
+
+
+def stop_listening() -> None:
+    """Let the next signal end the process, as it does where nothing listens."""
+    _handle(signal.SIG_DFL)
+
+
+def asked_to_stop(error: BaseException) -> Interrupted | None:
+    """Return the stop that an error comes from; None when nobody asked for one.
+
+    A signal can strike in the midst of somebody's clean-up, which then raises an error of its own: the signal
+    is what happened. Lightning raises KeyboardInterrupt where Python's own handler would have.
+    """
+    if isinstance(error, Interrupted):
+        return error
+    if _arrived:
+        return Interrupted(_arrived[0])
+    return Interrupted(signal.SIGINT) if isinstance(error, KeyboardInterrupt) else None
+
+
+def _handle(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    for signum in SIGNALS:
+        signal.signal(signum, handler)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- the signature of a handler
+    _arrived.append(signum)
+    stop_listening()
+    raise Interrupted(signum)
