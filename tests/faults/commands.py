@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from pima_hp import app
+from pima_hp import app, interruption
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -63,6 +63,10 @@ class Command:
     def running(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def begun(self) -> bool:
+        return self._paths[-1].exists()
+
     def send(self, signum: int) -> None:
         if self.running:
             os.kill(self.pid, signum)
@@ -100,6 +104,8 @@ def wait_for(condition: Callable[[], object], timeout: float = 60) -> None:
 
 def _child(folder: Path, paths: list[Path], arguments: tuple[str, ...], prepare: Preparation | None) -> None:
     multiprocessing.set_start_method("fork", force=True)  # as in a command that was not forked
+    for signum in interruption.SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)  # what it inherits is the parent's, not the shell's
     os.chdir(folder)
     for descriptor, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)

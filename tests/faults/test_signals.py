@@ -109,6 +109,20 @@ def _signalled_in_a_clean_up() -> None:
         raise AttributeError("half restored")
 
 
+def test_a6_a7_where_python_ignores_errors(tmp_path: Path) -> None:
+    """In a destructor, or in a function that C calls."""
+    _stopped_well(run(tmp_path, *SWEEP, prepare=at("in-stack", _signalled_in_a_destructor)), TERM, tmp_path)
+
+
+def _signalled_in_a_destructor() -> None:
+    class Passing:
+        def __del__(self) -> None:
+            signalled(TERM)()
+
+    Passing()
+    time.sleep(1)  # somewhere in here the signal comes again
+
+
 @pytest.mark.parametrize("n_moments", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_a6_a7_at_any_moment(tmp_path: Path, uninterrupted: Uninterrupted, n_moments: int) -> None:
     seed = random.SystemRandom().randrange(2**32)
@@ -119,6 +133,7 @@ def test_a6_a7_at_any_moment(tmp_path: Path, uninterrupted: Uninterrupted, n_mom
         folder.mkdir()
         signum = moments.choice([INT, TERM])
         command = Command(folder, *SWEEP)
+        wait_for(lambda command=command: command.begun)
         if (ended := command.wait(moments.uniform(0, uninterrupted.seconds))) is None:
             command.send(signum)
             ended = command.end()
