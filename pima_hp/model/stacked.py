@@ -1,6 +1,7 @@
 """M networks as one: every tensor has a leading member axis, and members never mix."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,11 @@ class StackedMLP(nn.Module):
         self.register_buffer("vectors", vectors.contiguous())
         self._activation = _stacked_activation(activations, vectors)
         self._leaves: list[Tensor] = []
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._activation = _stacked_activation(self.activations, self.vectors)  # follows to another device
+        return self
 
     @classmethod
     def from_members(cls, members: Sequence[MLP], activation: ActivationSection) -> "StackedMLP":

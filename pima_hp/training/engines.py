@@ -54,9 +54,14 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         from pima_hp.training.stacked import TorchStack  # brings in Lightning, a second and more
 
         return TorchStack(runs)
-    from pima_hp.training.fused.engine import FusedStack
+    device = device_of(runs[0].configuration)
+    if device.type != "cpu":
+        from pima_hp.training.fused.on_gpu import FusedStackOnGPU
 
-    return FusedStack(runs, n_threads or torch.get_num_threads())
+        return FusedStackOnGPU(runs, device)
+    from pima_hp.training.fused.on_cpu import FusedStackOnCPU
+
+    return FusedStackOnCPU(runs, n_threads or torch.get_num_threads())
 
 
 def _why_not_fused_here(configuration: Configuration) -> str:
@@ -66,12 +71,18 @@ def _why_not_fused_here(configuration: Configuration) -> str:
 
 def why_torch(configuration: Configuration) -> str:
     """Return why the fused engine cannot train a configuration, in words; empty when it can."""
-    if device_of(configuration).type != "cpu":
-        return "it runs on the CPU, and the device is a GPU"
     try:
         from pima_hp.training.fused.engine import why_not_fused
+
+        if device_of(configuration).type == "cpu":
+            import pima_hp.training.fused.on_cpu  # noqa: F401
+        else:
+            from pima_hp.training.fused.on_gpu import why_not_here
+
+            if reason := why_not_here():
+                return reason
     except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: nowhere to keep what it compiles
-        return f"numba does not work here ({error})"
+        return f"its compiler does not work here ({error})"
     n_train, _, _ = split_sizes(len(table_of(configuration).labels), configuration.data)
     return why_not_fused(configuration, n_train)
 

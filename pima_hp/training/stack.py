@@ -67,6 +67,12 @@ class Stack(ABC):
         """Optimizer steps of a whole training."""
         return self.n_epochs * -(-self.labels["train"].shape[1] // self.batch_size)
 
+    def to(self, device: torch.device) -> None:
+        """Move data and model."""
+        self.model.to(device)
+        self.features = {part: tensor.to(device) for part, tensor in self.features.items()}
+        self.labels = {part: tensor.to(device) for part, tensor in self.labels.items()}
+
     @abstractmethod
     def fit(self, progress: Progress | None = None) -> None:
         """Train for all epochs and leave the final weights in `model`."""

@@ -75,9 +75,7 @@ class TorchStack(Stack):
 
     def to(self, device: torch.device) -> None:
         """Move data and model; the optimizer is made where the weights are when training begins."""
-        self.model.to(device)
-        self.features = {part: tensor.to(device) for part, tensor in self.features.items()}
-        self.labels = {part: tensor.to(device) for part, tensor in self.labels.items()}
+        super().to(device)
         self.logits = self.logits.to(device)
 
     def _train_and_score(self, rates: NDArray[np.float64]) -> None:

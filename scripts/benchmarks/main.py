@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from pima_hp.training.stack import Stack
 from pima_hp.training.engines import make_stack
 from pima_hp.training.solo import train_solo
 from scripts.benchmarks.bare import train_bare
@@ -81,7 +82,8 @@ def scaling() -> None:
 
 def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
-    from pima_hp.training.engines import train_stack
+    from pima_hp.training.stack import Stack
+from pima_hp.training.engines import train_stack
 
     train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.epochs=5", "trainer.stack_size=4096"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -89,17 +91,22 @@ def memory() -> None:
 
 
 def gpu() -> None:
-    """Runs a second of the torch engine on a CUDA device, batch 5, Adam."""
+    """Runs a second of both engines on a CUDA device, batch 5, Adam; at least 5,000 wanted of fused at 65,536 runs."""
     if not torch.cuda.is_available():
         sys.exit("gpu: needs a CUDA device; found none")
-    for size in (1024, 8192, 65536):
-        runs = runs_of("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}", "trainer.epochs=3")
-        stack = make_stack(runs)
-        stack.to(torch.device("cuda"))  # type: ignore[attr-defined]
-        stack.train_epochs()
-        torch.cuda.synchronize()
-        took = seconds(lambda stack=stack: (stack.train_epochs(), torch.cuda.synchronize()))
-        print(f"M={size:>6}: {size / (took * EPOCHS):,.0f} runs/s on {torch.cuda.get_device_name()}")
+    for engine, n_epochs in (("fused", 10), ("stacked", 1)):
+        for size in (1024, 8192, 65536):
+            wanted = ("trainer=gpu", "batch=b5", "optimizer=adam", f"trainer.engine={engine}", "trainer.stack_size=65536")
+            stack = make_stack(runs_of(*wanted, f"n_replicates={size}", f"trainer.epochs={2 * n_epochs}"))
+            stack.to(torch.device("cuda"))
+
+            def train(stack: Stack = stack, n_epochs: int = n_epochs) -> None:
+                stack.train_epochs(n_epochs)
+                torch.cuda.synchronize()
+
+            train()  # compiles
+            rate = size / (seconds(train) / n_epochs * EPOCHS)
+            print(f"{engine} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
 
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:

@@ -13,7 +13,7 @@ from pima_hp.data.prepared import table_of
 from pima_hp.training import engines
 from pima_hp.training.engines import make_stack, why_torch
 from pima_hp.training.fused import activations, functions
-from pima_hp.training.fused.engine import FusedStack
+from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from pima_hp.training.fused.simd import LANES, load, store
 from pima_hp.training.stacked import TorchStack
 from tests.training.conftest import RunsOf
@@ -78,7 +78,7 @@ def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
 def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int):
     runs = runs_of(f"n_replicates={4 * LANES + 1}", "batch.shuffle=true", "optimizer=nadam", "activation=gelu")
-    stacks = [FusedStack(runs, n) for n in (1, n_threads)]
+    stacks = [FusedStackOnCPU(runs, n) for n in (1, n_threads)]
     for stack in stacks:
         stack.fit()
     for name, curve in stacks[0].curves.items():
@@ -97,6 +97,6 @@ def test_without_numba_torch_trains_and_says_so_once(runs_of: RunsOf, monkeypatc
 
 def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
     (run,) = runs_of()
-    FusedStack([run], 1).fit()
+    FusedStackOnCPU([run], 1).fit()
     assert table_of(run.configuration) is not None
     assert float(torch.tensor(1e-40) * 0.5) != 0.0

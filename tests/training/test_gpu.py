@@ -1,4 +1,4 @@
-"""On a CUDA device: the torch stack and solo training give what they give on the CPU. Skipped visibly without one."""
+"""On a CUDA device every engine gives what it gives on the CPU. Skipped visibly without one."""
 
 import numpy as np
 import pytest
@@ -16,10 +16,12 @@ pytestmark = [
 SETTINGS = ("trainer.precision=64", "trainer.epochs=3", "data.scaling=standard", "optimizer=adam", "n_replicates=3")
 
 
-def test_a_stack_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf) -> None:
-    on_gpu = make_stack(runs_of(*SETTINGS, "trainer=gpu"))
-    on_cpu = make_stack(runs_of(*SETTINGS, "trainer=cpu", "trainer.engine=stacked"))
-    assert isinstance(on_gpu, TorchStack), "the fused engine runs on the CPU alone"
+@pytest.mark.parametrize("extra", [[], ["batch.shuffle=true", "activation=gelu", "scheduler=plateau_half"]])
+@pytest.mark.parametrize("engine", ["fused", "stacked"])
+def test_a_stack_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf, engine: str, extra: list[str]) -> None:
+    on_gpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=gpu", f"trainer.engine={engine}"))
+    on_cpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=cpu", "trainer.engine=stacked"))
+    assert isinstance(on_gpu, TorchStack) == (engine == "stacked")
     for stack in (on_gpu, on_cpu):
         stack.fit()
     for one, other in zip(on_gpu.records(0.0), on_cpu.records(0.0), strict=True):

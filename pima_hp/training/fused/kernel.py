@@ -1,14 +1,17 @@
-"""One epoch of training and scoring of some blocks of LANES members, compiled.
+"""Epochs of training and scoring of one block of LANES members, in code that numba and Triton both compile.
 
-Arrays have a leading block axis; within a block everything is rows of LANES numbers: parameter q of a
-network is row q (in the order of `MLP.parameters()`), feature i of table row r is row i * n + r. Between the
-layers, unit u of batch row r is row u * tile + r. Four batch rows are worked on at a time, so that a weight
-is read once for four uses and sums do not wait for each other.
+Everything is rows of LANES numbers: parameter q of a network is row q (in the order of `MLP.parameters()`),
+feature i of table row r is row i * n + r. Between the layers, unit u of batch row r is row u * tile + r. Four batch
+rows are worked on at a time, so that a weight is read once for four uses and sums do not wait for each other.
+
+Arguments that go together come as tuples:
+    network: widths with input and logit, number of layers, units, parameters, code of the activation.
+    optimizer: code of the rule, its flag.
+    state: weights, gradients, slots, running numbers and hyperparameters (see `rules`), argument of the activation.
+    train, rows: features, labels, number of rows.
+    shuffling: whether to shuffle, rows of the table in the order of the epoch as whole numbers, memory for a batch.
+    work: pre-activations, activations, slopes (units * tile rows each, tile the greater of the batch and SCORED_ROWS).
 """
-
-import hashlib
-from pathlib import Path
-from typing import Any
 
 from numba import njit
 
@@ -16,7 +19,8 @@ from pima_hp.training.fused.activations import activate, times_slope
 from pima_hp.training.fused.functions import exp, log1p_unit
 from pima_hp.training.fused.rules import update
 from pima_hp.training.fused.simd import (
-    LANES,
+    at,
+    copy_chosen,
     fma,
     load,
     magnitude,
@@ -28,6 +32,9 @@ from pima_hp.training.fused.simd import (
 )
 
 SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-level cache
+N_SCORES = (
+    6  # sums of an epoch: correct rows and losses as it ran, of the training rows at its end, of the watched ones
+)
 
 
 @njit
@@ -95,18 +102,19 @@ def _gradient(g, first, delta, unit, source, start, stride, tile, fan_in, fan_ou
 
 
 @njit
-def _forward(w, widths, code, a, x, start, stride, pre, post, tile, n_rows):
+def _forward(w, network, a, x, start, stride, pre, post, tile, n_rows):
     """Pre-activations and activations of all layers; the logits are the last unit of `pre`."""
+    widths, n_layers, _, _, code = network
     first, unit = 0, 0
-    for layer in range(len(widths) - 1):
-        fan_in, fan_out = widths[layer], widths[layer + 1]
+    for layer in range(n_layers):
+        fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
         bias, begin = first + fan_out * fan_in, unit * tile
         if layer == 0:
             _product(w, first, fan_in, 1, bias, x, start, stride, pre, begin, tile, fan_in, fan_out, n_rows)
         else:
             below = (unit - fan_in) * tile
             _product(w, first, fan_in, 1, bias, post, below, tile, pre, begin, tile, fan_in, fan_out, n_rows)
-        if layer < len(widths) - 2:
+        if layer < n_layers - 1:
             # Units lie one after the other, and the unused rows of a last, partial batch do no harm.
             activate(code, pre, post, unit * tile, fan_out * tile, a)
         unit += fan_out
@@ -114,8 +122,8 @@ def _forward(w, widths, code, a, x, start, stride, pre, post, tile, n_rows):
 
 
 @njit
-def _score(z, y, out, at):
-    """Add one row's correctness (probability above 0.5) and loss (nats) to rows `at` and `at` + 1 of `out`.
+def _score(z, y, out, row):
+    """Add one row's correctness (probability above 0.5) and loss (nats) to rows `row` and `row` + 1 of `out`.
 
     Returns:
         The probability.
@@ -126,126 +134,87 @@ def _score(z, y, out, at):
     said = where_greater(probability, half, one, zero)
     correct = one - magnitude(said - y)
     loss = where_greater(z, zero, z, zero) - z * y + log1p_unit(small)
-    store(out, at, load(out, at) + widen(correct))
-    store(out, at + 1, load(out, at + 1) + widen(where_nan(z, z, loss)))
+    store(out, row, load(out, row) + widen(correct))
+    store(out, row + 1, load(out, row + 1) + widen(where_nan(z, z, loss)))
     return probability
 
 
 @njit
-def _epoch(state, rows, network, optimizer, size, step, work, out):
-    """Train one block for an epoch and score its rows as they pass."""
-    w, g, slots, running, h = state
-    x, y, order, shuffled = rows
-    widths, code, a = network
+def _epoch(state, network, optimizer, train, shuffling, size, step, work, out, row):
+    """Train for an epoch and add the scores of its rows, as they pass, to rows `row` and `row` + 1 of `out`."""
+    w, g, slots, running, h, a = state
+    widths, _, n_units, n_parameters, _ = network
     rule, flag = optimizer
-    pre, post, delta, batch = work
-    n_rows = len(y) // LANES
-    n_layers = len(widths) - 1
-    n_units, n_parameters = 0, 0
-    for layer in range(n_layers):
-        n_units += widths[layer + 1]
-        n_parameters += widths[layer + 1] * (widths[layer] + 1)
+    x, y, n_rows = train
+    shuffled, order, batch = shuffling
+    pre, post, delta = work
+    n_features = at(widths, 0)
     last = (n_units - 1) * size
     for start in range(0, n_rows, size):
         count = min(size, n_rows - start)
-        source, at, stride = x, start, n_rows
+        source, labels, begin, stride, label = x, y, start, n_rows, start
         if shuffled:
-            source, at, stride = batch, 0, size
+            source, labels, begin, stride, label = batch, batch, 0, size, n_features * size
             for r in range(count):
-                for lane in range(LANES):
-                    row = order[(start + r) * LANES + lane]
-                    for i in range(widths[0]):
-                        batch[(i * size + r) * LANES + lane] = x[(i * n_rows + row) * LANES + lane]
-                    batch[(widths[0] * size + r) * LANES + lane] = y[row * LANES + lane]
-        _forward(w, widths, code, a, source, at, stride, pre, post, size, count)
-        share = splat(w, 1.0 / count)
+                for i in range(n_features):
+                    copy_chosen(x, i * n_rows, order, start + r, batch, i * size + r)
+                copy_chosen(y, 0, order, start + r, batch, label + r)
+        _forward(w, network, a, source, begin, stride, pre, post, size, count)
+        share = splat(w, 1.0) / splat(w, count)
         for r in range(count):
-            label = load(batch, widths[0] * size + r) if shuffled else load(y, start + r)
-            probability = _score(load(pre, last + r), label, out, 0)
-            store(delta, last + r, (probability - label) * share)
-        first, unit = n_parameters, n_units
-        for layer in range(n_layers - 1, -1, -1):
-            fan_in, fan_out = widths[layer], widths[layer + 1]
-            unit -= fan_out
-            first -= fan_out * (fan_in + 1)
-            if layer > 0:
-                below = unit - fan_in
-                at_unit, at_below = unit * size, below * size
-                _product(w, first, 1, fan_in, -1, delta, at_unit, size, delta, at_below, size, fan_out, fan_in, count)
-                times_slope(code, delta, pre, post, below * size, fan_in * size, a)
-                _gradient(g, first, delta, unit, post, below * size, size, size, fan_in, fan_out, count)
-            else:
-                _gradient(g, first, delta, unit, source, at, stride, size, fan_in, fan_out, count)
+            truth = load(labels, label + r)
+            probability = _score(load(pre, last + r), truth, out, row)
+            store(delta, last + r, (probability - truth) * share)
+        _backward(w, g, network, a, source, begin, stride, pre, post, delta, size, count)
         step += 1
         update(rule, flag, step, w, g, slots, n_parameters, h, running)
 
 
 @njit
-def _score_rows(w, widths, code, a, x, y, pre, post, out, at):
-    """Score all rows of a split with the weights as they are."""
-    n_rows = len(y) // LANES
-    n_units = 0
-    for layer in range(1, len(widths)):
-        n_units += widths[layer]
+def _backward(w, g, network, a, x, start, stride, pre, post, delta, tile, n_rows):
+    """Gradients of all weights from the slope of the loss in the logits, the last unit of `delta`."""
+    widths, n_layers, n_units, n_parameters, code = network
+    first, unit = n_parameters, n_units
+    for layer in range(n_layers - 1, -1, -1):
+        fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
+        unit -= fan_out
+        first -= fan_out * (fan_in + 1)
+        if layer > 0:
+            here, below = unit * tile, (unit - fan_in) * tile
+            _product(w, first, 1, fan_in, -1, delta, here, tile, delta, below, tile, fan_out, fan_in, n_rows)
+            times_slope(code, delta, pre, post, below, fan_in * tile, a)
+            _gradient(g, first, delta, unit, post, below, tile, tile, fan_in, fan_out, n_rows)
+        else:
+            _gradient(g, first, delta, unit, x, start, stride, tile, fan_in, fan_out, n_rows)
+
+
+@njit
+def score_rows(w, network, a, rows, work, out, row):
+    """Add the scores of all rows of a split, with the weights as they are, to rows `row` and `row` + 1 of `out`."""
+    x, y, n_rows = rows
+    pre, post, _ = work
+    _, _, n_units, _, _ = network
     for start in range(0, n_rows, SCORED_ROWS):
         count = min(SCORED_ROWS, n_rows - start)
-        _forward(w, widths, code, a, x, start, n_rows, pre, post, SCORED_ROWS, count)
+        _forward(w, network, a, x, start, n_rows, pre, post, SCORED_ROWS, count)
         for r in range(count):
-            _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, at)
+            _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, row)
 
 
-def _compiled(sources: str) -> Any:
-    """Return the kernel, compiled once for a machine and a state of these sources.
+@njit
+def train_block(state, network, optimizer, rates, n_epochs, train, shuffling, size, step, work, out, kept):
+    """Train one block for some epochs, from optimizer step number `step` on, `size` rows a batch.
 
-    numba notices a change of this file alone; the digest of all files here is a part of what it caches by.
+    `rates` has a row of learning rates in double an epoch, `out` N_SCORES rows of sums in double, zero at first, of
+    which the first two are written here; `kept` receives the weights at the end of each epoch, to be scored.
     """
-
-    @njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-    def run_epochs(blocks, network, optimizer, rates, train, val, size, step, work, out):
-        """Train and score blocks first .. last for some epochs.
-
-        Args:
-            blocks: (first, last).
-            network: w (N, P * LANES), widths with input and logit, activation's code, its argument (N, LANES).
-            optimizer: rule's code, flag, slots (N, ..), and in double running (N, ..), hyperparameters (N, ..).
-            rates: learning rates in double, a row an epoch (N, epochs * LANES).
-            train: x (N, D * n * LANES), y (N, n * LANES), order (N, n * LANES), whether to follow it.
-            val: x (N, D * n * LANES), y (N, n * LANES).
-            size: rows of a batch.
-            step: optimizer steps made before.
-            work: this thread's own memory, all overwritten: pre-activations, activations, slopes (units * tile * LANES
-                each, tile the greater of size and SCORED_ROWS), a shuffled batch, and gradients (P * LANES).
-            out: (N, epochs * 6 * LANES) sums, zero at first: correct rows and losses of the epoch as it ran, of the
-                training rows at its end, of the watched rows at its end.
-        """
-        _ = sources
-        first, last = blocks
-        w, widths, code, argument = network
-        rule, flag, slots, running, hyperparameters = optimizer
-        x, y, order, shuffled = train
-        val_x, val_y = val
-        pre, post, delta, batch, g = work
-        n_steps = (y.shape[1] // LANES + size - 1) // size
-        for b in range(first, last):
-            a = load(argument[b], 0)
-            state = (w[b], g, slots[b], running[b], hyperparameters[b])
-            rows = (x[b], y[b], order[b], shuffled)
-            for epoch in range(rates.shape[1] // LANES):
-                store(hyperparameters[b], 0, load(rates[b], epoch))
-                sums = out[b, epoch * 6 * LANES : (epoch + 1) * 6 * LANES]
-                before = step + epoch * n_steps
-                _epoch(state, rows, (widths, code, a), (rule, flag), size, before, (pre, post, delta, batch), sums)
-                _score_rows(w[b], widths, code, a, x[b], y[b], pre, post, sums, 2)
-                _score_rows(w[b], widths, code, a, val_x[b], val_y[b], pre, post, sums, 4)
-
-    return run_epochs
-
-
-def _digest_of_sources() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-run_epochs = _compiled(_digest_of_sources())
+    w, _, _, _, h, _ = state
+    _, _, _, n_parameters, _ = network
+    _, _, n_rows = train
+    n_steps = (n_rows + size - 1) // size
+    for epoch in range(n_epochs):
+        store(h, 0, load(rates, epoch))
+        before = step + epoch * n_steps
+        _epoch(state, network, optimizer, train, shuffling, size, before, work, out, epoch * N_SCORES)
+        for q in range(n_parameters):
+            store(kept, epoch * n_parameters + q, load(w, q))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic, models, overload, register_model
 
@@ -187,3 +187,16 @@ def _operator(symbol: Any, instruction: Any) -> None:
 
 for _symbol, _one in ((operator.add, add), (operator.sub, sub), (operator.mul, mul), (operator.truediv, div)):
     _operator(_symbol, _one)
+
+
+@njit
+def at(array, index):
+    """Return an element of an array of whole numbers."""
+    return array[index]
+
+
+@njit
+def copy_chosen(source, first, choice, row, target, into):
+    """Copy in each lane the row that it chooses: `first` + the whole number in row `row` of `choice`."""
+    for lane in range(LANES):
+        target[into * LANES + lane] = source[(first + choice[row * LANES + lane]) * LANES + lane]

@@ -1,0 +1,120 @@
+"""The words of `simd` and `functions` in Triton: LANES numbers are one in each thread of a warp.
+
+What each word means is said there. Exponential, logarithm and error function are Triton's own. With
+TRITON_INTERPRET=1 numpy computes all of it on the CPU, very slowly (Triton documentation, "Debugging Triton").
+"""
+
+import triton
+import triton.language as tl
+
+LANES = 32  # a warp
+constant = int if triton.knobs.runtime.interpret else tl.constexpr
+"""How Triton wants whole numbers that are no arguments; interpreted they are plain."""
+
+_LANES = constant(LANES)
+
+
+@triton.jit
+def at(array, index):
+    return tl.load(array + index)
+
+
+@triton.jit
+def load(array, row):
+    return tl.load(array + row * _LANES + tl.arange(0, _LANES))
+
+
+@triton.jit
+def store(array, row, value):
+    tl.store(array + row * _LANES + tl.arange(0, _LANES), value)
+
+
+@triton.jit
+def copy_chosen(source, first, choice, row, target, into):
+    lanes = tl.arange(0, _LANES)
+    chosen = tl.load(source + (first + load(choice, row)) * _LANES + lanes)
+    tl.store(target + into * _LANES + lanes, chosen)
+
+
+@triton.jit
+def splat(model, number):
+    if model.dtype.is_ptr():
+        return tl.full([_LANES], number, model.dtype.element_ty)
+    else:  # noqa: RET505 -- one of the two is compiled
+        return tl.full([_LANES], number, model.dtype)
+
+
+@triton.jit
+def narrow(model, x):
+    return x.to(model.dtype.element_ty)
+
+
+@triton.jit
+def widen(x):
+    return x.to(tl.float64)
+
+
+@triton.jit
+def fma(x, y, z):
+    return tl.fma(x, y, z)
+
+
+@triton.jit
+def sqrt(x):
+    if x.dtype == tl.float32:
+        return tl.sqrt_rn(x)  # the other one is approximate in single precision
+    else:  # noqa: RET505
+        return tl.sqrt(x)
+
+
+@triton.jit
+def magnitude(x):
+    return tl.abs(x)
+
+
+@triton.jit
+def where_greater(x, bound, yes, no):
+    return tl.where(x > bound, yes, no)
+
+
+@triton.jit
+def where_nan(x, yes, no):
+    return tl.where(x == x, no, yes)  # NaN alone differs from itself
+
+
+@triton.jit
+def exp(x):
+    return tl.exp(x)
+
+
+@triton.jit
+def expm1(x):
+    """exp(x) - 1, accurate near 0: the rounding errors of exp and log there cancel (W. Kahan)."""
+    e = tl.exp(x)
+    near = tl.where(e == 1.0, x, (e - 1.0) * x / tl.log(tl.where(e == 1.0, 2.0, e)))
+    return tl.where(tl.abs(x) < 1.0, near, e - 1.0)
+
+
+@triton.jit
+def log1p_unit(u):
+    """log(1 + u) for 0 <= u <= 1, likewise."""
+    v = 1.0 + u
+    return tl.where(v == 1.0, u, tl.log(v) * u / tl.where(v == 1.0, 1.0, v - 1.0))
+
+
+@triton.jit
+def sigmoid(x):
+    return 1.0 / (1.0 + tl.exp(0.0 - x))
+
+
+@triton.jit
+def tanh(x):
+    e = expm1(2.0 * tl.abs(x))
+    t = tl.where(tl.abs(x) < 20.0, e / (e + 2.0), 1.0)  # beyond, e / (e + 2) would be infinity by infinity
+    t = tl.where(x == x, t, x)
+    return tl.where(x < 0.0, 0.0 - t, t)
+
+
+@triton.jit
+def erf(x):
+    return tl.erf(x)

@@ -1,0 +1,101 @@
+"""The fused engine's GPU kernel without a GPU: interpreted it equals the CPU's, and it compiles for a Hopper device."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from pima_hp.composition import options
+from pima_hp.data.table import SHIPPED
+from pima_hp.record import Run
+from pima_hp.training.fused.on_cpu import FusedStackOnCPU
+from tests.conftest import request_of
+
+triton = pytest.importorskip("triton", reason="needs Triton, which has wheels for Linux on x86-64 alone")
+
+MODULES = [f"pima_hp.training.fused.{name}" for name in ("warp", "on_gpu")]
+SMALL = (
+    *("trainer.precision=64", "trainer.epochs=2", "n_replicates=2", "model.hidden_widths=[2]"),
+    *("data.features=[glucose,bmi]", "data.zero_is_missing=[]", "data.scaling=standard", "batch.size=5"),
+)
+GROUPS = ("activation", "optimizer", "scheduler")
+LONGEST = max(len(options(group)) for group in GROUPS)
+CASES = [[f"{group}={options(group)[index % len(options(group))]}" for group in GROUPS] for index in range(LONGEST)]
+CASES += [["batch.shuffle=true"], ["model.hidden_widths=[3,2]"], ["batch.size=7", "optimizer.lr=1e30"]]
+
+
+@pytest.fixture(scope="module")
+def runs_of(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "tiny.csv"
+    path.write_text("".join(SHIPPED.read_text(encoding="utf-8").splitlines(keepends=True)[:16]), encoding="utf-8")
+    return lambda *overrides: request_of(*SMALL, *overrides, f"data.path={path}").runs
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> Iterator[ModuleType]:
+    """The module as it is imported with TRITON_INTERPRET=1, beside the one that compiles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        for name in MODULES:
+            patch.delitem(sys.modules, name, raising=False)
+        module = importlib.import_module(MODULES[-1])
+        for name in MODULES:
+            patch.setitem(sys.modules, name, sys.modules[name])  # the context removes it again
+        yield module
+
+
+def curves_of(stack, n_runs: int) -> dict[str, np.ndarray]:
+    stack.fit()
+    return {name: curve[:n_runs].numpy() for name, curve in stack.curves.items()}
+
+
+@pytest.mark.parametrize("overrides", CASES, ids=",".join)
+def test_interpreted_it_gives_what_the_cpu_gives(interpreted, runs_of, overrides: list[str]) -> None:
+    runs: list[Run] = runs_of(*overrides)
+    on_gpu = interpreted.FusedStackOnGPU(runs, torch.device("cpu"))
+    on_cpu = FusedStackOnCPU(runs, 1)
+    found, expected = (curves_of(stack, len(runs)) for stack in (on_gpu, on_cpu))
+    for name, curve in expected.items():
+        np.testing.assert_allclose(found[name], curve, rtol=1e-9, err_msg=name)
+    torch.testing.assert_close(
+        on_gpu.model.vectors[: len(runs)], on_cpu.model.vectors[: len(runs)], rtol=1e-9, atol=0, equal_nan=True
+    )
+
+
+def test_every_option_is_in_a_case() -> None:
+    chosen = {override for case in CASES for override in case}
+    assert {f"{group}={option}" for group in GROUPS for option in options(group)} <= chosen
+
+
+@pytest.mark.parametrize("numbers", ["fp32", pytest.param("fp64", marks=pytest.mark.slow)])
+def test_it_compiles_for_hopper_and_keeps_its_numbers_in_registers(tmp_path: Path, numbers: str) -> None:
+    from pima_hp.training.fused import on_gpu
+
+    names = on_gpu._run_epochs.arg_names
+    constants = {"flag": False, "shuffled": True, "n_slots": 3, "n_running": 4, "n_hyperparameters": 8}
+    kinds = {
+        **dict.fromkeys(names, f"*{numbers}"),
+        **dict.fromkeys(("running", "hyperparameters", "rates", "out"), "*fp64"),
+        **dict.fromkeys(("widths", "order"), "*i32"),
+        **dict.fromkeys(on_gpu._NUMBERS, "i32"),
+        **dict.fromkeys(constants, "constexpr"),
+    }
+    values = {(names.index(name),): value for name, value in constants.items()}
+    compiled = triton.compile(
+        triton.compiler.ASTSource(on_gpu._run_epochs, kinds, values),
+        target=triton.backends.compiler.GPUTarget("cuda", 90, 32),
+        options=on_gpu.OPTIONS,
+    )
+    binary = tmp_path / "kernel.cubin"
+    binary.write_bytes(compiled.asm["cubin"])
+    used = subprocess.run(
+        [triton.knobs.nvidia.cuobjdump.path, "-res-usage", binary], capture_output=True, text=True, check=True
+    ).stdout
+    assert "Function _run_epochs" in used
+    assert "STACK:0 " in used
