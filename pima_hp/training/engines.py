@@ -71,10 +71,11 @@ def _why_not_fused_here(configuration: Configuration) -> str:
 
 def why_torch(configuration: Configuration) -> str:
     """Return why the fused engine cannot train a configuration, in words; empty when it can."""
+    on_cpu = device_of(configuration).type == "cpu"
     try:
         from pima_hp.training.fused.engine import why_not_fused
 
-        if device_of(configuration).type == "cpu":
+        if on_cpu:
             import pima_hp.training.fused.on_cpu  # noqa: F401
         else:
             from pima_hp.training.fused.on_gpu import why_not_here
@@ -82,7 +83,7 @@ def why_torch(configuration: Configuration) -> str:
             if reason := why_not_here():
                 return reason
     except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: nowhere to keep what it compiles
-        return f"its compiler does not work here ({error})"
+        return f"{'numba' if on_cpu else 'Triton'} does not work here ({error})"
     n_train, _, _ = split_sizes(len(table_of(configuration).labels), configuration.data)
     return why_not_fused(configuration, n_train)
 

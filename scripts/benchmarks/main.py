@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
-from pima_hp.training.stack import Stack
 from pima_hp.training.engines import make_stack
 from pima_hp.training.solo import train_solo
+from pima_hp.training.stack import Stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -82,8 +82,7 @@ def scaling() -> None:
 
 def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
-    from pima_hp.training.stack import Stack
-from pima_hp.training.engines import train_stack
+    from pima_hp.training.engines import train_stack
 
     train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.epochs=5", "trainer.stack_size=4096"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -96,8 +95,9 @@ def gpu() -> None:
         sys.exit("gpu: needs a CUDA device; found none")
     for engine, n_epochs in (("fused", 10), ("stacked", 1)):
         for size in (1024, 8192, 65536):
-            wanted = ("trainer=gpu", "batch=b5", "optimizer=adam", f"trainer.engine={engine}", "trainer.stack_size=65536")
-            stack = make_stack(runs_of(*wanted, f"n_replicates={size}", f"trainer.epochs={2 * n_epochs}"))
+            wanted = ("trainer=gpu", f"trainer.engine={engine}", "trainer.stack_size=65536", "batch=b5")
+            many = (f"n_replicates={size}", f"trainer.epochs={2 * n_epochs}")
+            stack = make_stack(runs_of(*wanted, "optimizer=adam", *many))
             stack.to(torch.device("cuda"))
 
             def train(stack: Stack = stack, n_epochs: int = n_epochs) -> None:

@@ -3,7 +3,6 @@
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +13,7 @@ import torch
 from pima_hp.composition import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.record import Run
+from pima_hp.training import fused
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from tests.conftest import request_of
 
@@ -38,16 +38,19 @@ def runs_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def interpreted() -> Iterator[ModuleType]:
+def interpreted() -> ModuleType:
     """The module as it is imported with TRITON_INTERPRET=1, beside the one that compiles."""
+    before = {name: sys.modules.pop(name, None) for name in MODULES}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
-        for name in MODULES:
-            patch.delitem(sys.modules, name, raising=False)
         module = importlib.import_module(MODULES[-1])
-        for name in MODULES:
-            patch.setitem(sys.modules, name, sys.modules[name])  # the context removes it again
-        yield module
+    for name, compiling in before.items():
+        sys.modules.pop(name)
+        delattr(fused, name.rpartition(".")[2])  # whoever imports it next gets the one that compiles
+        if compiling:
+            sys.modules[name] = compiling
+            setattr(fused, name.rpartition(".")[2], compiling)
+    return module
 
 
 def curves_of(stack, n_runs: int) -> dict[str, np.ndarray]:

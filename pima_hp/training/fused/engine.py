@@ -63,7 +63,7 @@ class FusedStack(Stack):
         rule = rules.ROWS[str(first.optimizer.target)]
         assert row is not None  # noqa: S101 -- `why_not_fused` was asked
         given = [run.configuration.activation.arguments.get(row.argument, 0.0) for run in self.members]
-        self.argument = torch.tensor(given).to(self.weights).reshape(self.n_blocks, lanes)
+        self.argument = torch.tensor(given, dtype=torch.float64).to(self.weights).reshape(self.n_blocks, lanes)
         arguments = [rule_arguments(run.configuration.optimizer) or {} for run in self.members]
         for each in arguments:
             if not each.get("momentum"):
