@@ -192,9 +192,9 @@ class Study:
 
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run without curves, times and versions: equal for equal results."""
+    """Return one row a run without curves, times, engines and versions: equal for equal results."""
     curves = [name for name in frame.columns if "/" in name and not name.startswith("final/")]
-    return frame.drop(columns=[*curves, "duration_s", "versions", "message"], errors="ignore")
+    return frame.drop(columns=[*curves, "duration_s", "engine", "versions", "message"], errors="ignore")
 
 
 def label_of(request: Request, swept: Sequence[str]) -> str:

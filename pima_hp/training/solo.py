@@ -20,7 +20,7 @@ from pima_hp.model.module import MLPClassifier
 from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.settings import flattened
-from pima_hp.training.device import device_of
+from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 
 # Lightning reports devices, tips and warnings about loaders that this project chose on purpose.
@@ -79,6 +79,7 @@ def fit_solo(
         n_updates=configuration.trainer.epochs * len(data.train_dataloader()),
         stop_epoch=len(module.history) if diverged else 0,
         duration_s=time.perf_counter() - began,
+        engine=engine_on("solo", configuration),
         versions=versions(),
     )
     return record, module
