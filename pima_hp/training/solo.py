@@ -19,7 +19,7 @@ from pima_hp.model.mlp import build_mlp
 from pima_hp.model.module import MLPClassifier
 from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
-from pima_hp.settings import flattened
+from pima_hp.settings import hparams_of
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 
@@ -104,7 +104,7 @@ class FinalScores(L.Callback):
                 features, labels = data.part(part)
                 scores = final_scores(pl_module(features), labels)
                 self.scores |= {f"{part}/{name}": score for name, score in scores.items()}
-        hparams = flattened(self.configuration.content)
+        hparams = hparams_of(self.configuration.model_dump(by_alias=True))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(hparams, {f"hp/{key}": score for key, score in self.scores.items()})
