@@ -17,6 +17,7 @@ from pima_hp.composition import CONF, UNNAMED_STUDY, composed_alone, explain, is
 from pima_hp.errors import ConfigurationError, InputError, PimaError, StorageError
 from pima_hp.interruption import Interrupted, asked_to_stop, listen, stop_listening
 from pima_hp.ledger.atomic import storage_error
+from pima_hp.record import Run
 from pima_hp.request import Request, parse_request
 from pima_hp.study import Study, label_of, say
 
@@ -133,8 +134,13 @@ class Sweep:
             conclude(self.requests)
 
 
-def conclude(requests: Sequence[Request]) -> None:
-    """Publish what the requests have left in their study, and print a summary."""
+def conclude(requests: Sequence[Request], alone: Run | None = None) -> None:
+    """Publish what the requests have left in their study, and print a summary.
+
+    Args:
+        requests: all jobs of the command.
+        alone: the only run that was asked for, unless it was asked for as a sweep.
+    """
     first = requests[0]
     if first.debug.trainer_options:
         return
@@ -143,8 +149,7 @@ def conclude(requests: Sequence[Request]) -> None:
         study.materialize(first.materialize)
         say(f"written below {study.folder / 'tensorboard'}")
         return
-    alone = len(requests) == 1 and len(first.seeds) == 1 and study.n_logged > 0  # Lightning has logged the one run
-    frame = study.publish(tensorboard=first.logger.tensorboard and not alone, per_run=first.logger.per_run)
+    frame = study.publish(first.logger, alone)
     from pima_hp.summary import print_summary
 
     asked = frame["config_id"].isin({request.configuration.config_id for request in requests})
@@ -173,7 +178,7 @@ def train(config: DictConfig) -> float | None:
         if not study.planned(runs):  # a sweeper without hooks gave no plan of the whole
             keys = [override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task]
             study.plan([request], [label_of(request, keys)], keys)
-        study.train(runs, together=False, logger=request.logger)
+        study.train(runs, together=len(request.seeds) > 1, logger=request.logger)
     return study.mean_score(request, "val/accuracy")
 
 
@@ -270,7 +275,7 @@ def _run(arguments: list[str]) -> int:
     if single and single.dry_run:
         from pima_hp.plan import print_plan
 
-        print_plan([single], ["run"], together=False)
+        print_plan([single], ["run"], together=len(single.seeds) > 1)
         return 0
     if single and single.materialize:
         conclude([single])
@@ -278,7 +283,7 @@ def _run(arguments: list[str]) -> int:
     sys.argv[1:] = arguments
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(train)()
     if single:
-        conclude([single])
+        conclude([single], single.runs[0] if len(single.seeds) == 1 else None)
     return 1 if any(study.n_failed for study in _studies.values()) else 0
 
 

@@ -18,14 +18,14 @@ def print_plan(requests: Sequence[Request], labels: Sequence[str], *, together: 
     Args:
         requests: the jobs.
         labels: the name of the configuration of each.
-        together: they are a sweep.
+        together: they are a sweep, or replicates.
     """
     from pima_hp.training.schedule import stacks_of
 
     study = Study(requests[0].folder)
     missing = study.missing(requests)
     wanted = {run.run_id for request in requests for run in request.runs}
-    stacks, alone = stacks_of(missing, together=together)
+    stacks, alone = stacks_of(missing, together=together, csv=requests[0].logger.csv)
     seconds = estimated_s(stacks) + sum(_solo_s(run) for run in alone)
     configurations = {request.configuration.config_id: label for request, label in zip(requests, labels, strict=True)}
     lines = [

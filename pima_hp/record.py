@@ -87,6 +87,8 @@ class RunRecord:
         n_updates: optimizer steps asked for.
         stop_epoch: the epoch (from 1) in which it diverged, 0 if it did not.
         duration_s: its share of the wall time of training.
+        engine: what trained it, `solo`, `stacked` or `fused`, with the device unless that is the CPU
+            (`stacked on cuda`); empty for a run that failed.
         message: what a failed run said.
         versions: version of the project and of each package that the numbers depend on.
     """
@@ -99,6 +101,7 @@ class RunRecord:
     n_updates: int
     stop_epoch: int = 0
     duration_s: float = 0.0
+    engine: str = ""
     message: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 

@@ -6,7 +6,8 @@ from typing import Any
 from pima_hp.configuration import HOW_NOT_WHAT
 
 Setting = bool | int | float | str | tuple[Any, ...] | None
-NOT_A_SETTING = frozenset({"data.path", *(f"trainer.{name}" for name in HOW_NOT_WHAT)})
+_HOW = frozenset(f"trainer.{name}" for name in HOW_NOT_WHAT)
+NOT_A_SETTING = _HOW | {"data.path"}
 """Where and how a run is made: no part of what it computes."""
 
 NAMED_SECTIONS = ("activation", "optimizer", "scheduler")
@@ -29,3 +30,13 @@ def columns_of(settings: Mapping[str, Any]) -> dict[str, Setting]:
     names = {f"{section}.name": section for section in NAMED_SECTIONS}
     flat = {names.get(key, key): value for key, value in flattened(settings).items()}
     return {**{section: flat[section] for section in NAMED_SECTIONS if section in flat}, **flat}
+
+
+def is_hparam(key: str) -> bool:
+    """Whether TensorBoard's HParams tab shows a setting: what a run computes, a class by the name of its section."""
+    return key not in _HOW and not key.endswith("._target_")
+
+
+def hparams_of(settings: Mapping[str, Any]) -> dict[str, Setting]:
+    """Return the settings of one run that the HParams tab shows, without those that are not set."""
+    return {key: value for key, value in columns_of(settings).items() if value is not None and is_hparam(key)}

@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
 from pima_hp.composition import job_folder
+from pima_hp.configuration import SchedulerSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
@@ -30,7 +31,6 @@ class Study:
         n_planned: runs that the ledger lacked when a sweep was planned.
         n_trained: runs that this process has trained.
         n_failed: those of them that raised an error.
-        n_logged: those of them that Lightning's own loggers have logged.
         training_s: wall time of training.
     """
 
@@ -38,7 +38,6 @@ class Study:
     n_planned: int = 0
     n_trained: int = 0
     n_failed: int = 0
-    n_logged: int = 0
     training_s: float = 0.0
     _lock: StudyLock | None = None
     _frame: tuple[tuple[int, int], pd.DataFrame] | None = None
@@ -97,8 +96,8 @@ class Study:
 
         Args:
             runs: those that the ledger lacks.
-            together: they are the runs of a sweep: stack them even when there is one.
-            logger: which Lightning loggers a run that is trained alone gets.
+            together: they are runs of a sweep, or replicates; see `stacks_of`.
+            logger: which Lightning loggers a run that Lightning trains gets.
         """
         from pima_hp.training.progress import Progress
         from pima_hp.training.schedule import trained
@@ -106,12 +105,17 @@ class Study:
         def loggers(run: Run) -> "list[Logger]":
             from pima_hp.training.loggers import loggers_of
 
-            self.n_logged += logger is not None
-            return loggers_of(run, self.folder, self.labels(), logger) if logger else []
+            return loggers_of(run, self.folder, labels, logger) if logger else []
 
+        labels = self.labels()
+        if (events := self.folder / "tensorboard").is_dir():
+            from pima_hp.ledger.tensorboard import remove_runs
+
+            names = [_event_folder(labels, run.configuration.config_id, run.seeds.seed, run.run_id) for run in runs]
+            remove_runs(events, set(names))
         began = time.perf_counter()
         with Progress(len(runs)) as progress:
-            for records in trained(runs, progress, together=together, loggers=loggers):
+            for records in trained(runs, progress, together=together, csv=bool(logger and logger.csv), loggers=loggers):
                 self.ledger.append(records)
                 self._tried.update(record.run_id for record in records)
                 self.n_trained += len(records)
@@ -141,8 +145,13 @@ class Study:
         mean = float(pd.Series(values, dtype=float).mean())
         return None if pd.isna(mean) else mean
 
-    def publish(self, *, tensorboard: bool, per_run: bool) -> pd.DataFrame:
+    def publish(self, logger: LoggerSection, alone: Run | None = None) -> pd.DataFrame:
         """Write what is derived from the ledger, `runs.csv` and event files; files that would not change stay.
+
+        Args:
+            logger: which event files are wanted.
+            alone: the only run that was asked for, which gets a folder of its own. Of a study that holds no
+                other run there is nothing more to show.
 
         Returns:
             All runs of the study.
@@ -151,12 +160,14 @@ class Study:
         for note in self.ledger.damaged:
             say(f"{self.folder}: {note}")
         self.keep("runs.csv", runs_table(frame).to_csv(index=False))
-        if tensorboard:
+        if logger.tensorboard and (alone is None or len(frame) > 1):
             from pima_hp.ledger.tensorboard import write_study
 
             write_study(self.folder / "tensorboard", frame, self.labels())
-        if per_run:
+        if logger.per_run:
             self.write_runs(frame)
+        elif logger.tensorboard and alone:
+            self.write_runs(frame[(frame["run_id"] == alone.run_id) & (frame["status"] != "failed")])
         return frame
 
     def keep(self, name: str, text: str) -> None:
@@ -173,11 +184,14 @@ class Study:
     def write_runs(self, frame: pd.DataFrame) -> None:
         """Write each run of a frame as a normal event folder, named by its configuration and seed."""
         from pima_hp.ledger.tensorboard import write_run
+        from pima_hp.training.schedulers import rates_of_run
 
         labels = self.labels()
         for _, row in frame.iterrows():
-            label = labels.get(row["config_id"], row["config_id"])
-            write_run(self.folder / "tensorboard" / run_folder(label, row["seed"], row["run_id"]), row)
+            folder = self.folder / "tensorboard" / _event_folder(labels, row["config_id"], row["seed"], row["run_id"])
+            scheduler = _scheduler_of(row)
+            rates = rates_of_run(row["optimizer.lr"], scheduler, row[scheduler.monitor or "val/loss"])
+            write_run(folder, row, rates)
 
     def materialize(self, run_id: str) -> None:
         """Write the run whose id begins so as a normal event folder."""
@@ -192,9 +206,20 @@ class Study:
 
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run without curves, times and versions: equal for equal results."""
+    """Return one row a run without curves, times, engines and versions: equal for equal results."""
     curves = [name for name in frame.columns if "/" in name and not name.startswith("final/")]
-    return frame.drop(columns=[*curves, "duration_s", "versions", "message"], errors="ignore")
+    return frame.drop(columns=[*curves, "duration_s", "engine", "versions", "message"], errors="ignore")
+
+
+def _event_folder(labels: Mapping[str, str], config_id: str, seed: int, run_id: str) -> str:
+    return run_folder(labels.get(config_id, config_id), seed, run_id)
+
+
+def _scheduler_of(row: "pd.Series[Any]") -> SchedulerSection:
+    """The schedule of a run, from a row of the study's frame."""
+    settings = {str(name).partition("scheduler.")[2]: value for name, value in row.items()}
+    present = {name: value for name, value in settings.items() if name and value is not None and value == value}
+    return SchedulerSection.model_validate({"_target_": None, **present, "name": row["scheduler"]})
 
 
 def label_of(request: Request, swept: Sequence[str]) -> str:

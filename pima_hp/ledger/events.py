@@ -43,10 +43,13 @@ def scalar_event(scalars: Mapping[str, float], step: int) -> Any:
     return Event(wall_time=float(step), step=step, summary=Summary(value=values))
 
 
-def session_event(label: str, hparams: Mapping[str, HParam]) -> Any:
-    """What makes a folder a row of the HParams tab: its settings."""
+def session_event(hparams: Mapping[str, HParam]) -> Any:
+    """What makes a folder a row of the HParams tab: its settings.
+
+    The row has the name of the folder. A name of its own would make one row of folders in several studies.
+    """
     data = HParamsPluginData()
-    data.session_start_info.group_name = label
+    data.session_start_info.SetInParent()  # also where there is no setting to show
     for name, value in hparams.items():
         if isinstance(value, bool):
             data.session_start_info.hparams[name].bool_value = value
@@ -55,6 +58,13 @@ def session_event(label: str, hparams: Mapping[str, HParam]) -> Any:
         else:
             data.session_start_info.hparams[name].number_value = value
     return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
+
+
+def session_end_event(*, completed: bool) -> Any:
+    """How a run ended, for the HParams tab."""
+    data = HParamsPluginData()
+    data.session_end_info.status = api_pb2.STATUS_SUCCESS if completed else api_pb2.STATUS_FAILURE
+    return _plugin_event(metadata.SESSION_END_INFO_TAG, data)
 
 
 def experiment_event(sessions: Iterable[Mapping[str, HParam]], metrics: Sequence[str]) -> Any:
@@ -67,7 +77,7 @@ def experiment_event(sessions: Iterable[Mapping[str, HParam]], metrics: Sequence
     data = HParamsPluginData()
     for name, values in columns.items():
         info = data.experiment.hparam_infos.add(name=name, type=types[type(next(iter(values)))])
-        if info.type != api_pb2.DATA_TYPE_FLOAT64:  # words are chosen from a list, numbers from a range
+        if info.type != api_pb2.DATA_TYPE_FLOAT64 and len(values) > 1:  # words are chosen from a list
             info.domain_discrete.extend(sorted(values))
     data.experiment.metric_infos.extend(api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics)
     return _plugin_event(metadata.EXPERIMENT_TAG, data)

@@ -22,6 +22,7 @@ RUN_COLUMNS = (
     "stop_epoch",
     "n_updates",
     "duration_s",
+    "engine",
     "message",
     "versions",
 )

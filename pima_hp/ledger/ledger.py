@@ -23,7 +23,8 @@ def read_study(path: Path | str) -> pd.DataFrame:
     """All runs of a study, one row a run: `read_study("outputs/article")`.
 
     Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`,
-    `stop_epoch`, `n_updates`, `duration_s`, `message`, `versions` as JSON); then its settings, named as
+    `stop_epoch`, `n_updates`, `duration_s`, `engine`, `message`, `versions` as JSON; `engine` is empty for
+    a run that failed and for one that was recorded before runs said so); then its settings, named as
     on the command line (`activation`, `optimizer.lr`, `model.hidden_widths` as a tuple; missing where a
     configuration has no such setting); then its learning curves, each a read-only array of shape (E,)
     (`val/accuracy`); then its final scores (`final/val/auroc`). Rows are in the order of the manifest,
@@ -167,7 +168,7 @@ def _rows_to_keep(table: pa.Table, origin: Sequence[str]) -> list[int]:
 
 
 def _results(table: pa.Table) -> list[tuple[object, ...]]:
-    """What must agree between two rows of one run: all but its time, its message and the versions."""
+    """What must agree between two rows of one run: all but its time, its engine, its message and the versions."""
     columns = [table[key].to_pylist() for key in ("status", "stop_epoch", "n_updates")]
     columns.append([repr(scores) for scores in table["scores"].to_pylist()])  # repr: NaN equals NaN
     columns.extend([curve.tobytes() for curve in curve_views(table[key])] for key in CURVE_COLUMNS)

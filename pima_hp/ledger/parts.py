@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         pa.field("stop_epoch", pa.int64(), nullable=False),
         pa.field("n_updates", pa.int64(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),  # JSON
         pa.field("configuration", pa.string(), nullable=False),  # JSON of Configuration.model_dump(by_alias=True)
@@ -61,6 +62,7 @@ def encoded(records: Sequence[RunRecord]) -> bytes:
         "stop_epoch": [record.stop_epoch for record in records],
         "n_updates": [record.n_updates for record in records],
         "duration_s": [record.duration_s for record in records],
+        "engine": [record.engine for record in records],
         "message": [record.message for record in records],
         "versions": [json.dumps(record.versions, sort_keys=True) for record in records],
         "configuration": [configurations[id(record.configuration)] for record in records],
@@ -97,7 +99,10 @@ def decoded(name: str, content: bytes, columns: Sequence[str] | None = None) -> 
         if version < 1:
             raise DamagedPartError("it was not written by pima_hp")
         schema = pa.schema([SCHEMA.field(column) for column in columns or SCHEMA.names])
-        return file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
+        table = file.read(columns=schema.names, use_threads=False)
+        if "engine" in schema.names and "engine" not in table.column_names:  # written before runs said so
+            table = table.append_column("engine", pa.array([""] * table.num_rows))
+        return table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DamagedPartError(f"it is not a part of a ledger: {error}".splitlines()[0]) from error
 

@@ -1,7 +1,7 @@
 """A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from pima_hp.ledger.events import (
     experiment_event,
     file_bytes,
     scalar_event,
+    session_end_event,
     session_event,
 )
 from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, setting_columns
 from pima_hp.record import RunStatus
+from pima_hp.settings import is_hparam
 
 STUDY_FILE = "events.out.tfevents.0.pima_hp_study"
 RUN_FILE = "events.out.tfevents.0.pima_hp_run"
+EVENT_FILES = "events.out.tfevents*"
 _BAND = {"_q05": 0.05, "_q95": 0.95}
 
 Array = NDArray[np.float64]
@@ -58,13 +61,20 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
     n_written = int(_replace(folder / STUDY_FILE, file_bytes([experiment_event(settings.values(), metrics)])))
     for config_id, runs in groups.items():
         name = names[config_id]
-        content = _events(name, runs, settings[config_id])
+        content = _events(runs, settings[config_id])
         n_written += _replace(folder / name / STUDY_FILE, content)
     return n_written
 
 
-def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
-    """Write one run, a row of a study's frame, as a folder of its own: its curves, settings and final scores.
+def write_run(folder: Path, row: "pd.Series[Any]", rates: Array | None = None) -> bool:
+    """Write one run, a row of a study's frame, as a folder of its own: what Lightning's logger writes of a run.
+
+    A folder in which Lightning itself has logged the run is left as it is.
+
+    Args:
+        folder: of the run.
+        row: its curves, settings and final scores.
+        rates: the learning rate of each epoch, (E,).
 
     Returns:
         Whether the file changed.
@@ -72,12 +82,38 @@ def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
     Raises:
         StorageError: the folder cannot be written.
     """
+    if any(path.name != RUN_FILE for path in folder.glob(EVENT_FILES)):
+        return False
     runs = row.to_frame().T.infer_objects()
-    settings = _hparams(runs.set_index("run_id"), setting_columns(runs))
-    return _replace(folder / RUN_FILE, _events(folder.name, runs, settings[row["run_id"]]))
+    (settings,) = _hparams(runs.set_index("run_id"), setting_columns(runs)).values()
+    curves = {key: row[key] for key in CURVE_COLUMNS}
+    if rates is not None:
+        curves["lr"] = np.where(np.isnan(row["val/loss"]), np.nan, rates)
+    scores = {f"hp/{_score_key(name)}": row[name] for name in _score_columns(runs) if not pd.isna(row[name])}
+    events = [
+        experiment_event([settings], list(scores)),
+        session_event(settings),
+        scalar_event(scores, step=0),
+        *curve_events(curves),
+        session_end_event(completed=row["status"] == RunStatus.COMPLETED),
+    ]
+    return _replace(folder / RUN_FILE, file_bytes(events))
 
 
-def _events(label: str, runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
+def remove_runs(folder: Path, names: Container[str]) -> None:
+    """Remove what attempts at runs that did not finish have logged, so that no curve is there twice.
+
+    Args:
+        folder: `outputs/<study>/tensorboard`.
+        names: of the folders of the runs that are to be trained again.
+    """
+    with explained(folder):
+        for path in folder.glob(f"*/{EVENT_FILES}"):
+            if path.parent.name in names:
+                path.unlink()
+
+
+def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     """One configuration, or one run, as the bytes of an event file."""
     values = np.stack([np.stack(runs[key].tolist()) for key in CURVE_COLUMNS], axis=1)  # (R, curves, E)
     mean = _mean(values)
@@ -91,7 +127,7 @@ def _events(label: str, runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> by
     scores = _score_columns(runs)
     final |= zip(map(_score_key, scores), _mean(runs[scores].to_numpy(float)).tolist(), strict=True)
     metrics = scalar_event({f"hp/{key}": value for key, value in final.items()}, step=n_epochs)
-    return file_bytes([session_event(label, hparams), *curve_events(curves), metrics])
+    return file_bytes([session_event(hparams), *curve_events(curves), metrics])
 
 
 def _mean(values: Array) -> Array:
@@ -124,8 +160,8 @@ def _hparams(settings: pd.DataFrame, names: list[str]) -> dict[str, dict[str, HP
         missing = column.isna().tolist()
         values = [None if lacks else value for value, lacks in zip(column.tolist(), missing, strict=True)]
         present = [value for value in values if value is not None]
-        if name.endswith("._target_") or not present or (len(settings) > 1 and len(set(values)) == 1):
-            continue  # the name of the section says what its class is
+        if not is_hparam(name) or not present or (len(settings) > 1 and len(set(values)) == 1):
+            continue
         for key, value in zip(hparams, values, strict=True):
             if value is not None:
                 hparams[key][name] = _as_hparam(value, present)

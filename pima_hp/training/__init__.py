@@ -1,1 +1,1 @@
-"""Train runs: one at a time (solo), or thousands as one tensor program (stacked)."""
+"""Train runs: by Lightning one at a time (solo), or one to thousands as one program (stacked, fused)."""

@@ -1,5 +1,7 @@
 """Can this configuration be trained here? Asked of every job before the first run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -30,18 +32,31 @@ def component_problems(configuration: Configuration) -> list[str]:
     return problems
 
 
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Let an optimizer be made without torch's compiler: it is imported, a second, only to be told to keep away."""
+    optimizer = torch.optim.Optimizer
+    real = optimizer.add_param_group
+    optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        optimizer.add_param_group = real  # type: ignore[method-assign]
+
+
 @lru_cache(maxsize=4096)
 def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
     """Build a component once on a single parameter; thousands of configurations share it."""
     component = kind.model_validate_json(text)
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
-        if section == "activation":
-            build(component)(torch.zeros(1))
-        elif section == "optimizer":
-            build(component, [parameter])
-        else:
-            build(component, torch.optim.SGD([parameter], lr=0.1))
+        with _without_compiler():
+            if section == "activation":
+                build(component)(torch.zeros(1))
+            elif section == "optimizer":
+                build(component, [parameter])
+            else:
+                build(component, torch.optim.SGD([parameter], lr=0.1))
     except ConfigurationError as error:
         return tuple(f"{section}: {problem}" for problem in error.problems)
     except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the person

@@ -9,3 +9,9 @@ def device_of(configuration: Configuration) -> torch.device:
     """Return the device that `trainer.accelerator` means on this machine."""
     wanted = configuration.trainer.accelerator
     return torch.device("cuda" if wanted == "gpu" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def engine_on(engine: str, configuration: Configuration) -> str:
+    """Return what a record says of who trained its run: the engine, and the device unless that is the CPU."""
+    device = device_of(configuration).type
+    return engine if device == "cpu" else f"{engine} on {device}"

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[RunRecord]:
     """Train runs with equal `stack_key`s together and return their records in the same order."""
     began = time.perf_counter()
-    n_threads = torch.get_num_threads()
+    n_threads, fused = torch.get_num_threads(), not _why_not_fused_here(runs[0].configuration)
     # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
-    torch.set_num_threads(n_threads if _why_not_fused_here(runs[0].configuration) else 1)
+    torch.set_num_threads(1 if fused else n_threads)
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
-        return stack.records(time.perf_counter() - began)
+        return stack.records(time.perf_counter() - began, "fused" if fused else "stacked")
     finally:
         torch.set_num_threads(n_threads)
 

@@ -1,4 +1,4 @@
-"""Lightning's loggers for a run that is trained alone."""
+"""Lightning's loggers for a run that Lightning trains."""
 
 import signal
 import threading

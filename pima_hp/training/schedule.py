@@ -9,7 +9,7 @@ import torch
 
 from pima_hp.interruption import asked_to_stop
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
-from pima_hp.training.engines import train_stack
+from pima_hp.training.engines import train_stack, why_torch
 from pima_hp.training.progress import Progress
 from pima_hp.training.stack_key import SOLO_WANTED, stack_key, why_solo
 from pima_hp.versions import versions
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 
 MakeLoggers = Callable[[Run], Sequence["Logger"]]
 
-ONE_RUN = "one run"
+CSV_WANTED = "logger.csv=true, which is Lightning's"
 
 log = logging.getLogger(__name__)
 
 
-def stacks_of(runs: Sequence[Run], *, together: bool) -> tuple[list[list[Run]], list[Run]]:
+def stacks_of(runs: Sequence[Run], *, together: bool, csv: bool = False) -> tuple[list[list[Run]], list[Run]]:
     """Divide runs into stacks and those that are trained alone.
 
     Args:
         runs: in the order asked for.
-        together: stack also when there is only one run (with `trainer.engine=auto`).
+        together: they are runs of a sweep, or replicates: stacked even when only one of them is missing, so
+            that a run is trained in the same way whatever was trained before it. Otherwise there is one run,
+            and `trainer.engine=auto` stacks it only for the fused engine.
+        csv: that one run is to be logged by Lightning's CSVLogger.
 
     Returns:
         Stacks of at most `trainer.stack_size` runs with equal keys, and the runs for solo training.
@@ -38,15 +41,15 @@ def stacks_of(runs: Sequence[Run], *, together: bool) -> tuple[list[list[Run]], 
     reasons: dict[str, int] = {}
     for run in runs:
         reason = why_solo(run.configuration)
-        if not reason and run.configuration.trainer.engine == "auto" and len(runs) == 1 and not together:
-            reason = ONE_RUN
+        if not (reason or together) and run.configuration.trainer.engine == "auto":
+            reason = CSV_WANTED if csv else why_torch(run.configuration)  # a stack of one is no faster in torch
         if reason:
             alone.append(run)
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
             groups.setdefault(stack_key(run.configuration), []).append(run)
     for reason, count in reasons.items():
-        level = logging.INFO if reason in (ONE_RUN, SOLO_WANTED) else logging.WARNING
+        level = logging.INFO if reason in (CSV_WANTED, SOLO_WANTED) else logging.WARNING
         log.log(level, "%d runs are trained one at a time: %s", count, reason)
     stacks = []
     for group in groups.values():
@@ -56,7 +59,12 @@ def stacks_of(runs: Sequence[Run], *, together: bool) -> tuple[list[list[Run]], 
 
 
 def trained(
-    runs: Sequence[Run], progress: Progress, *, together: bool, loggers: MakeLoggers = lambda _: ()
+    runs: Sequence[Run],
+    progress: Progress,
+    *,
+    together: bool,
+    csv: bool = False,
+    loggers: MakeLoggers = lambda _: (),
 ) -> Iterator[list[RunRecord]]:
     """Train runs and yield the records of each stack, or of each run alone, as soon as it is finished.
 
@@ -67,9 +75,10 @@ def trained(
         runs: in the order asked for.
         progress: counts finished runs.
         together: see `stacks_of`.
+        csv: see `stacks_of`.
         loggers: makes the Lightning loggers of a run that is trained alone.
     """
-    stacks, alone = stacks_of(runs, together=together)
+    stacks, alone = stacks_of(runs, together=together, csv=csv)
     for stack in stacks:
         yield from _stack_or_halves(stack, progress)
     for run in alone:

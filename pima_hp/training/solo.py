@@ -19,8 +19,8 @@ from pima_hp.model.mlp import build_mlp
 from pima_hp.model.module import MLPClassifier
 from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
-from pima_hp.settings import flattened
-from pima_hp.training.device import device_of
+from pima_hp.settings import hparams_of
+from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 
 # Lightning reports devices, tips and warnings about loaders that this project chose on purpose.
@@ -79,6 +79,7 @@ def fit_solo(
         n_updates=configuration.trainer.epochs * len(data.train_dataloader()),
         stop_epoch=len(module.history) if diverged else 0,
         duration_s=time.perf_counter() - began,
+        engine=engine_on("solo", configuration),
         versions=versions(),
     )
     return record, module
@@ -103,7 +104,7 @@ class FinalScores(L.Callback):
                 features, labels = data.part(part)
                 scores = final_scores(pl_module(features), labels)
                 self.scores |= {f"{part}/{name}": score for name, score in scores.items()}
-        hparams = flattened(self.configuration.content)
+        hparams = hparams_of(self.configuration.model_dump(by_alias=True))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(hparams, {f"hp/{key}": score for key, score in self.scores.items()})

@@ -15,6 +15,7 @@ from pima_hp.model.stacked import StackedMLP
 from pima_hp.model.stacked_metrics import stacked_final_scores
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
+from pima_hp.training.device import engine_on
 from pima_hp.training.progress import Progress
 from pima_hp.training.schedulers import schedule_of
 from pima_hp.versions import versions
@@ -103,7 +104,7 @@ class Stack(ABC):
         n_rows = self.labels["train"].shape[1]
         return torch.stack([torch.randperm(n_rows, generator=generator) for generator in self.orders])
 
-    def records(self, duration_s: float) -> list[RunRecord]:
+    def records(self, duration_s: float, engine: str) -> list[RunRecord]:
         """Return the record of each run; `duration_s` of the whole stack is shared out evenly."""
         curves = {name: tensor[: self.n_runs].numpy() for name, tensor in self.curves.items()}
         losses = np.stack([curve for name, curve in curves.items() if "loss" in name])
@@ -129,6 +130,7 @@ class Stack(ABC):
                     n_updates=self.n_updates,
                     stop_epoch=int(stops[index]) + 1 if diverged else 0,
                     duration_s=duration_s / self.n_runs,
+                    engine=engine_on(engine, run.configuration),
                     versions=versions(),
                 )
             )

@@ -67,6 +67,20 @@ def test_a10_a_run_that_raises_has_failed_and_the_others_finish(
     assert set(read_study(tmp_path / "outputs" / "s")["status"]) == {"completed"}
 
 
+@pytest.mark.parametrize("engine", ["auto", "solo"])
+def test_a10_one_run_that_raises_has_failed_and_leaves_no_curves(tmp_path: Path, engine: str) -> None:
+    one = (f"seed={BAD_SEED}", "trainer.epochs=2", f"trainer.engine={engine}", "study=s")
+    ended = run(tmp_path, *one, prepare=functools.partial(_bad, ValueError("planted")))
+    assert ended.code == 1, ended
+    assert "1 runs failed; the first: ValueError: planted" in ended.err
+    (row,) = read_study(tmp_path / "outputs" / "s").to_dict("records")
+    assert (row["status"], row["engine"]) == ("failed", "")
+    assert bool(list(tmp_path.rglob("*tfevents*"))) is (engine == "solo"), "Lightning logs while it trains"
+    assert run(tmp_path, *one).code == 0
+    assert read_study(tmp_path / "outputs" / "s")["status"].tolist() == ["completed"]
+    assert len(list(tmp_path.rglob("*tfevents*"))) == 1
+
+
 @pytest.mark.parametrize("engine", SWEEPS)
 def test_a10_a_keyboard_interrupt_raised_by_a_run_stops_the_command(tmp_path: Path, engine: str) -> None:
     ended = run(tmp_path, *SWEEPS[engine], prepare=functools.partial(_bad, KeyboardInterrupt()))

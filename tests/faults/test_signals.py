@@ -3,6 +3,7 @@
 import functools
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ ENGINES = {
     "fused": ("-m", "trainer.engine=fused", "n_replicates=2", *LONG),
     "stacked": ("-m", "trainer.engine=stacked", "n_replicates=2", *LONG),
     "solo": ("trainer.engine=solo", *LONG),
+    "one run": LONG,
 }
 SOLO_EPOCH = Point("pima_hp.model.module:MLPClassifier.on_train_epoch_end", "after")
 
@@ -48,6 +50,25 @@ def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) 
     assert time.monotonic() - began < 5
     _stopped_well(ended, signum, tmp_path)
     assert "0 of" in ended.err
+
+
+def test_a6_what_lightning_had_logged_of_a_run_that_was_stopped_is_not_shown_beside_the_finished_one(
+    tmp_path: Path,
+) -> None:
+    run_alone = ("trainer.epochs=20", "study=s")
+    stopped = run(
+        tmp_path, *run_alone, "trainer.engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9)
+    )
+    _stopped_well(stopped, TERM, tmp_path)
+    (begun,) = tmp_path.rglob("*tfevents*")
+    for engine, files in (("solo", 1), ("auto", 1)):
+        study = f"study={engine}"
+        shutil.copytree(tmp_path / "outputs" / "s", tmp_path / "outputs" / engine)
+        assert run(tmp_path, *run_alone, f"trainer.engine={engine}", study).code == 0
+        found = list((tmp_path / "outputs" / engine).rglob("*tfevents*"))
+        assert len(found) == files
+        assert found[0].parent.name == begun.parent.name
+        assert found[0].name != begun.name
 
 
 @pytest.mark.parametrize("signum", [INT, TERM])

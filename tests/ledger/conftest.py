@@ -69,6 +69,7 @@ def record_of(
         "n_updates": 39 * n_epochs,
         "stop_epoch": stop_epoch,
         "duration_s": 0.25,
+        "engine": "" if status is RunStatus.FAILED else "fused",
         "message": "raised in a test" if status is RunStatus.FAILED else "",
         "versions": {"pima_hp": "0.1.0", "torch": "2.13.0"},
     }

@@ -32,7 +32,7 @@ def _assert_holds(frame: pd.DataFrame, records: list[RunRecord]) -> None:
             record.seeds.model_dump().values()
         )
         assert row["status"] == record.status
-        for name in ("stop_epoch", "n_updates", "duration_s", "message"):
+        for name in ("stop_epoch", "n_updates", "duration_s", "engine", "message"):
             assert row[name] == getattr(record, name)
         assert json.loads(row["versions"]) == record.versions
         for name, key in CURVE_KEYS.items():
@@ -153,12 +153,14 @@ def test_b11_order_and_number_of_parts_do_not_matter(tmp_path: Path) -> None:
     for trial in range(5):
         ledger = Ledger(tmp_path / f"trial{trial}")
         # another host took another time and holds some runs as well
-        elsewhere = [replace(r, duration_s=1.5, versions={"torch": "2.10"}) for r in generator.sample(records, 5)]
+        elsewhere = [
+            replace(r, duration_s=1.5, engine="solo", versions={"torch": "2.10"}) for r in generator.sample(records, 5)
+        ]
         shuffled = [*records, *elsewhere]
         generator.shuffle(shuffled)
         for record in shuffled:
             ledger.append([record])
-        ours = ["duration_s", "versions"]
+        ours = ["duration_s", "engine", "versions"]
         pd.testing.assert_frame_equal(ledger.frame().drop(columns=ours), expected.drop(columns=ours))
 
 
@@ -242,6 +244,21 @@ def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
     part.with_name(".half.parquet.1234.tmp").write_bytes(part.read_bytes()[:50])
     _assert_holds(ledger.frame(), records)
     assert len(ledger.damaged) == 5
+
+
+def test_parts_from_before_runs_said_which_engine_trained_them_are_read(tmp_path: Path) -> None:
+    records = _some_records()
+    ledger = Ledger(tmp_path)
+    ledger.append(records[:7])
+    (part,) = _parts(tmp_path)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(part).drop_columns("engine"), sink)
+    part.unlink()
+    older = sink.getvalue().to_pybytes()
+    part.with_name(part_name(older)).write_bytes(older)
+    ledger.append(records[7:])
+    _assert_holds(read_study(tmp_path), [*(replace(record, engine="") for record in records[:7]), *records[7:]])
+    assert len(Ledger(tmp_path).finished_run_ids()) == sum(record.status != "failed" for record in records)
 
 
 def test_b12_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:

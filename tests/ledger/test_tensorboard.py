@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams import metadata
 
 from pima_hp.errors import StorageError
 from pima_hp.ledger import CURVE_COLUMNS, Ledger
-from pima_hp.ledger.tensorboard import RUN_FILE, STUDY_FILE, write_run, write_study
+from pima_hp.ledger.tensorboard import RUN_FILE, STUDY_FILE, remove_runs, write_run, write_study
 from pima_hp.record import RunStatus
 from tests.ledger.conftest import LEAKY, configuration_of, record_of
 
@@ -118,14 +118,17 @@ def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, fra
     from tensorboard.plugins import base_plugin
     from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-    write_study(tmp_path / "tb", frame, {})
-    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "tb")).Reload()
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "tb"))
+    for study in ("one", "two"):
+        write_study(tmp_path / "outputs" / study, frame, {})
+    write_run(tmp_path / "outputs" / "one" / "run", frame.iloc[2])
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "outputs")).Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "outputs"))
     context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
     request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=10)
     request.allowed_statuses.extend([api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_RUNNING])
     groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
-    assert {group.name for group in groups} == set(frame["config_id"])
+    configurations = {f"{study}/{config_id}" for study in ("one", "two") for config_id in frame["config_id"]}
+    assert {group.name for group in groups} == {"one/run", *configurations}
     metrics = {value.name.tag for group in groups for value in group.metric_values}
     assert metrics == {f"hp/{key}" for key in (*CURVE_COLUMNS, "val/auroc", "test/brier")}
 
@@ -179,6 +182,25 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     assert session["model.hidden_widths"] == "(12, 8)"
     assert session["data.stratified"] is False
     assert session["trainer.epochs"] == 6.0
+    assert "trainer.engine" not in session
+    assert "lr" not in events.Tags()["scalars"]
+    assert write_run(tmp_path / "run", row, np.linspace(1, 0, 6))
+    assert [one.value for one in _read(tmp_path / "run").Scalars("lr")] == pytest.approx(np.linspace(1, 0, 6))
+
+
+def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_it_is_removed(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    theirs = tmp_path / "run" / "events.out.tfevents.1795459808.host.1.0"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"events")
+    (tmp_path / "run" / "hparams.yaml").write_text("mine")
+    assert not write_run(tmp_path / "run", frame.iloc[2])
+    assert write_run(tmp_path / "other", frame.iloc[2])
+    remove_runs(tmp_path, {"run"})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["hparams.yaml"]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == [RUN_FILE]
+    assert write_run(tmp_path / "run", frame.iloc[2])
 
 
 def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path) -> None:

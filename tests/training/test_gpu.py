@@ -24,7 +24,7 @@ def test_a_stack_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf, engine: str, 
     assert isinstance(on_gpu, TorchStack) == (engine == "stacked")
     for stack in (on_gpu, on_cpu):
         stack.fit()
-    for one, other in zip(on_gpu.records(0.0), on_cpu.records(0.0), strict=True):
+    for one, other in zip(on_gpu.records(0.0, "stacked"), on_cpu.records(0.0, "stacked"), strict=True):
         for name, curve in arrays_of(other.curves).items():
             np.testing.assert_allclose(getattr(one.curves, name), curve, rtol=1e-9, err_msg=name)
 

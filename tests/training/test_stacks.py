@@ -7,6 +7,7 @@ import pytest
 
 from pima_hp.composition import options
 from pima_hp.record import Run
+from pima_hp.training.device import engine_on
 from pima_hp.training.progress import Progress
 from pima_hp.training.schedule import stacks_of, trained
 from pima_hp.training.stack_key import stack_key, why_solo
@@ -170,9 +171,30 @@ def test_stacks_are_no_larger_than_asked_for(runs_of: RunsOf) -> None:
     stacks, _ = stacks_of(runs, together=True)
     assert [len(stack) for stack in stacks] == [4, 4, 2]
     assert [run for stack in stacks for run in stack] == runs
-    assert stacks_of(runs[:1], together=False) == ([], runs[:1])
-    assert stacks_of(runs[:1], together=True) == ([runs[:1]], [])
     assert stacks_of(runs_of("trainer.engine=solo", "n_replicates=2"), together=True)[0] == []
+
+
+def test_one_run_is_a_stack_for_the_fused_engine_alone(runs_of: RunsOf) -> None:
+    no_row = ("activation=gelu", "activation.approximate=tanh")
+    for overrides, together_too in [((), True), (no_row, False), (("model.hidden_widths=[4096,4096]",), False)]:
+        one = runs_of(*overrides)
+        assert stacks_of(one, together=True) == ([one], [])
+        assert stacks_of(one, together=False) == (([one], []) if together_too else ([], one))
+        assert stacks_of(one, together=False, csv=True) == ([], one)
+        assert stacks_of(one, together=True, csv=True) == ([one], [])
+    for engine in ENGINES:
+        one = runs_of(*no_row, f"trainer.engine={engine}")
+        assert stacks_of(one, together=False, csv=True) == ([one], [])
+
+
+def test_a_record_says_which_engine_trained_it_and_where_unless_that_is_the_cpu(runs_of: RunsOf) -> None:
+    runs = runs_of("trainer.epochs=1", "n_replicates=2")
+    for engine in ENGINES:
+        assert [record.engine for record in together(runs, engine)] == [engine] * 2
+        assert engine_on(engine, runs[0].configuration) == engine
+    assert alone(runs[0]).engine == "solo"
+    (on_gpu,) = runs_of("trainer=gpu")
+    assert engine_on("stacked", on_gpu.configuration) == "stacked on cuda"
 
 
 @pytest.mark.parametrize(
