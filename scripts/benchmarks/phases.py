@@ -2,6 +2,7 @@
 
 import resource
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pima_hp.jobs import ComposedJobs
 from pima_hp.ledger import Ledger
 from pima_hp.study import Study
 from pima_hp.training import engines, schedule
+from pima_hp.training.fused.engine import FusedStack
 
 _spent: Counter[str] = Counter()
 _within: list[float] = []
@@ -22,7 +24,11 @@ _within: list[float] = []
 
 def factorial() -> None:
     """Time the parts of `pima-hp-train -m experiment=factorial n_replicates=100`, or of the arguments that follow."""
-    arguments = sys.argv[2:] or ["-m", "experiment=factorial", "n_replicates=100"]
+    with tempfile.TemporaryDirectory() as folder:
+        _timed_command(sys.argv[2:] or ["-m", "experiment=factorial", "n_replicates=100", f"outputs={folder}"])
+
+
+def _timed_command(arguments: list[str]) -> None:
     parts: list[tuple[Any, str, str]] = [
         (ComposedJobs, "get_all", "jobs composed"),
         (app.Sweep, "plan", "jobs checked and planned"),
@@ -33,10 +39,8 @@ def factorial() -> None:
         (Study, "frame", "ledger read"),
         (Study, "publish", "runs.csv and TensorBoard written"),
         (summary, "print_summary", "summary"),
+        (FusedStack, "fit", "trained"),
     ]
-    from pima_hp.training.fused.engine import FusedStack
-
-    parts.append((FusedStack, "fit", "trained"))
     patches = [mock.patch.object(owner, name, _timed(getattr(owner, name), part)) for owner, name, part in parts]
     began = time.perf_counter()
     for patch in patches:
