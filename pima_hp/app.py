@@ -1,5 +1,6 @@
 """The command `pima-hp-train`: from composed settings to runs in the ledger, alone or as a sweep."""
 
+import gc
 import logging
 import os
 import shlex
@@ -216,7 +217,9 @@ def _single(arguments: list[str]) -> Request | None:
 
 def main() -> None:
     """Run the command; the exit code says how it ended (see `pima_hp.errors`)."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # Python would look once more, for seconds, at all that a large sweep has composed, before it ends
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,13 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if name not in others and not name.startswith(SCORE_PREFIX)]
 
 
-def frame_of(table: pa.Table) -> pd.DataFrame:
-    """One row a run, in the order of the table; the columns are those that `read_study` describes."""
-    runs = table.select(RUN_COLUMNS).to_pandas()
-    curves = pd.DataFrame({key: curve_views(table[key]) for key in CURVE_COLUMNS}, index=runs.index)
-    columns = [runs, _settings(table["configuration"]), curves, _scores(table["scores"])]
+def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:
+    """One row a run: these rows of the table, in this order; the columns are those that `read_study` describes."""
+    order = np.array(rows, np.int64)
+    others = table.drop_columns(list(CURVE_COLUMNS)).take(order)
+    runs = others.select(RUN_COLUMNS).to_pandas()
+    curves = pd.DataFrame({key: curve_views(table[key])[order] for key in CURVE_COLUMNS}, index=runs.index)
+    columns = [runs, _settings(others["configuration"]), curves, _scores(others["scores"])]
     frame: pd.DataFrame = pd.concat(columns, axis=1)
     return frame
 
@@ -53,11 +56,15 @@ def _settings(configurations: pa.ChunkedArray) -> pd.DataFrame:
 
 
 def curve_views(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """(runs,) of objects: each a read-only view, of shape (E,), into the one array of all values."""
-    whole = _whole(lists)
-    values, offsets = whole.flatten().to_numpy(), whole.offsets.to_pylist()
-    views = (values[start:stop] for start, stop in itertools.pairwise(offsets))
-    return np.fromiter(views, dtype=object, count=len(whole))
+    """(runs,) of objects: each a read-only view, of shape (E,), into what was read; most of a study is never copied."""
+    views = np.empty(len(lists), dtype=object)
+    row = 0
+    for chunk in lists.chunks:
+        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_pylist()  # noqa: PD011 -- of arrow, not of pandas
+        for start, stop in itertools.pairwise(offsets):
+            views[row] = values[start:stop]
+            row += 1
+    return views
 
 
 def _scores(maps: pa.ChunkedArray) -> pd.DataFrame:

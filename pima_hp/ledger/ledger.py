@@ -96,10 +96,13 @@ class Ledger:
 
     def frame(self) -> pd.DataFrame:
         """All runs, as `read_study` describes them."""
-        return frame_of(self._table())
+        return frame_of(*self._table())
 
-    def _table(self) -> pa.Table:
-        """Each run once, sorted; the same for any order and number of part files."""
+    def _table(self) -> tuple[pa.Table, list[int]]:
+        """All parts, and the rows of them that hold each run once, sorted: the same for any order and number of parts.
+
+        Rows are named, not taken: a copy of the learning curves would double the memory.
+        """
         tables = {name: self._read(name) for name in self._part_names()}
         whole = {name: table for name, table in tables.items() if table is not None}
         origin = [name for name, table in whole.items() for _ in range(table.num_rows)]
@@ -109,7 +112,7 @@ class Ledger:
         keys = ("config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id")
         columns = [table[key].to_pylist() for key in keys]
         rows.sort(key=lambda row: (rank.get(columns[0][row], len(rank)), *(column[row] for column in columns)))
-        return table.take(pa.array(rows, pa.int64()))
+        return table, rows
 
     def _planned_order(self) -> Sequence[str]:
         try:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -51,19 +52,23 @@ def initial_parameters(
 
     All numbers come from one draw of length P, so that a stack draws them for a member in one call.
     """
-    shapes = layer_shapes(widths)
-    n_parameters = sum(fan_out * fan_in + fan_out for fan_out, fan_in in shapes)
+    scales = _scale_of_each(tuple(widths), initialization, dtype)
     if initialization == "he_normal":
-        noise = torch.randn(n_parameters, generator=generator, dtype=dtype)
+        noise = torch.randn(len(scales), generator=generator, dtype=dtype)
     else:
-        noise = torch.rand(n_parameters, generator=generator, dtype=dtype) * 2 - 1
-    scales = [_scales(initialization, fan_in, fan_out) for fan_out, fan_in in shapes]
+        noise = torch.rand(len(scales), generator=generator, dtype=dtype) * 2 - 1
+    return noise * scales
+
+
+@lru_cache(maxsize=64)
+def _scale_of_each(widths: tuple[int, ...], initialization: str, dtype: torch.dtype) -> Tensor:
+    """Return what the noise of each parameter is multiplied by, (P,)."""
     pieces = [
         torch.full((count,), scale, dtype=dtype)
-        for (fan_out, fan_in), (weight, bias) in zip(shapes, scales, strict=True)
-        for count, scale in ((fan_out * fan_in, weight), (fan_out, bias))
+        for fan_out, fan_in in layer_shapes(widths)
+        for count, scale in zip((fan_out * fan_in, fan_out), _scales(initialization, fan_in, fan_out), strict=True)
     ]
-    return noise * torch.cat(pieces)
+    return torch.cat(pieces)
 
 
 def _scales(initialization: str, fan_in: int, fan_out: int) -> tuple[float, float]:

@@ -6,8 +6,9 @@ double precision and rounded once, as torch does with its Python floats.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -174,8 +175,7 @@ def rule_arguments(section: OptimizerSection) -> dict[str, Any] | None:
     rule = UPDATE_RULES.get(str(section.target))
     if rule is None:
         return None
-    signature = inspect.signature(getattr(torch.optim, str(section.target).rpartition(".")[2]))
-    defaults = {name: parameter.default for name, parameter in signature.parameters.items() if name != "params"}
+    defaults = _defaults(str(section.target))
     arguments = {**defaults, **section.arguments}
     for name, value in arguments.items():
         if isinstance(value, bool) and name not in rule.flags and value != defaults.get(name):
@@ -183,6 +183,12 @@ def rule_arguments(section: OptimizerSection) -> dict[str, Any] | None:
     if "betas" in arguments:
         arguments["beta1"], arguments["beta2"] = arguments.pop("betas")
     return {name: value for name, value in arguments.items() if isinstance(value, bool | float | int)}
+
+
+@cache
+def _defaults(target: str) -> Mapping[str, Any]:
+    signature = inspect.signature(getattr(torch.optim, target.rpartition(".")[2]))
+    return {name: parameter.default for name, parameter in signature.parameters.items() if name != "params"}
 
 
 @dataclass

@@ -41,14 +41,14 @@ class Stack(ABC):
         self.n_epochs, self.epoch = first.trainer.epochs, 0
         dtype = DTYPES[first.trainer.precision]
         table = table_of(first)
-        prepared = _prepared_once(self.members, table)
+        prepared, of_member = _prepared_once(self.members, table)
         self.features: dict[str, Tensor] = {}
         self.labels: dict[str, Tensor] = {}
         self.parts = ("train", "val", "test") if first.data.val_fraction else ("train", "val")
         for part in self.parts:
             served = [data.part(getattr(data.split, part)) for data in prepared]
-            self.features[part] = torch.stack([features for features, _ in served])
-            self.labels[part] = torch.stack([labels for _, labels in served])
+            self.features[part] = torch.stack([features for features, _ in served])[of_member]
+            self.labels[part] = torch.stack([labels for _, labels in served])[of_member]
         self.batch_size = batch_size(first, self.labels["train"].shape[1])
         widths = [len(table.feature_names), *first.model.hidden_widths]
         vectors = [
@@ -137,14 +137,16 @@ class Stack(ABC):
         return records
 
 
-def _prepared_once(members: Sequence[Run], table: Table) -> list[PreparedData]:
-    """Prepare the data of each member; replicates of several configurations share their splits."""
-    known: dict[object, PreparedData] = {}
-    prepared = []
+def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedData], list[int]]:
+    """Prepare the data, and say which is each member's; replicates of several configurations share their splits."""
+    places: dict[object, int] = {}
+    prepared: list[PreparedData] = []
+    of_member: list[int] = []
     for run in members:
         data = run.configuration.data
         key = (run.seeds.split, data.scaling, data.missing, data.stratified, tuple(data.zero_is_missing))
-        if key not in known:
-            known[key] = prepare(table, run.configuration, run.seeds.split)
-        prepared.append(known[key])
-    return prepared
+        if key not in places:
+            places[key] = len(prepared)
+            prepared.append(prepare(table, run.configuration, run.seeds.split))
+        of_member.append(places[key])
+    return prepared, of_member

@@ -131,9 +131,10 @@ def _machine() -> str:
 def main() -> None:
     """Run the benchmark that is named."""
     from scripts.benchmarks.peers import peers
+    from scripts.benchmarks.phases import factorial
     from scripts.benchmarks.sweep import sweep
 
-    choices = {one.__name__: one for one in (solo, engines, scaling, sweep, gpu, peers)}
+    choices = {one.__name__: one for one in (solo, engines, scaling, sweep, factorial, gpu, peers)}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in choices:
         sys.exit(f"scripts/benchmark: must name one of {', '.join(sorted(choices))}; found {name!r}")
