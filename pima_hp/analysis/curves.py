@@ -143,37 +143,6 @@ def slope_on_log2(values: Array, sizes: Array) -> Array:
     return np.asarray(values @ centred / (centred @ centred))
 
 
-def mean(curves: Array) -> Array:
-    """Mean over the replicates that have a value in that epoch: sum over r of c_re, divided by their number.
-
-    Shapes: (R, E) -> (E,). NaN in epochs where no run has a value.
-    Where runs diverge it is a mean of the survivors: say so beside it.
-    """
-    curves = _checked(curves)
-    has_value = ~np.isnan(curves)
-    n_values = has_value.sum(axis=0)
-    total = np.where(has_value, curves, 0.0).sum(axis=0)
-    means = np.full(curves.shape[1], np.nan)
-    np.divide(total, n_values, out=means, where=n_values > 0)
-    return means
-
-
-def quantile_band(curves: Array, low: float = 0.05, high: float = 0.95) -> tuple[Array, Array]:
-    """Quantiles over the replicates that have a value in that epoch, linearly interpolated.
-
-    Shapes: (R, E) -> (E,), (E,). It is the spread of single runs, not an interval of their mean.
-
-    """
-    curves = _checked(curves)
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"quantiles must be 0 <= low <= high <= 1; found {low:g} and {high:g}")
-    bounds = np.full((2, curves.shape[1]), np.nan)
-    some = ~np.isnan(curves).all(axis=0)  # numpy warns about epochs without any value
-    if some.any():
-        bounds[:, some] = np.nanquantile(curves[:, some], [low, high], axis=0)
-    return bounds[0], bounds[1]
-
-
 def _window(curves: Array, window_epochs: int) -> Array:
     if window_epochs < 1:
         raise ValueError(f"window_epochs must be at least 1; found {window_epochs}")

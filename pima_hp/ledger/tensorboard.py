@@ -8,25 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
-from pima_hp.ledger.events import (
-    HParam,
-    curve_events,
-    experiment_event,
-    file_bytes,
-    scalar_event,
-    session_event,
-)
+from pima_hp.ledger.bands import BAND, mean, quantiles
+from pima_hp.ledger.events import HParam, curve_events, experiment_event, file_bytes, scalar_event, session_event
 from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, setting_columns
 from pima_hp.record import RunStatus
 
 STUDY_FILE = "events.out.tfevents.0.pima_hp_study"
 RUN_FILE = "events.out.tfevents.0.pima_hp_run"
-_BAND = {"_q05": 0.05, "_q95": 0.95}
-
-Array = NDArray[np.float64]
 
 
 def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) -> int:
@@ -80,40 +70,16 @@ def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
 def _events(label: str, runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     """One configuration, or one run, as the bytes of an event file."""
     values = np.stack([np.stack(runs[key].tolist()) for key in CURVE_COLUMNS], axis=1)  # (R, curves, E)
-    mean = _mean(values)
-    curves = dict(zip(CURVE_COLUMNS, mean, strict=True))
-    if len(runs) > 1:
-        bands = _quantiles(values, tuple(_BAND.values()))
-        for ending, band in zip(_BAND, bands, strict=True):
-            curves |= {f"{key}{ending}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}
+    curves = dict(zip(CURVE_COLUMNS, mean(values), strict=True))
     n_epochs = values.shape[-1]
-    final = dict(zip(CURVE_COLUMNS, mean[:, -1].tolist(), strict=True)) if n_epochs else {}
+    final = {key: float(curve[-1]) for key, curve in curves.items() if n_epochs}
     scores = _score_columns(runs)
-    final |= zip(map(_score_key, scores), _mean(runs[scores].to_numpy(float)).tolist(), strict=True)
+    final |= zip(map(_score_key, scores), mean(runs[scores].to_numpy(float)).tolist(), strict=True)
+    if len(runs) > 1:
+        for level, band in zip(BAND, quantiles(values), strict=True):
+            curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}
     metrics = scalar_event({f"hp/{key}": value for key, value in final.items()}, step=n_epochs)
     return file_bytes([session_event(label, hparams), *curve_events(curves), metrics])
-
-
-def _mean(values: Array) -> Array:
-    """Over the first axis, of the values that there are; NaN where there is none."""
-    present = ~np.isnan(values)
-    counts = present.sum(axis=0)
-    total: Array = np.where(present, values, 0.0).sum(axis=0)
-    mean: Array = np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
-    return mean
-
-
-def _quantiles(values: Array, levels: tuple[float, ...]) -> list[Array]:
-    """Over the first axis, of the values that there are, as numpy's default; much faster than nanquantile."""
-    ordered = np.sort(values, axis=0)  # NaN last
-    last = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0)
-    quantiles = []
-    for level in levels:
-        below = np.floor(level * last).astype(int)
-        low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, np.minimum(below + 1, last)))
-        with np.errstate(invalid="ignore"):  # between two infinite losses there is no number: a gap
-            quantiles.append(low + (high - low) * (level * last - below))
-    return quantiles
 
 
 def _hparams(settings: pd.DataFrame, names: list[str]) -> dict[str, dict[str, HParam]]:

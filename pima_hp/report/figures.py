@@ -9,6 +9,7 @@ import pandas as pd
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.bootstrap import Share
+from pima_hp.ledger.bands import mean, quantiles
 from pima_hp.report import panels, style
 from pima_hp.report.chart import Figure, context, counts, missing, whole
 from pima_hp.report.panels import Spec
@@ -109,13 +110,12 @@ def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:
     """What is drawn of some curves: a point for each epoch that has a value."""
     table = curves.aligned(runs)  # (R, E)
     drawn = _drawn(table.shape[1])
-    low, high = curves.quantile_band(table[:, drawn])
     points = []
-    for epoch, *values in zip((drawn + 1).tolist(), curves.mean(table[:, drawn]), low, high, strict=True):
+    for epoch, *values in zip((drawn + 1).tolist(), mean(table[:, drawn]), *quantiles(table[:, drawn]), strict=True):
         if math.isfinite(values[0]):
-            mean, bottom, top = (round(float(value), 4) for value in values)  # one row of 614 is 0.0016
+            centre, low, high = (round(float(value), 4) for value in values)  # one row of 614 is 0.0016
             points.append(
-                {"line": name, "epoch": epoch, "mean": mean} | ({"low": bottom, "high": top} if len(runs) > 1 else {})
+                {"line": name, "epoch": epoch, "mean": centre} | ({"low": low, "high": high} if len(runs) > 1 else {})
             )
     return points
 
