@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.verdicts import Word
+from pima_hp.analysis.selection import plain
+from pima_hp.analysis.verdicts import Word, finite
 from pima_hp.composition import CONF
 from pima_hp.configuration import DataSection
 from pima_hp.data.table import SHIPPED_SHA256
@@ -74,9 +74,9 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
 
     rows: list[dict[str, Any]] = []
     for _, seeds, run in kinds:
-        named = {name.removeprefix("data."): _plain(run[name]) for name in frame.columns if name.startswith("data.")}
+        named = {name.removeprefix("data."): plain(run[name]) for name in frame.columns if name.startswith("data.")}
         try:
-            data = DataSection.model_validate(named if own_table else named | {"path": None})
+            data = DataSection.model_validate(finite(named if own_table else named | {"path": None}))
             table = read_table(data)
         except (InputError, ValidationError):
             return
@@ -89,9 +89,9 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
             f"{100 * (1 - data.test_fraction - data.val_fraction):.3g} % train, {100 * data.test_fraction:.3g} % test"
         )
         found = floors(table.features, table.labels, table.feature_names, pairs)
-        rows += [{"splits": text, **{key: _plain(value) for key, value in vars(floor).items()}} for floor in found]
+        rows += [{"splits": text, **vars(floor)} for floor in found]
     facts = {"n_rows": len(table.labels), "positive_rate": float(table.labels.mean())}
-    write_atomically(folder / FLOORS, json.dumps({"key": key, **facts, "floors": rows}, indent=1).encode())
+    write_atomically(folder / FLOORS, json.dumps(finite({"key": key, **facts, "floors": rows}), indent=1).encode())
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -127,12 +127,6 @@ def main() -> None:
 
 def _folder(study: str) -> Path:
     return Path(study) if Path(study).is_dir() or "/" in study else Path("outputs") / study
-
-
-def _plain(value: Any) -> Any:
-    """A cell of the frame as YAML would give it."""
-    value = value.item() if hasattr(value, "item") else list(value) if isinstance(value, tuple) else value
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _say(text: str) -> None:

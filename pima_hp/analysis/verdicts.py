@@ -181,7 +181,7 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
         | {"headline": _part_json(verdict.headline), "parts": [_part_json(part) for part in verdict.parts]}
         for verdict in verdicts
     ]
-    return json.dumps(_finite(rows), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(finite(rows), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _part_json(part: Measured) -> dict[str, Any]:
@@ -191,9 +191,10 @@ def _part_json(part: Measured) -> dict[str, Any]:
     return vars(part) | {"estimate": value, "lower": lower, "upper": upper, "effect": effect}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same for JSON: infinite and missing numbers are None, keys are text, tuples are lists."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

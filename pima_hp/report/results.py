@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.functionals import PIMA, TableFacts
+from pima_hp.analysis.functionals import TableFacts
 from pima_hp.analysis.multiverse import Robustness, holding_together, multiverse
 from pima_hp.analysis.verdicts import Verdict, judge
-from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import PimaError
 from pima_hp.ledger import Manifest, read_study
 from pima_hp.report.tables import swept
@@ -41,7 +40,7 @@ class Results:
         manifest: what was asked; None where it is lost.
         notes: what was left out, a line each.
         floors: what `floors.json` holds, kept beside the ledger by a command that has the splits; or empty.
-        facts: rows and positive rate of the table, where they are known.
+        facts: rows and positive rate of a table of one's own, where they are known.
         verdicts: of the claims, in their order.
         robustness: of the same.
     """
@@ -77,8 +76,7 @@ class Results:
         if before:
             before(folder, frame)
         floors = read_floors(folder)
-        shipped = set(frame.get("data_digest", ())) == {SHIPPED_SHA256}
-        facts = PIMA if shipped else TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
+        facts = TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
         rng = np.random.default_rng(SEED)
         verdicts = judge(claims, frame, rng, table=facts)
         return cls(folder, frame, manifest, notes, floors, facts, verdicts, multiverse(claims, frame, rng, table=facts))
@@ -117,7 +115,7 @@ class Results:
     def together(self) -> str:
         """Whether any completion makes all primary claims true."""
         claims = [verdict.claim for verdict in self.verdicts]
-        return holding_together(self.robustness, claims)[0]
+        return holding_together(self.robustness, claims)
 
     @cached_property
     def command(self) -> str:

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.selection import baseline
-from pima_hp.configuration import Configuration
+from pima_hp.analysis.selection import baseline, deciding, follows, plain
 from pima_hp.errors import InputError
-from pima_hp.settings import NOT_A_SETTING
 
-SECTIONS = frozenset(Configuration.model_fields)
 MOST_LEVELS = 24
 """Values of a setting that one figure shows."""
 
@@ -43,14 +40,13 @@ def literal(text: str, limit: int = 60) -> str:
 
 def value_text(value: Any) -> str:
     """One text for equal values, as YAML spells them: 1 and 1.0 -> `1`, True -> `true`, missing -> `none`."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(value_text(item) for item in value) + "]"
+    value = plain(value)
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(value_text, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return "none"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return str(value)
@@ -79,7 +75,7 @@ def value_order(text: str) -> tuple[bool, float, str]:
 
 def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
     """Text of every setting, one row a configuration (the index: config_id)."""
-    keys = [key for key in frame.columns if str(key).split(".")[0] in SECTIONS and key not in NOT_A_SETTING]
+    keys = deciding(frame)
     configurations = frame.drop_duplicates("config_id").set_index("config_id")[keys]
     return pd.DataFrame({key: configurations[key].map(value_text) for key in keys}, configurations.index)
 
@@ -126,7 +122,9 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     values = _joined(settings[list(factors)])
 
     def part_of_factor(key: str) -> bool:
-        return key.startswith(tuple(f"{factor}." for factor in factors)) and belongs(settings[key], values)
+        return key.startswith(tuple(f"{factor}." for factor in factors)) and follows(
+            settings[key].tolist(), values.tolist()
+        )
 
     others = [key for key in settings.columns if key not in factors and not part_of_factor(key)]
     contexts = _joined(settings[others])
@@ -153,11 +151,6 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
         n_others=len(rivals),
         differing=tuple(key for key in others if rivals and len(set(in_play[key])) > 1),
     )
-
-
-def belongs(texts: "pd.Series[str]", values: "pd.Series[str]") -> bool:
-    """Whether a setting has one text for each value of another, and so says nothing of its own."""
-    return bool(texts.groupby(values).agg(lambda group: len(set(group)) == 1).all())
 
 
 def _joined(settings: pd.DataFrame) -> "pd.Series[str]":

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis import curves
+from pima_hp.analysis.selection import varying
 from pima_hp.record import Array
 from pima_hp.report.settings import (
     Comparison,
-    belongs,
     comparable,
     label,
     settings_of,
@@ -36,13 +36,7 @@ SETTINGS = {
 def swept(frame: pd.DataFrame) -> list[str]:
     """Settings that take more than one value in the study, without those that follow from another's value."""
     settings = settings_of(frame)
-    varying = [key for key in settings.columns if len(set(settings[key])) > 1]
-
-    def follows(key: str) -> bool:
-        owner = key.rpartition(".")[0]
-        return owner in varying and belongs(settings[key], settings[owner])
-
-    return [key for key in varying if not follows(key)]
+    return varying({key: settings[key].tolist() for key in settings.columns})
 
 
 def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = REACH) -> pd.DataFrame:
