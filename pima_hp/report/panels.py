@@ -218,8 +218,7 @@ def _ends(values: Sequence[float], log: bool) -> Ends:
 
 def _order_statistics(values: Array) -> Array:
     ordered = np.sort(values[np.isfinite(values)])
-    places = np.linspace(0, max(0, len(ordered) - 1), min(len(ordered), MAX_DOTS)).round().astype(int)
-    return np.asarray(ordered[np.unique(places)])
+    return np.asarray(ordered[style.evenly_spaced(len(ordered), MAX_DOTS)])
 
 
 def _halton(number: int) -> float:

@@ -1,15 +1,16 @@
 """Settings of runs in words, and which runs of a study may be compared."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.selection import baseline, deciding, follows, plain
 from pima_hp.errors import InputError
+from pima_hp.report import style
 
 MOST_LEVELS = 24
 """Values of a setting that one figure shows."""
@@ -96,12 +97,17 @@ class Comparison:
     n_others: int
     differing: tuple[str, ...]
 
+    def by_values(self, factors: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+        """Runs by the values of the factors, in the order in which people expect values."""
+        found = _grouped(self.settings, factors)
+        ordered = sorted(found, key=lambda values: [value_order(value) for value in values])
+        return {values: self.frame[self.frame["config_id"].isin(found[values])] for values in ordered}
+
     def levels(self, factor: str) -> dict[str, pd.DataFrame]:
-        """Runs by value of the factor, in the order in which people expect values; of many, some evenly spaced."""
-        texts = self.frame["config_id"].map(self.settings[factor])
-        values = sorted(texts.unique(), key=value_order)
-        drawn = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_LEVELS)).round().astype(int))
-        return {values[place]: self.frame[texts == values[place]] for place in drawn}
+        """Runs by value of one factor; of very many values, some evenly spaced."""
+        runs = list(self.by_values([factor]).items())
+        drawn = (runs[place] for place in style.evenly_spaced(len(runs), MOST_LEVELS))
+        return {value: of_value for (value,), of_value in drawn}
 
 
 def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
@@ -119,44 +125,38 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     if unknown := [factor for factor in factors if factor not in settings.columns]:
         known = ", ".join(sorted(map(str, settings.columns)))
         raise InputError([f"must be a setting of the study; found {factor!r}; allowed: {known}" for factor in unknown])
-    values = _joined(settings[list(factors)])
-
-    def part_of_factor(key: str) -> bool:
-        return key.startswith(tuple(f"{factor}." for factor in factors)) and follows(
-            settings[key].tolist(), values.tolist()
-        )
-
-    others = [key for key in settings.columns if key not in factors and not part_of_factor(key)]
-    contexts = _joined(settings[others])
-    frequency = sum(
-        (settings[key].map(settings[key].value_counts()) for key in others), start=contexts.map(lambda _: 0)
-    )
+    values = {key: texts for texts, ids in _grouped(settings, factors).items() for key in ids}
+    of_factors = [key for key in settings.columns if key.startswith(tuple(f"{factor}." for factor in factors))]
+    in_order = [values[config_id] for config_id in settings.index]
+    own = {key for key in of_factors if follows(settings[key].tolist(), in_order)}
+    others = [key for key in settings.columns if key not in {*factors, *own}]
+    contexts = _grouped(settings, others)
+    n_values = {context: len({values[config_id] for config_id in ids}) for context, ids in contexts.items()}
+    frequencies = {key: Counter(settings[key]) for key in others}
     usual = {key: value_text(value) for key, value in baseline().items()}
-    unusual = sum(
-        ((settings[key] != usual[key]).astype(int) for key in others if key in usual), start=contexts.map(lambda _: 0)
-    )
-    ranked = (
-        pd.DataFrame({"context": contexts, "value": values, "frequency": frequency, "unusual": unusual})
-        .groupby("context")
-        .agg(n_values=("value", "nunique"), unusual=("unusual", "min"), frequency=("frequency", "max"))
-        .reset_index()
-        .sort_values(["n_values", "unusual", "frequency", "context"], ascending=[False, True, False, True])
-    )
-    chosen = contexts == ranked["context"].iloc[0]
-    rivals = set(ranked["context"][ranked["n_values"] > 1].iloc[1:])
-    in_play = settings[chosen | contexts.isin(rivals)]
+
+    def rank(context: tuple[str, ...]) -> tuple[Any, ...]:
+        pairs = list(zip(others, context, strict=True))
+        n_unusual = sum(text != usual.get(key, text) for key, text in pairs)
+        return -n_values[context], n_unusual, -sum(frequencies[key][text] for key, text in pairs), context
+
+    chosen, *rest = sorted(contexts, key=rank)
+    rivals = [context for context in rest if n_values[context] > 1]
+    in_play = zip(others, zip(chosen, *rivals, strict=True), strict=True)
     return Comparison(
-        frame=frame[frame["config_id"].isin(settings.index[chosen])],
-        settings=settings[chosen],
+        frame=frame[frame["config_id"].isin(contexts[chosen])],
+        settings=settings.loc[contexts[chosen]],
         n_others=len(rivals),
-        differing=tuple(key for key in others if rivals and len(set(in_play[key])) > 1),
+        differing=tuple(key for key, texts in in_play if len(set(texts)) > 1),
     )
 
 
-def _joined(settings: pd.DataFrame) -> "pd.Series[str]":
-    """One text a row; the separator cannot be part of a value without changing both sides equally."""
-    joined = ["\x1f".join(row) for row in settings.itertuples(index=False, name=None)]
-    return pd.Series(joined, index=settings.index, dtype=object)
+def _grouped(settings: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """The configurations by their texts of some settings."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for config_id, texts in zip(settings.index, settings[list(keys)].to_numpy().tolist(), strict=True):
+        found.setdefault(tuple(texts), []).append(str(config_id))
+    return found
 
 
 def split_text(test_fraction: str, val_fraction: str) -> str:

@@ -14,7 +14,7 @@ from pima_hp.analysis.bootstrap import bootstrap
 from pima_hp.analysis.selection import SEEDS, baseline
 from pima_hp.record import Array
 from pima_hp.report import panels, style
-from pima_hp.report.chart import Figure, context, counts, whole
+from pima_hp.report.chart import Figure, figure
 from pima_hp.report.panels import Row
 from pima_hp.report.settings import comparable, display_names, label, value_text
 
@@ -70,16 +70,12 @@ def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], ti
                 panel = panels.strips_panel(rows, x_title, level=level, log=quantity.log)
                 parts.append({**panel, "width": width + 5})
     logs = any(item.log for item in quantities)
-    contrast = f"the {'ratio to' if logs else 'difference from'} {label(factor)} {names[reference]} under the same seed"
-    dashed = [f"Dashed on the left: {item.told}." for item in quantities if item.level is not None]
-    caption = [
-        *counts(comparison, factor),
-        f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds).",
-        *([f"Right: {contrast}."] if len(levels) > 1 else []),
-        *dashed,
-        *context(comparison, factor),
-    ]
-    return Figure(f"{title}, by {label(factor)}", caption, whole(parts, 2))
+    told = [f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds)."]
+    if len(levels) > 1:
+        contrast = "ratio to" if logs else "difference from"
+        told.append(f"Right: the {contrast} {label(factor)} {names[reference]} under the same seed.")
+    told += [f"Dashed on the left: {item.told}." for item in quantities if item.level is not None]
+    return figure(title, comparison, factor, told, parts, 2)
 
 
 def _values(runs: pd.DataFrame, quantity: Quantity) -> "pd.Series[float]":

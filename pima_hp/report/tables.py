@@ -8,15 +8,7 @@ import pandas as pd
 from pima_hp.analysis import curves
 from pima_hp.analysis.selection import varying
 from pima_hp.record import Array
-from pima_hp.report.settings import (
-    Comparison,
-    comparable,
-    label,
-    settings_of,
-    split_text,
-    value_order,
-    watched_rows,
-)
+from pima_hp.report.settings import comparable, label, settings_of, split_text, value_order, watched_rows
 
 REACH = 0.70
 """Training accuracy whose first epoch is reported."""
@@ -53,7 +45,7 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
     watched = watched_rows(comparison).replace(" ", "_")
     epoch_name = f"epoch_of_train_accuracy_{reach:.2f}_median"
     rows = []
-    for values, runs in _by_setting(comparison, factors):
+    for values, runs in comparison.by_values(factors).items():
         trained = runs[runs["status"] != "failed"]
         train, test = (_final(trained, key) for key in ("train/accuracy", "val/accuracy"))
         first_epochs = _of_each_run(trained, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
@@ -88,17 +80,6 @@ def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFr
             row["split (%)"] = ", ".join(sorted({split_text(test, val) for test, val in pairs}))
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
-
-
-def _by_setting(comparison: Comparison, factors: list[str]) -> list[tuple[list[str], pd.DataFrame]]:
-    texts = comparison.settings[factors]
-    distinct = {tuple(row) for row in texts.itertuples(index=False)}
-    found = sorted(distinct, key=lambda values: [value_order(value) for value in values])
-    groups = []
-    for values in found:
-        config_ids = texts.index[(texts == list(values)).all(axis=1)]
-        groups.append((list(values), comparison.frame[comparison.frame["config_id"].isin(config_ids)]))
-    return groups
 
 
 def _final(runs: pd.DataFrame, key: str) -> Array:
