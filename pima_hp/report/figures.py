@@ -40,13 +40,11 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
     n_epochs = max(np.size(curve) for runs in levels.values() for key in names for curve in runs[key])
     parts = []
     for index, (value, name) in enumerate(display_names(levels).items()):
-        some = {"data": {"values": shown[value]}} if shown[value] else {}
         heading = {"text": f"{label(factor)} {name}", "limit": width}
-        if lost := missing(levels[value]) or ("no run has a value" if not some else ""):
+        if lost := missing(levels[value]) or ("" if shown[value] else "no run has a value"):
             heading["subtitle"] = lost
-        panel = panels.curves_panel(shown[value], colours, ends, n_epochs, majority)
-        if index % n_columns:
-            _without_y_title(panel)
+        y_title = None if index % n_columns else "accuracy (fraction of rows)"
+        panel = panels.curves_panel(shown[value], colours, ends, n_epochs, majority, y_title)
         parts.append({**panel, "width": width, "height": height, "title": heading})
     several = max(map(len, levels.values())) > 1
     band = "Lines: mean over replicates; bands: 5-95 % of single runs."
@@ -124,9 +122,3 @@ def _ends(points: Sequence[Spec], majority: float | None) -> tuple[tuple[float, 
     high = max((item for _, item in heights), default=1.0)
     ends = max(0.0, math.floor(low * 20 - 0.2) / 20), min(1.0, math.ceil(high * 20 + 0.2) / 20)
     return ends, any(item < ends[0] for _, item in heights)
-
-
-def _without_y_title(panel: Spec) -> None:
-    for layer in panel["layer"]:
-        if "title" in layer["encoding"].get("y", {}):
-            layer["encoding"]["y"] = {**layer["encoding"]["y"], "title": None}

@@ -60,10 +60,7 @@ class Results:
     ) -> Self:
         """Read a study and judge the claims; `InputError` where there is none.
 
-        Args:
-            folder: of the study.
-            claims: to be judged.
-            before: called with the folder and the runs, to write what the report reads beside them.
+        `before` is called with the folder and the runs, to write what the report reads beside them.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -91,9 +88,9 @@ class Results:
         """Settings that differ between runs: those of the request first, in its order."""
         if self.frame.empty:
             return []
+        asked = self.manifest.swept_keys if self.manifest else ()
         found = swept(self.frame)
-        asked = [key for key in (self.manifest.swept_keys if self.manifest else ()) if key in found]
-        return [*asked, *(key for key in found if key not in asked)]
+        return [key for key in dict.fromkeys([*asked, *found]) if key in found]
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -111,11 +108,10 @@ class Results:
         others = ", ".join(f"{counts[name]:,} {name}" for name in ("diverged", "failed") if counts[name])
         return f"{counts['finished']:,} of {counts['planned']:,} runs finished{'; ' if others else ''}{others}"
 
-    @cached_property
+    @property
     def together(self) -> str:
         """Whether any completion makes all primary claims true."""
-        claims = [verdict.claim for verdict in self.verdicts]
-        return holding_together(self.robustness, claims)
+        return holding_together(self.robustness, [verdict.claim for verdict in self.verdicts])
 
     @cached_property
     def command(self) -> str:

@@ -1,6 +1,7 @@
 """Tables of a study: what each setting reached, and what the settings were."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,10 +45,10 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
     comparison = comparable(frame, factors)
     watched = watched_rows(comparison).replace(" ", "_")
     epoch_name = f"epoch_of_train_accuracy_{reach:.2f}_median"
-    rows = []
+    rows: list[dict[str, Any]] = []
     for values, runs in comparison.by_values(factors).items():
         trained = runs[runs["status"] != "failed"]
-        train, test = (_final(trained, key) for key in ("train/accuracy", "val/accuracy"))
+        train, test = (_of_each_run(trained, key, curves.final_score) for key in ("train/accuracy", "val/accuracy"))
         first_epochs = _of_each_run(trained, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
         rows.append(
             {
@@ -55,10 +56,8 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
                 "n_runs": len(runs),
                 "n_diverged": int((runs["status"] == "diverged").sum()),
                 "n_failed": len(runs) - len(trained),
-                "final_train_accuracy_mean": _mean(train),
-                "final_train_accuracy_sd": _sd(train),
-                f"final_{watched}_accuracy_mean": _mean(test),
-                f"final_{watched}_accuracy_sd": _sd(test),
+                **_mean_and_sd("final_train_accuracy", train),
+                **_mean_and_sd(f"final_{watched}_accuracy", test),
                 epoch_name: float(np.median(first_epochs)) if len(first_epochs) else np.nan,
                 "reached_fraction": float(np.isfinite(first_epochs).mean()) if len(first_epochs) else np.nan,
             }
@@ -82,24 +81,17 @@ def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFr
     return pd.DataFrame(rows).fillna("")
 
 
-def _final(runs: pd.DataFrame, key: str) -> Array:
-    scores = _of_each_run(runs, key, curves.final_score)
-    return scores[np.isfinite(scores)]
-
-
 def _of_each_run(runs: pd.DataFrame, key: str, functional: Callable[[Array], Array]) -> Array:
     """A functional of each run's curve, lengths apart: padding would read as divergence."""
     if not len(runs):
         return np.empty(0)
     lengths = runs[key].map(len)
     same = [runs.loc[lengths == n_epochs, key] for n_epochs in sorted(set(lengths))]
-    parts = [functional(curves.aligned(some)) for some in same]
-    return np.concatenate(parts)
+    return np.concatenate([functional(curves.aligned(some)) for some in same])
 
 
-def _mean(scores: Array) -> float:
-    return float(scores.mean()) if len(scores) else np.nan
-
-
-def _sd(scores: Array) -> float:
-    return float(scores.std(ddof=1)) if len(scores) > 1 else np.nan
+def _mean_and_sd(name: str, scores: Array) -> dict[str, float]:
+    """Columns of the finite scores, NaN where there are too few."""
+    found = scores[np.isfinite(scores)]
+    mean = float(found.mean()) if len(found) else np.nan
+    return {f"{name}_mean": mean, f"{name}_sd": float(found.std(ddof=1)) if len(found) > 1 else np.nan}
