@@ -48,8 +48,7 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
     n_written = int(_replace(folder / STUDY_FILE, file_bytes([experiment_event(settings.values(), metrics)])))
     for config_id, runs in groups.items():
         name = names[config_id]
-        content = _events(name, runs, settings[config_id])
-        n_written += _replace(folder / name / STUDY_FILE, content)
+        n_written += _replace(folder / name / STUDY_FILE, _events(name, runs, settings[config_id]))
     return n_written
 
 
@@ -92,19 +91,19 @@ def _hparams(settings: pd.DataFrame, names: list[str]) -> dict[str, dict[str, HP
         present = [value for value in values if value is not None]
         if name.endswith("._target_") or not present or (len(settings) > 1 and len(set(values)) == 1):
             continue  # the name of the section says what its class is
+        kind = _kind(present)
         for key, value in zip(hparams, values, strict=True):
             if value is not None:
-                hparams[key][name] = _as_hparam(value, present)
+                hparams[key][name] = kind(value)
     return hparams
 
 
-def _as_hparam(value: Any, column: list[Any]) -> HParam:
+def _kind(values: list[Any]) -> type[HParam]:
     """One type a column, as the HParams tab wants it."""
-    if all(isinstance(item, bool) for item in column):
-        return bool(value)
-    if all(isinstance(item, int | float) and not isinstance(item, bool) for item in column):
-        return float(value)
-    return str(value)
+    if all(isinstance(value, bool) for value in values):
+        return bool
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return float if numbers else str
 
 
 def _folder_names(config_ids: list[str], labels: Mapping[str, str]) -> dict[str, str]:
