@@ -65,31 +65,18 @@ _OTHERS: dict[str, type[BaseModel]] = {"logger": LoggerSection, "debug": DebugSe
 
 @dataclass(frozen=True)
 class Request:
-    """A checked job: train these runs, keep them there.
+    """A checked job: train these runs, keep them there."""
 
-    Attributes:
-        configuration: all settings without the seed.
-        seeds: one entry a replicate.
-        folder: of the study.
-        logger: which logs are written.
-        debug: a rehearsal when anything is switched on.
-        dry_run: say what would be done, and do nothing.
-        report: judge the claims and write the report of the study at the end.
-        claim_dir: a reader's own claims, for the report.
-        choices: group -> the option chosen in it.
-        materialize: (the beginning of) the id of a run to be written as an event folder of its own.
-    """
-
-    configuration: Configuration
-    seeds: tuple[RunSeeds, ...]
-    folder: Path
-    logger: LoggerSection
-    debug: DebugSection
-    dry_run: bool = False
-    report: bool = False
-    claim_dir: Path | None = None
-    materialize: str | None = None
-    choices: Mapping[str, str] = field(default_factory=dict)
+    configuration: Configuration  # all settings without the seed
+    seeds: tuple[RunSeeds, ...]  # one entry a replicate
+    folder: Path  # of the study
+    logger: LoggerSection  # which logs are written
+    debug: DebugSection  # a rehearsal when anything is switched on
+    dry_run: bool = False  # say what would be done, and do nothing
+    report: bool = False  # judge the claims and write the report of the study at the end
+    claim_dir: Path | None = None  # a reader's own claims, for the report
+    materialize: str | None = None  # (the beginning of) the id of a run to be written as an event folder of its own
+    choices: Mapping[str, str] = field(default_factory=dict)  # group -> the option chosen in it
 
     @property
     def runs(self) -> list[Run]:

@@ -20,30 +20,20 @@ FEWEST_REPLICATES = 10
 
 @dataclass(frozen=True)
 class Measured:
-    """One part of a claim.
-
-    Attributes:
-        problem: why there is no estimate, in words; empty when there is one.
-        effect: of paired contrasts, when asked for.
-        n_replicates: seeds with a value in every configuration of the part.
-        n_failed: runs that are left out.
-        n_runs: of the configurations, diverged and failed ones included.
-        runs_digest: SHA-256 of their sorted run ids, 16 digits.
-        beside: not part of the rules.
-    """
+    """One part of a claim."""
 
     name: str
-    problem: str = ""
+    problem: str = ""  # why there is no estimate, in words; empty when there is one
     estimate: Estimate | None = None
-    effect: Effect | None = None
+    effect: Effect | None = None  # of paired contrasts, when asked for
     unit: str = ""
-    n_replicates: int = 0
+    n_replicates: int = 0  # seeds with a value in every configuration of the part
     n_diverged: int = 0
-    n_failed: int = 0
-    n_runs: int = 0
-    runs_digest: str = ""
+    n_failed: int = 0  # runs that are left out
+    n_runs: int = 0  # of the configurations, diverged and failed ones included
+    runs_digest: str = ""  # SHA-256 of their sorted run ids, 16 digits
     config_ids: tuple[str, ...] = ()
-    beside: bool = False
+    beside: bool = False  # not part of the rules
 
 
 def measure(

@@ -28,21 +28,13 @@ _cache: dict[tuple[object, ...], "Table"] = {}
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A checked table; each caller of `read_table` gets arrays of its own.
+    """A checked table; each caller of `read_table` gets arrays of its own."""
 
-    Attributes:
-        features: (n, D), finite, in the units of the file.
-        labels: (n,), 0 or 1, both present.
-        feature_names: the D columns of `features`, in order.
-        digest: SHA-256 of the very bytes that were parsed, 64 hexadecimal digits.
-        notes: what is allowed but worth a warning, one sentence each.
-    """
-
-    features: NDArray[np.float64]
-    labels: NDArray[np.int8]
-    feature_names: tuple[str, ...]
-    digest: str
-    notes: tuple[str, ...]
+    features: NDArray[np.float64]  # (n, D), finite, in the units of the file
+    labels: NDArray[np.int8]  # (n,), 0 or 1, both present
+    feature_names: tuple[str, ...]  # the D columns of `features`, in order
+    digest: str  # SHA-256 of the very bytes that were parsed, 64 hexadecimal digits
+    notes: tuple[str, ...]  # what is allowed but worth a warning, one sentence each
 
 
 def read_table(section: DataSection) -> Table:

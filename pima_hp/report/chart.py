@@ -20,17 +20,11 @@ CIRCLE = re.compile(r'<path (?:aria-hidden="true" )?transform="translate\(([-\d.
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, and what stands above and below it.
+    """A chart, and what stands above and below it."""
 
-    Attributes:
-        title: what it shows, in a few words.
-        caption: sentences: how many replicates, what the marks are, what is missing, fixed, left out.
-        spec: the chart, Vega-Lite; with layers that answer a pointer.
-    """
-
-    title: str
-    caption: list[str]
-    spec: Spec
+    title: str  # what it shows, in a few words
+    caption: list[str]  # sentences: how many replicates, what the marks are, what is missing, fixed, left out
+    spec: Spec  # the chart, Vega-Lite; with layers that answer a pointer
 
     def svg(self) -> str:
         """The chart alone, still; circles and numbers written shorter than Vega does, ids counted from 0."""

@@ -22,10 +22,8 @@ MAX_EPOCHS = 120
 def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None = None) -> Figure:
     """Accuracy against epoch, a panel a value: training and watched rows, mean and 5-95 % band.
 
-    Args:
-        frame: one row a run; of the other settings one combination is drawn (see `comparable`).
-        factor: the setting that differs between panels (`batch.size`).
-        majority: accuracy of always predicting the more frequent class, a dashed line.
+    Of the other settings one combination is drawn (see `comparable`). A dashed line is at `majority`: the accuracy
+    of always predicting the more frequent class.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
@@ -62,11 +60,7 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
 def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictly: bool = False) -> Figure:
     """Share of runs whose training accuracy has not yet reached a threshold, against epoch: survival curves.
 
-    Args:
-        frame: one row a run, as in `learning_curves`.
-        factor: a line a value.
-        threshold: training accuracy (running).
-        strictly: whether the threshold must be exceeded, not only reached.
+    A line a value; training accuracy is the running one. `strictly`: it must exceed the threshold, not only reach it.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)

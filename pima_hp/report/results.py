@@ -32,27 +32,16 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Results:
-    """A study as a report sees it.
-
-    Attributes:
-        folder: of the study.
-        frame: one row a run.
-        manifest: what was asked; None where it is lost.
-        notes: what was left out, a line each.
-        floors: what `floors.json` holds, kept beside the ledger by a command that has the splits; or empty.
-        facts: rows and positive rate of a table of one's own, where they are known.
-        verdicts: of the claims, in their order.
-        robustness: of the same.
-    """
+    """A study as a report sees it."""
 
     folder: Path
-    frame: pd.DataFrame
-    manifest: Manifest | None
-    notes: Sequence[str]
-    floors: Mapping[str, Any]
-    facts: TableFacts | None
-    verdicts: Sequence[Verdict]
-    robustness: Sequence[Robustness]
+    frame: pd.DataFrame  # one row a run
+    manifest: Manifest | None  # what was asked; None where it is lost
+    notes: Sequence[str]  # what was left out, a line each
+    floors: Mapping[str, Any]  # what `floors.json` holds, made by a command that has the splits; or empty
+    facts: TableFacts | None  # of a table of one's own, where they are known
+    verdicts: Sequence[Verdict]  # of the claims, in their order
+    robustness: Sequence[Robustness]  # of the same
 
     @classmethod
     def read(

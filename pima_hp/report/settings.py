@@ -83,19 +83,12 @@ def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ in nothing but the factors (and their seeds).
+    """Runs that differ in nothing but the factors (and their seeds)."""
 
-    Attributes:
-        frame: the runs.
-        settings: text of their settings, one row a configuration.
-        n_others: how many other combinations of the remaining settings also vary the factors.
-        differing: the settings in which those other combinations differ from this one.
-    """
-
-    frame: pd.DataFrame
-    settings: pd.DataFrame
-    n_others: int
-    differing: tuple[str, ...]
+    frame: pd.DataFrame  # the runs
+    settings: pd.DataFrame  # text of their settings, one row a configuration
+    n_others: int  # how many other combinations of the remaining settings also vary the factors
+    differing: tuple[str, ...]  # the settings in which those other combinations differ from this one
 
     def by_values(self, factors: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:
         """Runs by the values of the factors, in the order in which people expect values."""

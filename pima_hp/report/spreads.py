@@ -21,33 +21,20 @@ from pima_hp.report.settings import comparable, display_names, label, value_text
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of a run, for `spreads`.
+    """A number of a run, for `spreads`."""
 
-    Attributes:
-        name: with its unit, as an axis has it.
-        column: the curve.
-        functional: (R, E) -> (R,).
-        level: a reference that runs are held against.
-        told: what the level is.
-        log: whether values are compared by their ratio.
-    """
-
-    name: str
-    column: str
-    functional: Callable[[Array], Array]
-    level: float | None = None
-    told: str = ""
-    log: bool = False
+    name: str  # with its unit, as an axis has it
+    column: str  # the curve
+    functional: Callable[[Array], Array]  # (R, E) -> (R,)
+    level: float | None = None  # a reference that runs are held against
+    told: str = ""  # what the level is
+    log: bool = False  # whether values are compared by their ratio
 
 
 def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], title: str) -> Figure:
     """Single runs by value, and beside them their paired differences from the baseline's value.
 
-    Args:
-        frame: one row a run, as in `learning_curves`.
-        factor: a row a value.
-        quantities: a row of panels each.
-        title: what the quantities are.
+    A row a value, and a row of panels a quantity; the title says what the quantities are.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
