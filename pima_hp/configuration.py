@@ -45,18 +45,12 @@ SCHEDULER_TARGETS = frozenset(
 # (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer or scheduler may have.
 _BOUNDS: dict[str, tuple[float, float, bool]] = {
     "lr": (0.0, math.inf, False),
-    "eps": (0.0, math.inf, True),
-    "weight_decay": (0.0, math.inf, True),
-    "momentum": (0.0, 1.0, True),
-    "alpha": (0.0, 1.0, True),
-    "betas": (0.0, 1.0, True),
-    "initial_accumulator_value": (0.0, math.inf, True),
-    "factor": (0.0, 1.0, False),
     "gamma": (0.0, math.inf, False),
-    "patience": (0.0, math.inf, True),
-    "step_size": (1.0, math.inf, True),
-    "T_max": (1.0, math.inf, True),
-    **dict.fromkeys(("momentum_decay", "eta_min", "min_lr", "threshold", "cooldown"), (0.0, math.inf, True)),
+    "factor": (0.0, 1.0, False),
+    **dict.fromkeys(("momentum", "alpha", "betas"), (0.0, 1.0, True)),
+    **dict.fromkeys(("step_size", "T_max"), (1.0, math.inf, True)),
+    **dict.fromkeys(("eps", "weight_decay", "initial_accumulator_value", "momentum_decay"), (0.0, math.inf, True)),
+    **dict.fromkeys(("patience", "eta_min", "min_lr", "threshold", "cooldown"), (0.0, math.inf, True)),
 }
 
 

@@ -107,6 +107,10 @@ class Claim(Section):
             raise ValueError("\n".join(problems))
         return self
 
+    def numbered(self, text: str) -> str:
+        """A text of the rules with the number that `margin` stands for."""
+        return text if self.margin is None else text.replace("margin", f"{self.margin:g}")
+
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:
     """Read the claims of a folder, then those of a reader's own; all problems are found at once.
@@ -130,9 +134,8 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
                 problems.append(f"{name}: must be readable as YAML; {' '.join(str(error).split())[:160]}")
             else:
                 if claim.id != path.stem or claim.id in claims:
-                    problems.append(
-                        f"{name}: id: must be the name of the file and of no other claim; found {claim.id!r}"
-                    )
+                    rule = "must be the name of the file and of no other claim"
+                    problems.append(f"{name}: id: {rule}; found {claim.id!r}")
                 claims[claim.id] = claim
     if problems:
         raise ConfigurationError(problems)

@@ -43,7 +43,6 @@ def maximum(curves: Array) -> Array:
     """Highest value of any epoch: max over e of c_e.
 
     Shapes: (R, E) -> (R,). NaN for a run that diverged, so that it counts neither as above nor as below.
-    For H1 and H2.
     """
     curves = _checked(curves)
     if curves.shape[1] == 0:

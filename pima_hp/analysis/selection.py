@@ -1,9 +1,9 @@
 """Which runs of a study a claim is about: configurations that differ in what it names and in nothing else."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,11 @@ from pima_hp.composition import CONF
 from pima_hp.configuration import Configuration
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.ledger.frame import setting_columns
+from pima_hp.record import Array
 from pima_hp.settings import NOT_A_SETTING, Setting, columns_of
 
 SEEDS = ["seed", "init_seed", "split_seed", "order_seed"]
+Seeds = tuple[int, ...]
 Settings = dict[str, Setting]
 
 
@@ -33,7 +35,7 @@ class Runs:
 
     def __init__(self, frame: pd.DataFrame, table: TableFacts | None = None) -> None:
         self._table = table
-        self._values: dict[tuple[str, str], dict[tuple[int, ...], float]] = {}
+        self._values: dict[tuple[str, str], dict[Seeds, float]] = {}
         self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in frame.groupby("config_id", sort=False)}
         keys = sorted(deciding(frame))
         self.settings: dict[str, Settings] = {
@@ -50,17 +52,21 @@ class Runs:
         n_held_back = sum(math.ceil(round(fraction * table.n_rows, 9)) for fraction in fractions)
         return {"n_train": table.n_rows - n_held_back, "positive_rate": table.positive_rate}
 
-    def values(self, config_id: str, functional: Functional) -> dict[tuple[int, ...], float]:
+    def values(self, config_id: str, functional: Functional) -> dict[Seeds, float]:
         """Seeds -> value of the functional, for all runs but failed ones."""
         key = (config_id, repr(functional))
         if key not in self._values:
-            runs = self.of[config_id]
-            runs = runs[runs["status"] != "failed"]
             facts = {name: (self.facts(config_id) or {})[name] for name in functional.facts}
-            numbers = FUNCTIONALS[functional.name](aligned(runs[functional.curve]), **functional.arguments, **facts)
-            seeds = map(tuple, runs[SEEDS].to_numpy().tolist())
-            self._values[key] = dict(zip(seeds, np.asarray(numbers, float).tolist(), strict=True))
+            measured = partial(FUNCTIONALS[functional.name], **functional.arguments, **facts)
+            self._values[key] = by_seeds(self.of[config_id], functional.curve, measured)
         return self._values[key]
+
+
+def by_seeds(runs: pd.DataFrame, curve: str, functional: Callable[[Array], Array]) -> dict[Seeds, float]:
+    """Seeds -> value of a functional, (R, E) -> (R,), for all runs but failed ones; NaN where there is none."""
+    trained = runs[runs["status"] != "failed"]
+    numbers = np.asarray(functional(aligned(trained[curve])), float).tolist()
+    return dict(zip(map(tuple, trained[SEEDS].to_numpy().tolist()), numbers, strict=True))
 
 
 @dataclass(frozen=True)

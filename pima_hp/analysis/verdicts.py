@@ -147,8 +147,7 @@ def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, M
 
 
 def _text(claim: Claim, rule: rules.Rule) -> str:
-    text = " and ".join(f"{condition} ({target})" for target, condition in rule.items())
-    return text if claim.margin is None else text.replace("margin", f"{claim.margin:g}")
+    return claim.numbered(" and ".join(f"{condition} ({target})" for target, condition in rule.items()))
 
 
 def _numbers(part: Measured) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.measuring import Measured
 from pima_hp.analysis.multiverse import Robustness
+from pima_hp.analysis.rules import Rule
 from pima_hp.analysis.verdicts import Verdict, Word
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import Results
@@ -121,9 +122,8 @@ def _lost(part: Measured) -> str:
     return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
 
 
-def _rule(claim: Claim, rule: Any) -> str:
-    text = ", ".join(f"{target}: {condition}" for target, condition in rule.items())
-    return text if claim.margin is None else text.replace("margin", f"{claim.margin:g}")
+def _rule(claim: Claim, rule: Rule) -> str:
+    return claim.numbered(", ".join(f"{target}: {condition}" for target, condition in rule.items()))
 
 
 def _family(verdict: Verdict) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis import curves
 from pima_hp.analysis.bootstrap import bootstrap
-from pima_hp.analysis.selection import SEEDS, baseline
+from pima_hp.analysis.selection import baseline, by_seeds
 from pima_hp.record import Array
 from pima_hp.report import panels, style
 from pima_hp.report.chart import Figure, figure
@@ -44,15 +43,16 @@ def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], ti
     _, width, _ = style.columns_and_size(2)
     parts = []
     for quantity in quantities:
-        of = {value: _values(runs, quantity) for value, runs in levels.items()}
+        of = {value: by_seeds(runs, quantity.column, quantity.functional) for value, runs in levels.items()}
         inverse: Callable[[Any], Any] = np.exp if quantity.log else lambda item: item
-        paired = {value: (found - of[reference]).dropna() for value, found in of.items() if value != reference}
+        single = {value: list(found.values()) for value, found in of.items()}
+        usual_of = of.pop(reference)
+        paired = {
+            value: [found[key] - usual_of[key] for key in found if key in usual_of] for value, found in of.items()
+        }
         beside = f"{'ratio' if quantity.log else 'difference'} to {names[reference]}, same seed"
-        for shown, x_title, level in (
-            (of, quantity.name, quantity.level),
-            (paired, beside, float(inverse(0.0))),
-        ):
-            rows = [_row(names[value], slots[value], some.dropna(), inverse, x_title) for value, some in shown.items()]
+        for shown, x_title, level in [(single, quantity.name, quantity.level), (paired, beside, float(inverse(0.0)))]:
+            rows = [_row(names[value], slots[value], some, inverse, x_title) for value, some in shown.items()]
             if rows:
                 panel = panels.strips_panel(rows, x_title, level=level, log=quantity.log)
                 parts.append({**panel, "width": width + 5})
@@ -65,15 +65,8 @@ def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], ti
     return figure(title, comparison, factor, told, parts, 2)
 
 
-def _values(runs: pd.DataFrame, quantity: Quantity) -> "pd.Series[float]":
-    """The number of each run by its seeds; NaN for one that diverged; none for one that failed."""
-    trained = runs[runs["status"] != "failed"]
-    numbers = quantity.functional(curves.aligned(trained[quantity.column])) if len(trained) else np.empty(0)
-    return pd.Series(numbers, index=list(map(tuple, trained[SEEDS].to_numpy().tolist())), dtype=float)
-
-
-def _row(name: str, slot: style.Slot, values: "pd.Series[float]", inverse: Callable[[Any], Any], what: str) -> Row:
-    array = np.asarray(values, float)
+def _row(name: str, slot: style.Slot, values: Sequence[float], inverse: Callable[[Any], Any], what: str) -> Row:
+    array = np.array([value for value in values if not math.isnan(value)])
     if len(array) < 2:
         mean = float(inverse(array[0])) if len(array) else math.nan
         return Row(name, slot, inverse(array), mean, mean, mean)

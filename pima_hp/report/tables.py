@@ -14,15 +14,10 @@ from pima_hp.report.settings import comparable, label, settings_of, split_text, 
 REACH = 0.70
 """Training accuracy whose first epoch is reported."""
 
-SETTINGS = {
-    "batch.size": "batch size",
-    "activation": "activation",
-    "optimizer": "optimizer",
-    "optimizer.lr": "learning rate",
-    "trainer.epochs": "epochs",
-    "model.initialization": "initialisation",
-    "data.scaling": "scaling",
-}
+SETTINGS = (
+    *("batch.size", "activation", "optimizer", "optimizer.lr", "trainer.epochs", "model.initialization"),
+    "data.scaling",
+)
 """Columns of the table of settings, as an article has them; the split is made of two settings."""
 
 
@@ -71,9 +66,9 @@ def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFr
     for title, factor in studies.items():
         settings = comparable(frame, [factor]).settings
         row = {"study": title}
-        for key, name in {**SETTINGS, factor: label(factor)}.items():
+        for key in (*SETTINGS, factor):
             if key in settings.columns:
-                row[name] = ", ".join(sorted(set(settings[key]), key=value_order))
+                row[label(key)] = ", ".join(sorted(set(settings[key]), key=value_order))
         if {"data.test_fraction", "data.val_fraction"} <= set(settings.columns):
             pairs = zip(settings["data.test_fraction"], settings["data.val_fraction"], strict=True)
             row["split (%)"] = ", ".join(sorted({split_text(test, val) for test, val in pairs}))
