@@ -92,7 +92,7 @@ def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[st
 
     comparison = comparable(frame, [factor])
     config_id = str(comparison.frame["config_id"].iloc[0])
-    facts = Runs(frame[frame["config_id"] == config_id], results.facts).facts(config_id) or {}
+    facts = Runs(comparison.frame, results.facts).facts(config_id) or {}
     positive = facts.get("positive_rate")
     majority = None if positive is None else max(positive, 1 - positive)
     figures = {"curves": (learning_curves(frame, factor, majority=majority), [claim.id for claim in claims])}

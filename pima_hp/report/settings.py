@@ -109,8 +109,8 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     A study may be a union of grids about one baseline, or a crossed design. Pooling its other settings
     would call them replicates, so one combination of them is chosen: that under which the factors take the
     most values, then the one nearest the baseline (as claims are judged), then that made of the most frequent
-    values, then the first. Settings that belong to a
-    factor's value (`optimizer.betas` for `optimizer`) go with it unless they vary within the value.
+    values, then the first. Settings that belong to a factor's value (`optimizer.betas` for `optimizer`) go with
+    it unless they vary within the value.
     """
     if frame.empty:
         raise InputError("a study with at least one run is needed; found none")
@@ -119,9 +119,9 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
         known = ", ".join(sorted(map(str, settings.columns)))
         raise InputError([f"must be a setting of the study; found {factor!r}; allowed: {known}" for factor in unknown])
     values = {key: texts for texts, ids in _grouped(settings, factors).items() for key in ids}
-    of_factors = [key for key in settings.columns if key.startswith(tuple(f"{factor}." for factor in factors))]
-    in_order = [values[config_id] for config_id in settings.index]
-    own = {key for key in of_factors if follows(settings[key].tolist(), in_order)}
+    owners = [values[config_id] for config_id in settings.index]
+    within = tuple(f"{factor}." for factor in factors)
+    own = {key for key in settings.columns if key.startswith(within) and follows(settings[key].tolist(), owners)}
     others = [key for key in settings.columns if key not in {*factors, *own}]
     contexts = _grouped(settings, others)
     n_values = {context: len({values[config_id] for config_id in ids}) for context, ids in contexts.items()}
