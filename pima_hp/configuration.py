@@ -45,18 +45,12 @@ SCHEDULER_TARGETS = frozenset(
 # (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer or scheduler may have.
 _BOUNDS: dict[str, tuple[float, float, bool]] = {
     "lr": (0.0, math.inf, False),
-    "eps": (0.0, math.inf, True),
-    "weight_decay": (0.0, math.inf, True),
-    "momentum": (0.0, 1.0, True),
-    "alpha": (0.0, 1.0, True),
-    "betas": (0.0, 1.0, True),
-    "initial_accumulator_value": (0.0, math.inf, True),
-    "factor": (0.0, 1.0, False),
     "gamma": (0.0, math.inf, False),
-    "patience": (0.0, math.inf, True),
-    "step_size": (1.0, math.inf, True),
-    "T_max": (1.0, math.inf, True),
-    **dict.fromkeys(("momentum_decay", "eta_min", "min_lr", "threshold", "cooldown"), (0.0, math.inf, True)),
+    "factor": (0.0, 1.0, False),
+    **dict.fromkeys(("momentum", "alpha", "betas"), (0.0, 1.0, True)),
+    **dict.fromkeys(("step_size", "T_max"), (1.0, math.inf, True)),
+    **dict.fromkeys(("eps", "weight_decay", "initial_accumulator_value", "momentum_decay"), (0.0, math.inf, True)),
+    **dict.fromkeys(("patience", "eta_min", "min_lr", "threshold", "cooldown"), (0.0, math.inf, True)),
 }
 
 
@@ -101,6 +95,7 @@ class Component(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar] = Field(init=False)
     bounds: ClassVar[dict[str, tuple[float, float, bool]]] = _BOUNDS
+    targets: ClassVar[frozenset[str]]
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     target: str | None = Field(alias="_target_")
@@ -109,6 +104,14 @@ class Component(Section):
     def arguments(self) -> dict[str, Any]:
         """Everything but `name` and `_target_`: what the class is called with."""
         return dict(self.__pydantic_extra__)
+
+    @field_validator("target")
+    @classmethod
+    def _allowed(cls, target: str | None) -> str | None:
+        if target not in cls.targets:
+            allowed = ", ".join(sorted(cls.targets))
+            raise ValueError(f"must be in the allow-list of the project; found {target!r}; allowed: {allowed}")
+        return target
 
     @model_validator(mode="after")
     def _arguments_in_bounds(self) -> Self:
@@ -136,16 +139,13 @@ class ActivationSection(Component):
     """The hidden activation; an `alpha` or `beta` of its own is no decay rate."""
 
     bounds: ClassVar[dict[str, tuple[float, float, bool]]] = {}
-
-    @field_validator("target")
-    @classmethod
-    def _allowed(cls, target: str | None) -> str | None:
-        return _among(target, ACTIVATION_TARGETS)
+    targets = ACTIVATION_TARGETS
 
 
 class OptimizerSection(Component):
     """The update rule and its hyperparameters."""
 
+    targets = OPTIMIZER_TARGETS
     lr: float
 
     @property
@@ -153,21 +153,17 @@ class OptimizerSection(Component):
         """What the class is called with, besides the parameters."""
         return {"lr": self.lr, **super().arguments}
 
-    @field_validator("target")
-    @classmethod
-    def _allowed(cls, target: str | None) -> str | None:
-        return _among(target, OPTIMIZER_TARGETS)
-
 
 class SchedulerSection(Component):
     """How the learning rate changes from epoch to epoch; without a target it stays as it is."""
 
+    targets = SCHEDULER_TARGETS
     monitor: Literal["train/loss", "val/loss"] | None = None
 
     @field_validator("target")
     @classmethod
     def _allowed(cls, target: str | None) -> str | None:
-        return target if target is None else _among(target, SCHEDULER_TARGETS)
+        return target if target is None else super()._allowed(target)
 
 
 class BatchSection(Section):
@@ -252,11 +248,3 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
-
-
-def _among(target: str | None, allowed: frozenset[str]) -> str | None:
-    if target not in allowed:
-        raise ValueError(
-            f"must be in the allow-list of the project; found {target!r}; allowed: {', '.join(sorted(allowed))}"
-        )
-    return target

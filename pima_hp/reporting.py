@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,8 +12,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.verdicts import Word
-from pima_hp.composition import CONF
+from pima_hp.analysis.selection import plain
+from pima_hp.analysis.verdicts import Word, finite
 from pima_hp.configuration import DataSection
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError, InputError, PimaError
@@ -37,7 +36,7 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
         own_table: whether the path of a CSV file in the ledger may be opened, for the floors: where this
             command has trained from it, not where the study may be a stranger's.
     """
-    claims = load_claims(CONF / "claim", claims_folder)
+    claims = load_claims(extra=claims_folder)
     results = Results.read(folder, claims, before=partial(keep_floors, own_table=own_table))
     page = write_report(results)
     table = verdict_table(results)[[verdict.word != Word.UNTESTABLE for verdict in results.verdicts]]
@@ -74,9 +73,9 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
 
     rows: list[dict[str, Any]] = []
     for _, seeds, run in kinds:
-        named = {name.removeprefix("data."): _plain(run[name]) for name in frame.columns if name.startswith("data.")}
+        named = {name.removeprefix("data."): plain(run[name]) for name in frame.columns if name.startswith("data.")}
         try:
-            data = DataSection.model_validate(named if own_table else named | {"path": None})
+            data = DataSection.model_validate(finite(named if own_table else named | {"path": None}))
             table = read_table(data)
         except (InputError, ValidationError):
             return
@@ -85,13 +84,12 @@ def keep_floors(folder: Path, frame: pd.DataFrame, *, own_table: bool = False) -
         labels = torch.from_numpy(table.labels).double()
         splits = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in seeds]
         pairs = [(split.train.numpy(), split.test.numpy()) for split in splits]
-        text = (
-            f"{100 * (1 - data.test_fraction - data.val_fraction):.3g} % train, {100 * data.test_fraction:.3g} % test"
-        )
+        train = 1 - data.test_fraction - data.val_fraction
+        text = f"{100 * train:.3g} % train, {100 * data.test_fraction:.3g} % test"
         found = floors(table.features, table.labels, table.feature_names, pairs)
-        rows += [{"splits": text, **{key: _plain(value) for key, value in vars(floor).items()}} for floor in found]
+        rows += [{"splits": text, **vars(floor)} for floor in found]
     facts = {"n_rows": len(table.labels), "positive_rate": float(table.labels.mean())}
-    write_atomically(folder / FLOORS, json.dumps({"key": key, **facts, "floors": rows}, indent=1).encode())
+    write_atomically(folder / FLOORS, json.dumps(finite({"key": key, **facts, "floors": rows}), indent=1).encode())
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -105,9 +103,8 @@ def run(arguments: Sequence[str]) -> int:
     words = [word.strip() for word in asked.fail_on.split(",") if word.strip()]
     try:
         if unknown := sorted(set(words) - set(Word)):
-            raise ConfigurationError(
-                [f"--fail-on: must be of {', '.join(Word)}; found {', '.join(map(repr, unknown))}"]
-            )
+            found = ", ".join(map(repr, unknown))
+            raise ConfigurationError(f"--fail-on: must be of {', '.join(Word)}; found {found}")
         results = report_study(_folder(asked.study), asked.claims)
         if asked.compare:
             other = Results.read(_folder(asked.compare), [verdict.claim for verdict in results.verdicts])
@@ -127,12 +124,6 @@ def main() -> None:
 
 def _folder(study: str) -> Path:
     return Path(study) if Path(study).is_dir() or "/" in study else Path("outputs") / study
-
-
-def _plain(value: Any) -> Any:
-    """A cell of the frame as YAML would give it."""
-    value = value.item() if hasattr(value, "item") else list(value) if isinstance(value, tuple) else value
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _say(text: str) -> None:

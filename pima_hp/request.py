@@ -7,20 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pima_hp.configuration import (
-    MAX_SEED,
-    ActivationSection,
-    BatchSection,
-    Configuration,
-    DataSection,
-    ModelSection,
-    OptimizerSection,
-    RunSeeds,
-    SchedulerSection,
-    Section,
-    Seed,
-    TrainerSection,
-)
+from pima_hp.configuration import MAX_SEED, BatchSection, Configuration, DataSection, RunSeeds, Section, Seed
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
@@ -71,49 +58,25 @@ class JobSection(Section):
     materialize: Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")] | None
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "data": DataSection,
-    "model": ModelSection,
-    "activation": ActivationSection,
-    "optimizer": OptimizerSection,
-    "scheduler": SchedulerSection,
-    "batch": BatchSection,
-    "trainer": TrainerSection,
-}
-_OTHERS: dict[str, type[BaseModel]] = {
-    "logger": LoggerSection,
-    "debug": DebugSection,
-    "streams": StreamsSection,
-}
+_KINDS: dict[str, Any] = {name: field.annotation for name, field in Configuration.model_fields.items()}
+_SECTIONS: dict[str, type[BaseModel]] = {name: kind for name, kind in _KINDS.items() if issubclass(kind, Section)}
+_OTHERS: dict[str, type[BaseModel]] = {"logger": LoggerSection, "debug": DebugSection, "streams": StreamsSection}
 
 
 @dataclass(frozen=True)
 class Request:
-    """A checked job: train these runs, keep them there.
+    """A checked job: train these runs, keep them there."""
 
-    Attributes:
-        configuration: all settings without the seed.
-        seeds: one entry a replicate.
-        folder: of the study.
-        logger: which logs are written.
-        debug: a rehearsal when anything is switched on.
-        dry_run: say what would be done, and do nothing.
-        report: judge the claims and write the report of the study at the end.
-        claim_dir: a reader's own claims, for the report.
-        choices: group -> the option chosen in it.
-        materialize: (the beginning of) the id of a run to be written as an event folder of its own.
-    """
-
-    configuration: Configuration
-    seeds: tuple[RunSeeds, ...]
-    folder: Path
-    logger: LoggerSection
-    debug: DebugSection
-    dry_run: bool = False
-    report: bool = False
-    claim_dir: Path | None = None
-    materialize: str | None = None
-    choices: Mapping[str, str] = field(default_factory=dict)
+    configuration: Configuration  # all settings without the seed
+    seeds: tuple[RunSeeds, ...]  # one entry a replicate
+    folder: Path  # of the study
+    logger: LoggerSection  # which logs are written
+    debug: DebugSection  # a rehearsal when anything is switched on
+    dry_run: bool = False  # say what would be done, and do nothing
+    report: bool = False  # judge the claims and write the report of the study at the end
+    claim_dir: Path | None = None  # a reader's own claims, for the report
+    materialize: str | None = None  # (the beginning of) the id of a run to be written as an event folder of its own
+    choices: Mapping[str, str] = field(default_factory=dict)  # group -> the option chosen in it
 
     @property
     def runs(self) -> list[Run]:
@@ -138,7 +101,9 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
     except ValidationError as error:
         problems += problems_of(error, "", JobSection)
     else:
-        problems += _job_problems(job)
+        last_seed = job.seed + job.n_replicates - 1
+        if last_seed > MAX_SEED:
+            problems.append(f"n_replicates: the last seed must be at most {MAX_SEED}; found {last_seed}")
         if job.claim_dir and not Path(job.claim_dir).is_dir():
             problems.append(f"claim_dir: must be a folder of claims, <id>.yaml; found {shown(job.claim_dir)}")
     digest = ""
@@ -170,15 +135,6 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
 def _seeds(seed: int, streams: StreamsSection) -> RunSeeds:
     pinned = {role: own for role, own in streams.model_dump().items() if own is not None}
     return RunSeeds(**{"seed": seed, "init": seed, "split": seed, "order": seed, **pinned})
-
-
-def _job_problems(job: JobSection) -> list[str]:
-    problems = []
-    if job.seed + job.n_replicates - 1 > MAX_SEED:
-        problems.append(
-            f"n_replicates: the last seed must be at most {MAX_SEED}; found {job.seed + job.n_replicates - 1}"
-        )
-    return problems
 
 
 def _row_problems(n_rows: int, data: DataSection, batch: BatchSection | None) -> list[str]:

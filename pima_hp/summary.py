@@ -23,10 +23,11 @@ def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]
             study.keep("settings.csv", csv_text(settings))
             print(f"{text_table(settings)}\n")  # noqa: T201 -- the answer of the command
         table = summary(asked, factors)
-        print(text_table(table.head(_MOST_ROWS)))  # noqa: T201 -- the answer of the command
-        print("final: mean over the last 20 epochs; train accuracy: the running one")  # noqa: T201
+        told = [text_table(table.head(_MOST_ROWS))]
+        told.append("final: mean over the last 20 epochs; train accuracy: the running one")
         if len(table) > _MOST_ROWS:
-            print(f"... and {len(table) - _MOST_ROWS} more settings")  # noqa: T201
+            told.append(f"... and {len(table) - _MOST_ROWS} more settings")
+        print("\n".join(told))  # noqa: T201 -- the answer of the command
     counts = asked["status"].value_counts()
     others = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "completed")
     if study.n_trained:

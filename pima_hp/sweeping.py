@@ -1,53 +1,23 @@
-"""What a sweep is: the union of grids as jobs, and what an application may do with all of them. No torch."""
+"""What a sweep is: the union of grids as jobs. No torch."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
 
 
-class SweepHooks(Protocol):
-    """What an application may do with a sweep as a whole; the task function carries it as `sweep_hooks`.
-
-    A task function without hooks is swept as Hydra's basic sweeper and launcher would.
-    """
-
-    def plan(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
-        """Check all jobs before the first is run; return the positions of those that must be run."""
-
-    def train_together(self, jobs: Sequence[DictConfig]) -> None:
-        """Do the work of all these jobs at once; each job's task then finds it done."""
-
-    def finish(self) -> None:
-        """Publish what all jobs have left."""
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """The jobs of a sweep.
-
-    Attributes:
-        jobs: the overrides of each, duplicates removed.
-        swept: keys that have several values, or stand in a grid.
-    """
-
-    jobs: list[Overrides]
-    swept: list[str]
-
-
 def expand(
     arguments: Sequence[str], grids: Sequence[Mapping[str, Any]], config_loader: ConfigLoader, limit: int
-) -> Expansion:
-    """Return the union of grids, each crossed with the command line's own sweeps.
+) -> tuple[list[Overrides], list[str]]:
+    """Return the jobs of the union of grids, each crossed with the command line's own sweeps, and what is swept.
 
     A key on the command line replaces the same key of every grid. The values of a key in a grid are a list,
     or a sweep in Hydra's grammar (`1,2,3`, `range(0,5)`, `choice(a,b)`, `glob(*)`).
@@ -57,6 +27,9 @@ def expand(
         grids: of the experiment; none is one empty grid.
         config_loader: knows the option groups that `glob` looks in.
         limit: the most jobs that a sweep may have.
+
+    Returns:
+        The overrides of each job, duplicates removed; the keys that have several values, or stand in a grid.
 
     Raises:
         ConfigurationError: more jobs than the limit, or a sweep that Hydra cannot enumerate.
@@ -80,7 +53,7 @@ def expand(
                 "seeds need no jobs (n_replicates=100), and hydra.sweeper.limit raises the limit"
             )
         jobs.update(dict.fromkeys(itertools.product(*axes.values())))
-    return Expansion(list(jobs), [key.lstrip("+") for key in swept])
+    return list(jobs), [key.lstrip("+") for key in swept]
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
@@ -98,11 +71,8 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
 
 
 def _as_override(key: str, values: Any) -> str:
-    if OmegaConf.is_config(values):
-        values = OmegaConf.to_container(values)
-    if isinstance(values, list):
-        return f"{key}={','.join(_as_value(value) for value in values)}"
-    return f"{key}={_as_value(values)}"
+    values = OmegaConf.to_container(values) if OmegaConf.is_config(values) else values
+    return f"{key}={','.join(map(_as_value, values if isinstance(values, list) else [values]))}"
 
 
 def _as_value(value: Any) -> str:

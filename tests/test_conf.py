@@ -73,11 +73,11 @@ def jobs_of(experiment: str) -> tuple[list[Request], list[str], dict[str, object
     loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
     own = [f"experiment={experiment}", "trainer.epochs=1"]
     master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
-    expansion = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
-    requests = requests_of(ComposedJobs(loader, master).get_all(expansion.jobs))
+    jobs, swept = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
+    requests = requests_of(ComposedJobs(loader, master).get_all(jobs))
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
     assert isinstance(settings, dict)
-    return requests, [label_of(request, expansion.swept) for request in requests], settings  # type: ignore[return-value]
+    return requests, [label_of(request, swept) for request in requests], settings  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

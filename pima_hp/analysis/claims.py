@@ -26,24 +26,17 @@ ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)
 
 
 class Part(Section):
-    """One quantity of a claim; functional, contrast and `along` are the claim's unless given.
+    """One quantity of a claim; functional, contrast and `along` are the claim's unless given."""
 
-    Attributes:
-        name: a few words.
-        where: the configurations: settings and values (a list: each of them), or a list of such groups.
-        over: those compared with (difference, ratio, order).
-        awaits: what the project does not record yet; such a part is untestable.
-        beside: told beside the others; `all` and `any` do not mean it.
-    """
-
-    name: Text
+    name: Text  # a few words
+    # The configurations: settings and values (a list: each of them), or a list of such groups.
     where: list[Selector] = Field(default_factory=lambda: [Selector()])
-    over: list[Selector] = Field(default_factory=list)
+    over: list[Selector] = Field(default_factory=list)  # those compared with (difference, ratio, order)
     functional: Functional | None = None
     contrast: Contrast | None = None
     along: str | None = None
-    awaits: Text | None = None
-    beside: bool = False
+    awaits: Text | None = None  # what the project does not record yet; such a part is untestable
+    beside: bool = False  # told beside the others; `all` and `any` do not mean it
 
     @field_validator("where", "over", mode="before")
     @classmethod
@@ -62,32 +55,23 @@ class Part(Section):
 
 
 class Claim(Section):
-    """What `conf/claim/<id>.yaml` holds.
+    """What `conf/claim/<id>.yaml` holds."""
 
-    Attributes:
-        id: that of the file.
-        sentence: as a reader would say it.
-        source: who says so.
-        family: primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's.
-        where: settings of all its configurations; what neither this nor a part names is equal among them.
-        margin: a number that rules may name.
-        supported: rule, see `pima_hp.analysis.rules`; so is `refuted`.
-        command: makes the runs where they are missing.
-    """
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    sentence: Text
-    source: Text
+    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # that of the file
+    sentence: Text  # as a reader would say it
+    source: Text  # who says so
+    # Primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's.
     family: Literal["primary", "exploratory"]
+    # Settings of all its configurations; what neither this nor a part names is equal among them.
     where: Selector = Field(default_factory=dict)
     functional: Functional | None = None
     contrast: Contrast | None = None
     along: str | None = None
-    margin: float | None = None
+    margin: float | None = None  # a number that rules may name
     parts: Annotated[list[Part], Field(min_length=1)]
-    supported: dict[str, str] = Field(default_factory=dict)
-    refuted: dict[str, str] = Field(default_factory=dict)
-    command: str | None = None
+    supported: dict[str, str] = Field(default_factory=dict)  # a rule, see `pima_hp.analysis.rules`
+    refuted: dict[str, str] = Field(default_factory=dict)  # another
+    command: str | None = None  # makes the runs where they are missing
 
     @field_validator("where")
     @classmethod
@@ -123,6 +107,10 @@ class Claim(Section):
             raise ValueError("\n".join(problems))
         return self
 
+    def numbered(self, text: str) -> str:
+        """A text of the rules with the number that `margin` stands for."""
+        return text if self.margin is None else text.replace("margin", f"{self.margin:g}")
+
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:
     """Read the claims of a folder, then those of a reader's own; all problems are found at once.
@@ -146,9 +134,8 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
                 problems.append(f"{name}: must be readable as YAML; {' '.join(str(error).split())[:160]}")
             else:
                 if claim.id != path.stem or claim.id in claims:
-                    problems.append(
-                        f"{name}: id: must be the name of the file and of no other claim; found {claim.id!r}"
-                    )
+                    rule = "must be the name of the file and of no other claim"
+                    problems.append(f"{name}: id: {rule}; found {claim.id!r}")
                 claims[claim.id] = claim
     if problems:
         raise ConfigurationError(problems)

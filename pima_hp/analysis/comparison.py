@@ -44,12 +44,6 @@ def win_probability(first: Array, second: Array, rng: np.random.Generator, n_res
     return bootstrap(wins, rng, n_resamples)
 
 
-def equivalent(estimate: Estimate, margin: float, alpha: float = 0.05) -> bool:
-    """Whether two one-sided tests at `alpha` say that it is within ± margin: the interval at 1 - 2 alpha is."""
-    lower, upper = estimate.interval(1 - 2 * alpha)
-    return -margin < lower and upper < margin
-
-
 def holm(p_values: Sequence[float]) -> Array:
     """Adjusted for the family-wise error: max over j <= i of (m - j + 1) p_(j), at most 1 (Holm 1979)."""
     p = np.asarray(p_values, float)

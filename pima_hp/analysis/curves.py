@@ -43,7 +43,6 @@ def maximum(curves: Array) -> Array:
     """Highest value of any epoch: max over e of c_e.
 
     Shapes: (R, E) -> (R,). NaN for a run that diverged, so that it counts neither as above nor as below.
-    For H1 and H2.
     """
     curves = _checked(curves)
     if curves.shape[1] == 0:
@@ -141,37 +140,6 @@ def slope_on_log2(values: Array, sizes: Array) -> Array:
     doublings = np.log2(np.asarray(sizes, float))
     centred = doublings - doublings.mean()
     return np.asarray(values @ centred / (centred @ centred))
-
-
-def mean(curves: Array) -> Array:
-    """Mean over the replicates that have a value in that epoch: sum over r of c_re, divided by their number.
-
-    Shapes: (R, E) -> (E,). NaN in epochs where no run has a value.
-    Where runs diverge it is a mean of the survivors: say so beside it.
-    """
-    curves = _checked(curves)
-    has_value = ~np.isnan(curves)
-    n_values = has_value.sum(axis=0)
-    total = np.where(has_value, curves, 0.0).sum(axis=0)
-    means = np.full(curves.shape[1], np.nan)
-    np.divide(total, n_values, out=means, where=n_values > 0)
-    return means
-
-
-def quantile_band(curves: Array, low: float = 0.05, high: float = 0.95) -> tuple[Array, Array]:
-    """Quantiles over the replicates that have a value in that epoch, linearly interpolated.
-
-    Shapes: (R, E) -> (E,), (E,). It is the spread of single runs, not an interval of their mean.
-
-    """
-    curves = _checked(curves)
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"quantiles must be 0 <= low <= high <= 1; found {low:g} and {high:g}")
-    bounds = np.full((2, curves.shape[1]), np.nan)
-    some = ~np.isnan(curves).all(axis=0)  # numpy warns about epochs without any value
-    if some.any():
-        bounds[:, some] = np.nanquantile(curves[:, some], [low, high], axis=0)
-    return bounds[0], bounds[1]
 
 
 def _window(curves: Array, window_epochs: int) -> Array:

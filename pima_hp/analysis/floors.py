@@ -27,21 +27,19 @@ def floors(
     labels: ArrayLike,
     names: Sequence[str],
     splits: Sequence[tuple[ArrayLike, ArrayLike]],
-    alone: str = "glucose",
 ) -> list[Floor]:
-    """Majority class, logistic regression, and logistic regression on one feature.
+    """Majority class, logistic regression, and logistic regression on glucose alone where the table has it.
 
     Args:
         features: (n, D) as the table has them.
         labels: (n,) zeros and ones.
         names: of the D features.
         splits: row numbers of the training and of the test rows, one pair a split.
-        alone: the one feature; left out where the table lacks it.
     """
     x, y = np.asarray(features, float), np.asarray(labels, float)
     columns = {"majority class": [], "logistic regression": list(range(x.shape[1]))}
-    if alone in names:
-        columns[f"logistic regression on {alone} alone"] = [list(names).index(alone)]
+    if "glucose" in names:
+        columns["logistic regression on glucose alone"] = [list(names).index("glucose")]
     pairs = [(np.asarray(train, np.intp), np.asarray(test, np.intp)) for train, test in splits]
     found = []
     for name, chosen in columns.items():
@@ -58,13 +56,13 @@ def floors(
     return found
 
 
-def logistic_regression(design: Array, labels: Array, ridge: float = 1e-3, max_steps: int = 50) -> Array:
+def logistic_regression(design: Array, labels: Array, ridge: float = 1e-3) -> Array:
     """Weights of largest likelihood by Newton's steps, (n, D), (n,) -> (D,).
 
     A little ridge on the diagonal of the Hessian keeps them finite where rows can be separated.
     """
     weights, penalty = np.zeros(design.shape[1]), ridge * np.eye(design.shape[1])
-    for _ in range(max_steps):
+    for _ in range(50):
         probabilities = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
         hessian = (design.T * (probabilities * (1 - probabilities))) @ design + penalty
         step = np.linalg.solve(hessian, design.T @ (labels - probabilities) - ridge * weights)

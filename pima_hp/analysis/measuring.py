@@ -11,6 +11,7 @@ from pima_hp.analysis.bootstrap import Estimate, Share, bootstrap
 from pima_hp.analysis.claims import Claim, Part, Selector
 from pima_hp.analysis.comparison import Effect, win_probability
 from pima_hp.analysis.curves import slope_on_log2
+from pima_hp.analysis.functionals import Functional
 from pima_hp.analysis.selection import Context, Runs, named
 from pima_hp.record import Array
 
@@ -19,30 +20,20 @@ FEWEST_REPLICATES = 10
 
 @dataclass(frozen=True)
 class Measured:
-    """One part of a claim.
-
-    Attributes:
-        problem: why there is no estimate, in words; empty when there is one.
-        effect: of paired contrasts, when asked for.
-        n_replicates: seeds with a value in every configuration of the part.
-        n_failed: runs that are left out.
-        n_runs: of the configurations, diverged and failed ones included.
-        runs_digest: SHA-256 of their sorted run ids, 16 digits.
-        beside: not part of the rules.
-    """
+    """One part of a claim."""
 
     name: str
-    problem: str = ""
+    problem: str = ""  # why there is no estimate, in words; empty when there is one
     estimate: Estimate | None = None
-    effect: Effect | None = None
+    effect: Effect | None = None  # of paired contrasts, when asked for
     unit: str = ""
-    n_replicates: int = 0
+    n_replicates: int = 0  # seeds with a value in every configuration of the part
     n_diverged: int = 0
-    n_failed: int = 0
-    n_runs: int = 0
-    runs_digest: str = ""
+    n_failed: int = 0  # runs that are left out
+    n_runs: int = 0  # of the configurations, diverged and failed ones included
+    runs_digest: str = ""  # SHA-256 of their sorted run ids, 16 digits
     config_ids: tuple[str, ...] = ()
-    beside: bool = False
+    beside: bool = False  # not part of the rules
 
 
 def measure(
@@ -66,7 +57,7 @@ def _measure(
     run_ids = sorted(value for config_id in present for value in runs.of[config_id]["run_id"])
     found = Measured(
         part.name,
-        unit=_unit(part),
+        unit=_unit(part.functional, part),
         n_diverged=status.count("diverged"),
         n_failed=status.count("failed"),
         n_runs=len(run_ids),
@@ -74,11 +65,11 @@ def _measure(
         config_ids=tuple(present),
         beside=part.beside,
     )
-    if odd := [(arm, len(of)) for arm, of in zip(arms, ids, strict=True) if len(of) != 1]:
-        first, number = odd[0]
+    if odd := [(named(arm), len(of)) for arm, of in zip(arms, ids, strict=True) if len(of) != 1]:
+        name, number = odd[0]
         more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
-        several = f"{number} configurations with {named(first)}: name what they differ in under where"
-        return replace(found, problem=f"{several if number else f'no runs with {named(first)}'}{more}")
+        several = f"{number} configurations with {name}: name what they differ in under where"
+        return replace(found, problem=f"{several if number else f'no runs with {name}'}{more}")
     if part.functional.facts and runs.facts(present[0]) is None:
         return replace(found, problem=f"{part.functional.name} needs the table's rows and positive rate (TableFacts)")
     values = paired([runs.values(config_id, part.functional) for (config_id,) in ids])  # (R, K)
@@ -131,7 +122,7 @@ def _groups(first: Sequence[Selector], second: Sequence[Selector]) -> str:
     )
 
 
-def _unit(part: Part) -> str:
-    if part.functional is None or part.contrast in ("order", "ratio"):
+def _unit(functional: Functional, part: Part) -> str:
+    if part.contrast in ("order", "ratio"):
         return "probability" if part.contrast == "order" else "ratio"
-    return part.functional.unit + (f" per doubling of {part.along}" if part.contrast == "slope" else "")
+    return functional.unit + (f" per doubling of {part.along}" if part.contrast == "slope" else "")

@@ -11,7 +11,7 @@ import pandas as pd
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.functionals import Functional, TableFacts
 from pima_hp.analysis.measuring import measure
-from pima_hp.analysis.selection import Context, Runs, contexts, follows, named
+from pima_hp.analysis.selection import Runs, contexts, named, varying
 from pima_hp.analysis.verdicts import Word, word_of
 
 ROBUST_SHARE = 0.90
@@ -56,55 +56,44 @@ def multiverse(
     return [_robustness(claim, _words(claim, runs, seed, n_resamples)) for claim in claims]
 
 
-def holding_together(robustness: Sequence[Robustness], claims: Sequence[Claim]) -> tuple[str, pd.DataFrame]:
-    """Whether any completion makes all primary claims true, in a sentence; and the number true in each.
+def holding_together(robustness: Sequence[Robustness], claims: Sequence[Claim]) -> str:
+    """Whether any completion makes all primary claims true, in a sentence.
 
     Completions in which some claim has no runs are left out, as are claims untestable in all of them.
     """
     primary = {claim.id for claim in claims if claim.family == "primary"}
     tables = {item.claim_id: item.table for item in robustness if item.claim_id in primary and len(item.table)}
     if not tables:
-        return "No claim can be tested in this study.", pd.DataFrame()
+        return "No claim can be tested in this study."
     joined = pd.DataFrame({"all": [""]})
     for claim_id, found in tables.items():
         other = found.rename(columns={"word": claim_id}).assign(all="")
         joined = joined.merge(other, on=[key for key in joined.columns if key in other.columns])
-    joined = joined.drop(columns="all")
-    joined["n_supported"] = (joined[list(tables)] == Word.SUPPORTED).sum(axis=1)
-    joined = joined.sort_values("n_supported", ascending=False, kind="stable").reset_index(drop=True)
     names = ", ".join(tables)
     if joined.empty:
-        return f"No completion has the runs of all of {names}.", joined
-    best, best_row = int(joined["n_supported"].iloc[0]), joined.iloc[0]
-    where = ", ".join(f"{key} {best_row[key]}" for key in joined.columns if key not in [*tables, "n_supported"])
+        return f"No completion has the runs of all of {names}."
+    n_true = (joined[list(tables)] == Word.SUPPORTED).sum(axis=1)
+    best, best_row = int(n_true.max()), joined.iloc[int(n_true.argmax())]
+    where = ", ".join(f"{key} {best_row[key]}" for key in joined.columns if key not in [*tables, "all"])
     if best == len(tables):
-        share = f"{sum(joined['n_supported'] == best)} of {len(joined)} completions"
-        return f"{share} make {names} true together, such as {where}.", joined
+        return f"{sum(n_true == best)} of {len(joined)} completions make {names} true together, such as {where}."
     false = ", ".join(claim_id for claim_id in tables if best_row[claim_id] != Word.SUPPORTED)
     most = f"at most {best} of {len(tables)} hold, such as with {where} (all but {false})"
-    return f"None of {len(joined)} completions makes {names} true together; {most}.", joined
+    return f"None of {len(joined)} completions makes {names} true together; {most}."
 
 
 def _words(claim: Claim, runs: Runs, seed: int, n_resamples: int) -> pd.DataFrame:
     """One row a completion; none when the claim is untestable in the primary one."""
     whole = [context for context in contexts(claim, runs) if not context.n_lacking]
-    varying = _varying(whole)
+    settings = whole[0].settings if whole else {}
+    factors = varying({key: [context.settings[key] for context in whole] for key in settings})
     rows = []
     for context, (choices, variant) in itertools.product(whole, list(_variants(claim))):
         word = word_of(variant, measure(variant, runs, context, seed, n_resamples))
-        texts = {key: named({key: context.settings[key]}).partition("=")[2] for key in varying}
+        texts = {key: named({key: context.settings[key]}).partition("=")[2] for key in factors}
         rows.append({**texts, **choices, "word": str(word)})
     testable = [row for row in rows if row["word"] != Word.UNTESTABLE]
     return pd.DataFrame(testable if testable and testable[0] is rows[0] else [])
-
-
-def _varying(found: Sequence[Context]) -> list[str]:
-    """Settings that differ between contexts, without those that follow from their section's name."""
-    values = {key: [context.settings[key] for context in found] for key in (found[0].settings if found else {})}
-    varying = [key for key, of in values.items() if len(set(of)) > 1]
-    owners = {key: owner for key in varying if (owner := key.rpartition(".")[0]) in varying}
-    led = {key for key, owner in owners.items() if follows(list(zip(values[owner], values[key], strict=True)))}
-    return [key for key in varying if key not in led]
 
 
 def _variants(claim: Claim) -> Iterator[tuple[dict[str, str], Claim]]:

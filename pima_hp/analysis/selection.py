@@ -1,9 +1,9 @@
 """Which runs of a study a claim is about: configurations that differ in what it names and in nothing else."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,12 @@ from pima_hp.analysis.functionals import FUNCTIONALS, PIMA, Functional, TableFac
 from pima_hp.composition import CONF
 from pima_hp.configuration import Configuration
 from pima_hp.data.table import SHIPPED_SHA256
+from pima_hp.ledger.frame import setting_columns
+from pima_hp.record import Array
 from pima_hp.settings import NOT_A_SETTING, Setting, columns_of
 
 SEEDS = ["seed", "init_seed", "split_seed", "order_seed"]
+Seeds = tuple[int, ...]
 Settings = dict[str, Setting]
 
 
@@ -27,40 +30,43 @@ class Runs:
 
     Args:
         frame: of `pima_hp.ledger.read_study`.
-        table: what functionals need to know of the table; known for the one that ships with the package.
+        table: what functionals need to know of a table of one's own.
     """
 
     def __init__(self, frame: pd.DataFrame, table: TableFacts | None = None) -> None:
         self._table = table
-        self._values: dict[tuple[str, str], dict[tuple[int, ...], float]] = {}
+        self._values: dict[tuple[str, str], dict[Seeds, float]] = {}
         self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in frame.groupby("config_id", sort=False)}
-        keys = {key for key in map(str, frame.columns) if key.split(".")[0] in Configuration.model_fields}
+        keys = sorted(deciding(frame))
         self.settings: dict[str, Settings] = {
-            config_id: {key: _plain(runs[key].iloc[0]) for key in sorted(keys - NOT_A_SETTING)}
-            for config_id, runs in self.of.items()
+            config_id: {key: plain(runs[key].iloc[0]) for key in keys} for config_id, runs in self.of.items()
         }
 
     def facts(self, config_id: str) -> dict[str, float] | None:
         """Training rows and positive rate of a configuration's table; None when they are not known."""
         settings: dict[str, Any] = self.settings[config_id]
-        table = self._table or (PIMA if settings.get("data_digest") == SHIPPED_SHA256 else None)
+        table = PIMA if settings.get("data_digest") == SHIPPED_SHA256 else self._table
         if table is None:
             return None
         fractions = (settings.get("data.test_fraction", 0), settings.get("data.val_fraction", 0))
         n_held_back = sum(math.ceil(round(fraction * table.n_rows, 9)) for fraction in fractions)
         return {"n_train": table.n_rows - n_held_back, "positive_rate": table.positive_rate}
 
-    def values(self, config_id: str, functional: Functional) -> dict[tuple[int, ...], float]:
+    def values(self, config_id: str, functional: Functional) -> dict[Seeds, float]:
         """Seeds -> value of the functional, for all runs but failed ones."""
         key = (config_id, repr(functional))
         if key not in self._values:
-            runs = self.of[config_id]
-            runs = runs[runs["status"] != "failed"]
             facts = {name: (self.facts(config_id) or {})[name] for name in functional.facts}
-            numbers = FUNCTIONALS[functional.name](aligned(runs[functional.curve]), **functional.arguments, **facts)
-            seeds = map(tuple, runs[SEEDS].to_numpy().tolist())
-            self._values[key] = dict(zip(seeds, np.asarray(numbers, float).tolist(), strict=True))
+            measured = partial(FUNCTIONALS[functional.name], **functional.arguments, **facts)
+            self._values[key] = by_seeds(self.of[config_id], functional.curve, measured)
         return self._values[key]
+
+
+def by_seeds(runs: pd.DataFrame, curve: str, functional: Callable[[Array], Array]) -> dict[Seeds, float]:
+    """Seeds -> value of a functional, (R, E) -> (R,), for all runs but failed ones; NaN where there is none."""
+    trained = runs[runs["status"] != "failed"]
+    numbers = np.asarray(functional(aligned(trained[curve])), float).tolist()
+    return dict(zip(map(tuple, trained[SEEDS].to_numpy().tolist()), numbers, strict=True))
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,11 @@ def contexts(claim: Claim, runs: Runs) -> list[Context]:
     }
     chosen = {key: runs.settings[key] for found in matching.values() for key in found}
     loose = {key for settings in chosen.values() for key in settings if key.partition(".")[0] in factors}
-    dropped = {key for key in loose if follows([(of[key.partition(".")[0]], of[key]) for of in chosen.values()])}
+
+    def column(key: str) -> list[Setting]:
+        return [settings[key] for settings in chosen.values()]
+
+    dropped = {key for key in loose if follows(column(key), column(key.partition(".")[0]))}
     rest = {
         config_id: {key: value for key, value in settings.items() if key not in factors | dropped}
         for config_id, settings in chosen.items()
@@ -120,9 +130,24 @@ def contexts(claim: Claim, runs: Runs) -> list[Context]:
     return sorted(found, key=lambda context: (context.n_lacking, len(context.differing)))
 
 
-def follows(pairs: Sequence[tuple[Setting, Setting]]) -> bool:
-    """Whether the second has one value for each value of the first."""
-    return len(set(pairs)) == len({first for first, _ in pairs})
+def deciding(frame: pd.DataFrame) -> list[str]:
+    """The columns of a study's frame that are settings, without those that say where and how a run is made."""
+    return [key for key in setting_columns(frame) if key not in NOT_A_SETTING]
+
+
+def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:
+    """Settings with more than one value among configurations, without those that follow from their section's name.
+
+    `optimizer.betas` follows from `optimizer` unless it differs among the configurations of one optimizer.
+    """
+    found = [key for key, values in columns.items() if len(set(values)) > 1]
+    owners = {key: owner for key in found if (owner := key.rpartition(".")[0]) in found}
+    return [key for key in found if key not in owners or not follows(columns[key], columns[owners[key]])]
+
+
+def follows(values: Sequence[Setting], owner: Sequence[Setting]) -> bool:
+    """Whether a setting has one value for each value of its owner, and so says nothing of its own."""
+    return len(set(zip(values, owner, strict=True))) == len(set(owner))
 
 
 @lru_cache(maxsize=1)
@@ -148,13 +173,13 @@ def equal(first: Any, second: Any) -> bool:
         return first is second
     if isinstance(first, int | float) and isinstance(second, int | float):
         return math.isclose(first, second, rel_tol=1e-6)
-    return bool(_plain(first) == _plain(second))
+    return bool(plain(first) == plain(second))
 
 
-def _plain(value: Any) -> Setting:
+def plain(value: Any) -> Setting:
     """A cell of the frame as YAML would give it; missing is None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
+        return tuple(map(plain, value))
     return None if value is pd.NA or (isinstance(value, float) and math.isnan(value)) else value

@@ -37,29 +37,19 @@ _DECIDED = (Word.SUPPORTED, Word.REFUTED)
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, the word, and what it rests on.
-
-    Attributes:
-        headline: the part that the reason is about, to show where there is room for one.
-        differing: settings shared by the runs that are not those of `conf/config.yaml`.
-        n_contexts: combinations of the remaining settings in which the claim could be judged.
-        replicates_needed: when undecided; infinite when the estimate would have to move.
-        p_value: smallest alpha at which intervals at 1 - alpha still decide; None when untestable.
-        p_adjusted: within the family.
-        survives: whether the word stands after that; None unless supported or refuted.
-    """
+    """A claim, the word, and what it rests on."""
 
     claim: Claim
     word: Word
     reason: str
-    headline: Measured
+    headline: Measured  # the part that the reason is about, to show where there is room for one
     parts: tuple[Measured, ...]
-    differing: Mapping[str, Setting]
-    n_contexts: int
-    replicates_needed: float | None = None
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    survives: bool | None = None
+    differing: Mapping[str, Setting]  # settings shared by the runs that are not those of `conf/config.yaml`
+    n_contexts: int  # combinations of the remaining settings in which the claim could be judged
+    replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
+    p_value: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
+    p_adjusted: float | None = None  # within the family
+    survives: bool | None = None  # whether the word stands after that; None unless supported or refuted
 
 
 def judge(
@@ -76,12 +66,8 @@ def judge(
     p is at most 0.05" says that the word stands with the intervals widened as Holm (1979) asks. Claims that
     are untestable stay in the family with p = 1. Exploratory claims: Benjamini-Hochberg at 0.10.
 
-    Args:
-        claims: of `load_claims`.
-        frame: of `pima_hp.ledger.read_study`.
-        rng: one draw is taken; a claim's resamples depend on it and the claim's names alone.
-        n_resamples: of the bootstrap.
-        table: rows and positive rate, for a table of one's own.
+    One number is drawn from `rng`: a claim's resamples depend on it and on the claim's names alone. `table` is for
+    a table of one's own.
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame, table)
     verdicts = [_judge(claim, runs, seed, n_resamples) for claim in claims]
@@ -161,8 +147,7 @@ def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, M
 
 
 def _text(claim: Claim, rule: rules.Rule) -> str:
-    text = " and ".join(f"{condition} ({target})" for target, condition in rule.items())
-    return text if claim.margin is None else text.replace("margin", f"{claim.margin:g}")
+    return claim.numbered(" and ".join(f"{condition} ({target})" for target, condition in rule.items()))
 
 
 def _numbers(part: Measured) -> str:
@@ -181,7 +166,7 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
         | {"headline": _part_json(verdict.headline), "parts": [_part_json(part) for part in verdict.parts]}
         for verdict in verdicts
     ]
-    return json.dumps(_finite(rows), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(finite(rows), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _part_json(part: Measured) -> dict[str, Any]:
@@ -191,9 +176,10 @@ def _part_json(part: Measured) -> dict[str, Any]:
     return vars(part) | {"estimate": value, "lower": lower, "upper": upper, "effect": effect}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same for JSON: infinite and missing numbers are None, keys are text, tuples are lists."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

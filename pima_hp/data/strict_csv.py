@@ -24,12 +24,7 @@ MAX_SIZE = 1e15
 NUMBER = f"must be a plain decimal number (33.6, -1, 2e3; a '.', no ',', no spaces) of size up to {MAX_SIZE:g}"
 
 _is_number = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip (or .xlsx)",
-    b"PK\x05\x06": "zip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip (or .xlsx)", b"PK\x05\x06": "zip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def shown(text: str, width: int = 40) -> str:

@@ -1,14 +1,11 @@
 """The table: the one that ships with the package, or a CSV file of one's own, read strictly."""
 
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +14,12 @@ from pima_hp.configuration import DataSection
 from pima_hp.data.strict_csv import not_found, read_header, read_numbers, shown
 from pima_hp.errors import TableError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SHIPPED = Path(__file__).with_name("pima-indians-diabetes.csv")
 SHIPPED_SHA256 = "c62fdc4685d8e47c2a80e2303f88caa99afaeeadea58873fcafffcf288c3c7be"
-_NAMES = "pregnancies glucose blood_pressure skin_thickness insulin bmi diabetes_pedigree age"
-SHIPPED_FEATURES = tuple(_NAMES.split())
+SHIPPED_FEATURES = (
+    *("pregnancies", "glucose", "blood_pressure", "skin_thickness"),
+    *("insulin", "bmi", "diabetes_pedigree", "age"),
+)
 MAX_BYTES = 64 * 2**20
 CACHED_TABLES = 8
 _is_remote = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|//|\\\\").match
@@ -32,44 +28,13 @@ _cache: dict[tuple[object, ...], "Table"] = {}
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A checked table; each caller of `read_table` gets arrays of its own.
+    """A checked table; each caller of `read_table` gets arrays of its own."""
 
-    Attributes:
-        features: (n, D), finite, in the units of the file.
-        labels: (n,), 0 or 1, both present.
-        feature_names: the D columns of `features`, in order.
-        label_name: the column of `labels`.
-        digest: SHA-256 of the very bytes that were parsed, 64 hexadecimal digits.
-        notes: what is allowed but worth a warning, one sentence each.
-    """
-
-    features: NDArray[np.float64]
-    labels: NDArray[np.int8]
-    feature_names: tuple[str, ...]
-    label_name: str
-    digest: str
-    notes: tuple[str, ...]
-
-    @property
-    def frame(self) -> "pd.DataFrame":
-        """A copy as a DataFrame: the features in order, then the label."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.features.copy(), columns=list(self.feature_names))
-        return frame.assign(**{self.label_name: self.labels})
-
-
-def file_digest(path: str | Path | None) -> str:
-    """Return the SHA-256 of a data file (None: the shipped table), 64 hexadecimal digits.
-
-    A file is read once as long as its inode, size and times stay. TableError if it cannot be read.
-    """
-    try:
-        status = _status(SHIPPED if path is None else path)
-        seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        return _digest_once(path, seen)
-    except TableError as error:
-        raise TableError([f"{_where(path)}: {problem}" for problem in error.problems]) from error
+    features: NDArray[np.float64]  # (n, D), finite, in the units of the file
+    labels: NDArray[np.int8]  # (n,), 0 or 1, both present
+    feature_names: tuple[str, ...]  # the D columns of `features`, in order
+    digest: str  # SHA-256 of the very bytes that were parsed, 64 hexadecimal digits
+    notes: tuple[str, ...]  # what is allowed but worth a warning, one sentence each
 
 
 def read_table(section: DataSection) -> Table:
@@ -94,40 +59,28 @@ def read_table(section: DataSection) -> Table:
         table = _cache[key]
         return replace(table, features=table.features.copy(), labels=table.labels.copy())
     except TableError as error:
-        raise TableError([f"{_where(section.path)}: {problem}" for problem in error.problems]) from error
+        where = "the shipped table" if section.path is None else f"data.path={shown(section.path, 200)}"
+        raise TableError([f"{where}: {problem}" for problem in error.problems]) from error
 
 
-def _where(path: str | Path | None) -> str:
-    return "the shipped table" if path is None else f"data.path={shown(str(path), 200)}"
-
-
-def _status(path: str | Path) -> os.stat_result:
-    """Look at a file without opening it; TableError unless it is a regular file on this machine."""
-    name = str(path)
+def _bytes_and_digest(path: str | None) -> tuple[bytes, str]:
+    """Read a file (None: the shipped table); TableError unless it is a regular one on this machine."""
+    name = str(SHIPPED if path is None else path)
     if "\0" in name:
         raise TableError("must be the path of a file; found a NUL character in it")
     if _is_remote(name):
         raise TableError("must be a file on this machine; found a URL or a network path")
     try:
-        status = Path(name).stat()
+        status = Path(name).stat()  # before it is opened, which may block
+        if not stat.S_ISREG(status.st_mode):
+            kind = "directory" if stat.S_ISDIR(status.st_mode) else "FIFO, socket or device"
+            raise TableError(f"must be a regular file; found a {kind}")
+        with Path(name).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         hint = "; '~' is not expanded, write the whole path" if name.startswith("~") else ""
         raise TableError(f"cannot be read: {reason}{hint}") from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = "directory" if stat.S_ISDIR(status.st_mode) else "FIFO, socket or device"
-        raise TableError(f"must be a regular file; found a {kind}")
-    return status
-
-
-def _bytes_and_digest(path: str | Path | None) -> tuple[bytes, str]:
-    source = SHIPPED if path is None else path
-    _status(source)
-    try:
-        with Path(source).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise TableError(f"must have at most {MAX_BYTES} bytes; found more")
     digest = hashlib.sha256(data).hexdigest()
@@ -136,18 +89,13 @@ def _bytes_and_digest(path: str | Path | None) -> tuple[bytes, str]:
     return data, digest
 
 
-@lru_cache(maxsize=64)
-def _digest_once(path: str | Path | None, seen: tuple[int, ...]) -> str:  # noqa: ARG001
-    return _bytes_and_digest(path)[1]
-
-
 def _parse(data: bytes, digest: str, section: DataSection) -> Table:
     header = read_header(data)
     names = _feature_names(header, section)
     chosen = (*names, section.label)
     values = read_numbers(data, [header.index(name) for name in chosen], chosen)
     labels = values[:, -1].astype(np.int8)
-    return Table(values[:, :-1].copy(), labels, names, section.label, digest, _notes(values, names))
+    return Table(values[:, :-1].copy(), labels, names, digest, _notes(values, names))
 
 
 def _feature_names(header: Sequence[str], section: DataSection) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 HParam = bool | float | str
+_TYPES = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING, float: api_pb2.DATA_TYPE_FLOAT64}
+_FIELDS = {bool: "bool_value", str: "string_value", float: "number_value"}
 
 
 def file_bytes(events: Iterable[Any]) -> bytes:
@@ -29,12 +31,8 @@ def file_bytes(events: Iterable[Any]) -> bytes:
 
 def curve_events(curves: Mapping[str, NDArray[np.float64]]) -> list[Any]:
     """One event an epoch (step 1 is the first) with all curves, each of shape (E,); NaN leaves a gap."""
-    columns = [(tag, curve.tolist()) for tag, curve in curves.items()]
-    n_epochs = max((len(values) for _, values in columns), default=0)
-    return [
-        scalar_event({tag: values[epoch] for tag, values in columns if epoch < len(values)}, step=epoch + 1)
-        for epoch in range(n_epochs)
-    ]
+    rows = zip(*(curve.tolist() for curve in curves.values()), strict=True)
+    return [scalar_event(dict(zip(curves, row, strict=True)), step) for step, row in enumerate(rows, 1)]
 
 
 def scalar_event(scalars: Mapping[str, float], step: int) -> Any:
@@ -51,12 +49,7 @@ def session_event(hparams: Mapping[str, HParam]) -> Any:
     data = HParamsPluginData()
     data.session_start_info.SetInParent()  # also where there is no setting to show
     for name, value in hparams.items():
-        if isinstance(value, bool):
-            data.session_start_info.hparams[name].bool_value = value
-        elif isinstance(value, str):
-            data.session_start_info.hparams[name].string_value = value
-        else:
-            data.session_start_info.hparams[name].number_value = value
+        setattr(data.session_start_info.hparams[name], _FIELDS[type(value)], value)
     return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
@@ -69,14 +62,13 @@ def session_end_event(*, completed: bool) -> Any:
 
 def experiment_event(sessions: Iterable[Mapping[str, HParam]], metrics: Sequence[str]) -> Any:
     """Which columns the HParams tab has: without it, every curve would be one."""
-    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING, float: api_pb2.DATA_TYPE_FLOAT64}
     columns: dict[str, set[HParam]] = {}
     for hparams in sessions:
         for name, value in hparams.items():
             columns.setdefault(name, set()).add(value)
     data = HParamsPluginData()
     for name, values in columns.items():
-        info = data.experiment.hparam_infos.add(name=name, type=types[type(next(iter(values)))])
+        info = data.experiment.hparam_infos.add(name=name, type=_TYPES[type(next(iter(values)))])
         if info.type != api_pb2.DATA_TYPE_FLOAT64 and len(values) > 1:  # words are chosen from a list
             info.domain_discrete.extend(sorted(values))
     data.experiment.metric_infos.extend(api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics)
@@ -84,5 +76,8 @@ def experiment_event(sessions: Iterable[Mapping[str, HParam]], metrics: Sequence
 
 
 def _plugin_event(tag: str, data: Any) -> Any:
-    value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
+    described = metadata.create_summary_metadata(data)
+    data.version = metadata.PLUGIN_DATA_VERSION
+    described.plugin_data.content = data.SerializeToString(deterministic=True)  # else maps differ between processes
+    value = Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
     return Event(wall_time=0.0, summary=Summary(value=[value]))

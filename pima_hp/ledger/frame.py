@@ -9,25 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pima_hp.ledger.parts import SCHEMA
 from pima_hp.record import CURVE_KEYS
 from pima_hp.settings import columns_of
 
-RUN_COLUMNS = (
-    "run_id",
-    "config_id",
-    "seed",
-    "init_seed",
-    "split_seed",
-    "order_seed",
-    "status",
-    "stop_epoch",
-    "n_updates",
-    "duration_s",
-    "engine",
-    "message",
-    "versions",
-)
 CURVE_COLUMNS = tuple(CURVE_KEYS.values())
+RUN_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("configuration", "scores", *CURVE_COLUMNS))
 SCORE_PREFIX = "final/"
 
 

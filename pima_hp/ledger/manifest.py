@@ -18,17 +18,11 @@ _ABSENT = "absent"
 
 @dataclass(frozen=True)
 class PlannedConfiguration:
-    """A configuration and the runs asked of it.
+    """A configuration and the runs asked of it."""
 
-    Attributes:
-        label: short name for people and for folders.
-        settings: the content of its identity, with dotted keys; `data_digest` is one of them.
-        runs: run id -> its seeds.
-    """
-
-    label: str
-    settings: Mapping[str, Setting]
-    runs: Mapping[str, RunSeeds]
+    label: str  # short name for people and for folders
+    settings: Mapping[str, Setting]  # the content of its identity, with dotted keys; `data_digest` is one of them
+    runs: Mapping[str, RunSeeds]  # run id -> its seeds
 
     @classmethod
     def of(cls, configuration: Configuration, label: str, seeds: Iterable[RunSeeds]) -> Self:
@@ -39,17 +33,11 @@ class PlannedConfiguration:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a study is about.
+    """What a study is about."""
 
-    Attributes:
-        configurations: config_id -> its plan, in the order of the request.
-        swept_keys: settings meant to differ; `optimizer` covers `optimizer.*`, `data` the digest too.
-        versions: those the study was begun with (each run records its own).
-    """
-
-    configurations: Mapping[str, PlannedConfiguration]
-    swept_keys: Sequence[str]
-    versions: Mapping[str, str]
+    configurations: Mapping[str, PlannedConfiguration]  # config_id -> its plan, in the order of the request
+    swept_keys: Sequence[str]  # settings meant to differ; `optimizer` covers `optimizer.*`, `data` the digest too
+    versions: Mapping[str, str]  # those the study was begun with (each run records its own)
 
     @property
     def run_ids(self) -> list[str]:

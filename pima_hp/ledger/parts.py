@@ -46,11 +46,8 @@ def part_name(content: bytes) -> str:
 
 def encoded(records: Sequence[RunRecord]) -> bytes:
     """The bytes of a part; equal records give equal bytes."""
-    configurations: dict[int, str] = {}
-    for record in records:
-        identity = id(record.configuration)  # the runs of a job share one object: written once, not once a run
-        if identity not in configurations:
-            configurations[identity] = json.dumps(record.configuration.model_dump(by_alias=True))
+    distinct = {id(record.configuration): record.configuration for record in records}  # runs of a job share one object
+    written = {identity: json.dumps(one.model_dump(by_alias=True)) for identity, one in distinct.items()}
     columns: dict[str, object] = {
         "run_id": [record.run_id for record in records],
         "config_id": [record.configuration.config_id for record in records],
@@ -65,7 +62,7 @@ def encoded(records: Sequence[RunRecord]) -> bytes:
         "engine": [record.engine for record in records],
         "message": [record.message for record in records],
         "versions": [json.dumps(record.versions, sort_keys=True) for record in records],
-        "configuration": [configurations[id(record.configuration)] for record in records],
+        "configuration": [written[id(record.configuration)] for record in records],
         "scores": [sorted(record.scores.items()) for record in records],
         **{key: _lists([getattr(r.curves, name) for r in records]) for name, key in CURVE_KEYS.items()},
     }

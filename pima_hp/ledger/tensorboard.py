@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
+from pima_hp.ledger.bands import BAND, mean, quantiles
 from pima_hp.ledger.events import (
     HParam,
     curve_events,
@@ -27,9 +28,6 @@ from pima_hp.settings import is_hparam
 STUDY_FILE = "events.out.tfevents.0.pima_hp_study"
 RUN_FILE = "events.out.tfevents.0.pima_hp_run"
 EVENT_FILES = "events.out.tfevents*"
-_BAND = {"_q05": 0.05, "_q95": 0.95}
-
-Array = NDArray[np.float64]
 
 
 def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) -> int:
@@ -61,12 +59,11 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
     n_written = int(_replace(folder / STUDY_FILE, file_bytes([experiment_event(settings.values(), metrics)])))
     for config_id, runs in groups.items():
         name = names[config_id]
-        content = _events(runs, settings[config_id])
-        n_written += _replace(folder / name / STUDY_FILE, content)
+        n_written += _replace(folder / name / STUDY_FILE, _events(runs, settings[config_id]))
     return n_written
 
 
-def write_run(folder: Path, row: "pd.Series[Any]", rates: Array | None = None) -> bool:
+def write_run(folder: Path, row: "pd.Series[Any]", rates: NDArray[np.float64] | None = None) -> bool:
     """Write one run, a row of a study's frame, as a folder of its own: what Lightning's logger writes of a run.
 
     A folder in which Lightning itself has logged the run is left as it is.
@@ -116,40 +113,16 @@ def remove_runs(folder: Path, names: Container[str]) -> None:
 def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     """One configuration, or one run, as the bytes of an event file."""
     values = np.stack([np.stack(runs[key].tolist()) for key in CURVE_COLUMNS], axis=1)  # (R, curves, E)
-    mean = _mean(values)
-    curves = dict(zip(CURVE_COLUMNS, mean, strict=True))
-    if len(runs) > 1:
-        bands = _quantiles(values, tuple(_BAND.values()))
-        for ending, band in zip(_BAND, bands, strict=True):
-            curves |= {f"{key}{ending}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}
+    curves = dict(zip(CURVE_COLUMNS, mean(values), strict=True))
     n_epochs = values.shape[-1]
-    final = dict(zip(CURVE_COLUMNS, mean[:, -1].tolist(), strict=True)) if n_epochs else {}
+    final = {key: float(curve[-1]) for key, curve in curves.items() if n_epochs}
     scores = _score_columns(runs)
-    final |= zip(map(_score_key, scores), _mean(runs[scores].to_numpy(float)).tolist(), strict=True)
+    final |= zip(map(_score_key, scores), mean(runs[scores].to_numpy(float)).tolist(), strict=True)
+    if len(runs) > 1:
+        for level, band in zip(BAND, quantiles(values), strict=True):
+            curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}
     metrics = scalar_event({f"hp/{key}": value for key, value in final.items()}, step=n_epochs)
     return file_bytes([session_event(hparams), *curve_events(curves), metrics])
-
-
-def _mean(values: Array) -> Array:
-    """Over the first axis, of the values that there are; NaN where there is none."""
-    present = ~np.isnan(values)
-    counts = present.sum(axis=0)
-    total: Array = np.where(present, values, 0.0).sum(axis=0)
-    mean: Array = np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
-    return mean
-
-
-def _quantiles(values: Array, levels: tuple[float, ...]) -> list[Array]:
-    """Over the first axis, of the values that there are, as numpy's default; much faster than nanquantile."""
-    ordered = np.sort(values, axis=0)  # NaN last
-    last = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0)
-    quantiles = []
-    for level in levels:
-        below = np.floor(level * last).astype(int)
-        low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, np.minimum(below + 1, last)))
-        with np.errstate(invalid="ignore"):  # between two infinite losses there is no number: a gap
-            quantiles.append(low + (high - low) * (level * last - below))
-    return quantiles
 
 
 def _hparams(settings: pd.DataFrame, names: list[str]) -> dict[str, dict[str, HParam]]:
@@ -162,19 +135,19 @@ def _hparams(settings: pd.DataFrame, names: list[str]) -> dict[str, dict[str, HP
         present = [value for value in values if value is not None]
         if not is_hparam(name) or not present or (len(settings) > 1 and len(set(values)) == 1):
             continue
+        kind = _kind(present)
         for key, value in zip(hparams, values, strict=True):
             if value is not None:
-                hparams[key][name] = _as_hparam(value, present)
+                hparams[key][name] = kind(value)
     return hparams
 
 
-def _as_hparam(value: Any, column: list[Any]) -> HParam:
+def _kind(values: list[Any]) -> type[HParam]:
     """One type a column, as the HParams tab wants it."""
-    if all(isinstance(item, bool) for item in column):
-        return bool(value)
-    if all(isinstance(item, int | float) and not isinstance(item, bool) for item in column):
-        return float(value)
-    return str(value)
+    if all(isinstance(value, bool) for value in values):
+        return bool
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return float if numbers else str
 
 
 def _folder_names(config_ids: list[str], labels: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -33,18 +34,9 @@ from pima_hp.report.text import markdown_table, plain, shown, write, write_csv
 HERE = Path(__file__).parent
 MOST_FACTORS = 6
 MOST_LOST = 50
-_TAKEN = (
-    "verdicts",
-    "settings",
-    "floors",
-    "confounded",
-    "lost",
-    "lost_runs",
-    "methods",
-    "reproduce",
-    "specs",
-    "compared",
-)
+_TAKEN = {"verdicts", "settings", "floors", "confounded", "lost", "lost_runs", "methods", "reproduce", "specs",
+          "compared"}  # fmt: skip
+"""Ids of the page and names of tables that no section may have."""
 
 
 def write_report(results: Results) -> Path:
@@ -58,10 +50,8 @@ def write_report(results: Results) -> Path:
         raise StorageError(f"{str(link)!r} must be a folder of its own; found a link; remove it")
     drawn = results.factors[:MOST_FACTORS]
     names = file_names(drawn)
-    titles = {
-        literal(key, 40) if list(map(label, drawn)).count(label(key)) > 1 else label(key).capitalize(): key
-        for key in drawn
-    }
+    said = Counter(map(label, drawn))
+    titles = {literal(key, 40) if said[label(key)] > 1 else label(key).capitalize(): key for key in drawn}
     with ThreadPoolExecutor(2) as pool:  # Vega runs outside the interpreter's lock
         if drawn:
             pool.submit(_bundle)
@@ -73,9 +63,8 @@ def write_report(results: Results) -> Path:
         "settings": settings_table(frame, titles or {results.name: "batch.size"}) if len(frame) else frame[[]],
         "lost_runs": frame.loc[frame["status"] != "completed", lost],
     }
-    for item in results.robustness:
-        if len(item.table):
-            tables[f"choices_{file_names([item.claim_id])[item.claim_id]}"] = item.table
+    choices = {item.claim_id: item.table for item in results.robustness if len(item.table)}
+    tables |= {f"choices_{name}": choices[claim_id] for claim_id, name in file_names(choices).items()}
     for name, table in tables.items():
         write_csv(table, folder / "tables" / f"{name}.csv")
     write(folder / "verdicts.json", verdicts_json(results.verdicts))
@@ -87,56 +76,42 @@ def file_names(titles: Iterable[str]) -> dict[str, str]:
     """A file name for each title, all different: `batch.size` -> `batch_size`."""
     names: dict[str, str] = {}
     for title in titles:
-        plain = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "study"
-        taken = {*_TAKEN, *names.values()}
-        names[title] = next(
-            name for name in (plain, *(f"{plain}_{n}" for n in range(2, len(taken) + 3))) if name not in taken
-        )
+        stem = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "study"
+        numbered = (stem, *(f"{stem}_{n}" for n in range(2, len(names) + 4)))
+        names[title] = next(name for name in numbered if name not in {*_TAKEN, *names.values()})
     return names
 
 
 def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[str]]]:
     """The article's figure of a factor, then those that its claims are about; by name, with the claims."""
     frame, claims = results.frame, [item.claim for item in results.verdicts if factor in _varied(item.claim)]
-    asked = {
-        (part.functional.name, part.functional.curve): part.functional
-        for claim in claims
-        for part in claim.parts
-        if part.functional
-    }
+    asked = [(claim.id, part.functional) for claim in claims for part in claim.parts if part.functional]
 
-    def about(*functionals: str) -> list[str]:
-        return [
-            claim.id
-            for claim in claims
-            if any(part.functional and part.functional.name in functionals for part in claim.parts)
-        ]
+    def about(*names: str) -> list[str]:
+        return list(dict.fromkeys(claim_id for claim_id, functional in asked if functional.name in names))
 
-    config_id = str(comparable(frame, [factor]).frame["config_id"].iloc[0])
-    facts = Runs(frame[frame["config_id"] == config_id], results.facts).facts(config_id) or {}
+    comparison = comparable(frame, [factor])
+    config_id = str(comparison.frame["config_id"].iloc[0])
+    facts = Runs(comparison.frame, results.facts).facts(config_id) or {}
     positive = facts.get("positive_rate")
     majority = None if positive is None else max(positive, 1 - positive)
     figures = {"curves": (learning_curves(frame, factor, majority=majority), [claim.id for claim in claims])}
     timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
-    times = [found for (name, curve), found in asked.items() if name in timed and curve == "train/accuracy"]
+    times = list({of.name: of for _, of in asked if of.name in timed and of.curve == "train/accuracy"}.values())
     if times or not claims:
         threshold = times[0].arguments["threshold"] if times else REACH
         strictly = bool(times) and "exceeds" in times[0].name
         figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly), about(*timed)
     if about("learns") and positive is not None:
         level = curves.entropy(positive) - 0.02
-        loss = Quantity(
-            "final training loss (nats)", "train/loss", curves.final_score, level, f"learns below {level:.3f}"
-        )
+        told = f"learns below {level:.3f}"
+        loss = Quantity("final training loss (nats)", "train/loss", curves.final_score, level, told)
         figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss"), about("learns")
-    if about("log_volatility", "volatility") and facts:
+    if (volatile := about("log_volatility", "volatility")) and facts:
         moving = partial(curves.log_volatility, n_train=int(facts["n_train"]))
         volatility = Quantity("volatility of training accuracy", "train/accuracy", moving, log=True)
-        figures["volatility"] = (
-            spreads(frame, factor, [volatility], "Volatility"),
-            about("log_volatility", "volatility"),
-        )
-    watched = watched_rows(comparable(frame, [factor]))
+        figures["volatility"] = spreads(frame, factor, [volatility], "Volatility"), volatile
+    watched = watched_rows(comparison)
     finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
     scores = [Quantity(f"final {rows} accuracy", column, curves.final_score) for rows, column in finals]
     figures["final"] = spreads(frame, factor, scores, "Final accuracy"), about("final_score", "maximum")
@@ -175,9 +150,8 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
     specs = {figure["id"]: figure["spec"] for section in sections for figure in section["figures"]}
     script = (HERE / "page.js").read_text(encoding="utf-8")
     scripts = [_bundle(), script] if specs else []
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts
-    )
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=_printable, loader=jinja2.FileSystemLoader(HERE),
@@ -190,7 +164,7 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
-    views = [verdict_view(verdict, results) for verdict in results.verdicts]
+    views = list(map(verdict_view, results.verdicts, results.robustness))
     lost = tables["lost_runs"]
     return environment.get_template("page.html").render(
         results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
@@ -223,9 +197,8 @@ def _configurations(results: Results) -> list[tuple[str, str, int]]:
 def _markdown(results: Results, sections: list[dict[str, Any]]) -> str:
     pictures = [f"![{item['id']}]({item['path']}.png)" for section in sections for item in section["figures"]]
     counts = f"{results.progress}. {counted(results.verdicts)}."
-    return (
-        "\n\n".join([f"# {plain(question(results))}", counts, markdown_table(verdict_table(results)), *pictures]) + "\n"
-    )
+    blocks = [f"# {plain(question(results))}", counts, markdown_table(verdict_table(results)), *pictures]
+    return "\n\n".join(blocks) + "\n"
 
 
 def _printable(value: Any) -> Any:

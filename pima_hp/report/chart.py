@@ -20,17 +20,11 @@ CIRCLE = re.compile(r'<path (?:aria-hidden="true" )?transform="translate\(([-\d.
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, and what stands above and below it.
+    """A chart, and what stands above and below it."""
 
-    Attributes:
-        title: what it shows, in a few words.
-        caption: sentences: how many replicates, what the marks are, what is missing, fixed, left out.
-        spec: the chart, Vega-Lite; with layers that answer a pointer.
-    """
-
-    title: str
-    caption: list[str]
-    spec: Spec
+    title: str  # what it shows, in a few words
+    caption: list[str]  # sentences: how many replicates, what the marks are, what is missing, fixed, left out
+    spec: Spec  # the chart, Vega-Lite; with layers that answer a pointer
 
     def svg(self) -> str:
         """The chart alone, still; circles and numbers written shorter than Vega does, ids counted from 0."""
@@ -56,13 +50,24 @@ class Figure:
         )
 
 
-def whole(parts: Sequence[Spec], n_columns: int, *, one_legend: bool = False) -> Spec:
-    """Panels as one chart; with one legend they share their colours."""
+def figure(
+    title: str,
+    comparison: Comparison,
+    factor: str,
+    told: Sequence[str],
+    panels: Sequence[Spec],
+    n_columns: int,
+    *,
+    one_legend: bool = False,
+) -> Figure:
+    """Panels as one figure; with one legend they share their colours. The caption says what is drawn, and of what."""
     schema = "https://vega.github.io/schema/vega-lite/v6.json"
     apart = ["x", "y", "yOffset", *([] if one_legend else ["color"])]
     resolve = {"scale": dict.fromkeys(apart, "independent")}
     config = json.loads(json.dumps(style.CONFIG))
-    return {"$schema": schema, "config": config, "columns": n_columns, "concat": list(parts), "resolve": resolve}
+    spec = {"$schema": schema, "config": config, "columns": n_columns, "concat": list(panels), "resolve": resolve}
+    caption = [*_counts(comparison, factor), *told, *_context(comparison, factor)]
+    return Figure(f"{title}, by {label(factor)}", caption, spec)
 
 
 def missing(runs: pd.DataFrame) -> str:
@@ -71,20 +76,23 @@ def missing(runs: pd.DataFrame) -> str:
     return ", ".join(f"{n} of {len(runs)} {status}" for status, n in by_status.items() if n)
 
 
-def counts(comparison: Comparison, factor: str) -> list[str]:
-    """How many replicates there are, and how many of the runs are missing."""
+def _counts(comparison: Comparison, factor: str) -> list[str]:
+    """How many replicates there are, how many of the runs are missing, how many values are drawn."""
     sizes = [len(runs) for runs in comparison.levels(factor).values()]
     number = f"{max(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    lost = missing(comparison.frame)
-    told = [f"Missing: {lost}; a mean is over the runs that have a value."] if lost else []
-    n_values = comparison.settings[factor].nunique()
-    told += [f"Drawn: {len(sizes)} of {n_values} values, evenly spaced."] if n_values > len(sizes) else []
-    return [f"{number} replicate{'' if max(sizes) == 1 else 's'} a setting.", *told]
+    told = [f"{number} replicate{'' if max(sizes) == 1 else 's'} a setting."]
+    if lost := missing(comparison.frame):
+        told.append(f"Missing: {lost}; a mean is over the runs that have a value.")
+    if (n_values := comparison.settings[factor].nunique()) > len(sizes):
+        told.append(f"Drawn: {len(sizes)} of {n_values} values, evenly spaced.")
+    return told
 
 
-def context(comparison: Comparison, factor: str) -> list[str]:
+def _context(comparison: Comparison, factor: str) -> list[str]:
     """What is fixed and what is left out."""
     fixed = fixed_sentence(comparison, [factor])
-    differing = ", ".join(label(key) for key in comparison.differing[:6])
-    others = [f"Not drawn: {comparison.n_others} other combinations of {differing}."] if comparison.n_others else []
-    return [*([f"Fixed: {fixed}."] if fixed else []), *others]
+    told = [f"Fixed: {fixed}."] if fixed else []
+    if comparison.n_others:
+        differing = ", ".join(label(key) for key in comparison.differing[:6])
+        told.append(f"Not drawn: {comparison.n_others} other combinations of {differing}.")
+    return told

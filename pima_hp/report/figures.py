@@ -9,8 +9,9 @@ import pandas as pd
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.bootstrap import Share
+from pima_hp.ledger.bands import mean, quantiles
 from pima_hp.report import panels, style
-from pima_hp.report.chart import Figure, context, counts, missing, whole
+from pima_hp.report.chart import Figure, figure, missing
 from pima_hp.report.panels import Spec
 from pima_hp.report.settings import comparable, display_names, label, watched_rows
 
@@ -21,16 +22,14 @@ MAX_EPOCHS = 120
 def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None = None) -> Figure:
     """Accuracy against epoch, a panel a value: training and watched rows, mean and 5-95 % band.
 
-    Args:
-        frame: one row a run; of the other settings one combination is drawn (see `comparable`).
-        factor: the setting that differs between panels (`batch.size`).
-        majority: accuracy of always predicting the more frequent class, a dashed line.
+    Of the other settings one combination is drawn (see `comparable`). A dashed line is at `majority`: the accuracy
+    of always predicting the more frequent class.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
     watched = watched_rows(comparison)
     names = {"train/accuracy": "training (running)", "val/accuracy": watched}
-    colours = dict(zip(names.values(), (style.TRAINING_COLOUR, style.WATCHED_COLOUR), strict=True))
+    colours = {names["train/accuracy"]: style.TRAINING_COLOUR, watched: style.WATCHED_COLOUR}
     shown = {
         value: [p for key, name in names.items() for p in _points(runs[key], name)] for value, runs in levels.items()
     }
@@ -39,42 +38,29 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
     n_epochs = max(np.size(curve) for runs in levels.values() for key in names for curve in runs[key])
     parts = []
     for index, (value, name) in enumerate(display_names(levels).items()):
-        some = {"data": {"values": shown[value]}} if shown[value] else {}
-        title = {"text": f"{label(factor)} {name}", "limit": width}
-        if lost := missing(levels[value]) or ("no run has a value" if not some else ""):
-            title["subtitle"] = lost
-        panel = panels.curves_panel(shown[value], colours, ends, n_epochs, majority)
-        if index % n_columns:
-            _without_y_title(panel)
-        parts.append({**panel, "width": width, "height": height, "title": title})
-    sentence = "Lines: mean over replicates; bands: 5-95 % of single runs."
-    single = "Lines: a single run each, so there is no band."
+        heading = {"text": f"{label(factor)} {name}", "limit": width}
+        if lost := missing(levels[value]) or ("" if shown[value] else "no run has a value"):
+            heading["subtitle"] = lost
+        y_title = None if index % n_columns else "accuracy (fraction of rows)"
+        panel = panels.curves_panel(shown[value], colours, ends, n_epochs, majority, y_title)
+        parts.append({**panel, "width": width, "height": height, "title": heading})
     several = max(map(len, levels.values())) > 1
-    dashed = [] if majority is None else [f"Dashed: always predicting the majority class ({majority:.3f})."]
-    thinned = [f"Drawn at {MAX_EPOCHS} evenly spaced epochs."] if n_epochs > MAX_EPOCHS else []
-    thinned += [f"Not shown: values below {ends[0]:.2f} in the first epochs."] if cut else []
-    caption = [
-        *counts(comparison, factor),
-        sentence if several else single,
-        *dashed,
-        *thinned,
-        *context(comparison, factor),
-    ]
-    return Figure(
-        f"Accuracy on training and {watched} rows, by {label(factor)}",
-        caption,
-        whole(parts, n_columns, one_legend=True),
-    )
+    band = "Lines: mean over replicates; bands: 5-95 % of single runs."
+    told = [band if several else "Lines: a single run each, so there is no band."]
+    if majority is not None:
+        told.append(f"Dashed: always predicting the majority class ({majority:.3f}).")
+    if n_epochs > MAX_EPOCHS:
+        told.append(f"Drawn at {MAX_EPOCHS} evenly spaced epochs.")
+    if cut:
+        told.append(f"Not shown: values below {ends[0]:.2f} in the first epochs.")
+    title = f"Accuracy on training and {watched} rows"
+    return figure(title, comparison, factor, told, parts, n_columns, one_legend=True)
 
 
 def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictly: bool = False) -> Figure:
     """Share of runs whose training accuracy has not yet reached a threshold, against epoch: survival curves.
 
-    Args:
-        frame: one row a run, as in `learning_curves`.
-        factor: a line a value.
-        threshold: training accuracy (running).
-        strictly: whether the threshold must be exceeded, not only reached.
+    A line a value; training accuracy is the running one. `strictly`: it must exceed the threshold, not only reach it.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
@@ -86,37 +72,36 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
         table = curves.aligned(trained["train/accuracy"])  # (R, E)
         n_epochs = max(n_epochs, table.shape[1])
         first = curves.first_epoch_reaching(table, bound)
-        for epoch in [0, *(_drawn(table.shape[1]) + 1).tolist()] if len(table) else []:
+        for epoch in [0, *(style.evenly_spaced(table.shape[1], MAX_EPOCHS) + 1).tolist()] if len(table) else []:
             waiting = Share(float((first > epoch).sum()), len(first))
             low, high = waiting.interval()
             shares = {"share": waiting.estimate, "low": low, "high": high}
-            points.append(
-                {"line": names[value], "epoch": epoch, **{key: round(item, 4) for key, item in shares.items()}}
-            )
+            rounded = {key: round(item, 4) for key, item in shares.items()}
+            points.append({"line": names[value], "epoch": epoch, **rounded})
     slots = {names[value]: slot for value, slot in style.slots(levels).items()}
     drawn = {name: slots[name] for name in names.values()}
     verb = "exceeded" if strictly else "reached"
     panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
     _, width, height = style.columns_and_size(1)
-    what = "Survival curves: a run leaves at the first epoch whose running training accuracy has "
-    sentences = [f"{what}{verb} {threshold:.2f}; a run that diverged never does.", "Bands: 95 % intervals (Wilson)."]
-    caption = [*counts(comparison, factor), *sentences, *context(comparison, factor)]
-    return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}, by {label(factor)}", caption,
-                  whole([{**panel, "width": width, "height": height}], 1))  # fmt: skip
+    told = [
+        f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
+        "a run that diverged never does.",
+        "Bands: 95 % intervals (Wilson).",
+    ]
+    title = f"Epochs until training accuracy has {verb} {threshold:.2f}"
+    return figure(title, comparison, factor, told, [{**panel, "width": width, "height": height}], 1)
 
 
 def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:
     """What is drawn of some curves: a point for each epoch that has a value."""
     table = curves.aligned(runs)  # (R, E)
-    drawn = _drawn(table.shape[1])
-    low, high = curves.quantile_band(table[:, drawn])
+    drawn = style.evenly_spaced(table.shape[1], MAX_EPOCHS)
     points = []
-    for epoch, *values in zip((drawn + 1).tolist(), curves.mean(table[:, drawn]), low, high, strict=True):
+    for epoch, *values in zip((drawn + 1).tolist(), mean(table[:, drawn]), *quantiles(table[:, drawn]), strict=True):
         if math.isfinite(values[0]):
-            mean, bottom, top = (round(float(value), 4) for value in values)  # one row of 614 is 0.0016
-            points.append(
-                {"line": name, "epoch": epoch, "mean": mean} | ({"low": bottom, "high": top} if len(runs) > 1 else {})
-            )
+            centre, low, high = (round(float(value), 4) for value in values)  # one row of 614 is 0.0016
+            band = {"low": low, "high": high} if len(runs) > 1 else {}
+            points.append({"line": name, "epoch": epoch, "mean": centre, **band})
     return points
 
 
@@ -127,19 +112,7 @@ def _ends(points: Sequence[Spec], majority: float | None) -> tuple[tuple[float, 
         (point["epoch"] > last / 20, point[key]) for point in points for key in ("mean", "low", "high") if key in point
     ]
     heights += [] if majority is None else [(True, majority)]
-    low, high = (
-        min((item for late, item in heights if late), default=0.0),
-        max((item for _, item in heights), default=1.0),
-    )
+    low = min((item for late, item in heights if late), default=0.0)
+    high = max((item for _, item in heights), default=1.0)
     ends = max(0.0, math.floor(low * 20 - 0.2) / 20), min(1.0, math.ceil(high * 20 + 0.2) / 20)
     return ends, any(item < ends[0] for _, item in heights)
-
-
-def _drawn(n_epochs: int) -> Any:
-    return np.unique(np.linspace(0, max(0, n_epochs - 1), min(n_epochs, MAX_EPOCHS)).round().astype(int))
-
-
-def _without_y_title(panel: Spec) -> None:
-    for layer in panel["layer"]:
-        if "title" in layer["encoding"].get("y", {}):
-            layer["encoding"]["y"] = {**layer["encoding"]["y"], "title": None}

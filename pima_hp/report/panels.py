@@ -34,18 +34,13 @@ class Row:
 
 
 def curves_panel(
-    points: list[Spec], colours: Mapping[str, str], ends: Ends, n_epochs: int, level: float | None
+    points: list[Spec], colours: Mapping[str, str], ends: Ends, n_epochs: int, level: float | None, y_title: str | None
 ) -> Spec:
     """Bands below, then the dashed level of the majority class, then mean lines.
 
-    Args:
-        points: `line`, `epoch`, `mean` and where there is a band `low` and `high`.
-        colours: of each line.
-        ends: of the accuracy axis.
-        n_epochs: end of the epoch axis.
-        level: accuracy of always predicting the more frequent class.
+    Points have `line`, `epoch`, `mean` and, where there is a band, `low` and `high`; the ends are those of the y axis.
     """
-    x, y = _epochs(n_epochs), _position("mean", "accuracy (fraction of rows)", ends, format=".2f")
+    x, y = _epochs(n_epochs), _position("mean", y_title, ends, digits=".2f")
     layers: list[Spec] = []
     if any("low" in point for point in points):
         # One area a line with a colour of its own: sharing the lines' scale would put areas into the legend.
@@ -62,23 +57,17 @@ def curves_panel(
     colour = {"field": "line", "type": "nominal", "scale": domain, "legend": legend}
     spread = [_told("low", "5 % of runs below"), _told("high", "95 % below")] if len(layers) > 1 else []
     told = [{"field": "line", "title": "rows"}, {"field": "epoch"}, _told("mean", "mean accuracy"), *spread]
-    layers.append(
-        {
-            "mark": {"type": "line", "strokeWidth": style.LINE_WIDTH, "clip": True},
-            "encoding": {"x": x, "y": y, "color": colour},
-        }
-    )
+    encoding = {"x": x, "y": y, "color": colour}
+    layers.append({"mark": {"type": "line", "strokeWidth": style.LINE_WIDTH, "clip": True}, "encoding": encoding})
     layers.append(_hover(x, y, told))
     if len({point["epoch"] for point in points}) == 1:  # a line through one point is invisible
-        layers.append(
-            {"mark": {"type": "circle", "size": 45, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colour}}
-        )
+        layers.append({"mark": {"type": "circle", "size": 45, "opacity": 1}, "encoding": encoding})
     return {"data": {"values": points}, "layer": layers}
 
 
 def waiting_panel(points: list[Spec], slots: Mapping[str, style.Slot], n_epochs: int, y_title: str) -> Spec:
     """Share of runs still waiting against epoch, a step line a value, named at its end where there is room."""
-    x, y = _epochs(n_epochs, first=0), _position("share", y_title, (0, 1), format=".1f")
+    x, y = _epochs(n_epochs, first=0), _position("share", y_title, (0, 1), digits=".1f")
     colours = {"domain": list(slots), "range": [colour for colour, _ in slots.values()]}
     dashes = {"domain": list(slots), "range": [list(dash) for _, dash in slots.values()]}
     direct = len(slots) <= 8
@@ -181,20 +170,19 @@ def _hover(x: Spec, y: Spec, told: list[Spec]) -> Spec:
 
 def _rule(channel: str, level: float) -> Spec:
     mark = {"type": "rule", "strokeDash": [4, 4], "strokeWidth": 1.4, "color": style.SOFT}
-    return {
-        "data": {"values": [{"level": level}]},
-        "mark": mark,
-        "encoding": {channel: {"field": "level", "type": "quantitative"}},
-    }
+    encoding = {channel: {"field": "level", "type": "quantitative"}}
+    return {"data": {"values": [{"level": level}]}, "mark": mark, "encoding": encoding}
 
 
 def _told(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "format": ".4~g"}
 
 
-def _position(field: str, title: str, ends: Ends, *, format: str = "~g", ticks: int = 5, log: bool = False) -> Spec:  # noqa: A002
+def _position(
+    field: str, title: str | None, ends: Ends, *, digits: str = "~g", ticks: int = 5, log: bool = False
+) -> Spec:
     scale = {"type": "log" if log else "linear", "domain": list(ends), "nice": False} | ({} if log else {"zero": False})
-    axis = {"format": format, "tickCount": ticks, "labelOverlap": True}
+    axis = {"format": digits, "tickCount": ticks, "labelOverlap": True}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 
@@ -218,8 +206,7 @@ def _ends(values: Sequence[float], log: bool) -> Ends:
 
 def _order_statistics(values: Array) -> Array:
     ordered = np.sort(values[np.isfinite(values)])
-    places = np.linspace(0, max(0, len(ordered) - 1), min(len(ordered), MAX_DOTS)).round().astype(int)
-    return np.asarray(ordered[np.unique(places)])
+    return np.asarray(ordered[style.evenly_spaced(len(ordered), MAX_DOTS)])
 
 
 def _halton(number: int) -> float:

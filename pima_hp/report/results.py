@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.functionals import PIMA, TableFacts
+from pima_hp.analysis.functionals import TableFacts
 from pima_hp.analysis.multiverse import Robustness, holding_together, multiverse
 from pima_hp.analysis.verdicts import Verdict, judge
-from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import PimaError
 from pima_hp.ledger import Manifest, read_study
 from pima_hp.report.tables import swept
@@ -33,27 +32,16 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Results:
-    """A study as a report sees it.
-
-    Attributes:
-        folder: of the study.
-        frame: one row a run.
-        manifest: what was asked; None where it is lost.
-        notes: what was left out, a line each.
-        floors: what `floors.json` holds, kept beside the ledger by a command that has the splits; or empty.
-        facts: rows and positive rate of the table, where they are known.
-        verdicts: of the claims, in their order.
-        robustness: of the same.
-    """
+    """A study as a report sees it."""
 
     folder: Path
-    frame: pd.DataFrame
-    manifest: Manifest | None
-    notes: Sequence[str]
-    floors: Mapping[str, Any]
-    facts: TableFacts | None
-    verdicts: Sequence[Verdict]
-    robustness: Sequence[Robustness]
+    frame: pd.DataFrame  # one row a run
+    manifest: Manifest | None  # what was asked; None where it is lost
+    notes: Sequence[str]  # what was left out, a line each
+    floors: Mapping[str, Any]  # what `floors.json` holds, made by a command that has the splits; or empty
+    facts: TableFacts | None  # of a table of one's own, where they are known
+    verdicts: Sequence[Verdict]  # of the claims, in their order
+    robustness: Sequence[Robustness]  # of the same
 
     @classmethod
     def read(
@@ -61,10 +49,7 @@ class Results:
     ) -> Self:
         """Read a study and judge the claims; `InputError` where there is none.
 
-        Args:
-            folder: of the study.
-            claims: to be judged.
-            before: called with the folder and the runs, to write what the report reads beside them.
+        `before` is called with the folder and the runs, to write what the report reads beside them.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -77,8 +62,7 @@ class Results:
         if before:
             before(folder, frame)
         floors = read_floors(folder)
-        shipped = set(frame.get("data_digest", ())) == {SHIPPED_SHA256}
-        facts = PIMA if shipped else TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
+        facts = TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
         rng = np.random.default_rng(SEED)
         verdicts = judge(claims, frame, rng, table=facts)
         return cls(folder, frame, manifest, notes, floors, facts, verdicts, multiverse(claims, frame, rng, table=facts))
@@ -93,9 +77,9 @@ class Results:
         """Settings that differ between runs: those of the request first, in its order."""
         if self.frame.empty:
             return []
+        asked = self.manifest.swept_keys if self.manifest else ()
         found = swept(self.frame)
-        asked = [key for key in (self.manifest.swept_keys if self.manifest else ()) if key in found]
-        return [*asked, *(key for key in found if key not in asked)]
+        return [key for key in dict.fromkeys([*asked, *found]) if key in found]
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -113,11 +97,10 @@ class Results:
         others = ", ".join(f"{counts[name]:,} {name}" for name in ("diverged", "failed") if counts[name])
         return f"{counts['finished']:,} of {counts['planned']:,} runs finished{'; ' if others else ''}{others}"
 
-    @cached_property
+    @property
     def together(self) -> str:
         """Whether any completion makes all primary claims true."""
-        claims = [verdict.claim for verdict in self.verdicts]
-        return holding_together(self.robustness, claims)[0]
+        return holding_together(self.robustness, [verdict.claim for verdict in self.verdicts])
 
     @cached_property
     def command(self) -> str:

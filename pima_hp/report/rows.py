@@ -8,6 +8,8 @@ import pandas as pd
 
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.measuring import Measured
+from pima_hp.analysis.multiverse import Robustness
+from pima_hp.analysis.rules import Rule
 from pima_hp.analysis.verdicts import Verdict, Word
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import Results
@@ -26,14 +28,13 @@ def estimate_text(part: Measured) -> str:
 
 def verdict_table(results: Results) -> pd.DataFrame:
     """One row a claim, with its decisive part: fits a terminal."""
-    suffixes = {item.claim_id: item.suffix for item in results.robustness}
     rows = []
-    for verdict in results.verdicts:
-        part, suffix = verdict.headline, suffixes.get(verdict.claim.id, "")
+    for verdict, robust in zip(results.verdicts, results.robustness, strict=True):
+        part = verdict.headline
         rows.append(
             {
                 "claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
-                "verdict": f"{verdict.word}, {suffix}" if suffix else str(verdict.word),
+                "verdict": ", ".join(filter(None, [verdict.word, robust.suffix])),
                 "estimate": f"{part.name} {estimate_text(part)}" if part.estimate else NOTHING,
                 "n": part.n_replicates,
             }
@@ -54,34 +55,26 @@ def parts_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict_view(verdict: Verdict, results: Results) -> dict[str, Any]:
+def verdict_view(verdict: Verdict, robust: Robustness) -> dict[str, Any]:
     """What a page shows of a verdict."""
-    robust = next((item for item in results.robustness if item.claim_id == verdict.claim.id), None)
-    parts: list[dict[str, Any]] = [
-        {"of": part, "text": estimate_text(part), "effect": _effect(part), "lost": _lost(part)}
-        for part in verdict.parts
-    ]
-    needed = verdict.replicates_needed
-    more = (
-        ""
-        if needed is None
-        else f"{needed:,.0f} replicates would do"
-        if math.isfinite(needed)
-        else "no number would do"
-    )
+    parts = [{"of": part, "text": estimate_text(part), "lost": _lost(part)} for part in verdict.parts]
+    needed, more = verdict.replicates_needed, ""
+    if needed is not None:
+        number = f"{needed:,.0f} replicates" if math.isfinite(needed) else "no number"
+        more = f"{number} would do, if the estimates stayed"
     told: dict[str, str] = {
         "Why": verdict.reason,
         "Supported when": _rule(verdict.claim, verdict.claim.supported),
         "Refuted when": _rule(verdict.claim, verdict.claim.refuted),
-        "Replicates needed": f"{more}, if the estimates stayed" if more else "",
+        "Replicates needed": more,
         "Effect": "; ".join(filter(None, map(_effect, verdict.parts))),
-        "Other choices": robust.sentence if robust else "",
+        "Other choices": robust.sentence,
         "Many claims": _family(verdict),
         "Settings apart from the baseline": ", ".join(f"{key}={value}" for key, value in verdict.differing.items()),
         "Source": verdict.claim.source,
     }
     return {"id": verdict.claim.id, "sentence": verdict.claim.sentence, "word": str(verdict.word),
-            "symbol": SYMBOLS[verdict.word], "suffix": robust.suffix if robust else "", "parts": parts,
+            "symbol": SYMBOLS[verdict.word], "suffix": robust.suffix, "parts": parts,
             "told": {key: text for key, text in told.items() if text}}  # fmt: skip
 
 
@@ -129,9 +122,8 @@ def _lost(part: Measured) -> str:
     return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
 
 
-def _rule(claim: Claim, rule: Any) -> str:
-    text = ", ".join(f"{target}: {condition}" for target, condition in rule.items())
-    return text if claim.margin is None else text.replace("margin", f"{claim.margin:g}")
+def _rule(claim: Claim, rule: Rule) -> str:
+    return claim.numbered(", ".join(f"{target}: {condition}" for target, condition in rule.items()))
 
 
 def _family(verdict: Verdict) -> str:

@@ -1,19 +1,17 @@
 """Settings of runs in words, and which runs of a study may be compared."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.selection import baseline
-from pima_hp.configuration import Configuration
+from pima_hp.analysis.selection import baseline, deciding, follows, plain
 from pima_hp.errors import InputError
-from pima_hp.settings import NOT_A_SETTING
+from pima_hp.report import style
 
-SECTIONS = frozenset(Configuration.model_fields)
 MOST_LEVELS = 24
 """Values of a setting that one figure shows."""
 
@@ -43,14 +41,13 @@ def literal(text: str, limit: int = 60) -> str:
 
 def value_text(value: Any) -> str:
     """One text for equal values, as YAML spells them: 1 and 1.0 -> `1`, True -> `true`, missing -> `none`."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(value_text(item) for item in value) + "]"
+    value = plain(value)
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(value_text, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return "none"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return str(value)
@@ -79,33 +76,31 @@ def value_order(text: str) -> tuple[bool, float, str]:
 
 def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
     """Text of every setting, one row a configuration (the index: config_id)."""
-    keys = [key for key in frame.columns if str(key).split(".")[0] in SECTIONS and key not in NOT_A_SETTING]
+    keys = deciding(frame)
     configurations = frame.drop_duplicates("config_id").set_index("config_id")[keys]
     return pd.DataFrame({key: configurations[key].map(value_text) for key in keys}, configurations.index)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ in nothing but the factors (and their seeds).
+    """Runs that differ in nothing but the factors (and their seeds)."""
 
-    Attributes:
-        frame: the runs.
-        settings: text of their settings, one row a configuration.
-        n_others: how many other combinations of the remaining settings also vary the factors.
-        differing: the settings in which those other combinations differ from this one.
-    """
+    frame: pd.DataFrame  # the runs
+    settings: pd.DataFrame  # text of their settings, one row a configuration
+    n_others: int  # how many other combinations of the remaining settings also vary the factors
+    differing: tuple[str, ...]  # the settings in which those other combinations differ from this one
 
-    frame: pd.DataFrame
-    settings: pd.DataFrame
-    n_others: int
-    differing: tuple[str, ...]
+    def by_values(self, factors: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+        """Runs by the values of the factors, in the order in which people expect values."""
+        found = _grouped(self.settings, factors)
+        ordered = sorted(found, key=lambda values: [value_order(value) for value in values])
+        return {values: self.frame[self.frame["config_id"].isin(found[values])] for values in ordered}
 
     def levels(self, factor: str) -> dict[str, pd.DataFrame]:
-        """Runs by value of the factor, in the order in which people expect values; of many, some evenly spaced."""
-        texts = self.frame["config_id"].map(self.settings[factor])
-        values = sorted(texts.unique(), key=value_order)
-        drawn = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_LEVELS)).round().astype(int))
-        return {values[place]: self.frame[texts == values[place]] for place in drawn}
+        """Runs by value of one factor; of very many values, some evenly spaced."""
+        runs = list(self.by_values([factor]).items())
+        drawn = (runs[place] for place in style.evenly_spaced(len(runs), MOST_LEVELS))
+        return {value: of_value for (value,), of_value in drawn}
 
 
 def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
@@ -114,8 +109,8 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     A study may be a union of grids about one baseline, or a crossed design. Pooling its other settings
     would call them replicates, so one combination of them is chosen: that under which the factors take the
     most values, then the one nearest the baseline (as claims are judged), then that made of the most frequent
-    values, then the first. Settings that belong to a
-    factor's value (`optimizer.betas` for `optimizer`) go with it unless they vary within the value.
+    values, then the first. Settings that belong to a factor's value (`optimizer.betas` for `optimizer`) go with
+    it unless they vary within the value.
     """
     if frame.empty:
         raise InputError("a study with at least one run is needed; found none")
@@ -123,47 +118,38 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     if unknown := [factor for factor in factors if factor not in settings.columns]:
         known = ", ".join(sorted(map(str, settings.columns)))
         raise InputError([f"must be a setting of the study; found {factor!r}; allowed: {known}" for factor in unknown])
-    values = _joined(settings[list(factors)])
-
-    def part_of_factor(key: str) -> bool:
-        return key.startswith(tuple(f"{factor}." for factor in factors)) and belongs(settings[key], values)
-
-    others = [key for key in settings.columns if key not in factors and not part_of_factor(key)]
-    contexts = _joined(settings[others])
-    frequency = sum(
-        (settings[key].map(settings[key].value_counts()) for key in others), start=contexts.map(lambda _: 0)
-    )
+    values = {key: texts for texts, ids in _grouped(settings, factors).items() for key in ids}
+    owners = [values[config_id] for config_id in settings.index]
+    within = tuple(f"{factor}." for factor in factors)
+    own = {key for key in settings.columns if key.startswith(within) and follows(settings[key].tolist(), owners)}
+    others = [key for key in settings.columns if key not in {*factors, *own}]
+    contexts = _grouped(settings, others)
+    n_values = {context: len({values[config_id] for config_id in ids}) for context, ids in contexts.items()}
+    frequencies = {key: Counter(settings[key]) for key in others}
     usual = {key: value_text(value) for key, value in baseline().items()}
-    unusual = sum(
-        ((settings[key] != usual[key]).astype(int) for key in others if key in usual), start=contexts.map(lambda _: 0)
-    )
-    ranked = (
-        pd.DataFrame({"context": contexts, "value": values, "frequency": frequency, "unusual": unusual})
-        .groupby("context")
-        .agg(n_values=("value", "nunique"), unusual=("unusual", "min"), frequency=("frequency", "max"))
-        .reset_index()
-        .sort_values(["n_values", "unusual", "frequency", "context"], ascending=[False, True, False, True])
-    )
-    chosen = contexts == ranked["context"].iloc[0]
-    rivals = set(ranked["context"][ranked["n_values"] > 1].iloc[1:])
-    in_play = settings[chosen | contexts.isin(rivals)]
+
+    def rank(context: tuple[str, ...]) -> tuple[Any, ...]:
+        pairs = list(zip(others, context, strict=True))
+        n_unusual = sum(text != usual.get(key, text) for key, text in pairs)
+        return -n_values[context], n_unusual, -sum(frequencies[key][text] for key, text in pairs), context
+
+    chosen, *rest = sorted(contexts, key=rank)
+    rivals = [context for context in rest if n_values[context] > 1]
+    in_play = zip(others, zip(chosen, *rivals, strict=True), strict=True)
     return Comparison(
-        frame=frame[frame["config_id"].isin(settings.index[chosen])],
-        settings=settings[chosen],
+        frame=frame[frame["config_id"].isin(contexts[chosen])],
+        settings=settings.loc[contexts[chosen]],
         n_others=len(rivals),
-        differing=tuple(key for key in others if rivals and len(set(in_play[key])) > 1),
+        differing=tuple(key for key, texts in in_play if len(set(texts)) > 1),
     )
 
 
-def belongs(texts: "pd.Series[str]", values: "pd.Series[str]") -> bool:
-    """Whether a setting has one text for each value of another, and so says nothing of its own."""
-    return bool(texts.groupby(values).agg(lambda group: len(set(group)) == 1).all())
-
-
-def _joined(settings: pd.DataFrame) -> "pd.Series[str]":
-    """One text a row; the separator cannot be part of a value without changing both sides equally."""
-    joined = ["\x1f".join(row) for row in settings.itertuples(index=False, name=None)]
-    return pd.Series(joined, index=settings.index, dtype=object)
+def _grouped(settings: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """The configurations by their texts of some settings."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for config_id, texts in zip(settings.index, settings[list(keys)].to_numpy().tolist(), strict=True):
+        found.setdefault(tuple(texts), []).append(str(config_id))
+    return found
 
 
 def split_text(test_fraction: str, val_fraction: str) -> str:

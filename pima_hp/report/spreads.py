@@ -9,45 +9,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis import curves
 from pima_hp.analysis.bootstrap import bootstrap
-from pima_hp.analysis.selection import SEEDS, baseline
+from pima_hp.analysis.selection import baseline, by_seeds
 from pima_hp.record import Array
 from pima_hp.report import panels, style
-from pima_hp.report.chart import Figure, context, counts, whole
+from pima_hp.report.chart import Figure, figure
 from pima_hp.report.panels import Row
 from pima_hp.report.settings import comparable, display_names, label, value_text
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of a run, for `spreads`.
+    """A number of a run, for `spreads`."""
 
-    Attributes:
-        name: with its unit, as an axis has it.
-        column: the curve.
-        functional: (R, E) -> (R,).
-        level: a reference that runs are held against.
-        told: what the level is.
-        log: whether values are compared by their ratio.
-    """
-
-    name: str
-    column: str
-    functional: Callable[[Array], Array]
-    level: float | None = None
-    told: str = ""
-    log: bool = False
+    name: str  # with its unit, as an axis has it
+    column: str  # the curve
+    functional: Callable[[Array], Array]  # (R, E) -> (R,)
+    level: float | None = None  # a reference that runs are held against
+    told: str = ""  # what the level is
+    log: bool = False  # whether values are compared by their ratio
 
 
 def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], title: str) -> Figure:
     """Single runs by value, and beside them their paired differences from the baseline's value.
 
-    Args:
-        frame: one row a run, as in `learning_curves`.
-        factor: a row a value.
-        quantities: a row of panels each.
-        title: what the quantities are.
+    A row a value, and a row of panels a quantity; the title says what the quantities are.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
@@ -57,40 +43,30 @@ def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], ti
     _, width, _ = style.columns_and_size(2)
     parts = []
     for quantity in quantities:
-        of = {value: _values(runs, quantity) for value, runs in levels.items()}
+        of = {value: by_seeds(runs, quantity.column, quantity.functional) for value, runs in levels.items()}
         inverse: Callable[[Any], Any] = np.exp if quantity.log else lambda item: item
-        paired = {value: (found - of[reference]).dropna() for value, found in of.items() if value != reference}
+        single = {value: list(found.values()) for value, found in of.items()}
+        usual_of = of.pop(reference)
+        paired = {
+            value: [found[key] - usual_of[key] for key in found if key in usual_of] for value, found in of.items()
+        }
         beside = f"{'ratio' if quantity.log else 'difference'} to {names[reference]}, same seed"
-        for shown, x_title, level in (
-            (of, quantity.name, quantity.level),
-            (paired, beside, float(inverse(0.0))),
-        ):
-            rows = [_row(names[value], slots[value], some.dropna(), inverse, x_title) for value, some in shown.items()]
+        for shown, x_title, level in [(single, quantity.name, quantity.level), (paired, beside, float(inverse(0.0)))]:
+            rows = [_row(names[value], slots[value], some, inverse, x_title) for value, some in shown.items()]
             if rows:
                 panel = panels.strips_panel(rows, x_title, level=level, log=quantity.log)
                 parts.append({**panel, "width": width + 5})
     logs = any(item.log for item in quantities)
-    contrast = f"the {'ratio to' if logs else 'difference from'} {label(factor)} {names[reference]} under the same seed"
-    dashed = [f"Dashed on the left: {item.told}." for item in quantities if item.level is not None]
-    caption = [
-        *counts(comparison, factor),
-        f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds).",
-        *([f"Right: {contrast}."] if len(levels) > 1 else []),
-        *dashed,
-        *context(comparison, factor),
-    ]
-    return Figure(f"{title}, by {label(factor)}", caption, whole(parts, 2))
+    told = [f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds)."]
+    if len(levels) > 1:
+        contrast = "ratio to" if logs else "difference from"
+        told.append(f"Right: the {contrast} {label(factor)} {names[reference]} under the same seed.")
+    told += [f"Dashed on the left: {item.told}." for item in quantities if item.level is not None]
+    return figure(title, comparison, factor, told, parts, 2)
 
 
-def _values(runs: pd.DataFrame, quantity: Quantity) -> "pd.Series[float]":
-    """The number of each run by its seeds; NaN for one that diverged; none for one that failed."""
-    trained = runs[runs["status"] != "failed"]
-    numbers = quantity.functional(curves.aligned(trained[quantity.column])) if len(trained) else np.empty(0)
-    return pd.Series(numbers, index=list(map(tuple, trained[SEEDS].to_numpy().tolist())), dtype=float)
-
-
-def _row(name: str, slot: style.Slot, values: "pd.Series[float]", inverse: Callable[[Any], Any], what: str) -> Row:
-    array = np.asarray(values, float)
+def _row(name: str, slot: style.Slot, values: Sequence[float], inverse: Callable[[Any], Any], what: str) -> Row:
+    array = np.array([value for value in values if not math.isnan(value)])
     if len(array) < 2:
         mean = float(inverse(array[0])) if len(array) else math.nan
         return Row(name, slot, inverse(array), mean, mean, mean)

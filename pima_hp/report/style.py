@@ -9,6 +9,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 Slot = tuple[str, tuple[int, int]]
 """Colour and dash of a line."""
 
@@ -52,6 +55,11 @@ def slots(values: Iterable[str]) -> dict[str, Slot]:
             order = [*SLOTS[start:], *SLOTS[:start]]
             taken[value] = next((slot for slot in order if slot not in taken.values()), order[0])
     return taken
+
+
+def evenly_spaced(n: int, most: int) -> NDArray[np.intp]:
+    """Places of n things, or of so many of them, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, max(0, n - 1), min(n, most)).round().astype(np.intp))
 
 
 def columns_and_size(n_panels: int) -> tuple[int, int, int]:

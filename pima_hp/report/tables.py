@@ -1,48 +1,30 @@
 """Tables of a study: what each setting reached, and what the settings were."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis import curves
+from pima_hp.analysis.selection import varying
 from pima_hp.record import Array
-from pima_hp.report.settings import (
-    Comparison,
-    belongs,
-    comparable,
-    label,
-    settings_of,
-    split_text,
-    value_order,
-    watched_rows,
-)
+from pima_hp.report.settings import comparable, label, settings_of, split_text, value_order, watched_rows
 
 REACH = 0.70
 """Training accuracy whose first epoch is reported."""
 
-SETTINGS = {
-    "batch.size": "batch size",
-    "activation": "activation",
-    "optimizer": "optimizer",
-    "optimizer.lr": "learning rate",
-    "trainer.epochs": "epochs",
-    "model.initialization": "initialisation",
-    "data.scaling": "scaling",
-}
+SETTINGS = (
+    *("batch.size", "activation", "optimizer", "optimizer.lr", "trainer.epochs", "model.initialization"),
+    "data.scaling",
+)
 """Columns of the table of settings, as an article has them; the split is made of two settings."""
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
     """Settings that take more than one value in the study, without those that follow from another's value."""
     settings = settings_of(frame)
-    varying = [key for key in settings.columns if len(set(settings[key])) > 1]
-
-    def follows(key: str) -> bool:
-        owner = key.rpartition(".")[0]
-        return owner in varying and belongs(settings[key], settings[owner])
-
-    return [key for key in varying if not follows(key)]
+    return varying({key: settings[key].tolist() for key in settings.columns})
 
 
 def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = REACH) -> pd.DataFrame:
@@ -58,10 +40,10 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
     comparison = comparable(frame, factors)
     watched = watched_rows(comparison).replace(" ", "_")
     epoch_name = f"epoch_of_train_accuracy_{reach:.2f}_median"
-    rows = []
-    for values, runs in _by_setting(comparison, factors):
+    rows: list[dict[str, Any]] = []
+    for values, runs in comparison.by_values(factors).items():
         trained = runs[runs["status"] != "failed"]
-        train, test = (_final(trained, key) for key in ("train/accuracy", "val/accuracy"))
+        train, test = (_of_each_run(trained, key, curves.final_score) for key in ("train/accuracy", "val/accuracy"))
         first_epochs = _of_each_run(trained, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
         rows.append(
             {
@@ -69,10 +51,8 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
                 "n_runs": len(runs),
                 "n_diverged": int((runs["status"] == "diverged").sum()),
                 "n_failed": len(runs) - len(trained),
-                "final_train_accuracy_mean": _mean(train),
-                "final_train_accuracy_sd": _sd(train),
-                f"final_{watched}_accuracy_mean": _mean(test),
-                f"final_{watched}_accuracy_sd": _sd(test),
+                **_mean_and_sd("final_train_accuracy", train),
+                **_mean_and_sd(f"final_{watched}_accuracy", test),
                 epoch_name: float(np.median(first_epochs)) if len(first_epochs) else np.nan,
                 "reached_fraction": float(np.isfinite(first_epochs).mean()) if len(first_epochs) else np.nan,
             }
@@ -86,30 +66,14 @@ def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFr
     for title, factor in studies.items():
         settings = comparable(frame, [factor]).settings
         row = {"study": title}
-        for key, name in {**SETTINGS, factor: label(factor)}.items():
+        for key in (*SETTINGS, factor):
             if key in settings.columns:
-                row[name] = ", ".join(sorted(set(settings[key]), key=value_order))
+                row[label(key)] = ", ".join(sorted(set(settings[key]), key=value_order))
         if {"data.test_fraction", "data.val_fraction"} <= set(settings.columns):
             pairs = zip(settings["data.test_fraction"], settings["data.val_fraction"], strict=True)
             row["split (%)"] = ", ".join(sorted({split_text(test, val) for test, val in pairs}))
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
-
-
-def _by_setting(comparison: Comparison, factors: list[str]) -> list[tuple[list[str], pd.DataFrame]]:
-    texts = comparison.settings[factors]
-    distinct = {tuple(row) for row in texts.itertuples(index=False)}
-    found = sorted(distinct, key=lambda values: [value_order(value) for value in values])
-    groups = []
-    for values in found:
-        config_ids = texts.index[(texts == list(values)).all(axis=1)]
-        groups.append((list(values), comparison.frame[comparison.frame["config_id"].isin(config_ids)]))
-    return groups
-
-
-def _final(runs: pd.DataFrame, key: str) -> Array:
-    scores = _of_each_run(runs, key, curves.final_score)
-    return scores[np.isfinite(scores)]
 
 
 def _of_each_run(runs: pd.DataFrame, key: str, functional: Callable[[Array], Array]) -> Array:
@@ -118,13 +82,11 @@ def _of_each_run(runs: pd.DataFrame, key: str, functional: Callable[[Array], Arr
         return np.empty(0)
     lengths = runs[key].map(len)
     same = [runs.loc[lengths == n_epochs, key] for n_epochs in sorted(set(lengths))]
-    parts = [functional(curves.aligned(some)) for some in same]
-    return np.concatenate(parts)
+    return np.concatenate([functional(curves.aligned(some)) for some in same])
 
 
-def _mean(scores: Array) -> float:
-    return float(scores.mean()) if len(scores) else np.nan
-
-
-def _sd(scores: Array) -> float:
-    return float(scores.std(ddof=1)) if len(scores) > 1 else np.nan
+def _mean_and_sd(name: str, scores: Array) -> dict[str, float]:
+    """Columns of the finite scores, NaN where there are too few."""
+    found = scores[np.isfinite(scores)]
+    mean = float(found.mean()) if len(found) else np.nan
+    return {f"{name}_mean": mean, f"{name}_sd": float(found.std(ddof=1)) if len(found) > 1 else np.nan}

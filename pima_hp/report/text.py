@@ -55,10 +55,8 @@ def text_table(table: pd.DataFrame, width: int = 100, fixed: Mapping[str, int] |
 
 def csv_text(table: pd.DataFrame) -> str:
     """Return CSV; an apostrophe keeps a spreadsheet from running a text that looks like a formula."""
-    safe = table.rename(columns=lambda name: _not_a_formula(str(name)))
-    safe = safe.apply(lambda column: column.map(_not_a_formula), axis=0)
-    text: str = safe.to_csv(index=False, lineterminator="\n")
-    return text
+    safe = table.rename(columns=lambda name: _not_a_formula(str(name))).map(_not_a_formula)
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> Path:

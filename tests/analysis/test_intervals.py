@@ -10,6 +10,7 @@ from scipy import stats
 from pima_hp.analysis import comparison
 from pima_hp.analysis.bootstrap import Resamples, Share, bootstrap, nadeau_bengio
 from pima_hp.analysis.curves import log_volatility, restricted_epochs, slope_on_log2
+from pima_hp.analysis.rules import Condition
 
 SIZES = np.array([5, 10, 16, 32])
 R = 60
@@ -170,10 +171,14 @@ def test_win_probability_counts_ties_half_and_is_not_sure_of_a_few_wins():
 def test_equivalence_is_two_one_sided_tests():
     sample = np.random.default_rng(0).normal(0.1, 1, 200)
     estimate = bootstrap(sample, np.random.default_rng(0))
-    margins = [margin for margin in np.linspace(0.05, 0.6, 56) if comparison.equivalent(estimate, margin)]
+
+    def equivalent(margin):
+        return Condition("within", "<", margin).holds(estimate, alpha=0.05)
+
+    margins = list(filter(equivalent, np.linspace(0.05, 0.6, 56)))
     p_values = [stats.ttest_1samp(sample, margin, alternative="less").pvalue for margin in margins]
     assert max(p_values) == pytest.approx(0.05, abs=0.02)
-    assert not comparison.equivalent(estimate, 0.05)
+    assert not equivalent(0.05)
 
 
 def test_replicates_needed():

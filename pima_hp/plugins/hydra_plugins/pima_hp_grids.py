@@ -36,7 +36,11 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf
 
 
 class GridsSweeper(Sweeper):
-    """Sweep over the union of grids; see `pima_hp.sweeping` for how it is expanded and checked."""
+    """Sweep over the union of grids; see `pima_hp.sweeping` for how it is expanded.
+
+    What an application does with a sweep as a whole is in the `sweep_hooks` of its task function (`pima_hp.app.Sweep`);
+    a task function without them is swept as Hydra's basic sweeper and launcher would.
+    """
 
     def __init__(self, grids: list[Any], params: dict[str, Any], max_batch_size: int | None, limit: int) -> None:
         self.grids = [*grids, *([params] if params else [])]
@@ -59,15 +63,15 @@ class GridsSweeper(Sweeper):
         from pima_hp.sweeping import expand
 
         loader = self.hydra_context.config_loader
-        expansion = expand(arguments, self.grids, loader, self.limit)
-        jobs = [list(job) for job in expansion.jobs]
+        expanded, swept = expand(arguments, self.grids, loader, self.limit)
+        jobs = [list(job) for job in expanded]
         composed = ComposedJobs(loader, self.config)
         if hasattr(self.launcher, "composed"):
             self.launcher.composed = composed
         configs = composed.get_all(jobs)
         hooks = getattr(self.task_function, "sweep_hooks", None)
         if hooks:
-            jobs = [jobs[position] for position in hooks.plan(configs, expansion.swept)]
+            jobs = [jobs[position] for position in hooks.plan(configs, swept)]
         if jobs:
             sweep_dir = Path(self.config.hydra.sweep.dir)
             sweep_dir.mkdir(parents=True, exist_ok=True)
