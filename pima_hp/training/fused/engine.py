@@ -86,7 +86,7 @@ class FusedStack(Stack):
             for part in ("train", "val")
         }
         self.step = 0
-        self._finish: Callable[[], None] = lambda: None
+        self._unread: list[tuple[Callable[[], None], Tensor]] = []
 
     @property
     def n_blocks(self) -> int:
@@ -118,30 +118,31 @@ class FusedStack(Stack):
             self.train_epochs(count)
             if progress:
                 progress.advance(count * self.n_runs / self.n_epochs)
-        self._finish()
+        self._read_scores()
         vectors = self.weights.reshape(self.n_blocks, -1, self.lanes).transpose(1, 2)
         self.model.vectors.copy_(vectors.reshape(len(self.members), -1))
 
     def _train_and_score(self, rates: NDArray[np.float64]) -> None:
-        n_epochs, first = len(rates), self.epoch
         order = self._packed(self.shuffled_rows().to(self.device, torch.int32)) if self.orders else self.widths[None]
-        out = self._zeros(n_epochs * N_SCORES, torch.float64)
-        scored = self._launch(self._by_block(rates), order, out)
-        self._finish()  # the scores of the epochs before, found meanwhile
-        n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
-        self.step += n_epochs * -(-n_train // self.batch_size)
-
-        def finish() -> None:
-            scored()
-            by_score = out.reshape(self.n_blocks, n_epochs, N_SCORES, self.lanes).permute(2, 0, 3, 1).cpu()
-            sums = by_score.reshape(N_SCORES, -1, n_epochs)  # (scores, M, epochs)
-            for name, total, count in zip(_SCORES, sums, (*[n_train] * 4, n_val, n_val), strict=True):
-                self.curves[name][:, first : first + n_epochs] = total / count
-            self._finish = lambda: None
-
-        self._finish = finish
+        out = self._zeros(len(rates) * N_SCORES, torch.float64)
+        self._unread.append((self._launch(self._by_block(rates), order, out), out))
+        self.step += len(rates) * -(-self.labels["train"].shape[1] // self.batch_size)
         if self.looks_at_scores:
-            finish()
+            self._read_scores(len(rates))
+
+    def _read_scores(self, ahead: int = 0) -> None:
+        """Write the columns of the curves that are not yet written, up to `ahead` epochs after this one."""
+        if not self._unread:
+            return
+        for scored, _ in self._unread:
+            scored()
+        sums = torch.cat([out for _, out in self._unread], dim=1).reshape(self.n_blocks, -1, N_SCORES, self.lanes)
+        self._unread.clear()
+        sums = sums.permute(2, 0, 3, 1).reshape(N_SCORES, len(self.members), -1).cpu()  # (scores, M, epochs)
+        n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
+        stop = self.epoch + ahead
+        for name, total, count in zip(_SCORES, sums, (*[n_train] * 4, n_val, n_val), strict=True):
+            self.curves[name][:, stop - total.shape[1] : stop] = total / count
 
     @abstractmethod
     def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], None]:

@@ -103,6 +103,9 @@ class FusedStackOnCPU(FusedStack):
 
     def fit(self, progress: Progress | None = None) -> None:
         """Train; say so when the kernel must be compiled first."""
+        if run_epochs.signatures:
+            super().fit(progress)
+            return
         slow_start = Timer(1.5, _say_that_it_compiles)  # from numba's cache the kernel is there in half a second
         slow_start.daemon = True
         slow_start.start()
