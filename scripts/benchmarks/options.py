@@ -1,0 +1,25 @@
+"""What each option of `conf/` costs in the fused engine."""
+
+from typing import get_args
+
+from pima_hp.composition import options as options_of
+from pima_hp.configuration import ModelSection
+from pima_hp.training.engines import make_stack
+from scripts.benchmarks.timing import medians, runs_of, seconds
+
+SIZE = 128
+BASE = ("batch=b5", "activation=relu", "optimizer=adam", f"n_replicates={SIZE}")
+
+
+def options() -> None:
+    """Runs a second of every activation, optimizer, schedule and initialisation, the rest as in BASE."""
+    chosen = [f"{group}={option}" for group in ("activation", "optimizer", "scheduler") for option in options_of(group)]
+    initializations = get_args(ModelSection.model_fields["initialization"].annotation)
+    chosen += [f"model.initialization={name}" for name in initializations]
+    took = medians({override: lambda override=override: _took(override) for override in chosen}, repetitions=3)
+    for override, s in took.items():
+        print(f"{override:<40}{SIZE / s:>6.0f} runs/s{took['optimizer=adam'] / s:>8.2f} times Adam with ReLU")
+
+
+def _took(override: str) -> float:
+    return seconds(make_stack(runs_of(*BASE, override)).fit)
