@@ -1,8 +1,7 @@
 """Epochs of training and scoring of one block of LANES members, in code that numba and Triton both compile.
 
 Everything is rows of LANES numbers: parameter q of a network is row q (in the order of `MLP.parameters()`),
-feature i of table row r is row i * n + r. Between the layers, unit u of batch row r is row u * tile + r. Four batch
-rows are worked on at a time, so that a weight is read once for four uses and sums do not wait for each other.
+feature i of table row r is row i * n + r. Between the layers, unit u of batch row r is row u * tile + r.
 
 Arguments that go together come as tuples:
     network: widths with input and logit, number of layers, units, parameters, code of the activation.
@@ -32,88 +31,113 @@ from pima_hp.training.fused.simd import (
 )
 
 SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-level cache
-N_SCORES = (
-    6  # sums of an epoch: correct rows and losses as it ran, of the training rows at its end, of the watched ones
-)
+N_SCORES = 6  # sums an epoch: correct rows and loss while it ran, of the training rows at its end, of the watched rows
 
 
 @njit
-def _product(w, first, to_out, to_in, bias, source, start, stride, target, begin, tile, n_in, n_out, n_rows):
-    """A matrix product by rows: target[o][r] = bias[o] + sum_i source[i][r] * w[first + o * to_out + i * to_in].
+def _product(c, bias, a, b, n_out, n_rows, n_inner):
+    """A matrix product: c[o, r] = bias[o] + sum over i of a[o, i] * b[r, i].
 
-    `bias` is the row of `w` with the first bias, below 0 for none; source begins at row `start` with `stride` rows
-    from one input to the next, target at row `begin` with `tile` rows from one output to the next.
+    Each matrix is (array, first, step, step): element [j, k] is row first + j * step + k * step of the array. `bias`
+    is (array, first), first below 0 for none. Eight sums are made at a time: six loads serve eight multiplications,
+    and no addition waits for the one before.
     """
-    zero = splat(w, 0.0)
-    for o in range(n_out):
-        base = load(w, bias + o) if bias >= 0 else zero
-        row, out = first + o * to_out, begin + o * tile
+    c, c_first, c_out, c_row = c
+    a, a_first, a_out, a_inner = a
+    b, b_first, b_row, b_inner = b
+    bias, bias_first = bias
+    zero = splat(c, 0.0)
+    o = 0
+    while o + 4 <= n_out:
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        if bias_first >= 0:
+            q = bias_first + o
+            s0, s1, s2, s3 = load(bias, q), load(bias, q + 1), load(bias, q + 2), load(bias, q + 3)
         r = 0
+        while r < n_rows:
+            above = a_first + o * a_out
+            here, there = b_first + r * b_row, c_first + o * c_out + r * c_row
+            t0, t1, t2, t3 = s0, s1, s2, s3
+            if r + 2 <= n_rows:
+                u0, u1, u2, u3 = s0, s1, s2, s3
+                for i in range(n_inner):
+                    p, q = above + i * a_inner, here + i * b_inner
+                    x, y = load(b, q), load(b, q + b_row)
+                    w = load(a, p)
+                    t0, u0 = fma(x, w, t0), fma(y, w, u0)
+                    w = load(a, p + a_out)
+                    t1, u1 = fma(x, w, t1), fma(y, w, u1)
+                    w = load(a, p + 2 * a_out)
+                    t2, u2 = fma(x, w, t2), fma(y, w, u2)
+                    w = load(a, p + 3 * a_out)
+                    t3, u3 = fma(x, w, t3), fma(y, w, u3)
+                _store_four(c, there + c_row, c_out, u0, u1, u2, u3)
+            else:
+                for i in range(n_inner):
+                    p, x = above + i * a_inner, load(b, here + i * b_inner)
+                    t0, t1 = fma(x, load(a, p), t0), fma(x, load(a, p + a_out), t1)
+                    t2, t3 = fma(x, load(a, p + 2 * a_out), t2), fma(x, load(a, p + 3 * a_out), t3)
+            _store_four(c, there, c_out, t0, t1, t2, t3)
+            r += 2
+        o += 4
+    while o < n_out:
+        base = load(bias, bias_first + o) if bias_first >= 0 else zero
+        above, r = a_first + o * a_out, 0
         while r + 4 <= n_rows:
-            s0, s1, s2, s3 = base, base, base, base
-            for i in range(n_in):
-                weight, q = load(w, row + i * to_in), start + i * stride + r
-                s0 = fma(load(source, q), weight, s0)
-                s1 = fma(load(source, q + 1), weight, s1)
-                s2 = fma(load(source, q + 2), weight, s2)
-                s3 = fma(load(source, q + 3), weight, s3)
-            store(target, out + r, s0)
-            store(target, out + r + 1, s1)
-            store(target, out + r + 2, s2)
-            store(target, out + r + 3, s3)
+            here = b_first + r * b_row
+            t0, t1, t2, t3 = base, base, base, base
+            for i in range(n_inner):
+                w, q = load(a, above + i * a_inner), here + i * b_inner
+                t0, t1 = fma(load(b, q), w, t0), fma(load(b, q + b_row), w, t1)
+                t2, t3 = fma(load(b, q + 2 * b_row), w, t2), fma(load(b, q + 3 * b_row), w, t3)
+            _store_four(c, c_first + o * c_out + r * c_row, c_row, t0, t1, t2, t3)
             r += 4
         while r < n_rows:
             total = base
-            for i in range(n_in):
-                total = fma(load(source, start + i * stride + r), load(w, row + i * to_in), total)
-            store(target, out + r, total)
+            for i in range(n_inner):
+                total = fma(load(b, b_first + r * b_row + i * b_inner), load(a, above + i * a_inner), total)
+            store(c, c_first + o * c_out + r * c_row, total)
             r += 1
+        o += 1
 
 
 @njit
-def _dot(a, at_a, b, at_b, n_rows):
-    """Sum over batch rows of a * b, in four partial sums."""
-    s0 = splat(a, 0.0)
-    s1, s2, s3 = s0, s0, s0
-    r = 0
-    while r + 4 <= n_rows:
-        s0 = fma(load(a, at_a + r), load(b, at_b + r), s0)
-        s1 = fma(load(a, at_a + r + 1), load(b, at_b + r + 1), s1)
-        s2 = fma(load(a, at_a + r + 2), load(b, at_b + r + 2), s2)
-        s3 = fma(load(a, at_a + r + 3), load(b, at_b + r + 3), s3)
-        r += 4
-    while r < n_rows:
-        s0 = fma(load(a, at_a + r), load(b, at_b + r), s0)
-        r += 1
-    return (s0 + s1) + (s2 + s3)
+def _store_four(array, row, step, s0, s1, s2, s3):
+    """Write four rows, `step` apart."""
+    store(array, row, s0)
+    store(array, row + step, s1)
+    store(array, row + 2 * step, s2)
+    store(array, row + 3 * step, s3)
 
 
 @njit
-def _gradient(g, first, delta, unit, source, start, stride, tile, fan_in, fan_out, n_rows):
+def _gradient(g, first, delta, here, tile, source, fan_in, fan_out, n_rows):
     """Gradients of a layer's weights and biases, summed over batch rows."""
+    source, start, stride = source
+    a, b = (source, start, stride, 1), (delta, here, tile, 1)
+    _product((g, first, 1, fan_in), (g, -1), a, b, fan_in, fan_out, n_rows)
     for k in range(fan_out):
-        at = (unit + k) * tile
-        for i in range(fan_in):
-            store(g, first + k * fan_in + i, _dot(delta, at, source, start + i * stride, n_rows))
         total = splat(g, 0.0)
         for r in range(n_rows):
-            total = total + load(delta, at + r)
+            total = total + load(delta, here + k * tile + r)
         store(g, first + fan_out * fan_in + k, total)
 
 
 @njit
-def _forward(w, network, a, x, start, stride, pre, post, tile, n_rows):
-    """Pre-activations and activations of all layers; the logits are the last unit of `pre`."""
+def _forward(w, first, network, a, x, start, stride, pre, post, tile, n_rows):
+    """Pre-activations and activations of all layers; the logits are the last unit of `pre`.
+
+    The weights begin at row `first` of `w`.
+    """
     widths, n_layers, _, _, code = network
-    first, unit = 0, 0
+    unit = 0
     for layer in range(n_layers):
         fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
-        bias, begin = first + fan_out * fan_in, unit * tile
+        weights, bias, target = (w, first, fan_in, 1), (w, first + fan_out * fan_in), (pre, unit * tile, tile, 1)
         if layer == 0:
-            _product(w, first, fan_in, 1, bias, x, start, stride, pre, begin, tile, fan_in, fan_out, n_rows)
+            _product(target, bias, weights, (x, start, 1, stride), fan_out, n_rows, fan_in)
         else:
-            below = (unit - fan_in) * tile
-            _product(w, first, fan_in, 1, bias, post, below, tile, pre, begin, tile, fan_in, fan_out, n_rows)
+            _product(target, bias, weights, (post, (unit - fan_in) * tile, 1, tile), fan_out, n_rows, fan_in)
         if layer < n_layers - 1:
             # Units lie one after the other, and the unused rows of a last, partial batch do no harm.
             activate(code, pre, post, unit * tile, fan_out * tile, a)
@@ -159,7 +183,7 @@ def _epoch(state, network, optimizer, train, shuffling, size, step, work, out, r
                 for i in range(n_features):
                     copy_chosen(x, i * n_rows, order, start + r, batch, i * size + r)
                 copy_chosen(y, 0, order, start + r, batch, label + r)
-        _forward(w, network, a, source, begin, stride, pre, post, size, count)
+        _forward(w, 0, network, a, source, begin, stride, pre, post, size, count)
         share = splat(w, 1.0) / splat(w, count)
         for r in range(count):
             truth = load(labels, label + r)
@@ -179,26 +203,37 @@ def _backward(w, g, network, a, x, start, stride, pre, post, delta, tile, n_rows
         fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
         unit -= fan_out
         first -= fan_out * (fan_in + 1)
+        here, below = unit * tile, (unit - fan_in) * tile
         if layer > 0:
-            here, below = unit * tile, (unit - fan_in) * tile
-            _product(w, first, 1, fan_in, -1, delta, here, tile, delta, below, tile, fan_out, fan_in, n_rows)
+            transposed, slopes = (w, first, 1, fan_in), (delta, here, 1, tile)
+            _product((delta, below, tile, 1), (w, -1), transposed, slopes, fan_in, n_rows, fan_out)
             times_slope(code, delta, pre, post, below, fan_in * tile, a)
-            _gradient(g, first, delta, unit, post, below, tile, tile, fan_in, fan_out, n_rows)
+            _gradient(g, first, delta, here, tile, (post, below, tile), fan_in, fan_out, n_rows)
         else:
-            _gradient(g, first, delta, unit, x, start, stride, tile, fan_in, fan_out, n_rows)
+            _gradient(g, first, delta, here, tile, (x, start, stride), fan_in, fan_out, n_rows)
 
 
 @njit
-def score_rows(w, network, a, rows, work, out, row):
-    """Add the scores of all rows of a split, with the weights as they are, to rows `row` and `row` + 1 of `out`."""
+def _score_rows(w, first, network, a, rows, work, out, row):
+    """Add the scores of all rows of a split, with the weights from row `first` on, to two rows of `out`."""
     x, y, n_rows = rows
     pre, post, _ = work
     _, _, n_units, _, _ = network
     for start in range(0, n_rows, SCORED_ROWS):
         count = min(SCORED_ROWS, n_rows - start)
-        _forward(w, network, a, x, start, n_rows, pre, post, SCORED_ROWS, count)
+        _forward(w, first, network, a, x, start, n_rows, pre, post, SCORED_ROWS, count)
         for r in range(count):
             _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, row)
+
+
+@njit
+def score_block(kept, n_epochs, network, a, train, val, work, out):
+    """Score the training and the watched rows with the weights that `train_block` kept of each epoch."""
+    _, _, _, n_parameters, _ = network
+    for epoch in range(n_epochs):
+        first, row = epoch * n_parameters, epoch * N_SCORES
+        _score_rows(kept, first, network, a, train, work, out, row + 2)
+        _score_rows(kept, first, network, a, val, work, out, row + 4)
 
 
 @njit

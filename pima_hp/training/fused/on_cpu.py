@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pima_hp.record import Run
 from pima_hp.training.fused.engine import FusedStack
-from pima_hp.training.fused.kernel import N_SCORES, score_rows, train_block
+from pima_hp.training.fused.kernel import score_block, train_block
 from pima_hp.training.fused.simd import LANES, load
 from pima_hp.training.progress import Progress
 
@@ -52,7 +52,7 @@ def _compiled(sources: str) -> Any:
         x, y, order, shuffled = train
         val_x, val_y = val
         pre, post, delta, batch, g = work
-        n_epochs, n_numbers = rates.shape[1] // LANES, w.shape[1]
+        n_epochs = rates.shape[1] // LANES
         for b in range(first, last):
             a = load(argument[b], 0)
             rows = (x[b], y[b], y.shape[1] // LANES)
@@ -63,10 +63,7 @@ def _compiled(sources: str) -> Any:
                 steps = (rates[b], n_epochs, rows, (shuffled, order[b], batch), size, step)
                 train_block(own, network, optimizer, *steps, (pre, post, delta), out[b], kept[b])
             if scoring:
-                for epoch in range(n_epochs):
-                    then, row = kept[b, epoch * n_numbers : (epoch + 1) * n_numbers], epoch * N_SCORES
-                    score_rows(then, network, a, rows, space, out[b], row + 2)
-                    score_rows(then, network, a, val_rows, space, out[b], row + 4)
+                score_block(kept[b], n_epochs, network, a, rows, val_rows, space, out[b])
 
     return run_epochs
 

@@ -42,7 +42,7 @@ def _in_triton(*modules: types.ModuleType) -> dict[str, Any]:
 
 
 _SOURCES = _in_triton(rules, activations, kernel)
-_train_block, _score_rows, _N_SCORES = (_SOURCES[name] for name in ("train_block", "score_rows", "N_SCORES"))
+_train_block, _score_block, _N_SCORES = (_SOURCES[name] for name in ("train_block", "score_block", "N_SCORES"))
 _LANES = constant(LANES)
 
 
@@ -87,10 +87,7 @@ def _run_epochs(
     out, kept = _of_block(out, n_epochs * _N_SCORES), _of_block(kept, n_epochs * n_parameters)
     rates = _of_block(rates, n_epochs)
     _train_block(state, network, (rule, flag), rates, n_epochs, train, shuffling, size, step, work, out, kept)
-    for epoch in range(n_epochs):
-        then, row = kept + epoch * n_parameters * _LANES, epoch * _N_SCORES
-        _score_rows(then, network, a, train, work, out, row + 2)
-        _score_rows(then, network, a, val, work, out, row + 4)
+    _score_block(kept, n_epochs, network, a, train, val, work, out)
 
 
 class FusedStackOnGPU(FusedStack):
