@@ -124,20 +124,21 @@ def _gradient(g, first, delta, here, tile, source, fan_in, fan_out, n_rows):
 
 
 @njit
-def _forward(w, first, network, a, x, start, stride, pre, post, tile, n_rows):
+def _forward(w, begin, network, a, x, start, stride, pre, post, tile, n_rows):
     """Pre-activations and activations of all layers; the logits are the last unit of `pre`.
 
-    The weights begin at row `first` of `w`.
+    The weights begin at row `begin` of `w`.
     """
     widths, n_layers, _, _, code = network
-    unit = 0
+    first, unit = 0, 0
     for layer in range(n_layers):
         fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
-        weights, bias, target = (w, first, fan_in, 1), (w, first + fan_out * fan_in), (pre, unit * tile, tile, 1)
+        bias = begin + first + fan_out * fan_in
+        weights, target = (w, begin + first, fan_in, 1), (pre, unit * tile, tile, 1)
         if layer == 0:
-            _product(target, bias, weights, (x, start, 1, stride), fan_out, n_rows, fan_in)
+            _product(target, (w, bias), weights, (x, start, 1, stride), fan_out, n_rows, fan_in)
         else:
-            _product(target, bias, weights, (post, (unit - fan_in) * tile, 1, tile), fan_out, n_rows, fan_in)
+            _product(target, (w, bias), weights, (post, (unit - fan_in) * tile, 1, tile), fan_out, n_rows, fan_in)
         if layer < n_layers - 1:
             # Units lie one after the other, and the unused rows of a last, partial batch do no harm.
             activate(code, pre, post, unit * tile, fan_out * tile, a)
