@@ -14,7 +14,7 @@ from pima_hp.composition import CONF, UNNAMED_STUDY, composed_alone, explain, is
 from pima_hp.errors import InputError, PimaError, StorageError
 from pima_hp.interruption import Interrupted, asked_to_stop, listen, stop_listening
 from pima_hp.ledger.atomic import storage_error
-from pima_hp.session import overrides_of, session, swept_keys
+from pima_hp.session import session, swept_keys
 from pima_hp.study import say
 
 
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> None:
     config = composed_alone(arguments)
-    if config and session.prepare([config], swept_keys(overrides_of(config)), sweep=False) is None:
+    if config and session.prepare([config], swept_keys([config]), sweep=False) is None:
         return
     sys.argv[1:] = arguments
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()

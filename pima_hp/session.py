@@ -78,9 +78,12 @@ def overrides_of(job: DictConfig) -> Overrides:
     return tuple((HydraConfig.get() if "hydra" not in job else job.hydra).overrides.task)
 
 
-def swept_keys(overrides: Overrides) -> list[str]:
-    """Return the settings that overrides name."""
-    return [override.partition("=")[0].lstrip("+") for override in overrides]
+def swept_keys(jobs: Sequence[DictConfig]) -> list[str]:
+    """Return the settings that jobs name and do not share; all that are named where there is one job."""
+    overrides = list(map(overrides_of, jobs))
+    shared = set[str]().union(*overrides).intersection(*overrides) if len(jobs) > 1 else set()
+    own = [override for each in overrides for override in each if override not in shared]
+    return list(dict.fromkeys(override.partition("=")[0].lstrip("+") for override in own))
 
 
 class Session:
@@ -211,7 +214,7 @@ class Session:
         for_another = bool(os.environ.get(_HOLDER)) and self.opened(folder).holder
         new = [job for job in jobs if overrides_of(job) not in self._prepared]
         if new and not for_another and not requests[0].debug.trainer_options:
-            self.prepare(new, list(dict.fromkeys(key for job in new for key in swept_keys(overrides_of(job)))))
+            self.prepare(new, swept_keys(new))
         return [] if requests[0].dry_run or requests[0].materialize else requests
 
     def finish(self) -> None:

@@ -156,6 +156,10 @@ def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path
     (new,) = set(study.rglob("events*")) - before
     assert new.parent.name.endswith(run_id[:6])
     assert "trained" not in done.err
+    for digits in ("123456", "4e12"):  # an id may look like a number
+        assert f"{digits!r} is that of 0 of 4" in command("study=s", f"materialize={digits}", *QUICK).err
+    assert "found no study" in command("-m", "study=new", f"materialize={run_id}", *QUICK).err
+    assert not (tmp_path / "outputs" / "new").exists()
     wrong = command("activation=tanh", "study=s", "materialize=0000", *QUICK)
     assert wrong.code == 2
     assert wrong.refusals[0].startswith("materialize: must be the id of one run")

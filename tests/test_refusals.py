@@ -31,6 +31,11 @@ TARGETS = [
         ("trainer.epochs=[", r"'trainer.epochs=\[': must be written key=value"),
         ("+foo=1", "foo: no such setting; allowed: claim_dir, dry_run, "),
         ("optimizer=[adam,sgd]", "optimizer: must be one of .*sgd.*; found \\[adam,sgd\\]"),
+        ("activation=softplus activation.beta=0", "activation.beta: must be above 0; found 0"),
+        ("optimizer=sgd_momentum optimizer.nesterov=3", "optimizer.nesterov: must be true or false; found 3"),
+        ("scheduler=step scheduler.step_size=1.5", "scheduler.step_size: must be a whole number; found 1.5"),
+        ("-m batch.size=range(0)", "batch.size: must have a value to sweep over; found none"),
+        ("-m seed=0,1 hydra.sweeper.max_batch_size=-1", "hydra.sweeper.max_batch_size: must be at least 1; found -1"),
         ("batch=16", "batch: must be one of b10, b16, .*; found 16; nearest: b16"),
         ("activation=null", "activation: must be one of .*; found null"),
         ("+activation=tanh", "activation: has an option already; write it without the [+]"),
@@ -43,7 +48,7 @@ TARGETS = [
 def test_d1_a_slip_is_refused_with_the_nearest_name(
     command: Command, tmp_path: Path, argument: str, nearest: str
 ) -> None:
-    done = command(argument)
+    done = command(*argument.split(" "))
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
     if argument.startswith("outputs="):

@@ -1,13 +1,14 @@
 """A10: whatever a run raises is the end of that run, not of the sweep."""
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pima_hp.ledger import read_study
-from tests.faults.commands import run
+from tests.faults.commands import Command, run
 
 SWEEPS = {
     engine: ("-m", f"trainer.engine={engine}", "trainer.epochs=2", "n_replicates=4", "study=s")
@@ -57,7 +58,7 @@ def test_a10_a_run_that_raises_has_failed_and_the_others_finish(
     ended = run(tmp_path, *SWEEPS[engine], prepare=functools.partial(_bad, error))
     assert ended.code == 1, ended
     assert "trained 4 runs" in ended.err
-    assert "1 runs failed; the first: " + type(error).__name__ in ended.err
+    assert "1 run failed; the first: " + type(error).__name__ in ended.err
     frame = read_study(tmp_path / "outputs" / "s").set_index("seed")
     assert frame["status"].to_dict() == {0: "completed", 1: "completed", BAD_SEED: "failed", 3: "completed"}
     assert frame.loc[BAD_SEED, "message"].startswith(type(error).__name__)
@@ -72,7 +73,7 @@ def test_a10_one_run_that_raises_has_failed_and_leaves_no_curves(tmp_path: Path,
     one = (f"seed={BAD_SEED}", "trainer.epochs=2", f"trainer.engine={engine}", "study=s")
     ended = run(tmp_path, *one, prepare=functools.partial(_bad, ValueError("planted")))
     assert ended.code == 1, ended
-    assert "1 runs failed; the first: ValueError: planted" in ended.err
+    assert "1 run failed; the first: ValueError: planted" in ended.err
     (row,) = read_study(tmp_path / "outputs" / "s").to_dict("records")
     assert (row["status"], row["engine"]) == ("failed", "")
     assert bool(list(tmp_path.rglob("*tfevents*"))) is (engine == "solo"), "Lightning logs while it trains"
@@ -88,3 +89,47 @@ def test_a10_a_keyboard_interrupt_raised_by_a_run_stops_the_command(tmp_path: Pa
     assert "to go on: pima-hp-train -m" in ended.err
     assert "Traceback" not in ended.err
     assert run(tmp_path, *SWEEPS[engine]).code == 0
+
+
+def _leave() -> None:
+    """Let the process end without a word when the first stack of the second activation begins."""
+    from pima_hp.training.stack import Stack
+
+    real = Stack.train_epochs
+
+    def train_epochs(self: Stack, count: int = 1) -> None:
+        if self.runs[0].configuration.activation.name == "tanh":
+            os._exit(9)
+        real(self, count)
+
+    Stack.train_epochs = train_epochs  # type: ignore[method-assign]
+
+
+def test_a10_a_process_that_is_gone_at_once_loses_nothing_that_was_finished(tmp_path: Path) -> None:
+    sweep = ("-m", "activation=relu,tanh", "trainer.epochs=2", "n_replicates=4", "study=s")
+    assert run(tmp_path, *sweep, prepare=_leave).code == 9
+    assert set(read_study(tmp_path / "outputs" / "s")["activation"]) == {"relu"}
+    ended = run(tmp_path, *sweep)
+    assert ended.code == 0
+    assert "4 of 8 runs are in the ledger; 4 to train" in ended.err
+
+
+def test_success_is_counted_by_the_runs_asked_for(tmp_path: Path) -> None:
+    sweep = SWEEPS["fused"]
+    assert run(tmp_path, *sweep, prepare=functools.partial(_bad, ValueError("planted"))).code == 1
+    ended = run(tmp_path, "seed=0", "trainer.epochs=2", "study=s")
+    assert ended.code == 0, "another run of the same configuration has failed, not this one"
+    assert "failed" not in ended.err
+
+
+def _work_for(pid: int, study: Path) -> None:
+    os.environ["PIMA_HP_HOLDER"] = f"{pid} {study}"
+
+
+def test_a_worker_whose_command_was_killed_records_nothing(tmp_path: Path) -> None:
+    gone = Command(tmp_path, "dry_run=true")
+    gone.end()
+    study = tmp_path / "outputs" / "s"
+    ended = run(tmp_path, "trainer.epochs=2", "study=s", prepare=functools.partial(_work_for, gone.pid, study))
+    assert ended.code != 0
+    assert not list(study.rglob("*.parquet"))

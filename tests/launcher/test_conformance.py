@@ -159,3 +159,25 @@ def test_other_launchers_give_the_same_runs(
     again = command("-m", f"hydra/launcher={launcher}", *jobs, *SWEEP)
     assert again.code == 0
     assert "0 to train" in again.err
+
+
+def test_another_sweeper_plans_and_publishes_all_the_same(command: Command, tmp_path: Path) -> None:
+    study, sweep = tmp_path / "outputs" / "s", ("-m", "hydra/sweeper=basic", *SWEEP)
+    plan = command(*sweep, "dry_run=true")
+    assert plan.code == 0
+    assert "configurations  2: activation=relu, activation=tanh" in plan.out
+    assert not (study / "ledger").exists()
+    refused = command(*sweep, "batch.size=5,900,1000")
+    assert refused.code == 2
+    assert [line.rpartition("found ")[2] for line in refused.refusals] == ["900", "1000"]
+    done = command(*sweep)
+    assert done.code == 0
+    assert "trained 4 runs" in done.err
+    assert {path.name for path in study.iterdir()} >= {"ledger", "runs.csv", "tensorboard"}
+    changed = command(*sweep, "trainer.epochs=3")
+    assert changed.code == 3
+    assert "trainer.epochs: 2 -> 3" in changed.err
+    with_basic_launcher = command(*sweep, "hydra/launcher=basic", "study=t")
+    assert with_basic_launcher.code == 0
+    assert len(read_study(tmp_path / "outputs" / "t")) == 4
+    assert (tmp_path / "outputs" / "t" / "runs.csv").is_file()
