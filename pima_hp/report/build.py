@@ -5,10 +5,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,20 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from pima_hp.analysis import curves
-from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.measuring import Measured
-from pima_hp.analysis.selection import Runs
-from pima_hp.analysis.verdicts import Verdict, Word, verdicts_json
+from pima_hp.analysis.verdicts import Word, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
 from pima_hp.report.chart import Figure
-from pima_hp.report.figures import learning_curves, waiting_times
-from pima_hp.report.panels import interval_texts
+from pima_hp.report.factor import estimate_texts, figures_of
 from pima_hp.report.results import Results
-from pima_hp.report.rows import NOTHING, counted, parts_table, verdict_table, verdict_view
-from pima_hp.report.settings import comparable, in_words, label, literal, settings_of, value_order, value_text, watched_rows
-from pima_hp.report.spreads import Contrast, Quantity, spreads
+from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
+from pima_hp.report.settings import (
+    in_words,
+    label,
+    literal,
+    settings_of,
+    value_order,
+)
 from pima_hp.report.style import PNG_SCALE
 from pima_hp.report.tables import REACH, settings_table, summary
 from pima_hp.report.text import markdown_table, plain, shown, write, write_csv
@@ -40,7 +39,8 @@ MOST_FACTORS = 6
 MOST_LOST = 50
 MOST_READINGS = 60
 HERE_IN_WORDS = {
-    ("data.scaling", "none"): "raw", ("data.val_fraction", "0"): "test rows are watched", ("data.missing", "keep"): "zeros kept",
+    ("data.scaling", "none"): "raw", ("data.val_fraction", "0"): "test rows are watched",
+    ("data.missing", "keep"): "zeros kept",
     ("batch.shuffle", "false"): "fixed order", ("batch.shuffle", "true"): "shuffled",
 }  # fmt: skip
 HEADINGS = {
@@ -98,81 +98,6 @@ def file_names(titles: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def figures_of(results: Results, factor: str) -> dict[str, Figure]:
-    """The article's figure of a factor, then those that its claims are about, by name; captions say what came of them."""
-    frame, claims = results.frame, [item.claim for item in results.verdicts if factor in _varied(item.claim)]
-    asked = [(claim.id, part.functional) for claim in claims for part in claim.parts if part.functional]
-
-    def about(*names: str) -> list[str]:
-        return list(dict.fromkeys(claim_id for claim_id, functional in asked if functional.name in names))
-
-    comparison = comparable(frame, [factor])
-    config_id = str(comparison.frame["config_id"].iloc[0])
-    facts = Runs(comparison.frame, results.facts).facts(config_id) or {}
-    positive = facts.get("positive_rate")
-    majority = None if positive is None else max(positive, 1 - positive)
-    figures = {"curves": learning_curves(frame, factor, majority=majority)}
-    timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
-    times = list({of.name: of for _, of in asked if of.name in timed and of.curve == "train/accuracy"}.values())
-    if times or not claims:
-        threshold = times[0].arguments["threshold"] if times else REACH
-        strictly = bool(times) and "exceeds" in times[0].name
-        figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly)
-    if about("learns") and positive is not None:
-        level = curves.entropy(positive) - 0.02
-        loss = Quantity("final training loss", "nats", "train/loss", curves.final_score, level,
-                        f"learns below {level:.3f}", below="learn")  # fmt: skip
-        told = [f"A run learns when its mean loss over the last 20 epochs is below {level:.3f}: 0.02 nats less "
-                "than always predicting the share of positive rows."]  # fmt: skip
-        figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss", told)
-    if (volatile := about("log_volatility", "volatility")) and facts:
-        n_train = int(facts["n_train"])
-        moving = partial(curves.log_volatility, n_train=n_train)
-        compared = _contrasts(results, factor, volatile, set(comparison.frame["config_id"]))
-        volatility = Quantity("volatility of training accuracy", "fraction of rows", "train/accuracy", moving,
-                              log=True, contrasts=compared)  # fmt: skip
-        told = ["Volatility: standard deviation of the last 20 epochs about their own line; so that a curve that "
-                f"stands still has a logarithm, a tenth of a row (0.1/{n_train}) is added."]  # fmt: skip
-        figures["volatility"] = spreads(frame, factor, [volatility], "Volatility", told)
-    watched = watched_rows(comparison)
-    finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
-    above = "" if majority is None else f"majority class {majority:.3f}"
-    scores = [
-        Quantity(f"final {rows} accuracy", "fraction of rows", column, curves.final_score, majority, above)
-        for rows, column in finals
-    ]
-    told = ["Final: mean over the last 20 epochs, each measured at its end."]
-    figures["final"] = spreads(frame, factor, scores, "Final accuracy", told)
-    of = {"waiting": about(*timed), "learns": about("learns"), "volatility": volatile,
-          "final": about("final_score", "maximum")}  # fmt: skip
-    told_of = {verdict.claim.id: _told(verdict) for verdict in results.verdicts}
-    lines = {kind: [told_of[claim_id] for claim_id in ids] for kind, ids in of.items()}
-    if claims:
-        lines["curves"] = [f"Claims: {', '.join(claim.id for claim in claims)}."]
-    return {kind: replace(drawn, caption=[*drawn.caption, *lines.get(kind, [])]) for kind, drawn in figures.items()}
-
-
-def _told(verdict: Verdict) -> str:
-    """`Claim H4, supported: small over large 1.40 [1.33, 1.48] (ratio).`"""
-    parts = [part for part in verdict.parts if part.estimate and not part.beside]
-    if verdict.word == Word.UNTESTABLE or not parts:
-        return f"Claim {verdict.claim.id}, {verdict.word}."
-    numbers = ", ".join(f"{part.name} {text}" for part, text in zip(parts, _estimates(parts), strict=True))
-    units = ", ".join(dict.fromkeys(in_words(part.unit) for part in parts))
-    return f"Claim {verdict.claim.id}, {verdict.word}: {numbers} ({units})."
-
-
-def _estimates(parts: Sequence[Measured]) -> list[str]:
-    """Estimates with intervals: those of one unit have the same decimals."""
-    units = {part.unit: [other for other in parts if other.unit == part.unit and other.estimate] for part in parts}
-    texts = {
-        unit: interval_texts([(part.estimate.estimate, *part.estimate.interval()) for part in same if part.estimate])
-        for unit, same in units.items()
-    }
-    found = {id(part): text for unit, same in units.items() for part, text in zip(same, texts[unit], strict=True)}
-    return [found.get(id(part), NOTHING) for part in parts]
-
-
 def _section(
     results: Results, factor: str, name: str, title: str, folder: Path, pool: ThreadPoolExecutor
 ) -> dict[str, Any]:
@@ -194,28 +119,6 @@ def _section(
     headings, rows = shown(table)
     read = [label(factor), *(HEADINGS.get(heading, heading) for heading in headings[1:])]
     return {"title": title, "name": name, "figures": figures, "table": (read, rows)}
-
-
-def _contrasts(results: Results, factor: str, claims: Sequence[str], drawn: set[str]) -> tuple[Contrast, ...]:
-    """What claims compare among the runs of a figure."""
-    pairs = [
-        (verdict.claim.id, part, measured)
-        for verdict in results.verdicts
-        if verdict.claim.id in claims
-        for part, measured in zip(verdict.claim.parts, verdict.parts, strict=True)
-    ]
-    return tuple(
-        Contrast(claim_id, *(tuple(value_text(arm[factor]) for arm in arms) for arms in (part.where, part.over)),
-                 measured.estimate)
-        for claim_id, part, measured in pairs
-        if part.contrast in ("ratio", "difference") and measured.estimate and drawn.issuperset(measured.config_ids)
-    )  # fmt: skip
-
-
-def _varied(claim: Claim) -> set[str]:
-    """Settings that a claim is about: those that tell its configurations apart."""
-    arms = [arm for part in claim.parts for arm in [*part.where, *part.over]]
-    return {key for arm in arms for key in arm} - set(claim.where)
 
 
 def _page(
@@ -240,7 +143,7 @@ def _page(
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
     views = list(map(verdict_view, results.verdicts, results.robustness))
-    texts = iter(_estimates([part["of"] for view in views for part in view["parts"]]))
+    texts = iter(estimate_texts([part["of"] for view in views for part in view["parts"]]))
     for view, robust in zip(views, results.robustness, strict=True):
         view["parts"] = [{**part, "text": next(texts)} for part in view["parts"]]
         table = robust.table
@@ -251,7 +154,8 @@ def _page(
         results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
         told=[view for view in views if view["word"] != Word.UNTESTABLE],
         untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
-        in_words=in_words, words=list(Word), settings=shown(tables["settings"]), lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
+        in_words=in_words, words=list(Word), settings=shown(tables["settings"]),
+        lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
         floors=results.floors.get("floors", []), configurations=_configurations(results),
         shipped=set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256},
         digests=sorted(set(results.frame.get("data_digest", ()))),

@@ -93,7 +93,8 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
     slots = {names[value]: slot for value, slot in style.slots(levels).items()}
     drawn = {name: slots[name] for name in names.values()}
     verb = "exceeded" if strictly else "reached"
-    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
+    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}",
+                                 label(factor))  # fmt: skip
     _, width, height = style.columns_and_size(1)
     told = [
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "

@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ import pandas as pd
 from pima_hp.analysis.bootstrap import Estimate, bootstrap
 from pima_hp.analysis.selection import baseline, by_seeds
 from pima_hp.record import Array
-from pima_hp.report import panels, style
+from pima_hp.report import strips, style
 from pima_hp.report.chart import Figure, figure
-from pima_hp.report.panels import Row
 from pima_hp.report.settings import comparable, display_names, label, value_text
+from pima_hp.report.strips import Row
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,10 @@ def spreads(
         single = [row(value, list(found.values())) for value, found in of.items()]
         if quantity.below and quantity.level is not None:
             counts = [f"{sum(n < quantity.level for n in found.values())} of {len(found)}" for found in of.values()]
-            single = [
-                Row(**{**vars(item), "note": f"{n} {quantity.below}"}) for item, n in zip(single, counts, strict=True)
-            ]
+            single = [replace(item, note=f"{n} {quantity.below}") for item, n in zip(single, counts, strict=True)]
         differences = {value: _paired([found], [of[reference]]) for value, found in of.items() if value != reference}
         paired = [row(value, some) for value, some in differences.items()]
-        paired += [_claimed(item, of, names, inverse) for item in quantity.contrasts]
+        paired += [_claimed(item, of, inverse) for item in quantity.contrasts]
         kind, unit = ("ratio", "") if quantity.log else ("difference", f" ({quantity.unit})")
         beside = f"{kind} to {label(factor)} {names[reference]}, same seed{unit}"
         none = float(inverse(0.0))
@@ -80,18 +78,23 @@ def spreads(
         for what, rows, x_title, level, above in kinds:
             if not any(np.isfinite(item.values).any() for item in rows):
                 continue
-            ends, n_beyond = panels.strip_ends([] if level is None else [level], rows, log=quantity.log)
-            panel = panels.strips_panel(rows, x_title, ends, level=level, told=above, log=quantity.log)
+            ends, n_beyond = strips.strip_ends([] if level is None else [level], rows, log=quantity.log)
+            panel = strips.strips_panel(rows, x_title, ends, level=level, told=above, log=quantity.log)
             parts.append(panel)
             if n_beyond:
                 beyond.append(f"{n_beyond} of {sum(len(item.values) for item in rows)} {what}")
     logs = any(item.log for item in quantities)
-    lines = [f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds)."]
+    lines = [
+        f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds)."
+    ]
     if len(levels) > 1:
         contrast = "ratio to" if logs else "difference from"
         lines.append(f"Then the {contrast} {label(factor)} {names[reference]} under the same seed.")
-    for item in (contrast for quantity in quantities for contrast in quantity.contrasts):
-        lines.append(f"Black: what claim {item.claim} compares, {_and(item.where, names)} over {_and(item.over, names)}.")
+    lines += [
+        f"Claim {item.claim} compares {_and(item.where, names)} over {_and(item.over, names)}."
+        for quantity in quantities
+        for item in quantity.contrasts
+    ]
     lines += [f"Beyond the axes: {', '.join(beyond)}."] if beyond else []
     width = max(200, 560 - max((part["usermeta"]["aside"] for part in parts), default=0))
     drawn = [{**part, "width": width} for part in parts]
@@ -104,11 +107,16 @@ def _paired(first: Sequence[dict[Any, float]], second: Sequence[dict[Any, float]
     return [float(np.mean([of[key] for of in first]) - np.mean([of[key] for of in second])) for key in shared]
 
 
-def _claimed(item: Contrast, of: dict[str, Any], names: dict[str, str], inverse: Callable[[Any], Any]) -> Row:
+def _claimed(item: Contrast, of: dict[str, Any], inverse: Callable[[Any], Any]) -> Row:
     values = np.array(_paired([of[value] for value in item.where], [of[value] for value in item.over]))
-    name = f"{', '.join(names[value] for value in item.where)} over {', '.join(names[value] for value in item.over)}"
     black: style.Slot = (style.BLACK, style.SOLID)
-    return Row(name, black, inverse(values[~np.isnan(values)]), item.estimate.estimate, *item.estimate.interval())
+    return Row(
+        f"claim {item.claim}",
+        black,
+        inverse(values[~np.isnan(values)]),
+        item.estimate.estimate,
+        *item.estimate.interval(),
+    )
 
 
 def _and(values: Iterable[str], names: dict[str, str]) -> str:
@@ -121,4 +129,5 @@ def _row(name: str, slot: style.Slot, values: Sequence[float], inverse: Callable
         mean = float(inverse(array[0])) if len(array) else math.nan
         return Row(name, slot, inverse(array), mean, mean, mean)
     found = bootstrap(array, np.random.default_rng(zlib.crc32(f"{name}/{what}".encode(errors="replace"))), 2_000)
-    return Row(name, slot, inverse(array), *(float(inverse(item)) for item in (found.estimate, *found.interval())))
+    mean, lower, upper = (float(inverse(item)) for item in (found.estimate, *found.interval()))
+    return Row(name, slot, inverse(array), mean, lower, upper)

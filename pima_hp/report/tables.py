@@ -31,10 +31,10 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
     """One row a setting: its runs, how they ended, final accuracies, first epoch at a training accuracy.
 
     The first columns hold the factors' values as text, under their keys (`batch.size`). A final accuracy is the
-    mean over the last 20 epochs, each measured at its end; means and standard deviations (n - 1) are over the
-    runs that completed. The first epoch is that of the running training accuracy, as claims have it. The median first epoch is over all runs but failed ones,
-    infinite where most do not get there. Settings other than the factors are held fixed as in
-    `comparable`: give all of `swept(frame)` for every setting of the study.
+    mean over the last 20 epochs, each measured at its end; means and standard deviations (n - 1) are over the runs
+    that completed. First epochs are those of the running training accuracy, as claims have it; their median is
+    over all runs but failed ones, infinite where most do not get there. Settings other than the factors are held
+    fixed as in `comparable`: give all of `swept(frame)` for every setting of the study.
     """
     factors = [factors] if isinstance(factors, str) else list(factors)
     comparison = comparable(frame, factors)
