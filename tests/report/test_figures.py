@@ -8,15 +8,16 @@ import pytest
 import vl_convert
 
 from pima_hp.analysis import curves
+from pima_hp.analysis.bootstrap import Share
 from pima_hp.errors import InputError
 from pima_hp.report import style
 from pima_hp.report.figures import learning_curves, waiting_times
-from pima_hp.report.panels import apart, interval_text
-from pima_hp.report.spreads import Quantity, spreads
+from pima_hp.report.panels import apart, interval_text, interval_texts, still
+from pima_hp.report.spreads import Contrast, Quantity, spreads
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("relu", "tanh", "sigmoid", "leaky_relu")]
-SCORE = Quantity("final accuracy", "train/accuracy_end", curves.final_score)
+SCORE = Quantity("final accuracy", "fraction of rows", "train/accuracy_end", curves.final_score)
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
 final = partial(spreads, quantities=[SCORE], title="Final accuracy")
 waiting = partial(waiting_times, threshold=0.70)
@@ -29,12 +30,17 @@ def caption(figure):
 
 def layers(figure, mark):
     found = [layer for panel in figure.spec["concat"] for layer in panel["layer"]]
-    return [layer for layer in found if layer["mark"]["type"] == mark]
+    return [layer for layer in found if layer["mark"]["type"] == mark and "hover" not in layer.get("name", "")]
 
 
 def scale(figure, mark="line"):
     found = layers(figure, mark)[0]["encoding"]["color"]["scale"]
     return dict(zip(found["domain"], found["range"], strict=True))
+
+
+def texts(figure):
+    root = ET.fromstring(figure.svg())  # noqa: S314 - our own file
+    return [element.text or "" for element in root.iter() if element.tag.endswith(("}text", "}tspan"))]
 
 
 def data(figure, panel=0):
@@ -60,6 +66,10 @@ def test_axes_have_titles_and_curves_one_scale(make_study, draw):
         first = layers(figure, "line")[0]["encoding"]["y"]
         assert first["title"] == "accuracy (fraction of rows)"
         assert len({json.dumps(layer["encoding"]["y"]["scale"]) for layer in layers(figure, "line")}) == 1
+        assert texts(figure).count("accuracy (fraction of rows)") == 1
+    if draw is final:
+        assert "final accuracy (fraction of rows)" in texts(figure)
+        assert "difference to batch size 10, same seed (fraction of rows)" in texts(figure)
 
 
 @DRAW
@@ -77,16 +87,38 @@ def test_a_chart_is_drawn_without_a_warning_and_stands_alone(make_study, draw, c
 
 
 def test_a_training_of_one_epoch_is_drawn_as_dots(make_study):
-    assert len(layers(learning_curves(make_study(BATCHES, 2, epochs=1), "batch.size"), "circle")) > 4
+    assert len(layers(learning_curves(make_study(BATCHES, 2, epochs=1), "batch.size"), "circle")) == 4
 
 
 def test_the_majority_line_is_in_each_panel_and_in_the_caption(make_study):
     figure = learning_curves(make_study(BATCHES), "batch.size", majority=500 / 768)
-    rules = layers(figure, "rule")
-    assert len(rules) == 4
-    assert rules[0]["data"]["values"] == [{"level": 500 / 768}]
+    levels = [layer["data"]["values"] for layer in layers(figure, "rule") if "strokeDash" in layer["mark"]]
+    assert levels == [[{"level": 500 / 768}]] * 4
+    assert texts(figure).count("majority") == 4
     assert "majority class (0.651)" in caption(figure)
-    assert not layers(learning_curves(make_study(BATCHES), "batch.size"), "rule")
+    assert "majority" not in texts(learning_curves(make_study(BATCHES), "batch.size"))
+
+
+def test_lines_are_named_at_their_ends_and_an_odd_panel_has_a_key_beside_it(make_study):
+    four, three = (learning_curves(make_study(BATCHES[:n]), "batch.size") for n in (4, 3))
+    assert (texts(four).count("training"), texts(four).count("test")) == (4, 4)
+    assert [len(figure.spec["concat"]) for figure in (four, three)] == [4, 4]
+    assert "test, 5-95 % of runs" in texts(three)
+    assert {"5", "10", "16"} <= set(texts(waiting(make_study(BATCHES[:3]), "batch.size")))
+
+
+def test_a_pointer_is_told_all_lines_at_its_epoch_and_nothing_stays_dimmed(make_study):
+    frame = make_study(BATCHES, 10)
+    for figure in (learning_curves(frame, "batch.size"), waiting(frame, "batch.size")):
+        hovers = [item for panel in figure.spec["concat"] for item in panel["layer"] if "hover" in item.get("name", "")]
+        params = [*figure.spec["params"], *(param for layer in hovers for param in layer.get("params", []))]
+        assert params
+        assert all(param["select"]["clear"] == "pointerout" and param["select"]["nearest"] for param in params)
+        assert "hover" not in json.dumps(still(figure.spec))
+    told = hovers[0]["transform"][0]["from"]["data"]["values"][50]["told"]
+    assert list(told) == ["epoch", "batch size 5", "batch size 10", "batch size 16", "batch size 32"]
+    dimmed = [item for item in figure.spec["concat"][0]["layer"] if "condition" in item["encoding"].get("opacity", {})]
+    assert {item["mark"]["type"] for item in dimmed} == {"area", "line", "rule", "text", "circle"}
 
 
 def test_drawn_numbers_are_mean_and_quantiles(make_study):
@@ -125,6 +157,35 @@ def test_spreads_show_each_run_and_the_paired_difference(make_study):
     assert means[1][0]["mean"] == pytest.approx(np.nanmean(scores[5] - scores[10]), abs=1e-4)  # 10 is the baseline's
     assert "difference from batch size 10 under the same seed" in caption(figure)
     assert "1 of 20 diverged" in caption(figure)
+
+
+def test_spreads_show_a_level_who_is_below_it_and_what_a_claim_compares(make_study):
+    frame = make_study(BATCHES, 10, diverged={3: 60})
+    compared = Contrast("H9", ("5", "10"), ("16", "32"), Share(3, 10))
+    quantity = Quantity("loss", "nats", "train/loss", curves.final_score, 0.9, "learns below 0.900", below="learn",
+                        contrasts=(compared,))  # fmt: skip
+    figure = spreads(frame, "batch.size", [quantity], "Who learns", ["More."])
+    values = np.array([curve[80:].mean() for curve in frame["train/loss"][:10]])
+    assert f"{(values < 0.9).sum()} of 10 learn" in texts(figure)
+    assert {"learns below 0.900", "no difference", "claim H9", "0.3 [0.1, 0.6]"} <= set(texts(figure))
+    assert "Claim H9 compares 5 and 10 over 16 and 32. More." in caption(figure)
+
+
+def test_one_still_run_does_not_take_the_axis_and_is_counted(make_study):
+    frame = make_study(BATCHES, 30)
+    frame.at[0, "train/accuracy"] = np.full(100, 0.65)
+    moving = partial(curves.log_volatility, n_train=614)
+    figure = spreads(frame, "batch.size", [Quantity("volatility", "fraction", "train/accuracy", moving, log=True)], "V")
+    low, high = layers(figure, "circle")[0]["encoding"]["x"]["scale"]["domain"]
+    assert 0.002 < low < high < 0.03
+    assert "Beyond the axes: 1 of 120 runs, 1 of 90 ratios." in caption(figure)
+    assert len(layers(figure, "circle")[0]["encoding"]["x"]["axis"]["values"]) >= 3
+
+
+def test_where_no_run_has_a_value_there_is_no_panel_of_differences(make_study):
+    figure = final(make_study(BATCHES[:2], 3, diverged=dict.fromkeys(range(3), 60)), "batch.size")
+    assert len(figure.spec["concat"]) == 1
+    assert figure.svg()
 
 
 def test_the_caption_names_replicates_band_and_what_is_fixed(make_study):
@@ -230,3 +291,8 @@ def test_an_interval_has_the_digits_it_bears():
     assert interval_text(0.7424, 0.7378, 0.7461) == "0.742 [0.738, 0.746]"
     assert interval_text(-0.01, -0.0128, -0.0091) == "\N{MINUS SIGN}0.0100 [\N{MINUS SIGN}0.0128, \N{MINUS SIGN}0.0091]"
     assert interval_text(1.0, 1.0, 1.0) == "1.000 [1.000, 1.000]"
+    assert interval_text(3.2e30, 1e30, 7.1e30) == "3.2e+30 [1e+30, 7.1e+30]"
+
+
+def test_a_column_of_intervals_has_one_number_of_decimals():
+    assert interval_texts([(0.99, 0.95, 1.0), (1.0, 0.963, 1.0)]) == ["0.99 [0.95, 1.00]", "1.00 [0.96, 1.00]"]
