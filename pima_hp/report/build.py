@@ -38,6 +38,8 @@ HERE = Path(__file__).parent
 MOST_FACTORS = 6
 MOST_LOST = 50
 MOST_READINGS = 60
+MANY_PANELS = 8
+"""Figures with more of them are as wide as the page."""
 HERE_IN_WORDS = {
     ("data.scaling", "none"): "raw", ("data.val_fraction", "0"): "test rows are watched",
     ("data.missing", "keep"): "zeros kept",
@@ -71,6 +73,9 @@ def write_report(results: Results) -> Path:
         if drawn:
             pool.submit(_bundle)
         sections = [_section(results, factor, names[factor], title, folder, pool) for title, factor in titles.items()]
+        for section in sections:  # only now, so that one section waits for no other
+            section["figures"] = list(section["figures"])
+            section["many"] = any(len(figure["spec"]["concat"]) > MANY_PANELS for figure in section["figures"])
     frame = results.frame
     lost = ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]
     tables = {
@@ -101,7 +106,7 @@ def file_names(titles: Iterable[str]) -> dict[str, str]:
 def _section(
     results: Results, factor: str, name: str, title: str, folder: Path, pool: ThreadPoolExecutor
 ) -> dict[str, Any]:
-    """Draw the figures of a factor and write them and its table."""
+    """Write the table of a factor, and begin to draw its figures and to write them."""
 
     def drawn(item: tuple[str, Figure]) -> dict[str, Any]:
         kind, figure = item
@@ -113,7 +118,7 @@ def _section(
         return {"id": f"{name}-{kind}", "path": path, "svg": Markup(svg), "title": figure.title,  # noqa: S704 - Vega escapes
                 "caption": " ".join(figure.caption), "spec": figure.spec}  # fmt: skip
 
-    figures = list(pool.map(drawn, figures_of(results, factor).items()))
+    figures = pool.map(drawn, figures_of(results, factor).items())
     table = summary(results.frame, factor)
     write_csv(table, folder / "tables" / f"{name}.csv")
     headings, rows = shown(table)

@@ -30,6 +30,7 @@ class Figure:
         """The chart alone, still; circles and numbers written shorter than Vega does."""
         text: str = vl_convert.vegalite_to_svg(still(self.spec))
         text = re.sub(r' (?:transform|d)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
+        text = text.replace(' stroke-width="2" opacity="1"/>', "/>")  # of circles, which have no stroke
         return CIRCLE.sub(r'<circle cx="\1" cy="\2" r="\3"', text)
 
     def framed(self, svg: str) -> str:

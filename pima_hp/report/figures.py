@@ -39,7 +39,7 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
     n_epochs = max(np.size(curve) for runs in levels.values() for key in names for curve in runs[key])
     parts = []
     for index, (value, name) in enumerate(display_names(levels).items()):
-        heading = {"text": f"{label(factor)} {name}", "limit": width}
+        heading = {"text": f"{label(factor)} {name}", "limit": width + 80}
         if lost := missing(levels[value]) or ("" if shown[value] else "no run has a value"):
             heading["subtitle"] = lost
         y_title = None if index else "accuracy (fraction of rows)"
@@ -95,14 +95,21 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
     verb = "exceeded" if strictly else "reached"
     panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}",
                                  label(factor))  # fmt: skip
-    _, width, height = style.columns_and_size(1)
+    parts, (_, width, height) = [panel], style.columns_and_size(1)
+    if len(drawn) > panels.MOST_DIRECT:
+        marks = {
+            name: {"type": "rule", "color": ink, "strokeDash": list(dash), "strokeWidth": 2.2}
+            for name, (ink, dash) in drawn.items()
+        }
+        parts, width = [panel, panels.key_panel(marks)], 300
     told = [
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does.",
         "Bands: 95 % intervals (Wilson), from the first run that leaves.",
     ]
     title = f"Epochs until training accuracy has {verb} {threshold:.2f}"
-    return figure(title, comparison, factor, told, [{**panel, "width": width, "height": height}], 1)
+    return figure(title, comparison, factor, told, [{**part, "width": width, "height": height} for part in parts],
+                  len(parts))  # fmt: skip
 
 
 def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:

@@ -11,7 +11,7 @@ from typing import Any
 from pima_hp.report import style
 
 MOST_DIRECT = 8
-"""Lines that are named at their end; more of them have a legend."""
+"""Lines that are named at their end; of more, a key is needed."""
 
 Spec = dict[str, Any]
 Ends = tuple[float, float]
@@ -65,7 +65,7 @@ def curves_panel(
 def key_panel(notes: Mapping[str, Spec]) -> Spec:
     """What lines and areas are, in the place of a panel: text -> its mark."""
     rows = [{"at": number, "text": text} for number, text in enumerate(notes)]
-    at = {"type": "quantitative", "axis": None, "scale": {"domain": [-1, 5], "reverse": True}}
+    at = {"type": "quantitative", "axis": None, "scale": {"domain": [-1, max(5, len(notes))], "reverse": True}}
     samples = [
         {"data": {"values": [{"at": number}]}, "mark": mark,
          "encoding": {"x": {"value": 2}, "x2": {"value": 26}, "y": {"field": "at", **at}}}
@@ -85,10 +85,9 @@ def waiting_panel(points: list[Spec], slots: Mapping[str, style.Slot], n_epochs:
     names = list(slots)
     dashes = {"domain": names, "range": [list(dash) for _, dash in slots.values()]}
     direct = len(slots) <= MOST_DIRECT
-    legend = None if direct else {"title": None, "orient": "right"}
-    colour = {"field": "line", "type": "nominal", "legend": legend,
+    colour = {"field": "line", "type": "nominal", "legend": None,
               "scale": {"domain": names, "range": [colour for colour, _ in slots.values()]}}  # fmt: skip
-    dash = {"field": "line", "type": "nominal", "scale": dashes, "legend": legend}
+    dash = {"field": "line", "type": "nominal", "scale": dashes, "legend": None}
     lit = {"opacity": {"condition": {"param": "lit", "value": 1}, "value": 0.15}}
     line = {"type": "line", "interpolate": "step-after", "strokeWidth": style.LINE_WIDTH + 0.4}
     area = {"type": "area", "interpolate": "step-after", "opacity": 1, "fillOpacity": style.BAND_OPACITY}
@@ -119,14 +118,18 @@ def interval_text(mean: float, lower: float, upper: float) -> str:
 
 
 def interval_texts(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
-    """The same of a column: all with the decimals of the widest interval."""
+    """The same of a column: all with the decimals of the widest interval; a number alone where there is none."""
     halves = [(upper - lower) / 2 for _, lower, upper in estimates if math.isfinite(upper - lower) and upper > lower]
     decimals = min((min(5, max(0, math.ceil(0.3 - math.log10(half)))) for half in halves), default=3)
 
-    def text(value: float) -> str:
+    def number(value: float) -> str:
         return (f"{value:.3g}" if abs(value) >= 1e5 else f"{value:.{decimals}f}").replace("-", "\N{MINUS SIGN}")
 
-    return [f"{text(mean)} [{text(lower)}, {text(upper)}]" for mean, lower, upper in estimates]
+    def text(mean: float, *ends: float) -> str:
+        interval = f" [{', '.join(map(number, ends))}]" if math.isfinite(sum(ends)) else ""
+        return f"{number(mean)}{interval}" if math.isfinite(mean) else "no value"
+
+    return [text(*estimate) for estimate in estimates]
 
 
 def still(spec: Any) -> Any:

@@ -76,7 +76,7 @@ def spreads(
         kinds = [("runs", single, f"{quantity.name} ({quantity.unit})", quantity.level, quantity.told),
                  (f"{kind}s", paired, beside, none, f"no {'change' if quantity.log else 'difference'}")]  # fmt: skip
         for what, rows, x_title, level, above in kinds:
-            if not any(np.isfinite(item.values).any() for item in rows):
+            if what != "runs" and not any(np.isfinite(item.values).any() for item in rows):
                 continue
             ends, n_beyond = strips.strip_ends([] if level is None else [level], rows, log=quantity.log)
             panel = strips.strips_panel(rows, x_title, ends, level=level, told=above, log=quantity.log)
@@ -84,9 +84,11 @@ def spreads(
             if n_beyond:
                 beyond.append(f"{n_beyond} of {sum(len(item.values) for item in rows)} {what}")
     logs = any(item.log for item in quantities)
-    lines = [
-        f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds)."
-    ]
+    geometric = "geometric " if logs else ""
+    if max(map(len, levels.values())) > 1:
+        lines = [f"Dots: single runs; bar: {geometric}mean and its 95 % interval (bootstrap over seeds)."]
+    else:
+        lines = ["Dots: a single run each, so there is no interval."]
     if len(levels) > 1:
         contrast = "ratio to" if logs else "difference from"
         lines.append(f"Then the {contrast} {label(factor)} {names[reference]} under the same seed.")
@@ -110,13 +112,8 @@ def _paired(first: Sequence[dict[Any, float]], second: Sequence[dict[Any, float]
 def _claimed(item: Contrast, of: dict[str, Any], inverse: Callable[[Any], Any]) -> Row:
     values = np.array(_paired([of[value] for value in item.where], [of[value] for value in item.over]))
     black: style.Slot = (style.BLACK, style.SOLID)
-    return Row(
-        f"claim {item.claim}",
-        black,
-        inverse(values[~np.isnan(values)]),
-        item.estimate.estimate,
-        *item.estimate.interval(),
-    )
+    mean, (lower, upper) = item.estimate.estimate, item.estimate.interval()
+    return Row(f"claim {item.claim}", black, inverse(values[~np.isnan(values)]), mean, lower, upper)
 
 
 def _and(values: Iterable[str], names: dict[str, str]) -> str:
@@ -127,7 +124,7 @@ def _row(name: str, slot: style.Slot, values: Sequence[float], inverse: Callable
     array = np.array([value for value in values if not math.isnan(value)])
     if len(array) < 2:
         mean = float(inverse(array[0])) if len(array) else math.nan
-        return Row(name, slot, inverse(array), mean, mean, mean)
+        return Row(name, slot, inverse(array), mean, math.nan, math.nan)
     found = bootstrap(array, np.random.default_rng(zlib.crc32(f"{name}/{what}".encode(errors="replace"))), 2_000)
     mean, lower, upper = (float(inverse(item)) for item in (found.estimate, *found.interval()))
     return Row(name, slot, inverse(array), mean, lower, upper)

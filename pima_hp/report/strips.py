@@ -18,7 +18,7 @@ ROW_HEIGHT = 36
 
 @dataclass(frozen=True)
 class Row:
-    """Single runs of one value, their mean and its interval, in a panel of strips."""
+    """Single runs of one value, their mean and its interval (NaN where there is none), in a panel of strips."""
 
     name: str
     slot: style.Slot
@@ -50,13 +50,12 @@ def strips_panel(
         for number, value in enumerate(values.tolist())
         if ends[0] <= value <= ends[1]
     ]
-    with_mean = [row for row in rows if math.isfinite(row.mean)]
-    texts = interval_texts([(row.mean, row.lower, row.upper) for row in with_mean])
+    texts = interval_texts([(row.mean, row.lower, row.upper) for row in rows])
     means = [
-        {"row": row.name, "mean": _rounded(row.mean), "lower": _rounded(row.lower), "upper": _rounded(row.upper),
-         "text": text, "texts": [text, row.note] if row.note else text}
-        for row, text in zip(with_mean, texts, strict=True)
-    ]  # fmt: skip
+        {"row": row.name, "text": text, "texts": [text, row.note] if row.note else text}
+        | {key: _rounded(getattr(row, key)) for key in ("mean", "lower", "upper") if math.isfinite(getattr(row, key))}
+        for row, text in zip(rows, texts, strict=True)
+    ]
     x = position("value", x_title, ends, log=log)
     y = {"field": "row", "type": "nominal", "title": None, "scale": {"domain": names, "padding": 0},
          "axis": {"domain": False, "ticks": False, "labelLimit": 110, "offset": 2}}  # fmt: skip
@@ -71,7 +70,8 @@ def strips_panel(
     whole = [{"field": "row", "title": "value"}, {"field": "text", "title": "mean and its interval"}]
     bar = {"x": {**x, "field": "lower"}, "x2": {"field": "upper"}, "y": y, "yOffset": centre}
     column = {"type": "text", "align": "left", "dx": 8, "fontSize": 11}
-    heading = "geometric mean [95 % interval]" if log else "mean [95 % interval]"
+    known = any(math.isfinite(row.upper) for row in rows)
+    heading = f"{'geometric ' if log else ''}mean [95 % interval]" if known else "one run each"
     layers: list[Spec] = []
     if level is not None:
         right = _share_of(level, ends, log) > 0.5

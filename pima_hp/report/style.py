@@ -80,7 +80,7 @@ CONFIG: Mapping[str, Any] = {
     "padding": 4,
     "view": {"stroke": None},
     "concat": {"spacing": GAP},
-    "title": {"anchor": "start", "fontSize": 12.5, "color": INK, "offset": 6,
+    "title": {"anchor": "start", "frame": "group", "fontSize": 12.5, "color": INK, "offset": 6,
               "subtitleFontSize": 11, "subtitleColor": SOFT, "subtitlePadding": 2},
     "axis": {"labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal", "titlePadding": 6,
              "gridColor": GRID, "domainColor": SOFT, "tickColor": SOFT, "labelColor": INK, "titleColor": INK},
