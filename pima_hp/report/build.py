@@ -152,7 +152,7 @@ def _page(
     for view, robust in zip(views, results.robustness, strict=True):
         view["parts"] = [{**part, "text": next(texts)} for part in view["parts"]]
         table = robust.table
-        view["readings"] = shown(table.head(MOST_READINGS)) if len(table) > 1 else None
+        view["readings"] = shown(table.head(MOST_READINGS).rename(columns=in_words)) if len(table) > 1 else None
         view["n_readings"], view["csv"] = len(table), readings.get(view["id"])
     lost = tables["lost_runs"]
     return environment.get_template("page.html").render(

@@ -105,7 +105,9 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
     told = [
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does.",
-        "Bands: 95 % intervals (Wilson), from the first run that leaves.",
+        "Bands: 95 % intervals (Wilson), from the first run that leaves."
+        if len(drawn) <= panels.MOST_DIRECT
+        else "Of so many values no bands are drawn.",
     ]
     title = f"Epochs until training accuracy has {verb} {threshold:.2f}"
     return figure(title, comparison, factor, told, [{**part, "width": width, "height": height} for part in parts],

@@ -94,8 +94,9 @@ def waiting_panel(points: list[Spec], slots: Mapping[str, style.Slot], n_epochs:
     band = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour}
     at_epochs = _told_at_epochs(points, "share", {name: f"{what} {name}" for name in names[:MOST_DIRECT]})
     lookup = {"data": {"values": at_epochs}, "key": "epoch", "fields": ["told"]}
+    bands = {"transform": [{"filter": "datum.share < 1"}], "mark": area, "encoding": {**band, **lit}}
     layers = [
-        {"transform": [{"filter": "datum.share < 1"}], "mark": area, "encoding": {**band, **lit}},
+        *([bands] if direct else []),  # more than a few would hide each other
         {"mark": line, "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash, **lit}},
         {"name": "hover", "mark": {"type": "circle", "size": 60},
          "transform": [{"lookup": "epoch", "from": lookup}],

@@ -40,6 +40,8 @@ DIMMED = f"document.querySelectorAll('{WAITING} [opacity=\"0.15\"]').length"
 def test_a_pointer_is_answered_anywhere_in_a_panel_and_leaves_nothing_behind(make_study, tmp_path, browser):
     browser.open(write_report(results_of(make_study(ARTICLE, 12), tmp_path / "study")), 1280, 900)
     browser.draw_all()
+    browser.evaluate("document.querySelector('.more details').open = true")
+    assert browser.evaluate("document.querySelector('.more dl').clientWidth") > 1000  # the whole row is for the reasons
     browser.point_at(WAITING, 0.4, 0.3)
     assert all(text in browser.evaluate(TOLD) for text in ("epoch", "batch size 5", "batch size 32"))
     assert browser.evaluate(DIMMED) == 3 * 4  # band, line, name and its thin line of the three others
