@@ -29,7 +29,7 @@ def print_summary(study: Study, asked: pd.DataFrame, logger: LoggerSection) -> N
             print(f"{text_table(settings)}\n")  # noqa: T201 -- the answer of the command
         table = summary(asked, factors)
         told = [text_table(table.head(_MOST_ROWS))]
-        told.append("final: mean over the last 20 epochs; train accuracy: the running one")
+        told.append("final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs")
         if len(table) > _MOST_ROWS:
             told.append(f"... and {len(table) - _MOST_ROWS} more settings")
         print("\n".join(told))  # noqa: T201 -- the answer of the command

@@ -7,26 +7,29 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from pima_hp.analysis import curves
-from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.selection import Runs
 from pima_hp.analysis.verdicts import Word, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
 from pima_hp.report.chart import Figure
-from pima_hp.report.figures import learning_curves, waiting_times
+from pima_hp.report.factor import estimate_texts, figures_of
 from pima_hp.report.results import Results
 from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
-from pima_hp.report.settings import comparable, label, literal, settings_of, value_order, watched_rows
-from pima_hp.report.spreads import Quantity, spreads
+from pima_hp.report.settings import (
+    in_words,
+    label,
+    literal,
+    settings_of,
+    value_order,
+)
 from pima_hp.report.style import PNG_SCALE
 from pima_hp.report.tables import REACH, settings_table, summary
 from pima_hp.report.text import markdown_table, plain, shown, write, write_csv
@@ -34,6 +37,20 @@ from pima_hp.report.text import markdown_table, plain, shown, write, write_csv
 HERE = Path(__file__).parent
 MOST_FACTORS = 6
 MOST_LOST = 50
+MOST_READINGS = 60
+MANY_PANELS = 8
+"""Figures with more of them are as wide as the page."""
+HERE_IN_WORDS = {
+    ("data.scaling", "none"): "raw", ("data.val_fraction", "0"): "test rows are watched",
+    ("data.missing", "keep"): "zeros kept",
+    ("batch.shuffle", "false"): "fixed order", ("batch.shuffle", "true"): "shuffled",
+}  # fmt: skip
+HEADINGS = {
+    "n runs": "runs", "n diverged": "diverged", "n failed": "failed", "final train accuracy": "final training accuracy",
+    f"epoch of train accuracy {REACH:.2f} median": f"median epoch at {REACH:.2f}",
+    "reached fraction": f"share that reached {REACH:.2f}",
+}  # fmt: skip
+"""Of the table of a factor, as people read them."""
 _TAKEN = {"verdicts", "settings", "floors", "confounded", "lost", "lost_runs", "methods", "reproduce", "specs",
           "compared"}  # fmt: skip
 """Ids of the page and names of tables that no section may have."""
@@ -56,6 +73,9 @@ def write_report(results: Results) -> Path:
         if drawn:
             pool.submit(_bundle)
         sections = [_section(results, factor, names[factor], title, folder, pool) for title, factor in titles.items()]
+        for section in sections:  # only now, so that one section waits for no other
+            section["figures"] = list(section["figures"])
+            section["many"] = any(len(figure["spec"]["concat"]) > MANY_PANELS for figure in section["figures"])
     frame = results.frame
     lost = ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]
     tables = {
@@ -64,12 +84,13 @@ def write_report(results: Results) -> Path:
         "lost_runs": frame.loc[frame["status"] != "completed", lost],
     }
     choices = {item.claim_id: item.table for item in results.robustness if len(item.table)}
-    tables |= {f"choices_{name}": choices[claim_id] for claim_id, name in file_names(choices).items()}
+    readings = {claim_id: f"choices_{name}" for claim_id, name in file_names(choices).items()}
+    tables |= {name: choices[claim_id] for claim_id, name in readings.items()}
     for name, table in tables.items():
         write_csv(table, folder / "tables" / f"{name}.csv")
     write(folder / "verdicts.json", verdicts_json(results.verdicts))
     write(folder / "report.md", _markdown(results, sections))
-    return write(folder / "index.html", _page(results, sections, tables))
+    return write(folder / "index.html", _page(results, sections, tables, readings))
 
 
 def file_names(titles: Iterable[str]) -> dict[str, str]:
@@ -82,71 +103,32 @@ def file_names(titles: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[str]]]:
-    """The article's figure of a factor, then those that its claims are about; by name, with the claims."""
-    frame, claims = results.frame, [item.claim for item in results.verdicts if factor in _varied(item.claim)]
-    asked = [(claim.id, part.functional) for claim in claims for part in claim.parts if part.functional]
-
-    def about(*names: str) -> list[str]:
-        return list(dict.fromkeys(claim_id for claim_id, functional in asked if functional.name in names))
-
-    comparison = comparable(frame, [factor])
-    config_id = str(comparison.frame["config_id"].iloc[0])
-    facts = Runs(comparison.frame, results.facts).facts(config_id) or {}
-    positive = facts.get("positive_rate")
-    majority = None if positive is None else max(positive, 1 - positive)
-    figures = {"curves": (learning_curves(frame, factor, majority=majority), [claim.id for claim in claims])}
-    timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
-    times = list({of.name: of for _, of in asked if of.name in timed and of.curve == "train/accuracy"}.values())
-    if times or not claims:
-        threshold = times[0].arguments["threshold"] if times else REACH
-        strictly = bool(times) and "exceeds" in times[0].name
-        figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly), about(*timed)
-    if about("learns") and positive is not None:
-        level = curves.entropy(positive) - 0.02
-        told = f"learns below {level:.3f}"
-        loss = Quantity("final training loss (nats)", "train/loss", curves.final_score, level, told)
-        figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss"), about("learns")
-    if (volatile := about("log_volatility", "volatility")) and facts:
-        moving = partial(curves.log_volatility, n_train=int(facts["n_train"]))
-        volatility = Quantity("volatility of training accuracy", "train/accuracy", moving, log=True)
-        figures["volatility"] = spreads(frame, factor, [volatility], "Volatility"), volatile
-    watched = watched_rows(comparison)
-    finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
-    scores = [Quantity(f"final {rows} accuracy", column, curves.final_score) for rows, column in finals]
-    figures["final"] = spreads(frame, factor, scores, "Final accuracy"), about("final_score", "maximum")
-    return figures
-
-
 def _section(
     results: Results, factor: str, name: str, title: str, folder: Path, pool: ThreadPoolExecutor
 ) -> dict[str, Any]:
-    """Draw the figures of a factor and write them and its table."""
+    """Write the table of a factor, and begin to draw its figures and to write them."""
 
-    def drawn(item: tuple[str, tuple[Figure, list[str]]]) -> dict[str, Any]:
-        kind, (figure, claims) = item
+    def drawn(item: tuple[str, Figure]) -> dict[str, Any]:
+        kind, figure = item
         path = f"figures/{name}_{kind}"
         svg = figure.svg()
         framed = figure.framed(svg)
         write(folder / f"{path}.svg", framed)
         write(folder / f"{path}.png", vl_convert.svg_to_png(framed, scale=PNG_SCALE))
-        own = re.sub(r'(id="|url\(#)clip', rf"\1{name}-{kind}-clip", svg)  # ids of one page must differ
-        return {"id": f"{name}-{kind}", "path": path, "svg": Markup(own), "title": figure.title,  # noqa: S704 - Vega escapes
-                "caption": " ".join(figure.caption), "claims": claims, "spec": figure.spec}  # fmt: skip
+        return {"id": f"{name}-{kind}", "path": path, "svg": Markup(svg), "title": figure.title,  # noqa: S704 - Vega escapes
+                "caption": " ".join(figure.caption), "spec": figure.spec}  # fmt: skip
 
-    figures = list(pool.map(drawn, figures_of(results, factor).items()))
+    figures = pool.map(drawn, figures_of(results, factor).items())
     table = summary(results.frame, factor)
     write_csv(table, folder / "tables" / f"{name}.csv")
-    return {"title": title, "name": name, "figures": figures, "table": shown(table)}
+    headings, rows = shown(table)
+    read = [label(factor), *(HEADINGS.get(heading, heading) for heading in headings[1:])]
+    return {"title": title, "name": name, "figures": figures, "table": (read, rows)}
 
 
-def _varied(claim: Claim) -> set[str]:
-    """Settings that a claim is about: those that tell its configurations apart."""
-    arms = [arm for part in claim.parts for arm in [*part.where, *part.over]]
-    return {key for arm in arms for key in arm} - set(claim.where)
-
-
-def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, Any]) -> str:
+def _page(
+    results: Results, sections: list[dict[str, Any]], tables: dict[str, pd.DataFrame], readings: dict[str, str]
+) -> str:
     specs = {figure["id"]: figure["spec"] for section in sections for figure in section["figures"]}
     script = (HERE / "page.js").read_text(encoding="utf-8")
     scripts = [_bundle(), script] if specs else []
@@ -159,18 +141,26 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
     settings = settings_of(results.frame)
 
     def here(key: str) -> str:
-        return ", ".join(sorted(set(settings[key]), key=value_order)[:6]) if key in settings.columns else ""
+        texts = sorted(set(settings[key]), key=value_order)[:6] if key in settings.columns else []
+        return ", ".join(HERE_IN_WORDS.get((key, text), text) for text in texts)
 
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
     views = list(map(verdict_view, results.verdicts, results.robustness))
+    texts = iter(estimate_texts([part["of"] for view in views for part in view["parts"]]))
+    for view, robust in zip(views, results.robustness, strict=True):
+        view["parts"] = [{**part, "text": next(texts)} for part in view["parts"]]
+        table = robust.table
+        view["readings"] = shown(table.head(MOST_READINGS).rename(columns=in_words)) if len(table) > 1 else None
+        view["n_readings"], view["csv"] = len(table), readings.get(view["id"])
     lost = tables["lost_runs"]
     return environment.get_template("page.html").render(
         results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
         told=[view for view in views if view["word"] != Word.UNTESTABLE],
         untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
-        settings=shown(tables["settings"]), lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
+        in_words=in_words, words=list(Word), settings=shown(tables["settings"]),
+        lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
         floors=results.floors.get("floors", []), configurations=_configurations(results),
         shipped=set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256},
         digests=sorted(set(results.frame.get("data_digest", ()))),

@@ -27,11 +27,10 @@ class Figure:
     spec: Spec  # the chart, Vega-Lite; with layers that answer a pointer
 
     def svg(self) -> str:
-        """The chart alone, still; circles and numbers written shorter than Vega does, ids counted from 0."""
+        """The chart alone, still; circles and numbers written shorter than Vega does."""
         text: str = vl_convert.vegalite_to_svg(still(self.spec))
-        for number, clip in enumerate(sorted(map(int, re.findall(r'id="clip(\d+)"', text)))):
-            text = text.replace(f'id="clip{clip}"', f'id="clip{number}"').replace(f"#clip{clip})", f"#clip{number})")
         text = re.sub(r' (?:transform|d)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
+        text = text.replace(' stroke-width="2" opacity="1"/>', "/>")  # of circles, which have no stroke
         return CIRCLE.sub(r'<circle cx="\1" cy="\2" r="\3"', text)
 
     def framed(self, svg: str) -> str:
@@ -58,14 +57,17 @@ def figure(
     panels: Sequence[Spec],
     n_columns: int,
     *,
-    one_legend: bool = False,
+    most_columns: int | None = None,
+    params: Sequence[Spec] = (),
 ) -> Figure:
-    """Panels as one figure; with one legend they share their colours. The caption says what is drawn, and of what."""
+    """Panels as one figure. The caption says what is drawn, and of what; `usermeta` what the page needs to fit it."""
     schema = "https://vega.github.io/schema/vega-lite/v6.json"
-    apart = ["x", "y", "yOffset", *([] if one_legend else ["color"])]
-    resolve = {"scale": dict.fromkeys(apart, "independent")}
+    resolve = {"scale": dict.fromkeys(("x", "y", "yOffset", "color"), "independent")}
     config = json.loads(json.dumps(style.CONFIG))
-    spec = {"$schema": schema, "config": config, "columns": n_columns, "concat": list(panels), "resolve": resolve}
+    aside = max((panel.get("usermeta", {}).get("aside", 0) for panel in panels), default=0)
+    fit = {"aside": aside, "gap": style.GAP, "columns": most_columns or len(panels)}
+    spec = {"$schema": schema, "config": config, "columns": n_columns, "concat": list(panels), "resolve": resolve,
+            "usermeta": fit, "params": list(params)}  # fmt: skip
     caption = [*_counts(comparison, factor), *told, *_context(comparison, factor)]
     return Figure(f"{title}, by {label(factor)}", caption, spec)
 

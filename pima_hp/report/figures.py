@@ -35,16 +35,26 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
     }
     ends, cut = _ends([point for points in shown.values() for point in points], majority)
     n_columns, width, height = style.columns_and_size(len(levels))
+    several = max(map(len, levels.values())) > 1
     n_epochs = max(np.size(curve) for runs in levels.values() for key in names for curve in runs[key])
     parts = []
     for index, (value, name) in enumerate(display_names(levels).items()):
-        heading = {"text": f"{label(factor)} {name}", "limit": width}
+        heading = {"text": f"{label(factor)} {name}", "limit": width + 80}
         if lost := missing(levels[value]) or ("" if shown[value] else "no run has a value"):
             heading["subtitle"] = lost
-        y_title = None if index % n_columns else "accuracy (fraction of rows)"
-        panel = panels.curves_panel(shown[value], colours, ends, n_epochs, majority, y_title)
+        y_title = None if index else "accuracy (fraction of rows)"
+        panel = panels.curves_panel(_within(shown[value], ends), colours, ends, n_epochs, majority, y_title,
+                                    f"hover{index}")  # fmt: skip
         parts.append({**panel, "width": width, "height": height, "title": heading})
-    several = max(map(len, levels.values())) > 1
+    if len(parts) > 1 and len(parts) % 2:  # no hole among the panels
+        notes = {f"{name}, mean": {"type": "rule", "strokeWidth": 2.5, "color": ink} for name, ink in colours.items()}
+        if several:
+            notes |= {f"{name.partition(' (')[0]}, 5-95 % of runs":
+                      {"type": "rule", "strokeWidth": 11, "color": style.TINTS[ink]}
+                      for name, ink in colours.items()}  # fmt: skip
+        if majority is not None:
+            notes["always the majority class"] = {"type": "rule", "strokeDash": [4, 4], "color": style.SOFT}
+        parts.append({**panels.key_panel(notes), "width": width, "height": height})
     band = "Lines: mean over replicates; bands: 5-95 % of single runs."
     told = [band if several else "Lines: a single run each, so there is no band."]
     if majority is not None:
@@ -53,8 +63,10 @@ def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None 
         told.append(f"Drawn at {MAX_EPOCHS} evenly spaced epochs.")
     if cut:
         told.append(f"Not shown: values below {ends[0]:.2f} in the first epochs.")
+    select = {"type": "point", "encodings": ["x"], **panels.NEAREST}
+    at = {"name": "at", "select": select, "views": [f"hover{number}" for number in range(len(levels))]}
     title = f"Accuracy on training and {watched} rows"
-    return figure(title, comparison, factor, told, parts, n_columns, one_legend=True)
+    return figure(title, comparison, factor, told, parts, n_columns, params=[at])
 
 
 def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictly: bool = False) -> Figure:
@@ -81,15 +93,25 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
     slots = {names[value]: slot for value, slot in style.slots(levels).items()}
     drawn = {name: slots[name] for name in names.values()}
     verb = "exceeded" if strictly else "reached"
-    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
-    _, width, height = style.columns_and_size(1)
+    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}",
+                                 label(factor))  # fmt: skip
+    parts, (_, width, height) = [panel], style.columns_and_size(1)
+    if len(drawn) > panels.MOST_DIRECT:
+        marks = {
+            name: {"type": "rule", "color": ink, "strokeDash": list(dash), "strokeWidth": 2.2}
+            for name, (ink, dash) in drawn.items()
+        }
+        parts, width = [panel, panels.key_panel(marks)], 300
     told = [
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does.",
-        "Bands: 95 % intervals (Wilson).",
+        "Bands: 95 % intervals (Wilson), from the first run that leaves."
+        if len(drawn) <= panels.MOST_DIRECT
+        else "Of so many values no bands are drawn.",
     ]
     title = f"Epochs until training accuracy has {verb} {threshold:.2f}"
-    return figure(title, comparison, factor, told, [{**panel, "width": width, "height": height}], 1)
+    return figure(title, comparison, factor, told, [{**part, "width": width, "height": height} for part in parts],
+                  len(parts))  # fmt: skip
 
 
 def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:
@@ -103,6 +125,12 @@ def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:
             band = {"low": low, "high": high} if len(runs) > 1 else {}
             points.append({"line": name, "epoch": epoch, "mean": centre, **band})
     return points
+
+
+def _within(points: Sequence[Spec], ends: panels.Ends) -> list[Spec]:
+    """Points whose mean is on the axis, bands cut at its ends."""
+    kept = [point for point in points if point["mean"] >= ends[0]]
+    return [{key: max(item, ends[0]) if key == "low" else item for key, item in point.items()} for point in kept]
 
 
 def _ends(points: Sequence[Spec], majority: float | None) -> tuple[tuple[float, float], bool]:

@@ -1,6 +1,7 @@
 """Settings of runs in words, and which runs of a study may be compared."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,19 @@ LABELS = {
     "optimizer.lr": "learning rate",
 }
 
+_WORDS = {**LABELS, "window_epochs": "window (epochs)", "sustained_epochs": "epochs in a row",
+          "data.scaling": "scaling", "trainer.epochs": "epochs", "model.hidden_widths": "hidden widths"}  # fmt: skip
+
 
 def label(key: str) -> str:
     """A setting's name as people say it: `optimizer.lr` -> `learning rate`."""
     return LABELS.get(key) or literal(key.rpartition(".")[2].replace("_", " "), 40)
+
+
+def in_words(text: str) -> str:
+    """A sentence about settings without code words: `depends on batch.shuffle` -> `depends on shuffling`."""
+    text = re.sub(r"\b(\w+)\._target_=(?:\w+\.)*(\w+)", r"\1 \2", text)
+    return re.sub("|".join(map(re.escape, _WORDS)), lambda found: _WORDS[found[0]], text)
 
 
 def literal(text: str, limit: int = 60) -> str:

@@ -2,73 +2,129 @@
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.bootstrap import bootstrap
+from pima_hp.analysis.bootstrap import Estimate, bootstrap
 from pima_hp.analysis.selection import baseline, by_seeds
 from pima_hp.record import Array
-from pima_hp.report import panels, style
+from pima_hp.report import strips, style
 from pima_hp.report.chart import Figure, figure
-from pima_hp.report.panels import Row
 from pima_hp.report.settings import comparable, display_names, label, value_text
+from pima_hp.report.strips import Row
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What a claim compares: values with others, each group averaged within a seed."""
+
+    claim: str  # its id
+    where: tuple[str, ...]
+    over: tuple[str, ...]
+    estimate: Estimate  # as the verdict has it
 
 
 @dataclass(frozen=True)
 class Quantity:
     """A number of a run, for `spreads`."""
 
-    name: str  # with its unit, as an axis has it
+    name: str
+    unit: str
     column: str  # the curve
     functional: Callable[[Array], Array]  # (R, E) -> (R,)
     level: float | None = None  # a reference that runs are held against
-    told: str = ""  # what the level is
-    log: bool = False  # whether values are compared by their ratio
+    told: str = ""  # what the level is, in a few words
+    below: str = ""  # what runs below the level do, to count them: "learn"
+    log: bool = False  # whether values are logarithms, compared by their ratio
+    contrasts: tuple[Contrast, ...] = ()  # drawn with the paired differences
 
 
-def spreads(frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], title: str) -> Figure:
-    """Single runs by value, and beside them their paired differences from the baseline's value.
+def spreads(
+    frame: pd.DataFrame, factor: str, quantities: Sequence[Quantity], title: str, told: Sequence[str] = ()
+) -> Figure:
+    """Single runs by value, and after them their paired differences from the baseline's value.
 
-    A row a value, and a row of panels a quantity; the title says what the quantities are.
+    Two panels a quantity, in each a row a value; the title says what the quantities are. `told` goes into the caption.
     """
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
     names, slots = display_names(levels), style.slots(levels)
     usual = value_text(baseline().get(factor))
     reference = usual if usual in levels else next(iter(levels))
-    _, width, _ = style.columns_and_size(2)
-    parts = []
+    parts, beyond = [], []
     for quantity in quantities:
         of = {value: by_seeds(runs, quantity.column, quantity.functional) for value, runs in levels.items()}
         inverse: Callable[[Any], Any] = np.exp if quantity.log else lambda item: item
-        single = {value: list(found.values()) for value, found in of.items()}
-        usual_of = of.pop(reference)
-        paired = {
-            value: [found[key] - usual_of[key] for key in found if key in usual_of] for value, found in of.items()
-        }
-        beside = f"{'ratio' if quantity.log else 'difference'} to {names[reference]}, same seed"
-        for shown, x_title, level in [(single, quantity.name, quantity.level), (paired, beside, float(inverse(0.0)))]:
-            rows = [_row(names[value], slots[value], some, inverse, x_title) for value, some in shown.items()]
-            if rows:
-                panel = panels.strips_panel(rows, x_title, level=level, log=quantity.log)
-                parts.append({**panel, "width": width + 5})
+
+        def row(value: str, some: Sequence[float], quantity: Quantity = quantity, inverse: Any = inverse) -> Row:
+            return _row(names[value], slots[value], some, inverse, quantity.name)
+
+        single = [row(value, list(found.values())) for value, found in of.items()]
+        if quantity.below and quantity.level is not None:
+            counts = [f"{sum(n < quantity.level for n in found.values())} of {len(found)}" for found in of.values()]
+            single = [replace(item, note=f"{n} {quantity.below}") for item, n in zip(single, counts, strict=True)]
+        differences = {value: _paired([found], [of[reference]]) for value, found in of.items() if value != reference}
+        paired = [row(value, some) for value, some in differences.items()]
+        paired += [_claimed(item, of, inverse) for item in quantity.contrasts]
+        kind, unit = ("ratio", "") if quantity.log else ("difference", f" ({quantity.unit})")
+        beside = f"{kind} to {label(factor)} {names[reference]}, same seed{unit}"
+        none = float(inverse(0.0))
+        kinds = [("runs", single, f"{quantity.name} ({quantity.unit})", quantity.level, quantity.told),
+                 (f"{kind}s", paired, beside, none, f"no {'change' if quantity.log else 'difference'}")]  # fmt: skip
+        for what, rows, x_title, level, above in kinds:
+            if what != "runs" and not any(np.isfinite(item.values).any() for item in rows):
+                continue
+            ends, n_beyond = strips.strip_ends([] if level is None else [level], rows, log=quantity.log)
+            panel = strips.strips_panel(rows, x_title, ends, level=level, told=above, log=quantity.log)
+            parts.append(panel)
+            if n_beyond:
+                beyond.append(f"{n_beyond} of {sum(len(item.values) for item in rows)} {what}")
     logs = any(item.log for item in quantities)
-    told = [f"Dots: single runs; bar: {'geometric ' if logs else ''}mean and its 95 % interval (bootstrap over seeds)."]
+    geometric = "geometric " if logs else ""
+    if max(map(len, levels.values())) > 1:
+        lines = [f"Dots: single runs; bar: {geometric}mean and its 95 % interval (bootstrap over seeds)."]
+    else:
+        lines = ["Dots: a single run each, so there is no interval."]
     if len(levels) > 1:
         contrast = "ratio to" if logs else "difference from"
-        told.append(f"Right: the {contrast} {label(factor)} {names[reference]} under the same seed.")
-    told += [f"Dashed on the left: {item.told}." for item in quantities if item.level is not None]
-    return figure(title, comparison, factor, told, parts, 2)
+        lines.append(f"Then the {contrast} {label(factor)} {names[reference]} under the same seed.")
+    lines += [
+        f"Claim {item.claim} compares {_and(item.where, names)} over {_and(item.over, names)}."
+        for quantity in quantities
+        for item in quantity.contrasts
+    ]
+    lines += [f"Beyond the axes: {', '.join(beyond)}."] if beyond else []
+    width = max(200, 560 - max((part["usermeta"]["aside"] for part in parts), default=0))
+    drawn = [{**part, "width": width} for part in parts]
+    return figure(title, comparison, factor, [*lines, *told], drawn, 1, most_columns=2)
+
+
+def _paired(first: Sequence[dict[Any, float]], second: Sequence[dict[Any, float]]) -> list[float]:
+    """Mean of the first less mean of the second, for the seeds that all have."""
+    shared = [key for key in first[0] if all(key in of for of in [*first, *second])]
+    return [float(np.mean([of[key] for of in first]) - np.mean([of[key] for of in second])) for key in shared]
+
+
+def _claimed(item: Contrast, of: dict[str, Any], inverse: Callable[[Any], Any]) -> Row:
+    values = np.array(_paired([of[value] for value in item.where], [of[value] for value in item.over]))
+    black: style.Slot = (style.BLACK, style.SOLID)
+    mean, (lower, upper) = item.estimate.estimate, item.estimate.interval()
+    return Row(f"claim {item.claim}", black, inverse(values[~np.isnan(values)]), mean, lower, upper)
+
+
+def _and(values: Iterable[str], names: dict[str, str]) -> str:
+    return " and ".join(names[value] for value in values)
 
 
 def _row(name: str, slot: style.Slot, values: Sequence[float], inverse: Callable[[Any], Any], what: str) -> Row:
     array = np.array([value for value in values if not math.isnan(value)])
     if len(array) < 2:
         mean = float(inverse(array[0])) if len(array) else math.nan
-        return Row(name, slot, inverse(array), mean, mean, mean)
+        return Row(name, slot, inverse(array), mean, math.nan, math.nan)
     found = bootstrap(array, np.random.default_rng(zlib.crc32(f"{name}/{what}".encode(errors="replace"))), 2_000)
-    return Row(name, slot, inverse(array), *(float(inverse(item)) for item in (found.estimate, *found.interval())))
+    mean, lower, upper = (float(inverse(item)) for item in (found.estimate, *found.interval()))
+    return Row(name, slot, inverse(array), mean, lower, upper)

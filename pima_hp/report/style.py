@@ -5,7 +5,7 @@ training and watched rows everywhere, so no value of a hyperparameter ever has t
 inks (`INK`, `SOFT`, `GRID`, black) to light ones where the reader prefers dark: see `page.css`.
 """
 
-import hashlib
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,7 +21,9 @@ INK, SOFT, GRID = "#222222", "#6B6B6B", "#E6E6E6"
 
 SOLID, DASHED, DOTTED = (1, 0), (6, 3), (2, 2)
 TRAINING_COLOUR, WATCHED_COLOUR = BLUE, VERMILLION
-LINE_WIDTH, BAND_OPACITY = 1.8, 0.18
+TINTS = {BLUE: "#CFE3F1", VERMILLION: "#FAE3D3"}
+"""Of bands that lie over each other."""
+LINE_WIDTH, BAND_OPACITY, DOT_OPACITY = 1.8, 0.12, 0.6
 
 SLOTS: tuple[Slot, ...] = tuple(
     (colour, dash) for dash in (SOLID, DASHED, DOTTED) for colour in (GREEN, ORANGE, SKY, PURPLE, BLACK)
@@ -44,17 +46,13 @@ KNOWN: Mapping[str, Slot] = {
 def slots(values: Iterable[str]) -> dict[str, Slot]:
     """Colour and dash of each value, the same in every figure that is given the same values.
 
-    A known value always has its slot. Another starts at a slot that follows from its text and takes the
-    next free one, in sorted order; with more than 15 values slots repeat.
+    A known value always has its slot; others take the free ones in sorted order, again from the first
+    when there are more than 15 values.
     """
     distinct = sorted(set(values))
     taken = {value: KNOWN[value] for value in distinct if value in KNOWN}
-    for value in distinct:
-        if value not in taken:
-            start = hashlib.sha256(value.encode(errors="replace")).digest()[0] % 5
-            order = [*SLOTS[start:], *SLOTS[:start]]
-            taken[value] = next((slot for slot in order if slot not in taken.values()), order[0])
-    return taken
+    free = [slot for slot in SLOTS if slot not in taken.values()]
+    return taken | dict(zip([value for value in distinct if value not in taken], itertools.cycle(free or SLOTS)))
 
 
 def evenly_spaced(n: int, most: int) -> NDArray[np.intp]:
@@ -66,8 +64,11 @@ def columns_and_size(n_panels: int) -> tuple[int, int, int]:
     """Panels side by side, width and height of one in px: a figure is about 560 px wide."""
     if n_panels == 1:
         return 1, 440, 300
-    return (2, 220, 150) if n_panels <= 8 else (3, 138, 110)
+    return (2, 178, 150) if n_panels <= 8 else (3, 96, 110)
 
+
+GAP = 18
+"""Between panels, px."""
 
 PNG_SCALE = 2
 """Pixels of a PNG for each px: about 1,100 for the width of a figure."""
@@ -78,8 +79,8 @@ CONFIG: Mapping[str, Any] = {
     "background": None,
     "padding": 4,
     "view": {"stroke": None},
-    "concat": {"spacing": 18},
-    "title": {"anchor": "start", "fontSize": 12.5, "color": INK, "offset": 6,
+    "concat": {"spacing": GAP},
+    "title": {"anchor": "start", "frame": "group", "fontSize": 12.5, "color": INK, "offset": 6,
               "subtitleFontSize": 11, "subtitleColor": SOFT, "subtitlePadding": 2},
     "axis": {"labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal", "titlePadding": 6,
              "gridColor": GRID, "domainColor": SOFT, "tickColor": SOFT, "labelColor": INK, "titleColor": INK},

@@ -30,11 +30,11 @@ def swept(frame: pd.DataFrame) -> list[str]:
 def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = REACH) -> pd.DataFrame:
     """One row a setting: its runs, how they ended, final accuracies, first epoch at a training accuracy.
 
-    The first columns hold the factors' values as text, under their keys (`batch.size`). Training accuracy
-    is the running one; a final accuracy is the mean over the last 20 epochs; means and standard deviations
-    (n - 1) are over the runs that completed. The median first epoch is over all runs but failed ones,
-    infinite where most do not get there. Settings other than the factors are held fixed as in
-    `comparable`: give all of `swept(frame)` for every setting of the study.
+    The first columns hold the factors' values as text, under their keys (`batch.size`). A final accuracy is the
+    mean over the last 20 epochs, each measured at its end; means and standard deviations (n - 1) are over the runs
+    that completed. First epochs are those of the running training accuracy, as claims have it; their median is
+    over all runs but failed ones, infinite where most do not get there. Settings other than the factors are held
+    fixed as in `comparable`: give all of `swept(frame)` for every setting of the study.
     """
     factors = [factors] if isinstance(factors, str) else list(factors)
     comparison = comparable(frame, factors)
@@ -43,7 +43,7 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float = RE
     rows: list[dict[str, Any]] = []
     for values, runs in comparison.by_values(factors).items():
         trained = runs[runs["status"] != "failed"]
-        train, test = (_of_each_run(trained, key, curves.final_score) for key in ("train/accuracy", "val/accuracy"))
+        train, test = (_of_each_run(trained, key, curves.final_score) for key in ("train/accuracy_end", "val/accuracy"))
         first_epochs = _of_each_run(trained, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
         rows.append(
             {

@@ -77,7 +77,7 @@ def markdown_table(table: pd.DataFrame) -> str:
     def line(cells: list[str]) -> str:
         return f"| {' | '.join(map(plain, cells))} |"
 
-    headings, rows = shown(table)
+    headings, rows = shown(table, 500)
     return "\n".join([line(headings), f"|{' --- |' * len(headings)}", *map(line, rows)]) + "\n"
 
 
@@ -86,10 +86,10 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", literal(text, 500))
 
 
-def shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def shown(table: pd.DataFrame, limit: int = 60) -> tuple[list[str], list[list[str]]]:
     """Headings and rows as a reader sees them: `mean±sd` in one cell, numbers to three decimals."""
     table = _with_spread(table)
-    columns = [_cells(list(table[name])) for name in table.columns]
+    columns = [_cells(list(table[name]), limit) for name in table.columns]
     headings = [" ".join(_heading(str(name), 200)) for name in table.columns]
     return headings, [list(row) for row in zip(*columns, strict=True)]
 
@@ -111,7 +111,9 @@ def _with_spread(table: pd.DataFrame) -> pd.DataFrame:
         spread = f"{name.removesuffix('_mean')}_sd"
         if name.endswith("_mean") and spread in table.columns:
             pairs = zip(table[name], table[spread], strict=True)
-            columns[name.removesuffix("_mean")] = [f"{_cell(mean)}±{_cell(sd)}" for mean, sd in pairs]
+            columns[name.removesuffix("_mean")] = [
+                _cell(mean) + ("" if math.isnan(sd) else f"±{_cell(sd)}") for mean, sd in pairs
+            ]
         elif not (name.endswith("_sd") and f"{name.removesuffix('_sd')}_mean" in table.columns):
             columns[name] = list(table[name])
     return pd.DataFrame(columns)

@@ -98,6 +98,17 @@ class Browser:
             time.sleep(0.05)
         self.evaluate("scrollTo(0, 0)")
 
+    def point_at(self, selector: str, x: float, y: float) -> None:
+        """Move the pointer over an element, to shares of its width and height, as a hand would."""
+        script = f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})"
+        self.evaluate(script)
+        script = f"(({{x, y, width, height}}) => [x, y, width, height])({script.partition('.scroll')[0]}"
+        left, top, width, height = self.evaluate(f"{script}.getBoundingClientRect())")
+        for shift in (-2, 0):
+            place = {"x": left + width * x + shift, "y": top + height * y}
+            self.ask("Input.dispatchMouseEvent", type="mouseMoved", **place)
+            time.sleep(0.2)
+
     def screenshot(self, path: Path) -> None:
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))

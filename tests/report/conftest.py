@@ -1,3 +1,4 @@
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.functionals import PIMA
 from pima_hp.analysis.multiverse import multiverse
 from pima_hp.analysis.verdicts import judge
+from pima_hp.report.chart import Figure
 from pima_hp.report.results import Results
 
 BASELINE: dict[str, Any] = {
@@ -81,6 +83,20 @@ def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = N
         "robustness": robustness,
     }
     return Results(folder, frame, **{**content, **changes})
+
+
+def caption(figure: Figure) -> str:
+    return " ".join(figure.caption)
+
+
+def layers(figure: Figure, mark: str) -> list[Any]:
+    found = [layer for panel in figure.spec["concat"] for layer in panel["layer"]]
+    return [layer for layer in found if layer["mark"]["type"] == mark and "hover" not in layer.get("name", "")]
+
+
+def texts(figure: Figure) -> list[str]:
+    root = ET.fromstring(figure.svg())  # noqa: S314 - our own file
+    return [element.text or "" for element in root.iter() if element.tag.endswith(("}text", "}tspan"))]
 
 
 class Page(HTMLParser):

@@ -11,25 +11,17 @@ from pima_hp.analysis import curves
 from pima_hp.errors import InputError
 from pima_hp.report import style
 from pima_hp.report.figures import learning_curves, waiting_times
-from pima_hp.report.panels import apart, interval_text
+from pima_hp.report.panels import apart, still
 from pima_hp.report.spreads import Quantity, spreads
+from tests.report.conftest import caption, layers, texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("relu", "tanh", "sigmoid", "leaky_relu")]
-SCORE = Quantity("final accuracy", "train/accuracy_end", curves.final_score)
+SCORE = Quantity("final accuracy", "fraction of rows", "train/accuracy_end", curves.final_score)
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
 final = partial(spreads, quantities=[SCORE], title="Final accuracy")
 waiting = partial(waiting_times, threshold=0.70)
 DRAW = pytest.mark.parametrize("draw", [learning_curves, waiting, final])
-
-
-def caption(figure):
-    return " ".join(figure.caption)
-
-
-def layers(figure, mark):
-    found = [layer for panel in figure.spec["concat"] for layer in panel["layer"]]
-    return [layer for layer in found if layer["mark"]["type"] == mark]
 
 
 def scale(figure, mark="line"):
@@ -60,6 +52,10 @@ def test_axes_have_titles_and_curves_one_scale(make_study, draw):
         first = layers(figure, "line")[0]["encoding"]["y"]
         assert first["title"] == "accuracy (fraction of rows)"
         assert len({json.dumps(layer["encoding"]["y"]["scale"]) for layer in layers(figure, "line")}) == 1
+        assert texts(figure).count("accuracy (fraction of rows)") == 1
+    if draw is final:
+        assert "final accuracy (fraction of rows)" in texts(figure)
+        assert "difference to batch size 10, same seed (fraction of rows)" in texts(figure)
 
 
 @DRAW
@@ -77,16 +73,40 @@ def test_a_chart_is_drawn_without_a_warning_and_stands_alone(make_study, draw, c
 
 
 def test_a_training_of_one_epoch_is_drawn_as_dots(make_study):
-    assert len(layers(learning_curves(make_study(BATCHES, 2, epochs=1), "batch.size"), "circle")) > 4
+    assert len(layers(learning_curves(make_study(BATCHES, 2, epochs=1), "batch.size"), "circle")) == 4
 
 
 def test_the_majority_line_is_in_each_panel_and_in_the_caption(make_study):
     figure = learning_curves(make_study(BATCHES), "batch.size", majority=500 / 768)
-    rules = layers(figure, "rule")
-    assert len(rules) == 4
-    assert rules[0]["data"]["values"] == [{"level": 500 / 768}]
+    levels = [layer["data"]["values"] for layer in layers(figure, "rule") if "strokeDash" in layer["mark"]]
+    assert levels == [[{"level": 500 / 768}]] * 4
+    assert texts(figure).count("majority") == 4
     assert "majority class (0.651)" in caption(figure)
-    assert not layers(learning_curves(make_study(BATCHES), "batch.size"), "rule")
+    assert "majority" not in texts(learning_curves(make_study(BATCHES), "batch.size"))
+
+
+def test_lines_are_named_at_their_ends_and_an_odd_panel_has_a_key_beside_it(make_study):
+    four, three = (learning_curves(make_study(BATCHES[:n]), "batch.size") for n in (4, 3))
+    assert (texts(four).count("training"), texts(four).count("test")) == (4, 4)
+    assert [len(figure.spec["concat"]) for figure in (four, three)] == [4, 4]
+    assert "test, 5-95 % of runs" in texts(three)
+    assert {"5", "10", "16"} <= set(texts(waiting(make_study(BATCHES[:3]), "batch.size")))
+    many = waiting(make_study([{"batch.size": 2**n} for n in range(10)], 2), "batch.size")
+    assert {str(2**n) for n in range(10)} <= set(texts(many))
+
+
+def test_a_pointer_is_told_all_lines_at_its_epoch_and_nothing_stays_dimmed(make_study):
+    frame = make_study(BATCHES, 10)
+    for figure in (learning_curves(frame, "batch.size"), waiting(frame, "batch.size")):
+        hovers = [item for panel in figure.spec["concat"] for item in panel["layer"] if "hover" in item.get("name", "")]
+        params = [*figure.spec["params"], *(param for layer in hovers for param in layer.get("params", []))]
+        assert params
+        assert all(param["select"]["clear"] == "pointerout" and param["select"]["nearest"] for param in params)
+        assert "hover" not in json.dumps(still(figure.spec))
+    told = hovers[0]["transform"][0]["from"]["data"]["values"][50]["told"]
+    assert list(told) == ["epoch", "batch size 5", "batch size 10", "batch size 16", "batch size 32"]
+    dimmed = [item for item in figure.spec["concat"][0]["layer"] if "condition" in item["encoding"].get("opacity", {})]
+    assert {item["mark"]["type"] for item in dimmed} == {"area", "line", "rule", "text", "circle"}
 
 
 def test_drawn_numbers_are_mean_and_quantiles(make_study):
@@ -111,22 +131,6 @@ def test_waiting_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(ma
     assert points[-1]["share"] >= 0.1
 
 
-def test_spreads_show_each_run_and_the_paired_difference(make_study):
-    frame = make_study(BATCHES[:2], 10, diverged={3: 60})
-    figure = final(frame, "batch.size")
-    dots = layers(figure, "circle")[0]
-    means = [layer["data"]["values"] for layer in layers(figure, "rule") if "row" in layer["data"]["values"][0]]
-    scores = {
-        size: np.array([c[80:].mean() for c in frame.loc[frame["batch.size"] == size, "train/accuracy_end"]])
-        for size in (5, 10)
-    }
-    assert len(dots["data"]["values"]) == 19
-    assert means[0][0]["mean"] == pytest.approx(np.nanmean(scores[5]), abs=1e-4)
-    assert means[1][0]["mean"] == pytest.approx(np.nanmean(scores[5] - scores[10]), abs=1e-4)  # 10 is the baseline's
-    assert "difference from batch size 10 under the same seed" in caption(figure)
-    assert "1 of 20 diverged" in caption(figure)
-
-
 def test_the_caption_names_replicates_band_and_what_is_fixed(make_study):
     text = caption(learning_curves(make_study(BATCHES, 8), "batch.size"))
     assert "8 replicates a setting" in text
@@ -142,6 +146,8 @@ def test_one_replicate_has_no_band_and_says_so(make_study):
     assert not layers(figure, "area")
     assert "1 replicate a setting" in caption(figure)
     assert "no band" in caption(figure)
+    assert "no interval" in caption(final(make_study(BATCHES, 1), "batch.size"))
+    assert "mean [95 % interval]" not in texts(final(make_study(BATCHES, 1), "batch.size"))
 
 
 def test_diverged_runs_are_counted_and_a_panel_without_values_says_so(make_study):
@@ -224,9 +230,3 @@ def test_labels_stand_apart_within_the_axis():
     heights = [placed[name] for name in "abcd"]
     assert min(np.diff(heights)) >= 0.05 - 1e-12
     assert max(heights) <= 1.0 + 1e-12
-
-
-def test_an_interval_has_the_digits_it_bears():
-    assert interval_text(0.7424, 0.7378, 0.7461) == "0.742 [0.738, 0.746]"
-    assert interval_text(-0.01, -0.0128, -0.0091) == "\N{MINUS SIGN}0.0100 [\N{MINUS SIGN}0.0128, \N{MINUS SIGN}0.0091]"
-    assert interval_text(1.0, 1.0, 1.0) == "1.000 [1.000, 1.000]"

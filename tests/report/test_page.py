@@ -151,7 +151,11 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
         "batch.shuffle=true",
     ):
         assert text in page.text
+    assert "small over large" in page.text.partition("by batch size")[2]  # the claimed quantity beside its figure
+    assert page.text.count("choices of analysis and setting") == sum(len(item.table) > 1 for item in results.robustness)
+    assert "tables/choices_h1.csv" in page.attributes("href")
     folder = tmp_path / "article" / "report"
+    assert all(f": {claim.sentence} |" in (folder / "report.md").read_text() for claim in load_claims())
     assert (folder / "index.html").stat().st_size < 3 * 2**20
     assert {row["id"] for row in json.loads((folder / "verdicts.json").read_text())} == {
         claim.id for claim in load_claims()

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from pima_hp.report.build import file_names
-from pima_hp.report.settings import comparable, display_names, literal, value_text
+from pima_hp.report.settings import comparable, display_names, in_words, literal, value_text
 from pima_hp.report.style import SLOTS, slots
 from pima_hp.report.tables import settings_table, summary, swept
-from pima_hp.report.text import markdown_table, text_table, write_csv
+from pima_hp.report.text import markdown_table, shown, text_table, write_csv
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("tanh", "sigmoid")]
@@ -28,7 +28,7 @@ def test_summary_known_answers(article):
     assert table.index.tolist() == ["5", "10", "16", "32"]
     assert table.loc["5", ["n_runs", "n_diverged", "n_failed"]].tolist() == [3, 1, 0]
     runs = article[article["batch.size"].eq(5) & article["status"].eq("completed") & article["activation"].eq("relu")]
-    finals = np.array([curve[80:].mean() for curve in runs["train/accuracy"]])
+    finals = np.array([curve[80:].mean() for curve in runs["train/accuracy_end"]])
     assert len(finals) == 2
     assert table.loc["5", "final_train_accuracy_mean"] == pytest.approx(finals.mean())
     assert table.loc["5", "final_train_accuracy_sd"] == pytest.approx(finals.std(ddof=1))
@@ -39,7 +39,7 @@ def test_summary_known_answers(article):
 def test_summary_counts_failed_runs_and_leaves_them_out(make_study):
     frame = make_study(BATCHES[:1], 3)
     frame.loc[0, "status"] = "failed"
-    for key in ("train/accuracy", "val/accuracy"):
+    for key in ("train/accuracy", "train/accuracy_end", "val/accuracy"):
         frame.at[0, key] = None  # noqa: PD008 - a cell that may hold an array
     row = summary(frame, "batch.size").iloc[0]
     assert (row["n_runs"], row["n_failed"], row["reached_fraction"]) == (3, 1, 1.0)
@@ -98,6 +98,19 @@ def test_markdown_cells_hold_no_markup():
     text = markdown_table(pd.DataFrame({"a|b": ["<b>x</b>", "[a](http://b)", "x\ny", "`$c$`"]}))
     assert len(text.splitlines()) == 6
     assert not re.search(r"(?<!\\)[<>`$\[\]]", text)
+
+
+def test_a_spread_that_is_missing_is_not_shown_and_long_cells_are_whole():
+    table = pd.DataFrame(
+        {"score_mean": [0.5, float("nan")], "score_sd": [float("nan")] * 2, "claim": ["word " * 30] * 2}
+    )
+    assert [row[0] for row in shown(table)[1]] == ["0.500", "-"]
+    assert "word " * 29 in markdown_table(table)
+
+
+def test_settings_in_words():
+    text = "depends on batch.shuffle, optimizer._target_=torch.optim.Adam, sustained_epochs 3"
+    assert in_words(text) == "depends on shuffling, optimizer Adam, epochs in a row 3"
 
 
 def test_csv_is_read_back_and_holds_no_formulas(tmp_path):
