@@ -1,5 +1,6 @@
 """What TensorBoard's own reader finds in the folders of a study."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pima_hp.errors import StorageError
 from pima_hp.ledger import CURVE_COLUMNS, Ledger
+from pima_hp.ledger.events import curve_events, file_bytes, scalar_event
 from pima_hp.ledger.tensorboard import RUN_FILE, STUDY_FILE, remove_runs, write_run, write_study
 from pima_hp.record import RunStatus
 from tests.ledger.conftest import LEAKY, configuration_of, record_of
@@ -209,3 +213,17 @@ def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
         write_study(tmp_path / "file", empty, {})
+
+
+def test_event_files_are_those_of_tensorboards_own_writer() -> None:
+    rng = np.random.default_rng(0)
+    curves = {tag: rng.normal(size=300) for tag in ("val/loss", "val/loss_q05", "a", "aa")}
+    curves["a"][7] = np.nan
+    curves["aa"][0], curves["aa"][1] = 1e300, -np.inf
+    rows = zip(*(curve.tolist() for curve in curves.values()), strict=True)
+    events = [scalar_event(dict(zip(curves, row, strict=True)), step) for step, row in enumerate(rows, 1)]
+    stream = io.BytesIO()
+    writer = RecordWriter(stream)
+    for event in (Event(wall_time=0.0, file_version="brain.Event:2"), *events):
+        writer.write(event.SerializeToString(deterministic=True))
+    assert file_bytes(curve_events(curves)) == stream.getvalue()
