@@ -45,7 +45,7 @@ def _checksum(content: bytes) -> bytes:
 def curve_events(curves: Mapping[str, NDArray[np.float64]]) -> list[Any]:
     """One event per epoch (step 1 is the first) with all curves, each of shape (E,); NaN leaves a gap."""
     tags, values = tuple(curves), np.stack(list(curves.values()), axis=1)  # (E, curves)
-    gaps: list[bool] = np.isnan(values).any(axis=1).tolist()
+    gaps = np.isnan(values.min(axis=1))
     with np.errstate(over="ignore"):
         singles = values.astype("<f4")
     return [
