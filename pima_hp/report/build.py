@@ -17,14 +17,14 @@ from markupsafe import Markup
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.selection import Runs
-from pima_hp.analysis.verdicts import Word, verdicts_json
+from pima_hp.analysis.rules import Word
+from pima_hp.analysis.verdicts import verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
 from pima_hp.report.chart import Figure
 from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.results import Results
-from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
+from pima_hp.report.rows import counted, floor_rows, parts_table, verdict_table, verdict_view
 from pima_hp.report.settings import comparable, label, literal, settings_of, value_order, watched_rows
 from pima_hp.report.spreads import Quantity, spreads
 from pima_hp.report.style import PNG_SCALE
@@ -63,7 +63,8 @@ def write_report(results: Results) -> Path:
         "settings": settings_table(frame, titles or {results.name: "batch.size"}) if len(frame) else frame[[]],
         "lost_runs": frame.loc[frame["status"] != "completed", lost],
     }
-    choices = {item.claim_id: item.table for item in results.robustness if len(item.table)}
+    tables |= {"floors": results.floors_table} if results.floors else {}
+    choices = {verdict.claim.id: verdict.choices for verdict in results.verdicts if len(verdict.choices)}
     tables |= {f"choices_{name}": choices[claim_id] for claim_id, name in file_names(choices).items()}
     for name, table in tables.items():
         write_csv(table, folder / "tables" / f"{name}.csv")
@@ -91,9 +92,8 @@ def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[st
         return list(dict.fromkeys(claim_id for claim_id, functional in asked if functional.name in names))
 
     comparison = comparable(frame, [factor])
-    config_id = str(comparison.frame["config_id"].iloc[0])
-    facts = Runs(comparison.frame, results.facts).facts(config_id) or {}
-    positive = facts.get("positive_rate")
+    known = comparison.frame[["n_train", "positive_rate"]].dropna().astype(float)
+    positive = float(known["positive_rate"].mean()) if len(known) else None
     majority = None if positive is None else max(positive, 1 - positive)
     figures = {"curves": (learning_curves(frame, factor, majority=majority), [claim.id for claim in claims])}
     timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
@@ -103,12 +103,12 @@ def figures_of(results: Results, factor: str) -> dict[str, tuple[Figure, list[st
         strictly = bool(times) and "exceeds" in times[0].name
         figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly), about(*timed)
     if about("learns") and positive is not None:
-        level = curves.entropy(positive) - 0.02
+        level = float(curves.entropy(positive)) - 0.02
         told = f"learns below {level:.3f}"
         loss = Quantity("final training loss (nats)", "train/loss", curves.final_score, level, told)
         figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss"), about("learns")
-    if (volatile := about("log_volatility", "volatility")) and facts:
-        moving = partial(curves.log_volatility, n_train=int(facts["n_train"]))
+    if (volatile := about("log_volatility", "volatility")) and len(known):
+        moving = partial(curves.log_volatility, n_train=int(known["n_train"].iloc[0]))
         volatility = Quantity("volatility of training accuracy", "train/accuracy", moving, log=True)
         figures["volatility"] = spreads(frame, factor, [volatility], "Volatility"), volatile
     watched = watched_rows(comparison)
@@ -164,14 +164,14 @@ def _page(results: Results, sections: list[dict[str, Any]], tables: dict[str, An
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
-    views = list(map(verdict_view, results.verdicts, results.robustness))
+    views = list(map(verdict_view, results.verdicts))
     lost = tables["lost_runs"]
     return environment.get_template("page.html").render(
         results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
         told=[view for view in views if view["word"] != Word.UNTESTABLE],
         untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
         settings=shown(tables["settings"]), lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
-        floors=results.floors.get("floors", []), configurations=_configurations(results),
+        floors=floor_rows(results), configurations=_configurations(results),
         shipped=set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256},
         digests=sorted(set(results.frame.get("data_digest", ()))),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
