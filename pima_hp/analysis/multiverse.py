@@ -99,7 +99,8 @@ def holding_together(tables: Mapping[str, pd.DataFrame]) -> str:
         joined = joined.merge(other, on=[key for key in joined.columns if key in other.columns])
     joined = joined.drop(columns="all")
     ids = list(tables)
-    them = f"all {_in_words(len(ids))} claims ({_listed(ids)})" if len(ids) > 1 else ids[0]
+    every = "both" if len(ids) == 2 else f"all {_in_words(len(ids))}"
+    them = f"{every} claims ({_listed(ids)})" if len(ids) > 1 else ids[0]
     if joined.empty:
         return f"No combination of choices has the runs of {them}."
     n_true = (joined[ids] == Word.SUPPORTED).sum(axis=1)
@@ -112,7 +113,8 @@ def holding_together(tables: Mapping[str, pd.DataFrame]) -> str:
         n_whole = int((n_true == best).sum())
         return f"{n_whole:,} of {among} {'makes' if n_whole == 1 else 'make'} {together}, for example {where}."
     false = _listed([claim_id for claim_id in ids if best_row[claim_id] != Word.SUPPORTED])
-    most = f"at most {_in_words(best)} hold, for example {where} (all but {false})" if best else "not one holds in any"
+    hold = f"at most {_in_words(best)} {'holds' if best == 1 else 'hold'}, for example {where} (all but {false})"
+    most = hold if best else "not one holds in any"
     return f"None of {among} makes {together}; {most}."
 
 
