@@ -84,7 +84,7 @@ def floors_table(frame: pd.DataFrame, kinds: Sequence[Splits]) -> pd.DataFrame:
                 rows.append(
                     {"splits": kind.name, "config_id": config_id, "differing": named(others),
                      "nearest": config_id == nearest, "rule": rule, "n_splits": int(shared.sum())}
-                    | _interval("network", network[shared], kind) | _interval("rule", floor, kind)
+                    | _interval("network", network[shared], kind) | _interval("rule_accuracy", floor, kind)
                     | _interval("difference", (network - floor)[shared], kind)
                 )  # fmt: skip
     return pd.DataFrame(rows)

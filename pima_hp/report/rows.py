@@ -90,7 +90,7 @@ def floor_rows(results: Results) -> list[dict[str, Any]]:
         rows.append(_floor(name, str(splits), first, "network", ""))
         for _, row in of.iterrows():
             minus = _interval(row, "difference", "+.3f")
-            rows.append(_floor(str(row["rule"]), str(splits), row, "rule", minus))
+            rows.append(_floor(str(row["rule"]), str(splits), row, "rule_accuracy", minus))
     return rows
 
 
