@@ -77,6 +77,9 @@ def replicates(part: Part, runs: Runs, context: Context | None) -> Replicates:
         text = f"{part.functional.name} needs {' and '.join(lacking)}, which these runs do not record"
         return Replicates(problem=f"{text}; train them again in another study")
     seeds, table = runs.paired([config_id for (config_id,) in ids], part.functional)  # (R, K)
+    unknown = runs.n_trained(ids[0][0]) - len(seeds)
+    if part.contrast == "share" and unknown:  # leaving out those that have not said yes yet would leave only yes
+        return Replicates(seeds, problem=f"{part.name}: {unknown} runs are too short to say yes or no")
     if len(seeds) < FEWEST_REPLICATES:
         found = f"at least {FEWEST_REPLICATES} complete replicates are needed; found {len(seeds)}"
         return Replicates(seeds, problem=f"{part.name}: {found}")

@@ -52,9 +52,13 @@ class Runs:
         whole = np.asarray(~np.isnan(table).any(axis=1))
         return [seeds for seeds, kept in zip(shared, whole, strict=True) if kept], table[whole]
 
+    def n_trained(self, config_id: str) -> int:
+        """Runs of a configuration but failed ones."""
+        return len(self._rows[config_id])
+
     def lacks(self, config_id: str, functional: Functional) -> list[str]:
-        """Facts that the functional needs and these runs do not record."""
-        return [name for name in sorted(functional.facts) if self._trained[config_id][name].isna().all()]
+        """Facts that the functional needs and some of these runs do not record."""
+        return [name for name in sorted(functional.facts) if self._trained[config_id][name].isna().any()]
 
     def _of(self, config_id: str, functional: Functional) -> Array:
         """Values of the runs but failed ones, (R,)."""

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.bootstrap import Draw, bootstrap
+from pima_hp.analysis.bootstrap import Draw, Resamples, bootstrap
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.comparison import benjamini_hochberg, holm
 from pima_hp.analysis.measuring import Measured, measure
 from pima_hp.analysis.multiverse import choices, robustness
 from pima_hp.analysis.rules import Word, word_of
 from pima_hp.analysis.selection import Runs, contexts
+from pima_hp.record import Array
 from pima_hp.settings import Setting
 
 FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
@@ -70,7 +71,7 @@ def judge(
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame)
 
-    def draw(values: Any) -> Any:
+    def draw(values: Array) -> Resamples:
         return bootstrap(values, np.random.default_rng(seed), n_resamples)
 
     verdicts = [_judge(claim, runs, draw) for claim in claims]
