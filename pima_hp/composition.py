@@ -5,12 +5,16 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -59,22 +63,41 @@ def groups() -> list[str]:
     return sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 
 
-def known_keys() -> list[str]:
-    """Return every key that some option or `config.yaml` defines, such as `optimizer.lr`."""
-    keys = set(groups())
-    for path in CONF.rglob("*.yaml"):
+def check_choices(overrides: Sequence[Override]) -> None:
+    """Check that each option group among overrides gets one option by its name.
+
+    Raises:
+        ConfigurationError: one line per override, with the options allowed.
+    """
+    problems = []
+    for override in overrides:
+        group = override.key_or_group
+        if not (CONF / group).is_dir() or override.is_delete() or override.is_sweep_override():
+            continue
+        value = override.value()
+        if not isinstance(value, str) and not (group == "experiment" and value is None):
+            allowed = options(group)
+            found = str(override.get_value_element_as_str())
+            problems.append(f"{group}: must be one of {', '.join(allowed)}; found {found}{nearest(found, allowed)}")
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def known_keys() -> dict[str, list[str]]:
+    """Return every key that some option or `config.yaml` defines, such as `optimizer.lr`, with the options that do."""
+    keys: dict[str, list[str]] = {group: [] for group in groups()}
+    for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.name
         if group in ("claim", "experiment", "hydra"):
             continue
-        prefix = "" if path.parent == CONF else f"{group}."
+        prefix, owner = ("", "") if path.parent == CONF else (f"{group}.", f"{group}={path.stem}")
         for key, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
-            key = str(key)
             if key in ("defaults", "hydra"):
                 continue
-            keys.add(f"{prefix}{key}")
-            if isinstance(value, dict):
-                keys.update(f"{prefix}{key}.{inner}" for inner in value)
-    return sorted(keys)
+            inner = [f"{key!s}.{name}" for name in value] if isinstance(value, dict) else []
+            for name in (str(key), *inner):
+                keys.setdefault(f"{prefix}{name}", []).append(owner)
+    return keys
 
 
 def composed_alone(arguments: list[str]) -> DictConfig | None:
@@ -93,6 +116,7 @@ def composed_alone(arguments: list[str]) -> DictConfig | None:
         path.prepend("command-line", f"file://{Path(asked.config_dir).absolute()}", SearchPathQuery(provider="schema"))
     loader = ConfigLoaderImpl(path)
     name = asked.config_name or "config"
+    check_choices(OverridesParser.create(config_loader=loader).parse_overrides(asked.overrides))
     config = loader.load_configuration(name, asked.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     if problems := foreign_code(OmegaConf.to_container(config.hydra)):  # type: ignore[arg-type]
         raise ConfigurationError(problems)
@@ -119,13 +143,27 @@ def explain(error: Exception) -> str:
         return f"{match[1]}: is a setting already; write it without the +"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match[1]}: a list of values sweeps and needs -m: pima-hp-train -m {match[1]}"
-    return text[:300]
+    if match := re.search(r"Multiple values for ([^.]+)\. To override a value use", text):
+        return f"{match[1]}: has an option already; write it without the +"
+    if match := re.search(r"Interpolation key '([^']*)' not found", text):
+        return f"${{{match[1]}}}: no such setting{_hint(match[1])}"
+    if match := re.search(r"Unsupported interpolation type (\S+)", text):
+        return f"${{{match[1]}:...}}: no such resolver; values are written out, or taken from settings: ${{seed}}"
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
+        where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
+        return f"{where}: must be YAML; {' '.join(str(error.problem).split())}"
+    if isinstance(error, RecursionError):
+        return "settings must not be nested so deeply"
+    said = [str(one).strip().partition("\n")[0] for one in (error, error.__cause__) if one and str(one).strip()]
+    return " ".join(dict.fromkeys(said))[:300] or type(error).__name__
 
 
 def _hint(key: str) -> str:
     keys = known_keys()
     short = {known.rpartition(".")[2]: known for known in keys}
     leaf = key.rpartition(".")[2]
+    if owners := [owner for owner in keys.get(key, []) if owner]:
+        return f" with the option chosen; it comes with {', '.join(owners)}"
     if found := nearest(key, keys):
         return found
     if close := difflib.get_close_matches(leaf, short, n=1):
@@ -135,6 +173,8 @@ def _hint(key: str) -> str:
 
 def is_of_hydra(error: Exception) -> bool:
     """Whether Hydra or OmegaConf raised it, by its class or from their code: a person's override, not our mistake."""
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError | RecursionError):
+        return True
     theirs = ("hydra.", "omegaconf.", "antlr4.")
     trace = error.__traceback__
     while trace and trace.tb_next:

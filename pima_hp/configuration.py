@@ -54,6 +54,10 @@ _BOUNDS: dict[str, tuple[float, float, bool]] = {
 }
 
 
+_WHOLE = {"step_size", "T_max", "patience", "cooldown"}
+"""Hyperparameters that count epochs."""
+
+
 class Section(BaseModel):
     """A group of settings: unknown names, other types, NaN and infinity are refused."""
 
@@ -126,6 +130,8 @@ class Component(Section):
             for number in value if name == "betas" and isinstance(value, list) else [value]:
                 if isinstance(number, bool | str | list):
                     problems.append(f"{name}: must be a number; found {number!r:.60}")
+                elif name in _WHOLE and number != int(number):
+                    problems.append(f"{name}: must be a whole number; found {number:g}")
                 elif not (low <= number if closed else low < number) or not number < high:
                     above = f"at least {low:g}" if closed else f"above {low:g}"
                     below = "" if high == math.inf else f" and below {high:g}"
@@ -136,9 +142,9 @@ class Component(Section):
 
 
 class ActivationSection(Component):
-    """The hidden activation; an `alpha` or `beta` of its own is no decay rate."""
+    """The hidden activation; an `alpha` of its own is no decay rate, and a `beta` is softplus's."""
 
-    bounds: ClassVar[dict[str, tuple[float, float, bool]]] = {}
+    bounds: ClassVar[dict[str, tuple[float, float, bool]]] = {"beta": (0.0, math.inf, False)}
     targets = ACTIVATION_TARGETS
 
 

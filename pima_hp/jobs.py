@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pima_hp.composition import explain
+from pima_hp.composition import check_choices, explain
 from pima_hp.errors import ConfigurationError
 
 Overrides = tuple[str, ...]
@@ -43,6 +43,8 @@ class ComposedJobs:
         if key not in self.known:
             try:
                 self.known[key] = self._composed(key)
+            except ConfigurationError:
+                raise
             except Exception as error:
                 raise ConfigurationError(explain(error)) from error
         return self.known[key]
@@ -61,6 +63,7 @@ class ComposedJobs:
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         parsed = OverridesParser.create(config_loader=self.config_loader).parse_overrides(list(overrides))
+        check_choices(parsed)
         values = [one for one in parsed if self._is_value(one)]
         chosen = tuple(str(one.input_line) for one in parsed if one not in values)
         if chosen not in self._chosen:

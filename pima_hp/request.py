@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,7 +69,7 @@ class Request:
     """A checked job: train these runs, keep them there."""
 
     configuration: Configuration  # all settings without the seed
-    seeds: tuple[RunSeeds, ...]  # one entry a replicate
+    seeds: tuple[RunSeeds, ...]  # one per replicate
     folder: Path  # of the study
     logger: LoggerSection  # which logs are written
     debug: DebugSection  # a rehearsal when anything is switched on
@@ -77,10 +78,11 @@ class Request:
     claim_dir: Path | None = None  # a reader's own claims, for the report
     materialize: str | None = None  # (the beginning of) the id of a run to be written as an event folder of its own
     choices: Mapping[str, str] = field(default_factory=dict)  # group -> the option chosen in it
+    notes: tuple[str, ...] = ()  # what may mislead a training on this table
 
-    @property
+    @cached_property
     def runs(self) -> list[Run]:
-        """The runs asked for, one a replicate."""
+        """The runs asked for, one per replicate."""
         return [Run(self.configuration, seeds) for seeds in self.seeds]
 
 
@@ -106,14 +108,14 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
             problems.append(f"n_replicates: the last seed must be at most {MAX_SEED}; found {last_seed}")
         if job.claim_dir and not Path(job.claim_dir).is_dir():
             problems.append(f"claim_dir: must be a folder of claims, <id>.yaml; found {shown(job.claim_dir)}")
-    digest = ""
+    digest, notes = "", tuple[str, ...]()
     if "data" in sound:
         try:
             table = read_table(sound["data"])
         except TableError as error:
             problems += error.problems
         else:
-            digest = table.digest
+            digest, notes = table.digest, table.notes
             problems += _row_problems(len(table.labels), sound["data"], sound.get("batch"))
     if problems:
         raise ConfigurationError(problems)
@@ -129,6 +131,7 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
         claim_dir=Path(job.claim_dir) if job.claim_dir else None,
         materialize=job.materialize,
         choices=dict(choices or {}),
+        notes=notes,
     )
 
 

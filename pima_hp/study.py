@@ -1,5 +1,6 @@
 """A study in use: what is asked of it, what its ledger lacks, training that, publishing the rest."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,16 +29,18 @@ class Study:
 
     Attributes:
         folder: `outputs/<name>`.
-        n_planned: runs that the ledger lacked when a sweep was planned.
+        holder: the process that holds the study for this one, a worker; 0 in the process that holds it itself.
+        expected: ids of the runs that the ledger lacked when the command was prepared.
         n_trained: runs that this process has trained.
-        n_failed: those of them that raised an error.
+        n_unfinished: runs asked for that failed or were not trained, known at the end.
         training_s: wall time of training.
     """
 
     folder: Path
-    n_planned: int = 0
+    holder: int = 0
+    expected: set[str] = field(default_factory=set)
     n_trained: int = 0
-    n_failed: int = 0
+    n_unfinished: int = 0
     training_s: float = 0.0
     _lock: StudyLock | None = None
     _frame: tuple[tuple[int, int], pd.DataFrame] | None = None
@@ -86,11 +89,6 @@ class Study:
         before = Manifest.read(self.folder)
         (before.extended(manifest) if before else manifest).write(self.folder)
 
-    def planned(self, runs: Sequence[Run]) -> bool:
-        """Whether the manifest holds all these runs."""
-        manifest = Manifest.read(self.folder)
-        return manifest is not None and {run.run_id for run in runs} <= set(manifest.run_ids)
-
     def train(self, runs: Sequence[Run], *, together: bool, logger: LoggerSection | None = None) -> None:
         """Train runs and record each stack as soon as it is finished.
 
@@ -116,10 +114,11 @@ class Study:
         began = time.perf_counter()
         with Progress(len(runs)) as progress:
             for records in trained(runs, progress, together=together, csv=bool(logger and logger.csv), loggers=loggers):
+                if self.holder:
+                    _must_live(self.holder)
                 self.ledger.append(records)
                 self._tried.update(record.run_id for record in records)
                 self.n_trained += len(records)
-                self.n_failed += sum(record.status == "failed" for record in records)
         self.training_s += time.perf_counter() - began
 
     def tally(self) -> str:
@@ -203,6 +202,16 @@ class Study:
                 f"of {len(frame)}; ids are in {self.folder / 'runs.csv'}"
             )
         self.write_runs(found)
+
+
+def _must_live(holder: int) -> None:
+    """End a worker whose command was killed: the study may be another command's by now."""
+    try:
+        os.kill(holder, 0)
+    except ProcessLookupError:
+        raise SystemExit(f"the command that held the study (process {holder}) has ended") from None
+    except PermissionError:  # it lives, as somebody else's
+        return
 
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:

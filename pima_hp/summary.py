@@ -1,21 +1,26 @@
 """What a command tells at its end: scores by setting, counts, and where everything lies."""
 
-from collections.abc import Sequence
+import shlex
 
 import pandas as pd
 
 from pima_hp.report.settings import label
 from pima_hp.report.tables import settings_table, summary, swept
 from pima_hp.report.text import csv_text, text_table
-from pima_hp.request import Request
+from pima_hp.request import LoggerSection
 from pima_hp.study import Study, say
 
 _MOST_ROWS, _MOST_FACTORS = 40, 6
 
 
-def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]) -> None:
-    """Print (and keep) what was set in each study, then scores by setting, counts, times and paths."""
-    asked = frame[frame["config_id"].isin({request.configuration.config_id for request in requests})]
+def print_summary(study: Study, asked: pd.DataFrame, logger: LoggerSection) -> None:
+    """Print (and keep) what was set in each study, then scores by setting, counts, times and paths.
+
+    Args:
+        study: the study.
+        asked: its runs that the command asked for.
+        logger: which logs were written.
+    """
     if len(asked):
         factors = swept(asked)
         if factors:
@@ -30,15 +35,23 @@ def print_summary(study: Study, frame: pd.DataFrame, requests: Sequence[Request]
         print("\n".join(told))  # noqa: T201 -- the answer of the command
     counts = asked["status"].value_counts()
     others = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "completed")
+    n_new = len(study.expected & set(asked["run_id"]))
     if study.n_trained:
-        rate = f"{study.training_s:.1f} s, {study.n_trained / study.training_s:,.1f} runs a second"
-        said = f"trained {study.n_trained:,} runs in {rate}"
+        rate = f"{study.training_s:.1f} s, {study.n_trained / study.training_s:,.1f} runs per second"
+        said = f"trained {counted(study.n_trained, 'run')} in {rate}"
     else:
-        said = f"{study.n_planned:,} runs trained by worker processes" if study.n_planned else "nothing to train"
+        said = f"{counted(n_new, 'run')} trained by worker processes" if n_new else "nothing to train"
     say(f"{said}{'; ' if others else ''}{others}")
-    if study.n_failed:
-        first = asked.loc[asked["status"] == "failed", "message"].iloc[0]
-        say(f"{study.n_failed:,} runs failed; the first: {first}")
-    say(f"ledger       {study.folder / 'ledger'}   (pima_hp.ledger.read_study({str(study.folder)!r}))")
-    if requests[0].logger.tensorboard:
-        say(f"TensorBoard  tensorboard --logdir {study.folder / 'tensorboard'}")
+    if len(failed := asked[asked["status"] == "failed"]):
+        say(f"{counted(len(failed), 'run')} failed; the first: {failed['message'].iloc[0]}")
+    if n_lost := study.n_unfinished - len(failed):
+        say(f"{counted(n_lost, 'run')} not trained; the same command trains what is missing")
+    path = shlex.quote(str(study.folder))
+    say(f"ledger       {path}/ledger   (pima_hp.ledger.read_study({str(study.folder)!r}))")
+    if logger.tensorboard:
+        say(f"TensorBoard  tensorboard --logdir {path}/tensorboard")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count and its noun: `1 run`, `1,100 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -46,6 +46,8 @@ def expand(
             )
         swept += [key for key in axes if key not in own and key not in swept]
         axes = {**own, **{key: values for key, values in axes.items() if key not in own}}
+        if empty := [key for key, values in axes.items() if not values]:
+            raise ConfigurationError([f"{key}: must have a value to sweep over; found none" for key in empty])
         n_jobs = math.prod(len(values) for values in axes.values())
         if len(jobs) + n_jobs > limit:
             raise ConfigurationError(
@@ -57,7 +59,7 @@ def expand(
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
-    """Return the override strings of each key, one a value; a later override of a key replaces an earlier."""
+    """Return the override strings of each key, one per value; a later override of a key replaces an earlier."""
     axes: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
@@ -72,6 +74,8 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
 
 def _as_override(key: str, values: Any) -> str:
     values = OmegaConf.to_container(values) if OmegaConf.is_config(values) else values
+    if values == []:
+        raise ConfigurationError(f"{key}: must have a value to sweep over; found none")
     return f"{key}={','.join(map(_as_value, values if isinstance(values, list) else [values]))}"
 
 

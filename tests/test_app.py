@@ -33,7 +33,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, str]]:
 def test_a_single_run_does_what_it_says(command: Command, tmp_path: Path) -> None:
     done = command("optimizer=adam", "batch=b32", "activation=tanh", "seed=3", "trainer.epochs=3")
     assert done.code == 0
-    assert "trained 1 runs" in done.err
+    assert "trained 1 run" in done.err
     (study,) = studies(tmp_path)
     (row,) = read_study(study).to_dict("records")
     assert (row["optimizer"], row["activation"], row["batch.size"], row["seed"]) == ("adam", "tanh", 32, 3)
@@ -95,7 +95,7 @@ def test_a_single_run_joins_the_study_of_a_sweep(command: Command, tmp_path: Pat
     assert again.code == 0
     assert "nothing to train" in again.err
     other = command("activation=tanh", "seed=2", "study=s", *QUICK)
-    assert "trained 1 runs" in other.err
+    assert "trained 1 run" in other.err
     assert len(read_study(tmp_path / "outputs" / "s")) == 5
 
 
@@ -122,14 +122,14 @@ def test_d14_another_meaning_is_refused_with_a_diff(command: Command, tmp_path: 
 def test_d8_duplicates_are_trained_once(command: Command, tmp_path: Path) -> None:
     done = command("-m", "batch=b32,b32", "batch.size=32", "optimizer.lr=0.001,1e-3", "trainer.epochs=1", "study=s")
     assert done.code == 0
-    assert "trained 1 runs" in done.err
+    assert "trained 1 run" in done.err
     assert len(read_study(tmp_path / "outputs" / "s")) == 1
 
 
 def test_d8_a_sweep_of_one_job(command: Command, tmp_path: Path) -> None:
     done = command("-m", "activation=tanh", "study=s", *QUICK)
     assert done.code == 0
-    assert "trained 1 runs" in done.err
+    assert "trained 1 run" in done.err
     assert read_study(tmp_path / "outputs" / "s")["activation"].tolist() == ["tanh"]
 
 

@@ -13,10 +13,10 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pima_hp.app import requests_of
 from pima_hp.composition import CONF, groups, options, register_resolvers
 from pima_hp.jobs import ComposedJobs
 from pima_hp.request import Request
+from pima_hp.session import requests_of
 from pima_hp.study import label_of
 from pima_hp.sweeping import expand
 from pima_hp.training.checks import component_problems

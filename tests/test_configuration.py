@@ -227,7 +227,7 @@ OTHER: dict[str, Any] = {
     "path": "elsewhere.csv", "label": "age", "missing": "median", "scaling": "minmax", "features": ["age"],
     "zero_is_missing": ["bmi"], "hidden_widths": [12, 9], "initialization": "he_normal", "precision": 64,
     "accelerator": "gpu", "engine": "solo", "monitor": "train/loss", "threshold_mode": "rel", "name": "other",
-    "betas": [0.8, 0.999],
+    "betas": [0.8, 0.999], "patience": 8.0, "cooldown": 1.0,
 }  # fmt: skip
 NOT_IDENTITY = {("data", "path"), ("trainer", "accelerator"), ("trainer", "engine"), ("trainer", "stack_size")}
 NOT_IDENTITY |= {(section, "name") for section in COMPONENTS}

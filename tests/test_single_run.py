@@ -63,7 +63,7 @@ def test_a11_a_finished_run_is_left_as_it_is_and_never_shown_twice(
     command: Command, tmp_path: Path, engine: str
 ) -> None:
     arguments = (f"trainer.engine={engine}", "study=s", *QUICK)
-    assert "trained 1 runs" in command(*arguments).err
+    assert "trained 1 run" in command(*arguments).err
     study = tmp_path / "outputs" / "s"
     before = {name: state for name, state in state_of(study).items() if not name.startswith("jobs")}
     again = command(*arguments)
@@ -143,7 +143,7 @@ def test_without_numba_lightning_trains_one_run(command: Command, tmp_path: Path
 
 def test_the_missing_one_of_several_replicates_is_trained_as_the_others_were(command: Command, tmp_path: Path) -> None:
     assert command(*NO_ROW, "n_replicates=2", "study=s", *QUICK).code == 0
-    assert "trained 1 runs" in command(*NO_ROW, "n_replicates=3", "study=s", *QUICK).err
+    assert "trained 1 run" in command(*NO_ROW, "n_replicates=3", "study=s", *QUICK).err
     assert read_study(tmp_path / "outputs" / "s")["engine"].tolist() == ["stacked"] * 3
 
 

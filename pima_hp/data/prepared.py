@@ -68,7 +68,7 @@ def clean_and_scale(features: Tensor, names: tuple[str, ...], train_rows: Tensor
     [0, 1]. A column that is constant over the training rows is only shifted.
     """
     if data.missing == "median":
-        columns = [names.index(name) for name in data.zero_is_missing]
+        columns = [names.index(name) for name in data.zero_is_missing if name in names]
         measured = features[:, columns]
         measured = torch.where(measured == 0, torch.nan, measured)
         medians = torch.nanquantile(measured[train_rows], 0.5, dim=0)
@@ -78,8 +78,10 @@ def clean_and_scale(features: Tensor, names: tuple[str, ...], train_rows: Tensor
     if data.scaling == "none":
         return features
     train = features[train_rows]
+    lowest, range_ = train.amin(0), train.amax(0) - train.amin(0)
     if data.scaling == "standard":
         shift, scale = train.mean(0), train.std(0, correction=0)
     else:
-        shift, scale = train.amin(0), train.amax(0) - train.amin(0)
-    return (features - shift) / torch.where(scale == 0, 1.0, scale)
+        shift, scale = lowest, range_
+    constant = range_ == 0  # the mean of equal numbers is rounded, and their standard deviation is not quite 0
+    return (features - torch.where(constant, lowest, shift)) / torch.where(constant, 1.0, scale)

@@ -103,7 +103,7 @@ def _feature_names(header: Sequence[str], section: DataSection) -> tuple[str, ..
     problems = []
     if section.label not in header:
         problems.append(f"data.label must be a column; {not_found(section.label, header)}")
-    names = [name for name in header if name != section.label]
+    names = others = [name for name in header if name != section.label]
     shipped = [name for name in SHIPPED_FEATURES if name in names]
     absent = [name for name in SHIPPED_FEATURES if name not in names and name != section.label]
     rule = "a table like the shipped one must have all its columns (or name yours in data.features)"
@@ -118,9 +118,9 @@ def _feature_names(header: Sequence[str], section: DataSection) -> tuple[str, ..
         absent = []
     problems += [f"{rule}; {not_found(name, header)}" for name in absent]
     problems += [
-        f"data.zero_is_missing must be features; {not_found(name, names)}"
+        f"data.zero_is_missing must be columns other than the label; {not_found(name, others)}"
         for name in section.zero_is_missing
-        if name not in names and name not in absent
+        if name not in others and name not in absent
     ]
     if not names and section.features is None:
         problems.append("must have a column besides the label; found none")

@@ -1,10 +1,12 @@
 """Can this configuration be trained here? Asked of every job before the first run."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
+from hydra.utils import get_class
 
 from pima_hp.configuration import Component, Configuration
 from pima_hp.errors import ConfigurationError
@@ -48,6 +50,13 @@ def _without_compiler() -> Iterator[None]:
 def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
     """Build a component once on a single parameter; thousands of configurations share it."""
     component = kind.model_validate_json(text)
+    defaults = inspect.signature(get_class(str(component.target))).parameters
+    for name, value in component.arguments.items():
+        default = defaults[name].default if name in defaults else None
+        if isinstance(default, bool) and not isinstance(value, bool):
+            return (f"{section}.{name}: must be true or false; found {value}",)
+        if isinstance(default, float) and isinstance(value, bool):
+            return (f"{section}.{name}: must be a number; found {str(value).lower()}",)
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
         with _without_compiler():

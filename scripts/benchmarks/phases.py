@@ -14,6 +14,7 @@ import hydra.core.utils
 from pima_hp import app, summary
 from pima_hp.jobs import ComposedJobs
 from pima_hp.ledger import Ledger
+from pima_hp.session import Session
 from pima_hp.study import Study
 from pima_hp.training import engines, schedule
 from pima_hp.training.fused.engine import FusedStack
@@ -31,7 +32,7 @@ def factorial() -> None:
 def _timed_command(arguments: list[str]) -> None:
     parts: list[tuple[Any, str, str]] = [
         (ComposedJobs, "get_all", "jobs composed"),
-        (app.Sweep, "plan", "jobs checked and planned"),
+        (Session, "prepare", "jobs checked and planned"),
         (engines, "make_stack", "stacks prepared"),
         (schedule, "train_stack", "final scores and records"),
         (Ledger, "append", "records written to the ledger"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pima_hp.composition import options
-from pima_hp.data.prepared import prepare, table_of
+from pima_hp.data.prepared import clean_and_scale, prepare, table_of
 from pima_hp.data.table import Table
 from pima_hp.errors import TableError
 from tests.conftest import request_of
@@ -111,3 +111,14 @@ def test_the_table_of_a_configuration_must_still_be_that_file(tmp_path) -> None:
     path.write_text("a,b,y\n" + rows.replace("3,1,1", "3,2,1"), encoding="utf-8")
     with pytest.raises(TableError, match="must not change while its runs are trained"):
         table_of(configuration)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax"])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-3, 33.6])
+def test_a_column_that_is_constant_over_the_training_rows_is_only_shifted(scaling, value):
+    features = torch.full((615, 1), value, dtype=torch.float64)
+    features[-1] += 1
+    section = request_of(f"data.scaling={scaling}").configuration.data
+    scaled = clean_and_scale(features, ("a",), torch.arange(614), section)
+    assert (scaled[:-1] == 0).all()
+    assert float(scaled[-1]) == pytest.approx(1)

@@ -141,10 +141,10 @@ def test_features_are_different_columns_without_the_label(refused, features):
     assert problem == f"data.features must be different columns, none the label; found {str(features)!r}"
 
 
-def test_zero_is_missing_names_features(refused):
-    assert refused(SMALL, zeros=["glucose", "B"], features=["a"]) == [
-        "data.zero_is_missing must be features; no 'glucose'; found 'a'",
-        "data.zero_is_missing must be features; no 'B'; found 'a'",
+def test_zero_is_missing_names_columns_also_those_that_are_no_features(refused):
+    assert refused(SMALL, zeros=["glucose", "b", "B"], features=["a"]) == [
+        "data.zero_is_missing must be columns other than the label; no 'glucose'; found 'a', 'b'",
+        "data.zero_is_missing must be columns other than the label; no 'B'; nearest: 'b'",
     ]
     assert "nearest: 'b'" in refused(SMALL, zeros=["B"])[0]
     assert "no 'y'" in refused(SMALL, zeros=["y"])[0]

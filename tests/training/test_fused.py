@@ -14,7 +14,7 @@ from pima_hp.training import engines
 from pima_hp.training.engines import make_stack, why_torch
 from pima_hp.training.fused import activations, functions
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
-from pima_hp.training.fused.simd import LANES, load, store
+from pima_hp.training.fused.simd import NARROW, WIDE, as_rows, load, store
 from pima_hp.training.stacked import TorchStack
 from tests.training.conftest import RunsOf
 
@@ -34,11 +34,11 @@ def applied(name, x):
 
     @njit
     def every_row(x, out):
-        for row in range(len(x) // LANES):
+        for row in range(len(x)):
             store(out, row, function(load(x, row)))
 
     out = np.empty_like(x)
-    every_row(x, out)
+    every_row(as_rows(x, WIDE), as_rows(out, WIDE))
     return out
 
 
@@ -75,14 +75,33 @@ def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
     assert "too large" in why_torch(runs_of("model.hidden_widths=[4096,4096]", "batch=full")[0].configuration)
 
 
-@pytest.mark.parametrize("n_threads", [2, 3, 5])
-def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int):
-    runs = runs_of(f"n_replicates={4 * LANES + 1}", "batch.shuffle=true", "optimizer=nadam", "activation=gelu")
+SHUFFLED = ["batch.shuffle=true", "optimizer=nadam", "activation=gelu"]
+OFTEN_SCORED = ["batch=full", "trainer.epochs=600"]  # scoring takes as long as training and falls behind it
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "n_runs", "overrides"),
+    [*((n, 4 * WIDE + 1, SHUFFLED) for n in (2, 3, 5)), *((n, m, OFTEN_SCORED) for n in (2, 8) for m in (1, WIDE + 1))],
+)
+def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int, n_runs: int, overrides):
+    runs = runs_of(f"n_replicates={n_runs}", *overrides)
     stacks = [FusedStackOnCPU(runs, n) for n in (1, n_threads)]
     for stack in stacks:
         stack.fit()
     for name, curve in stacks[0].curves.items():
         torch.testing.assert_close(stacks[1].curves[name], curve, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("overrides", [[], SHUFFLED], ids=",".join)
+def test_the_number_of_lanes_does_not_change_a_bit(runs_of: RunsOf, overrides: list[str]):
+    runs = runs_of(f"n_replicates={NARROW + 1}", *overrides)
+    wide, narrow = FusedStackOnCPU(runs, 1), FusedStackOnCPU(runs[:NARROW], 1)
+    assert (wide.lanes, narrow.lanes) == (WIDE, NARROW)
+    for stack in (wide, narrow):
+        stack.fit()
+    assert torch.equal(wide.model.vectors[:NARROW], narrow.model.vectors)
+    for name, curve in narrow.curves.items():
+        assert torch.equal(wide.curves[name][:NARROW], curve), name
 
 
 def test_without_numba_torch_trains_and_says_so_once(runs_of: RunsOf, monkeypatch, caplog):

@@ -38,8 +38,8 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf
 class GridsSweeper(Sweeper):
     """Sweep over the union of grids; see `pima_hp.sweeping` for how it is expanded.
 
-    What an application does with a sweep as a whole is in the `sweep_hooks` of its task function (`pima_hp.app.Sweep`);
-    a task function without them is swept as Hydra's basic sweeper and launcher would.
+    What an application does with a sweep as a whole is in the `sweep_hooks` of its task function, such as a
+    `pima_hp.session.Session`; a task function without them is swept as Hydra's basic sweeper and launcher would.
     """
 
     def __init__(self, grids: list[Any], params: dict[str, Any], max_batch_size: int | None, limit: int) -> None:
@@ -59,9 +59,13 @@ class GridsSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run the sweep and return what each job returned, batch by batch."""
+        from pima_hp.errors import ConfigurationError
         from pima_hp.jobs import ComposedJobs
         from pima_hp.sweeping import expand
 
+        for name, number in (("max_batch_size", self.max_batch_size), ("limit", self.limit)):
+            if number is not None and number < 1:
+                raise ConfigurationError(f"hydra.sweeper.{name}: must be at least 1; found {number}")
         loader = self.hydra_context.config_loader
         expanded, swept = expand(arguments, self.grids, loader, self.limit)
         jobs = [list(job) for job in expanded]
@@ -71,7 +75,7 @@ class GridsSweeper(Sweeper):
         configs = composed.get_all(jobs)
         hooks = getattr(self.task_function, "sweep_hooks", None)
         if hooks:
-            jobs = [jobs[position] for position in hooks.plan(configs, swept)]
+            jobs = [jobs[position] for position in hooks.prepare(configs, swept) or []]
         if jobs:
             sweep_dir = Path(self.config.hydra.sweep.dir)
             sweep_dir.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,4 @@ class GridsSweeper(Sweeper):
             for result in results:
                 _ = result.return_value  # raises the error of a job that failed
             returns.append(results)
-        if hooks:
-            hooks.finish()
         return returns

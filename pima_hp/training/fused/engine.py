@@ -86,7 +86,7 @@ class FusedStack(Stack):
             for part in ("train", "val")
         }
         self.step = 0
-        self._unread: list[tuple[Callable[[], None], Tensor]] = []
+        self._unread: list[tuple[Callable[[], object], Tensor]] = []
 
     @property
     def n_blocks(self) -> int:
@@ -123,7 +123,10 @@ class FusedStack(Stack):
         self.model.vectors.copy_(vectors.reshape(len(self.members), -1))
 
     def _train_and_score(self, rates: NDArray[np.float64]) -> None:
-        order = self._packed(self.shuffled_rows().to(self.device, torch.int32)) if self.orders else self.widths[None]
+        if self.orders:
+            order = self._packed(self.shuffled_rows().to(self.device, torch.int32))
+        else:
+            order = self._zeros(1, torch.int32)
         out = self._zeros(len(rates) * N_SCORES, torch.float64)
         self._unread.append((self._launch(self._by_block(rates), order, out), out))
         self.step += len(rates) * -(-self.labels["train"].shape[1] // self.batch_size)
@@ -145,7 +148,7 @@ class FusedStack(Stack):
             self.curves[name][:, stop - total.shape[1] : stop] = total / count
 
     @abstractmethod
-    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], None]:
+    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], object]:
         """Train and score some epochs.
 
         Args:

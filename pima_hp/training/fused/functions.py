@@ -4,11 +4,10 @@ Polynomials after range reduction, the coefficients plain Taylor series where th
 the error function by the rational approximations of S. Moshier's Cephes library (ndtr.c).
 """
 
-from numba import njit
+from numba import njit, types
 from numba.core.extending import overload
 
 from pima_hp.training.fused.simd import (
-    SINGLE,
     fma,
     magnitude,
     nearest_whole,
@@ -29,7 +28,7 @@ def ln2_parts(x):
 def _ln2_parts(x):
     parts = (
         (0.693359375, -2.12194440054690583e-4, 87.5)
-        if x == SINGLE
+        if x.dtype == types.float32
         else (
             6.93147180369123816490e-01,
             1.90821492927058770002e-10,
@@ -45,7 +44,7 @@ def is_single(x):
 
 @overload(is_single)
 def _is_single(x):
-    answer = x == SINGLE
+    answer = x.dtype == types.float32
     return lambda x: answer  # noqa: ARG005
 
 

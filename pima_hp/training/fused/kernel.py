@@ -111,33 +111,20 @@ def _store_four(array, row, step, s0, s1, s2, s3):
 
 
 @njit
-def _gradient(g, first, delta, here, tile, source, fan_in, fan_out, n_rows):
-    """Gradients of a layer's weights and biases, summed over batch rows."""
-    source, start, stride = source
-    a, b = (source, start, stride, 1), (delta, here, tile, 1)
-    _product((g, first, 1, fan_in), (g, -1), a, b, fan_in, fan_out, n_rows)
-    for k in range(fan_out):
-        total = splat(g, 0.0)
-        for r in range(n_rows):
-            total = total + load(delta, here + k * tile + r)
-        store(g, first + fan_out * fan_in + k, total)
-
-
-@njit
-def _forward(w, first, network, a, x, start, stride, pre, post, tile, n_rows):
+def _forward(w, begin, network, a, x, start, stride, pre, post, tile, n_rows):
     """Pre-activations and activations of all layers; the logits are the last unit of `pre`.
 
-    The weights begin at row `first` of `w`.
+    The weights begin at row `begin` of `w`.
     """
     widths, n_layers, _, _, code = network
-    unit = 0
+    first, unit = 0, 0
     for layer in range(n_layers):
         fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
-        weights, bias, target = (w, first, fan_in, 1), (w, first + fan_out * fan_in), (pre, unit * tile, tile, 1)
-        if layer == 0:
-            _product(target, bias, weights, (x, start, 1, stride), fan_out, n_rows, fan_in)
-        else:
-            _product(target, bias, weights, (post, (unit - fan_in) * tile, 1, tile), fan_out, n_rows, fan_in)
+        bias, inputs = begin + first + fan_out * fan_in, (x, start, 1, stride)
+        if layer > 0:
+            inputs = (post, (unit - fan_in) * tile, 1, tile)
+        target = (pre, unit * tile, tile, 1)
+        _product(target, (w, bias), (w, begin + first, fan_in, 1), inputs, fan_out, n_rows, fan_in)
         if layer < n_layers - 1:
             # Units lie one after the other, and the unused rows of a last, partial batch do no harm.
             activate(code, pre, post, unit * tile, fan_out * tile, a)
@@ -203,14 +190,18 @@ def _backward(w, g, network, a, x, start, stride, pre, post, delta, tile, n_rows
         fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
         unit -= fan_out
         first -= fan_out * (fan_in + 1)
-        here, below = unit * tile, (unit - fan_in) * tile
+        here, below, inputs = unit * tile, (unit - fan_in) * tile, (x, start, stride, 1)
         if layer > 0:
+            inputs = (post, below, tile, 1)
             transposed, slopes = (w, first, 1, fan_in), (delta, here, 1, tile)
             _product((delta, below, tile, 1), (w, -1), transposed, slopes, fan_in, n_rows, fan_out)
             times_slope(code, delta, pre, post, below, fan_in * tile, a)
-            _gradient(g, first, delta, here, tile, (post, below, tile), fan_in, fan_out, n_rows)
-        else:
-            _gradient(g, first, delta, here, tile, (x, start, stride), fan_in, fan_out, n_rows)
+        _product((g, first, 1, fan_in), (g, -1), inputs, (delta, here, tile, 1), fan_in, fan_out, n_rows)
+        for k in range(fan_out):
+            total = splat(g, 0.0)
+            for r in range(n_rows):
+                total = total + load(delta, here + k * tile + r)
+            store(g, first + fan_out * fan_in + k, total)
 
 
 @njit

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from numba import njit
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pima_hp.record import Run
 from pima_hp.training.fused.engine import FusedStack
 from pima_hp.training.fused.kernel import score_block, train_block
-from pima_hp.training.fused.simd import LANES, load
+from pima_hp.training.fused.simd import NARROW, WIDE, as_rows, load
 from pima_hp.training.progress import Progress
 
 
@@ -28,7 +29,7 @@ def _compiled(sources: str) -> Any:
 
     @njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
     def run_epochs(blocks, what, state, network, optimizer, rates, train, val, size, step, work, out, kept):
-        """Train, or score, or both, blocks first .. last for some epochs.
+        """Train, or score, or both, blocks first .. last for some epochs; arrays are of rows, see `simd.as_rows`.
 
         Args:
             blocks: (first, last).
@@ -36,14 +37,14 @@ def _compiled(sources: str) -> Any:
             state: (N, ..) each of: weights, slots, running, hyperparameters, activation's argument.
             network: see `kernel`.
             optimizer: see `kernel`.
-            rates: learning rates in double, a row an epoch (N, epochs * LANES).
-            train: x (N, D * n * LANES), y (N, n * LANES), order (N, n * LANES), whether to follow it.
-            val: x (N, D * n * LANES), y (N, n * LANES).
+            rates: learning rates in double, a row an epoch (N, epochs).
+            train: x (N, D * n), y (N, n), order (N, n), whether to follow it.
+            val: x (N, D * n), y (N, n).
             size: rows of a batch.
             step: optimizer steps made before.
             work: this thread's own memory, all overwritten: that of `kernel`, a shuffled batch, and gradients.
-            out: (N, epochs * N_SCORES * LANES), zero at first.
-            kept: (N, epochs * P * LANES) weights at the end of each epoch.
+            out: (N, epochs * N_SCORES), zero at first.
+            kept: (N, epochs * P) weights at the end of each epoch.
         """
         _ = sources
         first, last = blocks
@@ -52,11 +53,11 @@ def _compiled(sources: str) -> Any:
         x, y, order, shuffled = train
         val_x, val_y = val
         pre, post, delta, batch, g = work
-        n_epochs = rates.shape[1] // LANES
+        n_epochs = rates.shape[1]
         for b in range(first, last):
             a = load(argument[b], 0)
-            rows = (x[b], y[b], y.shape[1] // LANES)
-            val_rows = (val_x[b], val_y[b], val_y.shape[1] // LANES)
+            rows = (x[b], y[b], y.shape[1])
+            val_rows = (val_x[b], val_y[b], val_y.shape[1])
             space = (pre, post, delta)
             if training:
                 own = (w[b], g, slots[b], running[b], hyperparameters[b], a)
@@ -76,6 +77,7 @@ def _digest_of_sources() -> str:
 
 
 run_epochs = _compiled(_digest_of_sources())
+_compiled_kinds: set[tuple[int, torch.dtype]] = set()  # lanes and numbers that this process has trained with
 
 
 @cache
@@ -92,18 +94,20 @@ class FusedStackOnCPU(FusedStack):
     """
 
     def __init__(self, runs: Sequence[Run], n_threads: int) -> None:
-        super().__init__(runs, LANES, torch.device("cpu"))
+        super().__init__(runs, NARROW if len(runs) <= NARROW else WIDE, torch.device("cpu"))
         self._n_threads, self._n_parts = n_threads, min(n_threads, self.n_blocks)
         state = (self.weights, self.slots, self.running, self.hyperparameters, self.argument)
-        self._state = tuple(tensor.numpy() for tensor in state)
-        self._work = [tuple(array.numpy() for array in self.work(self._n_parts)) for _ in ("training", "scoring")]
+        self._state = tuple(map(self._in_rows, state))
 
     def fit(self, progress: Progress | None = None) -> None:
         """Train; say so when the kernel must be compiled first."""
-        if run_epochs.signatures:
+        kind = (self.lanes, self.weights.dtype)
+        if kind in _compiled_kinds:
             super().fit(progress)
             return
-        slow_start = Timer(1.5, _say_that_it_compiles)  # from numba's cache the kernel is there in half a second
+        _compiled_kinds.add(kind)
+        # From numba's cache the kernel is there in half a second.
+        slow_start = Timer(1.5, _say_that_it_compiles, [len(run_epochs.signatures)])
         slow_start.daemon = True
         slow_start.start()
         try:
@@ -111,53 +115,40 @@ class FusedStackOnCPU(FusedStack):
         finally:
             slow_start.cancel()
 
-    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], None]:
-        (x, y), val = (tuple(array.numpy() for array in self.rows[part]) for part in ("train", "val"))
+    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], object]:
+        (x, y), val = (tuple(map(self._in_rows, self.rows[part])) for part in ("train", "val"))
         network = (self.widths.numpy(), *self.network)
-        train = (x, y, order.expand(self.n_blocks, -1).numpy(), bool(self.orders))
-        n_epochs = rates.shape[1] // LANES
-        kept = torch.empty(self.n_blocks, n_epochs * self.weights.shape[1], dtype=self.weights.dtype).numpy()
+        train = (x, y, self._in_rows(order), bool(self.orders))
+        n_epochs = rates.shape[1] // self.lanes
+        kept = torch.empty(self.n_blocks, n_epochs * self.weights.shape[1], dtype=self.weights.dtype)
         bounds = [self.n_blocks * part // self._n_parts for part in range(self._n_parts + 1)]
-        step, results = self.step, (out.numpy(), kept)
+        step, results = self.step, (self._in_rows(out), self._in_rows(kept))
 
-        def work(part: int, training: bool, scoring: bool) -> None:
-            blocks, space = (bounds[part], bounds[part + 1]), tuple(array[part] for array in self._work[not training])
-            what, state, optimizer = (training, scoring), self._state, self.optimizer
+        def run(part: int, *, training: bool, scoring: bool) -> None:
+            blocks = (bounds[part], bounds[part + 1])
+            work = tuple(self._in_rows(array)[0] for array in self.work(1))  # this call's own: calls overlap
             # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
             torch.set_flush_denormal(True)
             try:
-                run_epochs(
-                    blocks,
-                    what,
-                    state,
-                    network,
-                    optimizer,
-                    rates.numpy(),
-                    train,
-                    val,
-                    self.batch_size,
-                    step,
-                    space,
-                    *results,
-                )
+                what, state, optimizer = (training, scoring), self._state, self.optimizer
+                settings = (blocks, what, state, network, optimizer, self._in_rows(rates))
+                run_epochs(*settings, train, val, self.batch_size, step, work, *results)
             finally:
                 torch.set_flush_denormal(False)
 
-        pool = _threads(self._n_threads)
+        pool, parts = _threads(self._n_threads), range(self._n_parts)
         apart = self._n_parts < self._n_threads and not self.looks_at_scores
         if self._n_parts == 1:
-            work(0, True, not apart)
+            run(0, training=True, scoring=not apart)
         else:
-            list(pool.map(lambda part: work(part, True, not apart), range(self._n_parts)))
-        scores = [pool.submit(work, part, False, True) for part in range(self._n_parts)] if apart else []
+            list(pool.map(lambda part: run(part, training=True, scoring=not apart), parts))
+        scores = [pool.submit(run, part, training=False, scoring=True) for part in parts] if apart else []
+        return lambda: [score.result() for score in scores]
 
-        def scored() -> None:
-            for score in scores:
-                score.result()
-
-        return scored
+    def _in_rows(self, tensor: Tensor) -> NDArray[Any]:
+        return as_rows(tensor.numpy(), self.lanes)
 
 
-def _say_that_it_compiles() -> None:
-    if not run_epochs.signatures:
+def _say_that_it_compiles(n_compiled: int) -> None:
+    if len(run_epochs.signatures) == n_compiled:
         sys.stderr.write("compiling the training kernel, once for this machine (about 10 s)\n")

@@ -97,7 +97,7 @@ class FusedStackOnGPU(FusedStack):
         super().__init__(runs, LANES, device)
         self._work = self.work(self.n_blocks)
 
-    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], None]:
+    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], object]:
         n_epochs = rates.shape[1] // LANES
         kept = self.weights.new_empty(self.n_blocks, n_epochs * self.weights.shape[1])
         _run_epochs[(self.n_blocks,)](

@@ -1,4 +1,4 @@
-"""A numba type for LANES numbers in a vector register: lane l belongs to member l of a block.
+"""A numba type for the numbers in a vector register, one per lane: lane l belongs to member l of a block.
 
 `load`, `store`, `splat` and the arithmetic below are single LLVM instructions on it. A lane never sees
 another lane, so that a run's bits do not depend on its neighbours. Built with numba's extension API
@@ -9,77 +9,111 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic, models, overload, register_model
+from numpy.typing import NDArray
 
-LANES = 16
+WIDE, NARROW = 16, 8
+"""Lanes of a block, and of one of so few members: many processors work through half a register twice as fast."""
+
 _CONTRACT = ("contract",)  # a * b + c may become one instruction; nothing else is reordered
 
 
-class Lanes(types.Type):
-    """LANES floating-point numbers of one width."""
+def as_rows(array: NDArray[Any], lanes: int) -> NDArray[Any]:
+    """View (N, rows * lanes) numbers as (N, rows): the type of a row tells the kernel how many lanes there are."""
+    return array.view(np.dtype([("lanes", array.dtype, lanes)]))
 
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"Lanes({dtype})")
+
+class Lanes(types.Type):
+    """So many floating-point numbers of one width."""
+
+    def __init__(self, dtype: Any, count: int) -> None:
+        self.dtype, self.count = dtype, count
+        super().__init__(name=f"Lanes({dtype}, {count})")
 
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Lanes) -> None:
         scalar = ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
-        super().__init__(manager, kind, ir.VectorType(scalar, LANES))
+        super().__init__(manager, kind, ir.VectorType(scalar, kind.count))
 
 
-SINGLE, DOUBLE = Lanes(types.float32), Lanes(types.float64)
-_KINDS = {types.float32: SINGLE, types.float64: DOUBLE}
+def _kind(array: Any) -> Lanes:
+    """Return what a row of an array holds."""
+    row = array.dtype.typeof("lanes")
+    return Lanes(row.dtype, row.nitems)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
+    """Return where a row begins, as a pointer to an array of its lanes."""
     data = context.make_array(array_type)(context, builder, array).data
-    vector = context.get_value_type(_KINDS[array_type.dtype])
-    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+    kind = _kind(array_type)
+    lanes = ir.ArrayType(context.get_value_type(kind.dtype), kind.count)
+    return builder.bitcast(builder.gep(data, [row]), lanes.as_pointer())
 
 
 def _splat(context: Any, builder: Any, kind: Lanes, value: Any) -> Any:
     vector = context.get_value_type(kind)
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
     return builder.shuffle_vector(first, undefined, mask)
 
 
 @intrinsic
 def load(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001 -- numba goes by these names
-    """Return row `row` of a flat array of rows of LANES numbers."""
-    kind = _KINDS[array.dtype]
+    """Return a row of an array."""
+    kind = _kind(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        index = builder.mul(args[1], ir.Constant(args[1].type, LANES))
-        return builder.load(_pointer(context, builder, sig.args[0], args[0], index), align=array.dtype.bitwidth // 8)
+        pointer = _pointer(context, builder, sig.args[0], *args)
+        vector = builder.bitcast(pointer, context.get_value_type(kind).as_pointer())
+        return builder.load(vector, align=kind.dtype.bitwidth // 8)
 
     return kind(array, types.intp), generate
 
 
 @intrinsic
 def store(_typing: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG001
-    """Write row `row` of a flat array of rows of LANES numbers."""
+    """Write a row of an array."""
+    kind = _kind(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        index = builder.mul(args[1], ir.Constant(args[1].type, LANES))
-        pointer = _pointer(context, builder, sig.args[0], args[0], index)
-        builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
+        pointer = _pointer(context, builder, sig.args[0], *args[:2])
+        vector = builder.bitcast(pointer, context.get_value_type(kind).as_pointer())
+        builder.store(args[2], vector, align=kind.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, _KINDS[array.dtype]), generate
+    return types.void(array, types.intp, kind), generate
+
+
+@intrinsic
+def copy_chosen(_typing: Any, source: Any, first: Any, choice: Any, row: Any, target: Any, into: Any) -> Any:  # noqa: ARG001
+    """Copy in each lane the row that it chooses: `first` + the whole number in row `row` of `choice`."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        from_row, choices, to_row = (
+            _pointer(context, builder, sig.args[position], *args[position : position + 2]) for position in (0, 2, 4)
+        )
+        zero = ir.Constant(ir.IntType(32), 0)
+        for number in range(_kind(source).count):
+            lane = ir.Constant(ir.IntType(32), number)
+            chosen = builder.load(builder.gep(choices, [zero, lane]))
+            value = builder.load(builder.gep(from_row, [builder.sext(chosen, ir.IntType(64)), lane]))
+            builder.store(value, builder.gep(to_row, [zero, lane]))
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, choice, types.intp, target, types.intp), generate
 
 
 @intrinsic
 def splat(_typing: Any, model: Any, number: Any) -> Any:
     """Return a number in every lane, as wide as `model`, an array or other lanes."""
-    kind = model if isinstance(model, Lanes) else _KINDS[model.dtype]
+    kind = model if isinstance(model, Lanes) else _kind(model)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _splat(context, builder, kind, context.cast(builder, args[1], sig.args[1], kind.dtype))
@@ -90,20 +124,21 @@ def splat(_typing: Any, model: Any, number: Any) -> Any:
 @intrinsic
 def widen(_typing: Any, x: Any) -> Any:
     """Return the same numbers in double precision."""
+    kind = Lanes(types.float64, x.count)
 
     def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
-        return args[0] if x == DOUBLE else builder.fpext(args[0], context.get_value_type(DOUBLE))
+        return args[0] if x == kind else builder.fpext(args[0], context.get_value_type(kind))
 
-    return DOUBLE(x), generate
+    return kind(x), generate
 
 
 @intrinsic
 def narrow(_typing: Any, model: Any, x: Any) -> Any:
     """Return double-precision numbers rounded to the width of the array `model`."""
-    kind = _KINDS[model.dtype]
+    kind = _kind(model)
 
     def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
-        return args[1] if kind == DOUBLE else builder.fptrunc(args[1], context.get_value_type(kind))
+        return args[1] if kind == x else builder.fptrunc(args[1], context.get_value_type(kind))
 
     return kind(model, x), generate
 
@@ -126,7 +161,7 @@ def _llvm(name: str, n_arguments: int) -> Any:
         vector = context.get_value_type(kind)
         function_type = ir.FunctionType(vector, [vector] * n_arguments)
         function = cgutils.get_or_insert_function(
-            builder.module, function_type, f"llvm.{name}.v{LANES}f{kind.dtype.bitwidth}"
+            builder.module, function_type, f"llvm.{name}.v{kind.count}f{kind.dtype.bitwidth}"
         )
         return builder.call(function, args)
 
@@ -166,12 +201,12 @@ def where_nan(_typing: Any, x: Any, yes: Any, no: Any) -> Any:
 @intrinsic
 def power_of_two(_typing: Any, x: Any) -> Any:
     """Return 2**x for whole x within the range of the exponent, by writing its bits."""
-    bits, shift, bias = (32, 23, 127) if x == SINGLE else (64, 52, 1023)
+    bits, shift, bias = (32, 23, 127) if x.dtype == types.float32 else (64, 52, 1023)
 
     def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
-        whole = ir.VectorType(ir.IntType(bits), LANES)
-        exponent = builder.add(builder.fptosi(args[0], whole), ir.Constant(whole, [bias] * LANES))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [shift] * LANES)), context.get_value_type(x))
+        whole = ir.VectorType(ir.IntType(bits), x.count)
+        exponent = builder.add(builder.fptosi(args[0], whole), ir.Constant(whole, [bias] * x.count))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [shift] * x.count)), context.get_value_type(x))
 
     return x(x), generate
 
@@ -193,10 +228,3 @@ for _symbol, _one in ((operator.add, add), (operator.sub, sub), (operator.mul, m
 def at(array, index):
     """Return an element of an array of whole numbers."""
     return array[index]
-
-
-@njit
-def copy_chosen(source, first, choice, row, target, into):
-    """Copy in each lane the row that it chooses: `first` + the whole number in row `row` of `choice`."""
-    for lane in range(LANES):
-        target[into * LANES + lane] = source[(first + choice[row * LANES + lane]) * LANES + lane]
