@@ -91,6 +91,8 @@ class RunRecord:
             (`stacked on cuda`); empty for a run that failed.
         message: what a failed run said.
         versions: version of the project and of each package that the numbers depend on.
+        n_train: rows that it was trained on; None for a run that failed.
+        positive_rate: share of these rows whose label is 1; None for a run that failed.
     """
 
     configuration: Configuration
@@ -104,6 +106,8 @@ class RunRecord:
     engine: str = ""
     message: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    n_train: int | None = None
+    positive_rate: float | None = None
 
     @property
     def run_id(self) -> str:

@@ -21,7 +21,7 @@ LAYERS = [
     "ledger",
     "analysis",
     "report",
-    "study session app plan summary sweeping jobs reporting plugins",
+    "study floors session app plan summary sweeping jobs reporting plugins",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 TORCH_FREE = ("ledger", "analysis", "report")

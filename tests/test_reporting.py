@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from pima_hp.data.table import SHIPPED_SHA256
+from pima_hp.floors import keep_floors
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
 from pima_hp.record import LearningCurves, RunRecord, RunStatus
 from pima_hp.report.results import read_floors
-from pima_hp.reporting import keep_floors, run
+from pima_hp.reporting import run
 from tests.ledger.conftest import configuration_of, seeds_of
 
 CLAIM = """id: {name}
@@ -29,7 +30,7 @@ refuted: {{all: "{refuted}"}}
 """
 
 
-def study_of(folder, level, digest="0" * 64):
+def study_of(folder, level, digest="0" * 64, seeds=range(12)):
     """Twelve replicates of two batch sizes whose accuracies lie about a level."""
     plans, records = {}, []
     for size in (16, 32):
@@ -37,9 +38,9 @@ def study_of(folder, level, digest="0" * 64):
             update={"data_digest": digest}
         )
         plans[configuration.config_id] = PlannedConfiguration.of(
-            configuration, f"batch.size={size}", map(seeds_of, range(12))
+            configuration, f"batch.size={size}", map(seeds_of, seeds)
         )
-        for seed in range(12):
+        for seed in seeds:
             values = level + np.random.default_rng([size, seed]).normal(0, 0.01, (6, 20))
             records.append(
                 RunRecord(configuration, seeds_of(seed), RunStatus.COMPLETED, LearningCurves(*values), {}, 20)
@@ -75,16 +76,49 @@ def test_the_verdicts_fit_a_terminal_and_the_exit_code_answers(studies, own_clai
     assert run([high, "--claims", own_claims, "--fail-on", "supported"]) == 1
 
 
-def test_two_studies_side_by_side(studies, own_claims, capsys):
+def compared(first, second, claims):
+    assert run([first, "--claims", claims, "--compare", second]) == 0
+    return pd.read_csv(Path(first) / "report" / "tables" / "compared.csv").set_index("part")
+
+
+def test_two_studies_side_by_side_are_paired_by_seed(studies, own_claims, capsys):
     low, high = studies
-    assert run([low, "--claims", own_claims, "--compare", high]) == 0
+    row = compared(low, high, own_claims).loc["batch 16"]
     text = capsys.readouterr().out
     assert max(map(len, [line for line in text.splitlines() if "report " not in line])) <= 100
     assert "mine batch 16" in text
-    row = pd.read_csv(Path(low) / "report" / "tables" / "compared.csv").iloc[-1]
-    difference, lower, upper = (float(part.strip("[],")) for part in row["2 minus 1"].split())
-    assert difference == pytest.approx(0.1, abs=0.003)
-    assert lower < 0.1 < upper
+    # made from the same numbers about another level: paired, nothing but the level is left
+    assert row["difference"] == pytest.approx(0.1)
+    assert row["difference_upper"] - row["difference_lower"] < 1e-9 < row["upper_1"] - row["lower_1"]
+    assert (row["word_1"], row["word_2"], row["paired"], row["n_pairs"]) == ("refuted", "supported", True, 12)
+    assert row[["estimate_1", "upper_2", "n_replicates_1"]].tolist() == pytest.approx([0.65, 0.75, 12], abs=0.01)
+
+
+def test_a_study_beside_itself_differs_by_exactly_nothing(studies, own_claims):
+    table = compared(studies[0], studies[0], own_claims)
+    assert len(table)
+    assert (table[["difference", "difference_lower", "difference_upper"]] == 0).all(axis=None)
+
+
+def test_studies_that_share_no_seeds_are_taken_as_independent(studies, own_claims, tmp_path):
+    other = study_of(tmp_path / "other", 0.75, seeds=range(50, 62))
+    row = compared(studies[0], str(other), own_claims).loc["batch 16"]
+    assert (row["paired"], row["n_pairs"]) == (False, 0)
+    assert row["difference_lower"] < row["difference"] < row["difference_upper"]
+    assert row["difference"] == pytest.approx(0.1, abs=0.003)
+
+
+def test_a_part_beside_the_rules_has_no_word(studies, own_claims):
+    path = Path(own_claims) / "mine.yaml"
+    more = "  - {name: batch 32, where: {batch.size: 32}, beside: true}\nsupported"
+    path.write_text(path.read_text().replace("supported", more, 1))
+    table = compared(studies[0], studies[1], own_claims)
+    assert table.loc["batch 32", ["word_1", "word_2"]].isna().all()
+    rows = pd.read_csv(Path(studies[0]) / "report" / "tables" / "verdicts.csv")
+    rows = rows[rows["claim"] == "mine"].set_index("name")
+    assert rows["verdict"].fillna("").tolist() == ["refuted", ""]
+    assert {"suffix", "p_adjusted", "survives", "replicates_needed"} <= set(rows.columns)
+    assert rows.loc["batch 16", "suffix"] == "robust to how curves are read"
 
 
 @pytest.mark.parametrize(
@@ -111,19 +145,17 @@ def test_floors_are_computed_once_in_the_splits_of_the_runs(tmp_path):
     frame = Ledger(folder).frame()
     keep_floors(folder, frame)
     found = read_floors(folder)
-    assert [row["name"] for row in found["floors"]] == [
-        "majority class",
-        "logistic regression",
-        "logistic regression on glucose alone",
-    ]
-    assert [row["n_splits"] for row in found["floors"]] == [12] * 3
-    assert found["floors"][0]["accuracy"] == pytest.approx(0.65, abs=0.03)
-    assert 0.74 < found["floors"][1]["accuracy"] < 0.81
+    (kind,) = found
+    assert (list(kind.seeds), kind.n_train, kind.n_test) == (list(range(12)), 614, 154)
+    assert list(kind.accuracy) == ["majority class", "logistic regression", "logistic regression on glucose alone"]
+    majority, logistic, _ = map(np.mean, kind.accuracy.values())
+    assert majority == pytest.approx(0.65, abs=0.03)
+    assert 0.74 < logistic < 0.81
     before = (folder / "floors.json").stat().st_mtime_ns
     keep_floors(folder, frame)
     assert (folder / "floors.json").stat().st_mtime_ns == before
     keep_floors(folder, frame[frame["seed"] < 6])
-    assert read_floors(folder)["floors"][0]["n_splits"] == 6
+    assert list(read_floors(folder)[0].seeds) == list(range(6))
 
 
 def test_a_path_in_a_strangers_ledger_is_not_opened(tmp_path):
@@ -149,5 +181,8 @@ def test_a_study_of_one_split_has_floors_without_an_interval(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     settings = ("batch.size=5,10", "streams.split=0", "n_replicates=3", "trainer.epochs=3", "study=s", "report=true")
     assert train(["-m", *settings]) == 0
-    page = (tmp_path / "outputs" / "s" / "report" / "index.html").read_text(encoding="utf-8")
+    report = tmp_path / "outputs" / "s" / "report"
+    page = (report / "index.html").read_text(encoding="utf-8")
     assert "one split: no interval" in page
+    assert "the network, " in page
+    assert len(pd.read_csv(report / "tables" / "floors.csv")) == 2 * 3

@@ -1,22 +1,24 @@
-"""Intervals over replicates: Wilson for shares, BCa bootstrap for the rest, Nadeau-Bengio for new patients.
+"""Intervals over replicates: Wilson for shares, BCa bootstrap for means, Nadeau-Bengio for new patients.
 
 An estimate gives its interval at any level, so that equivalence (90 %) and the corrections for many claims
-ask the same resamples. The uncertainty is that of seeds on one table, but for `nadeau_bengio`.
+use the same resamples. The uncertainty is that of seeds on one table, except for `nadeau_bengio`.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from pima_hp.record import Array
 
 Interval = tuple[float, float]
 _NORMAL = NormalDist()
-_NUMBERS_AT_ONCE = 2**22  # 32 MiB of resampled values
+_NUMBERS_AT_ONCE = 2**22  # 32 MiB of counts
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Share:
 
     successes: float
     n: int
+    smallest_alpha: ClassVar[float] = 1e-12  # 1 - level down to which the formula is exact enough
 
     @property
     def estimate(self) -> float:
@@ -47,72 +50,83 @@ class Share:
 
 @dataclass(frozen=True)
 class Resamples:
-    """A statistic of n replicates, its bootstrap resamples (S,), and the corrections of BCa (NaN: undefined)."""
+    """A mean of n replicates (or an increasing function of it), its S sorted resamples, the corrections of BCa."""
 
     estimate: float
     n: int
     values: Array
-    bias: float
-    acceleration: float
+    bias: float = 0.0
+    acceleration: float = 0.0
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Bias-corrected and accelerated (Efron 1987); plain quantiles where the corrections are undefined."""
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        if math.isfinite(self.bias + self.acceleration):
-            tails = [self._corrected(tail) for tail in tails]
-        low, high = np.quantile(self.values, tails)
+        """Bias-corrected and accelerated (Efron 1987), with tails expanded for few replicates (Hesterberg 2015).
+
+        The quantile z of the normal distribution becomes t(n - 1) sqrt(n/(n - 1)). Coverage of a nominal 95 %
+        in simulations: 10 replicates, 94 % for normal or slightly skewed values and 92 % for exponential ones
+        (without the expansion 90 and 86 %); 20 replicates, 95 and 93 %; 60, 95 and 94 %. No interval can know of
+        a group that no replicate fell into: where one run in five is stuck, 10 replicates have no stuck one in
+        11 % of studies, and coverage is at most 89 %. Few values that are alike are covered too often, up to 98 %.
+        """
+        if len(self.values) == 1:
+            return self.estimate, self.estimate
+        z = float(special.stdtrit(self.n - 1, (1 + level) / 2)) * math.sqrt(self.n / (self.n - 1))
+        low, high = np.quantile(self.values, [self._corrected(-z), self._corrected(z)])
         return float(low), float(high)
 
+    @property
+    def smallest_alpha(self) -> float:
+        """1 - level whose tails hold one resample each: a wider interval cannot be told from these resamples."""
+        z = _NORMAL.inv_cdf(1 - 1 / max(len(self.values), 1_000)) * math.sqrt((self.n - 1) / self.n)
+        return 2 * float(special.stdtr(self.n - 1, -z))
+
     def mapped(self, increasing: Callable[[Array], Array]) -> "Resamples":
-        """The same of an increasing function of the statistic: BCa carries over."""
+        """The same of an increasing function of the mean: BCa carries over."""
         value = float(increasing(np.array(self.estimate)))
         return replace(self, estimate=value, values=increasing(self.values))
 
-    def _corrected(self, tail: float) -> float:
-        shifted = self.bias + _NORMAL.inv_cdf(tail)
+    def _corrected(self, z: float) -> float:
+        shifted = self.bias + z
         divisor = 1 - self.acceleration * shifted
         return _NORMAL.cdf(self.bias + shifted / divisor) if divisor > 0 else float(shifted > 0)
 
 
 Estimate = Share | Resamples
+Draw = Callable[[Array], Resamples]
+"""`bootstrap` with its generator and number of resamples chosen."""
 
 
-def mean(samples: Array) -> Array:
-    """Mean over the replicates: (S, R) -> (S,)."""
-    return np.asarray(samples.mean(axis=1))
-
-
-def bootstrap(
-    values: Array, rng: np.random.Generator, n_resamples: int = 10_000, statistic: Callable[[Array], Array] = mean
-) -> Resamples:
-    """Resample replicates as blocks: the K values of one seed stay together, so contrasts stay paired.
+def bootstrap(values: Array, rng: np.random.Generator, n_resamples: int = 10_000) -> Resamples:
+    """Resample the mean of replicates, one number per seed: contrasts within a seed stay paired.
 
     Constant values give an interval that is a point (scipy.stats.bootstrap gives NaN, and no second level).
 
     Args:
-        values: (R,) or (R, K).
-        rng: the same state gives the same interval.
+        values: (R,).
+        rng: the same state gives the same resamples for the same R, and so the same interval.
         n_resamples: S.
-        statistic: (S, R) or (S, R, K) -> (S,), vectorised over resamples.
     """
     values = np.asarray(values, float)
-    n = len(values)
-    estimate = float(statistic(values[None])[0])
-    if (values == values[:1]).all():
-        return Resamples(estimate, n, np.array([estimate]), math.nan, math.nan)
-    size = max(1, _NUMBERS_AT_ONCE // values.size)
-    sizes = [min(size, n_resamples - start) for start in range(0, n_resamples, size)]
-    resamples = np.concatenate([statistic(values[rng.integers(n, size=(rows, n))]) for rows in sizes])
-    below = float(np.mean(resamples < estimate) + np.mean(resamples <= estimate)) / 2  # ties count half
-    bias = _NORMAL.inv_cdf(below) if 0 < below < 1 else math.nan
-    kept, every = np.arange(n - 1), np.arange(n)[:, None]
-    blocks = [every[start : start + size] for start in range(0, n, size)]
-    left_out = np.concatenate([statistic(values[kept + (kept >= block)]) for block in blocks])  # (R,) jackknife
-    deviations = left_out.mean() - left_out
-    squares = float((deviations**2).sum())
-    undefined = squares <= 1e-24 * float((left_out**2).sum())
-    acceleration = math.nan if undefined else float((deviations**3).sum()) / (6 * squares**1.5)
-    return Resamples(estimate, n, resamples, bias, acceleration)
+    n, seed = len(values), int(rng.integers(2**62))
+    estimate = float(values.sum() / n)
+    if (values == values[0]).all():
+        return Resamples(float(values[0]), n, values[:1])
+    rows = max(1, _NUMBERS_AT_ONCE // n)
+    starts = range(0, n_resamples, rows)
+    sums = np.concatenate([_counts(seed + start, n, min(rows, n_resamples - start)) @ values for start in starts])
+    means = np.sort(sums / n)
+    below = float(np.mean(means < estimate) + np.mean(means <= estimate)) / 2  # ties count half
+    deviations = values - estimate
+    acceleration = float((deviations**3).sum()) / (6 * float((deviations**2).sum()) ** 1.5)  # skewness / (6 sqrt(n))
+    bias = _NORMAL.inv_cdf(min(max(below, 1 / n_resamples), 1 - 1 / n_resamples))
+    return Resamples(estimate, n, means, bias, acceleration)
+
+
+@lru_cache(maxsize=4)
+def _counts(seed: int, n: int, n_resamples: int) -> Array:
+    """How often each of n replicates is in each resample: (S, n). Kept, as most parts have the same n."""
+    drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+    drawn += n * np.arange(n_resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n * n_resamples).reshape(n_resamples, n).astype(float)
 
 
 def nadeau_bengio(scores: Array, n_train: int, n_test: int, level: float = 0.95) -> Interval:

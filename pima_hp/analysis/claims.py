@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from omegaconf import OmegaConf
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pima_hp.analysis.functionals import EVENTS, Functional
-from pima_hp.analysis.rules import Condition
-from pima_hp.composition import CONF
+from pima_hp.analysis.rules import Condition, Rule
+from pima_hp.composition import CONF, options
 from pima_hp.configuration import Component, Configuration, Section
 from pima_hp.errors import ConfigurationError
 from pima_hp.validation import nearest, problems_of
@@ -45,7 +53,8 @@ class Part(Section):
         groups = value if isinstance(value, list) else [value]
         if not all(isinstance(group, Mapping) for group in groups):
             raise ValueError("must be settings and their values, or a list of such groups")
-        _check_settings(key for group in groups for key in group)
+        for group in groups:
+            _check_settings(group)
         rows = [[item if isinstance(item, list) else [item] for item in group.values()] for group in groups]
         return [
             dict(zip(group, values, strict=True))
@@ -54,14 +63,31 @@ class Part(Section):
         ]
 
 
+def _rule(value: object, info: ValidationInfo) -> Rule:
+    """Parse a rule once; `margin` becomes the number of the claim."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be conditions by what they are about, such as `all: lower > 0.8`; found {value!r:.60}")  # noqa: TRY004 - pydantic collects ValueError
+    entries, problems = [], []
+    for target, text in value.items():
+        try:
+            entries.append((str(target), Condition.parsed(str(text), info.data.get("margin"))))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return Rule(tuple(entries))
+
+
 class Claim(Section):
     """What `conf/claim/<id>.yaml` holds."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # that of the file
     sentence: Text  # as a reader would say it
     source: Text  # who says so
-    # Primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's.
+    # Primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's, each within one folder of
+    # claims: what a reader adds in a folder of their own leaves the article's claims as they are.
     family: Literal["primary", "exploratory"]
+    folder: str = ""  # set by `load_claims`
     # Settings of all its configurations; what neither this nor a part names is equal among them.
     where: Selector = Field(default_factory=dict)
     functional: Functional | None = None
@@ -69,8 +95,8 @@ class Claim(Section):
     along: str | None = None
     margin: float | None = None  # a number that rules may name
     parts: Annotated[list[Part], Field(min_length=1)]
-    supported: dict[str, str] = Field(default_factory=dict)  # a rule, see `pima_hp.analysis.rules`
-    refuted: dict[str, str] = Field(default_factory=dict)  # another
+    supported: Annotated[Rule, PlainValidator(_rule)] = Rule()  # see `pima_hp.analysis.rules`
+    refuted: Annotated[Rule, PlainValidator(_rule)] = Rule()
     command: str | None = None  # makes the runs where they are missing
 
     @field_validator("where")
@@ -93,30 +119,22 @@ class Claim(Section):
         if len(set(names)) < len(names) or {"all", "any"} & set(names):
             problems.append(f"parts: must have different names, other than all and any; found {', '.join(names)}")
         for key in ("supported", "refuted"):
-            rule: dict[str, str] = getattr(self, key)
-            if not rule and any(part.awaits is None for part in self.parts):
+            rule: Rule = getattr(self, key)
+            if not rule.entries and any(part.awaits is None for part in self.parts):
                 problems.append(f"{key}: must be given")
-            for target, condition in rule.items():
+            for target, _ in rule.entries:
                 if target not in (allowed := ["all", "any", *names]):
                     problems.append(f"{key}: must be of {', '.join(allowed)}; found {target!r}{nearest(target, names)}")
-                try:
-                    Condition.parsed(condition, self.margin)
-                except ValueError as error:
-                    problems.append(f"{key}: {error}")
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-    def numbered(self, text: str) -> str:
-        """A text of the rules with the number that `margin` stands for."""
-        return text if self.margin is None else text.replace("margin", f"{self.margin:g}")
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:
     """Read the claims of a folder, then those of a reader's own; all problems are found at once.
 
     Raises:
-        ConfigurationError: `claim/H1.yaml: ...`, one line a problem.
+        ConfigurationError: `claim/H1.yaml: ...`, one line per problem.
     """
     claims: dict[str, Claim] = {}
     problems = []
@@ -127,7 +145,11 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
         for path in paths:
             name = f"{place.name}/{path.name}"
             try:
-                claim = Claim.model_validate(OmegaConf.to_container(OmegaConf.load(path)))
+                content = OmegaConf.to_container(OmegaConf.load(path))
+                if content == {}:
+                    problems.append(f"{name}: must hold a claim; found an empty file")
+                    continue
+                claim = Claim.model_validate(content).model_copy(update={"folder": str(place)})
             except ValidationError as error:
                 problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error, "", Claim)]
             except Exception as error:  # noqa: BLE001 a YAML parser raises many kinds
@@ -151,6 +173,8 @@ def _problems(part: Part) -> list[str]:
         problems.append(f"share must go with one of {', '.join(EVENTS)}, and these with share")
     if bool(part.over) != (part.contrast in ("difference", "ratio", "order")):
         problems.append("over must be given for difference, ratio and order, and for these alone")
+    if any(arm in part.where for arm in part.over):
+        problems.append("over must not be of a configuration of where")
     if part.contrast in ("share", "mean") and len(part.where) != 1:
         problems.append(f"{part.contrast} must be of one configuration; found {len(part.where)}")
     sizes = {arm.get(part.along or "", "") for arm in part.where}
@@ -159,12 +183,26 @@ def _problems(part: Part) -> list[str]:
     return problems
 
 
-def _check_settings(keys: Any) -> None:
+def _check_settings(selector: Selector) -> None:
     """Refuse what no configuration has; classes named by `_target_` have free arguments."""
     kinds: dict[str, Any] = {key: field.annotation for key, field in Configuration.model_fields.items()}
     free = {key for key, kind in kinds.items() if issubclass(kind, Component)}
-    sections = {key: kind.model_fields for key, kind in kinds.items() if issubclass(kind, Section) and key not in free}
-    known = free | {f"{section}.{name}" for section, fields in sections.items() for name in fields}
-    unknown = [str(key) for key in keys if key not in known and str(key).partition(".")[0] not in free]
-    if unknown:
-        raise ValueError("\n".join(f"must be of settings; found {key!r}{nearest(key, known)}" for key in unknown))
+    sections = [(key, kind) for key, kind in kinds.items() if issubclass(kind, Section) and key not in free]
+    fields = {f"{key}.{name}": field for key, kind in sections for name, field in kind.model_fields.items()}
+    known = {*free, *fields}
+    problems = []
+    for key, values in selector.items():
+        for value in values if isinstance(values, list) else [values]:
+            if key in free and value not in (allowed := options(key)):
+                hint = nearest(str(value), allowed)
+                problems.append(f"{key}: must be one of {', '.join(allowed)}; found {value!r}{hint}")
+            elif field := fields.get(key):
+                try:
+                    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+                    adapter.validate_python(value, strict=True)
+                except ValidationError as error:
+                    problems += problems_of(error, key, Section)
+        if key not in known and str(key).partition(".")[0] not in free:
+            problems.append(f"must be of settings; found {key!r}{nearest(str(key), known)}")
+    if problems:
+        raise ValueError("\n".join(problems))

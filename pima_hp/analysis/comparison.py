@@ -1,13 +1,12 @@
-"""Two settings under the same seeds: effect and equivalence; many claims at once; replicates needed."""
+"""Two settings under the same seeds: how often one wins; and many claims at once."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from pima_hp.analysis.bootstrap import Estimate, Share, bootstrap
+from pima_hp.analysis.bootstrap import Draw, Estimate, Share
 from pima_hp.record import Array
 
 
@@ -33,15 +32,19 @@ class Effect:
         return ("significant and meaningful" if far > 0.75 else "significant but not meaningful") + other
 
 
-def win_probability(first: Array, second: Array, rng: np.random.Generator, n_resamples: int = 10_000) -> Estimate:
-    """P(X > Y) + P(X = Y)/2 of paired replicates, (R,) and (R,), by bootstrap over pairs.
+def wins(first: Array, second: Array) -> Array:
+    """1 where the first is larger, 1/2 where both are equal, 0 elsewhere: (R,), (R,) -> (R,)."""
+    return np.asarray((np.sign(np.asarray(first) - np.asarray(second)) + 1) / 2)
+
+
+def win_probability(won: Array, draw: Draw) -> Estimate:
+    """P(X > Y) + P(X = Y)/2 from the `wins` of paired replicates (R,), by bootstrap over pairs.
 
     Where the same one wins in all pairs there is nothing to resample: Wilson's interval is used.
     """
-    wins = (np.sign(np.asarray(first) - np.asarray(second)) + 1) / 2  # (R,) 1, 1/2 or 0
-    if len(wins) and (wins == wins[0]).all() and wins[0] != 0.5:
-        return Share(float(wins.sum()), len(wins))
-    return bootstrap(wins, rng, n_resamples)
+    if (won == won[0]).all() and won[0] != 0.5:
+        return Share(float(won.sum()), len(won))
+    return draw(won)
 
 
 def holm(p_values: Sequence[float]) -> Array:
@@ -56,8 +59,3 @@ def holm(p_values: Sequence[float]) -> Array:
 def benjamini_hochberg(p_values: Sequence[float]) -> Array:
     """Adjusted for the false discovery rate: min over j >= i of m p_(j) / j (Benjamini, Hochberg 1995)."""
     return np.asarray(stats.false_discovery_control(p_values, method="bh")) if len(p_values) else np.empty(0)
-
-
-def replicates_needed(n: int, half_width: float, distance: float) -> float:
-    """Replicates n (h/d)² until an interval of half-width h ends at a bound d away; infinite beyond it."""
-    return math.ceil(n * (half_width / distance) ** 2) if distance > 0 else math.inf

@@ -1,4 +1,4 @@
-"""Functionals of learning curves: R replicates by E epochs in, one number a replicate (or an epoch) out.
+"""Functionals of learning curves: R replicates by E epochs in, one number per replicate (or epoch) out.
 
 A curve is NaN from the epoch in which its run diverged. Every functional of a replicate then says
 "missing" (NaN), or "never" (infinity) for a time: a run that diverged has no final score and has not
@@ -8,6 +8,7 @@ reached anything, whatever it did before.
 from collections.abc import Iterable
 
 import numpy as np
+from scipy import special
 
 from pima_hp.record import Array
 
@@ -85,18 +86,24 @@ def volatility(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
     return np.asarray(np.sqrt((residuals**2).sum(axis=1) / (n_epochs - 2)))
 
 
-def log_volatility(curves: Array, n_train: int, window_epochs: int = WINDOW_EPOCHS) -> Array:
-    """log(V + 0.1 / n_train): a tenth of one row's accuracy keeps a still curve finite. Shapes: (R, E) -> (R,)."""
+def log_volatility(curves: Array, n_train: Array | int, window_epochs: int = WINDOW_EPOCHS) -> Array:
+    """log(V + 0.1 / n_train): a tenth of one row's accuracy keeps a still curve finite.
+
+    Shapes: (R, E) and training rows (R,) -> (R,).
+    """
     return np.asarray(np.log(volatility(curves, window_epochs) + 0.1 / n_train))
 
 
 def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustained_epochs: int = 1) -> Array:
     """1 where some epoch up to `by_epoch` has c_e >= threshold, else 0, also for a run that diverged.
 
-    Shapes: (R, E) -> (R,). For H8 and H9.
+    Shapes: (R, E) -> (R,). NaN where the training ended before `by_epoch` without reaching: it may have come later.
+    For H8 and H9.
     """
     first = first_epoch_reaching(curves, threshold, sustained_epochs)
-    return np.asarray(first <= (by_epoch or curves.shape[1]), float)
+    found = np.asarray(first <= (by_epoch or curves.shape[1]), float)
+    too_short = (by_epoch or 0) > curves.shape[1]
+    return np.where(too_short & np.isinf(first) & ~np.isnan(curves).any(axis=1), np.nan, found)
 
 
 def exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
@@ -117,23 +124,26 @@ def restricted_epochs(curves: Array, threshold: float, sustained_epochs: int = 1
     return np.minimum(first_epoch_reaching(curves, threshold, sustained_epochs), curves.shape[1])
 
 
-def entropy(positive_rate: float) -> float:
+def entropy(positive_rate: Array | float) -> Array:
     """H(p) in nats: the loss of always predicting the positive rate; 0.647 at 0.349."""
-    shares = np.array([positive_rate, 1 - positive_rate])
-    return float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum())
+    p = np.asarray(positive_rate, float)
+    return np.asarray(special.entr(p) + special.entr(1 - p))
 
 
-def learns(losses: Array, positive_rate: float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS) -> Array:
+def learns(
+    losses: Array, positive_rate: Array | float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS
+) -> Array:
     """1 where the mean loss over W is below H(p) - 0.02 nats, else 0, also for a run that diverged.
 
-    Shapes: (R, E) -> (R,). Accuracy may stay at the majority's while loss and AUROC improve.
-    The entropy is that of the whole table: a split moves it by at most about 0.01 nats.
+    Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
+    while loss and AUROC improve. NaN where the rate is not known.
     """
-    return np.asarray(final_score(losses, window_epochs) < entropy(positive_rate) - margin_nats, float)
+    level = entropy(positive_rate) - margin_nats
+    return np.where(np.isnan(level), np.nan, final_score(losses, window_epochs) < level)
 
 
 def slope_on_log2(values: Array, sizes: Array) -> Array:
-    """Least-squares slope of a replicate's values on log2 of the K sizes: change a doubling.
+    """Least-squares slope of a replicate's values on log2 of the K sizes: change per doubling.
 
     Shapes: (R, K), (K,) -> (R,). For H3.
     """

@@ -1,11 +1,11 @@
 """The functionals that a claim may name, and the curve that each is applied to."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pima_hp.analysis import curves
 from pima_hp.configuration import Section
@@ -17,32 +17,27 @@ EVENTS = ("exceeds", "learns", "never_exceeds", "reaches")
 
 _NUMBERS = ("final_score", "log_volatility", "maximum", "restricted_epochs", "volatility")
 FUNCTIONALS: dict[str, Callable[..., Array]] = {name: getattr(curves, name) for name in (*EVENTS, *_NUMBERS)}
-_FACTS = {"n_train", "positive_rate"}  # arguments that are no choice
+_FACTS = {"n_train", "positive_rate"}  # arguments that are columns of the ledger, and no choice
 
 
-@dataclass(frozen=True)
-class TableFacts:
-    """What a functional needs to know of the table, which the ledger does not hold."""
-
-    n_rows: int
-    positive_rate: float
-
-
-PIMA = TableFacts(n_rows=768, positive_rate=268 / 768)
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"must be a finite number; found {value!r:.60}")
+    return value
 
 
 class Functional(Section):
     """A functional by name, the curve, and the functional's own arguments (`threshold`, `window_epochs`, ...)."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, int | float] = Field(init=False)
+    __pydantic_extra__: dict[str, Annotated[int | float, BeforeValidator(_number)]] = Field(init=False)
 
     name: str
     curve: str
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the functional is called with, besides curves and facts of the table."""
+        """What the functional is called with, besides curves and facts about the training rows."""
         return dict(self.__pydantic_extra__)
 
     @property
@@ -59,7 +54,7 @@ class Functional(Section):
 
     @property
     def facts(self) -> set[str]:
-        """Facts of the table that it needs."""
+        """Columns of the ledger that it needs beside the curve: what is known of the training rows."""
         return _FACTS & set(self._signature())
 
     def _signature(self) -> dict[str, inspect.Parameter]:

@@ -1,21 +1,31 @@
 """Measure the parts of a claim in one context: paired replicates in, an estimate of each part out."""
 
 import hashlib
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pima_hp.analysis.bootstrap import Estimate, Share, bootstrap
-from pima_hp.analysis.claims import Claim, Part, Selector
-from pima_hp.analysis.comparison import Effect, win_probability
+from pima_hp.analysis.bootstrap import Draw, Estimate, Share
+from pima_hp.analysis.claims import Claim, Contrast, Part, Selector
+from pima_hp.analysis.comparison import Effect, win_probability, wins
 from pima_hp.analysis.curves import slope_on_log2
 from pima_hp.analysis.functionals import Functional
-from pima_hp.analysis.selection import Context, Runs, named
+from pima_hp.analysis.rules import Estimates
+from pima_hp.analysis.selection import Context, Runs, Seeds, named
 from pima_hp.record import Array
 
 FEWEST_REPLICATES = 10
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """One number per seed, whose mean (for a ratio: its exponential) is the estimate of a part."""
+
+    seeds: Sequence[Seeds] = ()
+    numbers: Array = field(default_factory=lambda: np.empty(0))  # (R,)
+    pair: tuple[Array, Array] | None = None  # (R,) and (R,): what is compared
+    problem: str = ""  # why there is no estimate, in words; empty when there is one
 
 
 @dataclass(frozen=True)
@@ -23,11 +33,14 @@ class Measured:
     """One part of a claim."""
 
     name: str
-    problem: str = ""  # why there is no estimate, in words; empty when there is one
+    contrast: Contrast | None
+    problem: str = ""
     estimate: Estimate | None = None
-    effect: Effect | None = None  # of paired contrasts, when asked for
+    effect: Effect | None = None  # of paired contrasts
+    replicates: Replicates = field(
+        default_factory=Replicates
+    )  # of the seeds with a value in every configuration of the part
     unit: str = ""
-    n_replicates: int = 0  # seeds with a value in every configuration of the part
     n_diverged: int = 0
     n_failed: int = 0  # runs that are left out
     n_runs: int = 0  # of the configurations, diverged and failed ones included
@@ -36,81 +49,94 @@ class Measured:
     beside: bool = False  # not part of the rules
 
 
-def measure(
-    claim: Claim, runs: Runs, context: Context | None, seed: int, n_resamples: int, effects: bool = False
-) -> tuple[Measured, ...]:
-    """Measure each part; `seed` and the names alone decide the resamples, whatever other claims are judged."""
-    streams = [np.random.default_rng([seed, zlib.crc32(f"{claim.id}/{part.name}".encode())]) for part in claim.parts]
-    pairs = zip(claim.parts, streams, strict=True)
-    return tuple(_measure(part, runs, context, rng, n_resamples, effects) for part, rng in pairs)
+def measure(claim: Claim, runs: Runs, context: Context | None, draw: Draw) -> tuple[Measured, ...]:
+    """Measure each part and say what it rests on; all parts with as many replicates share their resamples."""
+    return tuple(_measure(part, runs, context, draw) for part in claim.parts)
 
 
-def _measure(
-    part: Part, runs: Runs, context: Context | None, rng: np.random.Generator, n_resamples: int, effects: bool
-) -> Measured:
+def estimates(claim: Claim, runs: Runs, context: Context | None, draw: Draw) -> Estimates:
+    """The estimates alone, of the parts that the rules are about."""
+    found = {part.name: (part.contrast, replicates(part, runs, context)) for part in claim.parts if not part.beside}
+    return {
+        name: None if of.problem else estimate(contrast, of.numbers, draw) for name, (contrast, of) in found.items()
+    }
+
+
+def replicates(part: Part, runs: Runs, context: Context | None) -> Replicates:
+    """The number of each replicate, or why the part cannot be measured."""
     if part.functional is None or part.awaits is not None:
-        return Measured(part.name, f"{part.name} awaits {part.awaits}", beside=part.beside)
+        return Replicates(problem=f"{part.name} awaits {part.awaits}")
     arms = [*part.where, *part.over]
-    ids = [context.configurations[named(arm)] if context else () for arm in arms]
-    present = list(dict.fromkeys(config_id for found in ids for config_id in found))
+    ids = _ids(part, context)
+    if odd := [(named(arm), len(of)) for arm, of in zip(arms, ids, strict=True) if len(of) != 1]:
+        name, number = odd[0]
+        more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+        several = f"{number} configurations with {name}: name what they differ in under where"
+        return Replicates(problem=f"{several if number else f'no runs with {name}'}{more}")
+    if lacking := runs.lacks(ids[0][0], part.functional):
+        text = f"{part.functional.name} needs {' and '.join(lacking)}, which these runs do not record"
+        return Replicates(problem=f"{text}; train them again in another study")
+    seeds, table = runs.paired([config_id for (config_id,) in ids], part.functional)  # (R, K)
+    unknown = runs.n_trained(ids[0][0]) - len(seeds)
+    if part.contrast == "share" and unknown:  # leaving out those that have not said yes yet would leave only yes
+        return Replicates(seeds, problem=f"{part.name}: {unknown} runs are too short to say yes or no")
+    if len(seeds) < FEWEST_REPLICATES:
+        found = f"at least {FEWEST_REPLICATES} complete replicates are needed; found {len(seeds)}"
+        return Replicates(seeds, problem=f"{part.name}: {found}")
+    return Replicates(seeds, *_contrast(part, table))
+
+
+def estimate(contrast: Contrast | None, values: Array, draw: Draw) -> Estimate:
+    """The estimate that a contrast makes of the numbers of its replicates, (R,)."""
+    if contrast == "share":
+        return Share(float(values.sum()), len(values))
+    if contrast == "order":
+        return win_probability(values, draw)
+    return draw(values).mapped(np.exp) if contrast == "ratio" else draw(values)
+
+
+def _measure(part: Part, runs: Runs, context: Context | None, draw: Draw) -> Measured:
+    found = replicates(part, runs, context)
+    measured = Measured(part.name, part.contrast, found.problem, replicates=found, beside=part.beside)
+    if part.functional is None or part.awaits is not None:
+        return measured
+    present = list(dict.fromkeys(config_id for ids in _ids(part, context) for config_id in ids))
     status = [value for config_id in present for value in runs.of[config_id]["status"]]
     run_ids = sorted(value for config_id in present for value in runs.of[config_id]["run_id"])
-    found = Measured(
-        part.name,
+    measured = replace(
+        measured,
         unit=_unit(part.functional, part),
         n_diverged=status.count("diverged"),
         n_failed=status.count("failed"),
         n_runs=len(run_ids),
         runs_digest=hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16],
         config_ids=tuple(present),
-        beside=part.beside,
     )
-    if odd := [(named(arm), len(of)) for arm, of in zip(arms, ids, strict=True) if len(of) != 1]:
-        name, number = odd[0]
-        more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
-        several = f"{number} configurations with {name}: name what they differ in under where"
-        return replace(found, problem=f"{several if number else f'no runs with {name}'}{more}")
-    if part.functional.facts and runs.facts(present[0]) is None:
-        return replace(found, problem=f"{part.functional.name} needs the table's rows and positive rate (TableFacts)")
-    values = paired([runs.values(config_id, part.functional) for (config_id,) in ids])  # (R, K)
-    found = replace(found, n_replicates=len(values))
-    if len(values) < FEWEST_REPLICATES:
-        problem = f"{part.name}: at least {FEWEST_REPLICATES} complete replicates are needed; found {len(values)}"
-        return replace(found, problem=problem)
-    estimate, effect = _contrast(part, values, rng, n_resamples, effects)
-    return replace(found, estimate=estimate, effect=effect)
+    if found.problem:
+        return measured
+    effect = None
+    if found.pair:
+        won = win_probability(wins(*found.pair), draw)
+        groups = (part.where[:1], part.where[-1:]) if part.contrast == "slope" else (part.where, part.over)
+        effect = Effect(_groups(*groups), won.estimate, *won.interval())
+    return replace(measured, estimate=estimate(part.contrast, found.numbers, draw), effect=effect)
 
 
-def paired(values: Sequence[dict[tuple[int, ...], float]]) -> Array:
-    """Values (R, K) of the seeds that all K configurations have, none of them missing."""
-    shared = [seeds for seeds in values[0] if all(seeds in other for other in values[1:])]
-    table = np.array([[of[seeds] for of in values] for seeds in shared]).reshape(len(shared), len(values))
-    return np.asarray(table[~np.isnan(table).any(axis=1)])
+def _ids(part: Part, context: Context | None) -> list[Sequence[str]]:
+    """The configurations of each arm in this context."""
+    return [context.configurations[named(arm)] if context else () for arm in [*part.where, *part.over]]
 
 
-def _contrast(
-    part: Part, values: Array, rng: np.random.Generator, n_resamples: int, effects: bool
-) -> tuple[Estimate, Effect | None]:
-    """Values (R, K), the columns of `where` before those of `over`."""
-    if part.contrast == "share":
-        return Share(float(values.sum()), len(values)), None
-    if part.contrast == "mean":
-        return bootstrap(values[:, 0], rng, n_resamples), None
-    estimate: Estimate
+def _contrast(part: Part, table: Array) -> tuple[Array, tuple[Array, Array] | None]:
+    """Values (R, K), the columns of `where` before those of `over`: (R,), and the two sides of a comparison."""
+    if part.contrast in ("share", "mean"):
+        return table[:, 0], None
     if part.contrast == "slope":
         sizes = np.array([float(arm[part.along or ""]) for arm in part.where])
-        estimate = bootstrap(slope_on_log2(values, sizes), rng, n_resamples)
-        first, second, groups = values[:, 0], values[:, -1], (part.where[:1], part.where[-1:])
-    else:
-        n_where, groups = len(part.where), (part.where, part.over)
-        first, second = values[:, :n_where].mean(axis=1), values[:, n_where:].mean(axis=1)  # (R,) each
-        difference = bootstrap(first - second, rng, n_resamples)
-        estimate = difference.mapped(np.exp) if part.contrast == "ratio" else difference
-    if part.contrast != "order" and not effects:
-        return estimate, None
-    wins = win_probability(first, second, rng, n_resamples)
-    effect = Effect(_groups(*groups), wins.estimate, *wins.interval())
-    return (wins if part.contrast == "order" else estimate), effect
+        return slope_on_log2(table, sizes), (table[:, 0], table[:, -1])
+    n_where = len(part.where)
+    pair = table[:, :n_where].mean(axis=1), table[:, n_where:].mean(axis=1)
+    return wins(*pair) if part.contrast == "order" else pair[0] - pair[1], pair
 
 
 def _groups(first: Sequence[Selector], second: Sequence[Selector]) -> str:

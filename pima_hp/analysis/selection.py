@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,9 @@ from omegaconf import OmegaConf
 
 from pima_hp.analysis.claims import Claim, Selector
 from pima_hp.analysis.curves import aligned
-from pima_hp.analysis.functionals import FUNCTIONALS, PIMA, Functional, TableFacts
+from pima_hp.analysis.functionals import FUNCTIONALS, Functional
 from pima_hp.composition import CONF
 from pima_hp.configuration import Configuration
-from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.ledger.frame import setting_columns
 from pima_hp.record import Array
 from pima_hp.settings import NOT_A_SETTING, Setting, columns_of
@@ -30,43 +29,63 @@ class Runs:
 
     Args:
         frame: of `pima_hp.ledger.read_study`.
-        table: what functionals need to know of a table of one's own.
     """
 
-    def __init__(self, frame: pd.DataFrame, table: TableFacts | None = None) -> None:
-        self._table = table
-        self._values: dict[tuple[str, str], dict[Seeds, float]] = {}
+    def __init__(self, frame: pd.DataFrame) -> None:
         self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in frame.groupby("config_id", sort=False)}
-        keys = sorted(deciding(frame))
+        keys = deciding(frame)
         self.settings: dict[str, Settings] = {
-            config_id: {key: plain(runs[key].iloc[0]) for key in keys} for config_id, runs in self.of.items()
+            config_id: {key: plain(runs[key].iloc[0]) for key in sorted(keys)} for config_id, runs in self.of.items()
         }
+        self._trained = {config_id: trained(runs) for config_id, runs in self.of.items()}
+        self._rows = {key: {seeds: row for row, seeds in enumerate(seeds_of(of))} for key, of in self._trained.items()}
+        self._values: dict[tuple[str, str], Array] = {}
 
-    def facts(self, config_id: str) -> dict[str, float] | None:
-        """Training rows and positive rate of a configuration's table; None when they are not known."""
-        settings: dict[str, Any] = self.settings[config_id]
-        table = PIMA if settings.get("data_digest") == SHIPPED_SHA256 else self._table
-        if table is None:
-            return None
-        fractions = (settings.get("data.test_fraction", 0), settings.get("data.val_fraction", 0))
-        n_held_back = sum(math.ceil(round(fraction * table.n_rows, 9)) for fraction in fractions)
-        return {"n_train": table.n_rows - n_held_back, "positive_rate": table.positive_rate}
+    def paired(self, config_ids: Sequence[str], functional: Functional) -> tuple[list[Seeds], Array]:
+        """The seeds that all K configurations have a value of, sorted, and the values (R, K)."""
+        rows = [self._rows[config_id] for config_id in config_ids]
+        shared = sorted(set(rows[0]).intersection(*rows[1:]))
+        columns = [
+            self._of(key, functional)[[of[seeds] for seeds in shared]] for key, of in zip(config_ids, rows, strict=True)
+        ]
+        table = np.column_stack(columns)
+        whole = np.asarray(~np.isnan(table).any(axis=1))
+        return [seeds for seeds, kept in zip(shared, whole, strict=True) if kept], table[whole]
 
-    def values(self, config_id: str, functional: Functional) -> dict[Seeds, float]:
-        """Seeds -> value of the functional, for all runs but failed ones."""
+    def n_trained(self, config_id: str) -> int:
+        """Runs of a configuration but failed ones."""
+        return len(self._rows[config_id])
+
+    def lacks(self, config_id: str, functional: Functional) -> list[str]:
+        """Facts that the functional needs and some of these runs do not record."""
+        return [name for name in sorted(functional.facts) if self._trained[config_id][name].isna().any()]
+
+    def _of(self, config_id: str, functional: Functional) -> Array:
+        """Values of the runs but failed ones, (R,)."""
         key = (config_id, repr(functional))
         if key not in self._values:
-            facts = {name: (self.facts(config_id) or {})[name] for name in functional.facts}
-            measured = partial(FUNCTIONALS[functional.name], **functional.arguments, **facts)
-            self._values[key] = by_seeds(self.of[config_id], functional.curve, measured)
+            runs = self._trained[config_id]
+            facts = {name: runs[name].to_numpy(float) for name in functional.facts}
+            curves = aligned(runs[functional.curve])
+            self._values[key] = FUNCTIONALS[functional.name](curves, **functional.arguments, **facts)
         return self._values[key]
+
+
+def trained(runs: pd.DataFrame) -> pd.DataFrame:
+    """All runs but failed ones."""
+    return runs[runs["status"] != "failed"]
+
+
+def seeds_of(runs: pd.DataFrame) -> list[Seeds]:
+    """The seed of each run and of its streams."""
+    return list(map(tuple, runs[SEEDS].to_numpy().tolist()))
 
 
 def by_seeds(runs: pd.DataFrame, curve: str, functional: Callable[[Array], Array]) -> dict[Seeds, float]:
     """Seeds -> value of a functional, (R, E) -> (R,), for all runs but failed ones; NaN where there is none."""
-    trained = runs[runs["status"] != "failed"]
-    numbers = np.asarray(functional(aligned(trained[curve])), float).tolist()
-    return dict(zip(map(tuple, trained[SEEDS].to_numpy().tolist()), numbers, strict=True))
+    kept = trained(runs)
+    numbers = np.asarray(functional(aligned(kept[curve])), float).tolist()
+    return dict(zip(seeds_of(kept), numbers, strict=True))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:
-    """One row a run: these rows of the table, in this order; the columns are those that `read_study` describes."""
+    """One row per run: these rows of the table, in this order; the columns are those that `read_study` describes."""
     order = np.array(rows, np.int64)
     others = table.drop_columns(list(CURVE_COLUMNS)).take(order)
     runs = others.select(RUN_COLUMNS).to_pandas()

@@ -20,15 +20,16 @@ FOLDER = "ledger"
 
 
 def read_study(path: Path | str) -> pd.DataFrame:
-    """All runs of a study, one row a run: `read_study("outputs/article")`.
+    """All runs of a study, one row per run: `read_study("outputs/article")`.
 
     Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`,
-    `stop_epoch`, `n_updates`, `duration_s`, `engine`, `message`, `versions` as JSON; `engine` is empty for
-    a run that failed and for one that was recorded before runs said so); then its settings, named as
-    on the command line (`activation`, `optimizer.lr`, `model.hidden_widths` as a tuple; missing where a
-    configuration has no such setting); then its learning curves, each a read-only array of shape (E,)
-    (`val/accuracy`); then its final scores (`final/val/auroc`). Rows are in the order of the manifest,
-    then by seed. A run whose part is damaged is missing; a warning names the part.
+    `stop_epoch`, `n_updates`, `n_train` and `positive_rate` of its training rows, `duration_s`, `engine`,
+    `message`, `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that
+    failed and for one that was recorded before runs said so); then its settings, named as on the command line
+    (`activation`, `optimizer.lr`, `model.hidden_widths` as a tuple; missing where a configuration has no such
+    setting); then its learning curves, each a read-only array of shape (E,) (`val/accuracy`); then its final
+    scores (`final/val/auroc`). Rows are in the order of the manifest, then by seed. A run whose part is damaged
+    is missing; a warning names the part.
 
     Raises:
         InputError: there is no study in that folder.

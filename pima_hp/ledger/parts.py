@@ -22,6 +22,8 @@ SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("stop_epoch", pa.int64(), nullable=False),
         pa.field("n_updates", pa.int64(), nullable=False),
+        pa.field("n_train", pa.int64()),  # null for a run that failed
+        pa.field("positive_rate", pa.float64()),
         pa.field("duration_s", pa.float64(), nullable=False),
         pa.field("engine", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
@@ -32,7 +34,11 @@ SCHEMA = pa.schema(
     ],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
-"""One row a run; a learning curve is a list under its key (`val/accuracy`), NaN from a divergence on."""
+"""One row per run; a learning curve is a list under its key (`val/accuracy`), NaN from a divergence on."""
+
+
+_ADDED: dict[str, str | None] = {"engine": "", "n_train": None, "positive_rate": None}
+"""Columns that older parts lack, and what is read for them."""
 
 
 class DamagedPartError(Exception):
@@ -58,6 +64,8 @@ def encoded(records: Sequence[RunRecord]) -> bytes:
         "status": [record.status.value for record in records],
         "stop_epoch": [record.stop_epoch for record in records],
         "n_updates": [record.n_updates for record in records],
+        "n_train": [record.n_train for record in records],
+        "positive_rate": [record.positive_rate for record in records],
         "duration_s": [record.duration_s for record in records],
         "engine": [record.engine for record in records],
         "message": [record.message for record in records],
@@ -97,8 +105,9 @@ def decoded(name: str, content: bytes, columns: Sequence[str] | None = None) -> 
             raise DamagedPartError("it was not written by pima_hp")
         schema = pa.schema([SCHEMA.field(column) for column in columns or SCHEMA.names])
         table = file.read(columns=schema.names, use_threads=False)
-        if "engine" in schema.names and "engine" not in table.column_names:  # written before runs said so
-            table = table.append_column("engine", pa.array([""] * table.num_rows))
+        for column, nothing in _ADDED.items():
+            if column in schema.names and column not in table.column_names:
+                table = table.append_column(column, pa.array([nothing] * table.num_rows, SCHEMA.field(column).type))
         return table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DamagedPartError(f"it is not a part of a ledger: {error}".splitlines()[0]) from error

@@ -16,13 +16,14 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from pima_hp.analysis.verdicts import Word, verdicts_json
+from pima_hp.analysis.rules import Word
+from pima_hp.analysis.verdicts import verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
 from pima_hp.report.chart import Figure
 from pima_hp.report.factor import estimate_texts, figures_of
 from pima_hp.report.results import Results
-from pima_hp.report.rows import counted, parts_table, verdict_table, verdict_view
+from pima_hp.report.rows import counted, floor_rows, parts_table, verdict_table, verdict_view
 from pima_hp.report.settings import (
     in_words,
     label,
@@ -83,7 +84,8 @@ def write_report(results: Results) -> Path:
         "settings": settings_table(frame, titles or {results.name: "batch.size"}) if len(frame) else frame[[]],
         "lost_runs": frame.loc[frame["status"] != "completed", lost],
     }
-    choices = {item.claim_id: item.table for item in results.robustness if len(item.table)}
+    tables |= {"floors": results.floors_table} if results.floors else {}
+    choices = {verdict.claim.id: verdict.choices for verdict in results.verdicts if len(verdict.choices)}
     readings = {claim_id: f"choices_{name}" for claim_id, name in file_names(choices).items()}
     tables |= {name: choices[claim_id] for claim_id, name in readings.items()}
     for name, table in tables.items():
@@ -147,11 +149,11 @@ def _page(
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
-    views = list(map(verdict_view, results.verdicts, results.robustness))
-    texts = iter(estimate_texts([part["of"] for view in views for part in view["parts"]]))
-    for view, robust in zip(views, results.robustness, strict=True):
+    views = list(map(verdict_view, results.verdicts))
+    texts = iter(estimate_texts([part for verdict in results.verdicts for part in verdict.parts]))
+    for view, verdict in zip(views, results.verdicts, strict=True):
         view["parts"] = [{**part, "text": next(texts)} for part in view["parts"]]
-        table = robust.table
+        table = verdict.choices
         view["readings"] = shown(table.head(MOST_READINGS).rename(columns=in_words)) if len(table) > 1 else None
         view["n_readings"], view["csv"] = len(table), readings.get(view["id"])
     lost = tables["lost_runs"]
@@ -161,7 +163,7 @@ def _page(
         untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
         in_words=in_words, words=list(Word), settings=shown(tables["settings"]),
         lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
-        floors=results.floors.get("floors", []), configurations=_configurations(results),
+        floors=floor_rows(results), configurations=_configurations(results),
         shipped=set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256},
         digests=sorted(set(results.frame.get("data_digest", ()))),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file

@@ -7,8 +7,8 @@ from functools import partial
 from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.measuring import Measured
-from pima_hp.analysis.selection import Runs
-from pima_hp.analysis.verdicts import Verdict, Word
+from pima_hp.analysis.rules import Word
+from pima_hp.analysis.verdicts import Verdict
 from pima_hp.report.chart import Figure
 from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.panels import interval_texts
@@ -31,9 +31,8 @@ def figures_of(results: Results, factor: str) -> dict[str, Figure]:
         return list(dict.fromkeys(claim_id for claim_id, functional in asked if functional.name in names))
 
     comparison = comparable(frame, [factor])
-    config_id = str(comparison.frame["config_id"].iloc[0])
-    facts = Runs(comparison.frame, results.facts).facts(config_id) or {}
-    positive = facts.get("positive_rate")
+    known = comparison.frame[["n_train", "positive_rate"]].dropna().astype(float)
+    positive = float(known["positive_rate"].mean()) if len(known) else None
     majority = None if positive is None else max(positive, 1 - positive)
     figures = {"curves": learning_curves(frame, factor, majority=majority)}
     timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
@@ -43,14 +42,14 @@ def figures_of(results: Results, factor: str) -> dict[str, Figure]:
         strictly = bool(times) and "exceeds" in times[0].name
         figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly)
     if about("learns") and positive is not None:
-        level = curves.entropy(positive) - 0.02
+        level = float(curves.entropy(positive)) - 0.02
         loss = Quantity("final training loss", "nats", "train/loss", curves.final_score, level,
                         f"learns below {level:.3f}", below="learn")  # fmt: skip
         told = [f"A run learns when its mean loss over the last 20 epochs is below {level:.3f}: 0.02 nats less "
                 "than always predicting the share of positive rows."]  # fmt: skip
         figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss", told)
-    if (volatile := about("log_volatility", "volatility")) and facts:
-        n_train = int(facts["n_train"])
+    if (volatile := about("log_volatility", "volatility")) and len(known):
+        n_train = int(known["n_train"].iloc[0])
         moving = partial(curves.log_volatility, n_train=n_train)
         compared = _contrasts(results, factor, volatile, set(comparison.frame["config_id"]))
         volatility = Quantity("volatility of training accuracy", "fraction of rows", "train/accuracy", moving,

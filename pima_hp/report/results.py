@@ -1,24 +1,23 @@
 """What a report is made of: the runs of a study, what was planned, what the claims come to."""
 
 import json
-import math
 import re
 import shlex
 import stat
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.functionals import TableFacts
-from pima_hp.analysis.multiverse import Robustness, holding_together, multiverse
+from pima_hp.analysis.floors import Splits, floors_table
+from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.errors import PimaError
 from pima_hp.ledger import Manifest, read_study
@@ -35,22 +34,15 @@ class Results:
     """A study as a report sees it."""
 
     folder: Path
-    frame: pd.DataFrame  # one row a run
+    frame: pd.DataFrame  # one row per run
     manifest: Manifest | None  # what was asked; None where it is lost
     notes: Sequence[str]  # what was left out, a line each
-    floors: Mapping[str, Any]  # what `floors.json` holds, made by a command that has the splits; or empty
-    facts: TableFacts | None  # of a table of one's own, where they are known
+    floors: Sequence[Splits]  # what `floors.json` holds, made by a command that has the splits
     verdicts: Sequence[Verdict]  # of the claims, in their order
-    robustness: Sequence[Robustness]  # of the same
 
     @classmethod
-    def read(
-        cls, folder: Path, claims: Sequence[Claim], before: Callable[[Path, pd.DataFrame], None] | None = None
-    ) -> Self:
-        """Read a study and judge the claims; `InputError` where there is none.
-
-        `before` is called with the folder and the runs, to write what the report reads beside them.
-        """
+    def read(cls, folder: Path, claims: Sequence[Claim]) -> Self:
+        """Read a study and judge the claims; `InputError` where there is none."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             frame = read_study(folder)
@@ -59,13 +51,8 @@ class Results:
             manifest = Manifest.read(folder)
         except PimaError as error:
             manifest, notes = None, [*notes, str(error)]
-        if before:
-            before(folder, frame)
-        floors = read_floors(folder)
-        facts = TableFacts(floors["n_rows"], floors["positive_rate"]) if floors else None
-        rng = np.random.default_rng(SEED)
-        verdicts = judge(claims, frame, rng, table=facts)
-        return cls(folder, frame, manifest, notes, floors, facts, verdicts, multiverse(claims, frame, rng, table=facts))
+        verdicts = judge(claims, frame, np.random.default_rng(SEED))
+        return cls(folder, frame, manifest, notes, read_floors(folder), verdicts)
 
     @property
     def name(self) -> str:
@@ -99,8 +86,13 @@ class Results:
 
     @property
     def together(self) -> str:
-        """Whether any completion makes all primary claims true."""
-        return holding_together(self.robustness, [verdict.claim for verdict in self.verdicts])
+        """Whether any combination of choices makes all primary claims true."""
+        return holding_together({v.claim.id: v.choices for v in self.verdicts if v.claim.family == "primary"})
+
+    @cached_property
+    def floors_table(self) -> pd.DataFrame:
+        """Each configuration beside each simple rule, with paired differences: see `floors_table` of the analysis."""
+        return floors_table(self.frame, self.floors)
 
     @cached_property
     def command(self) -> str:
@@ -121,20 +113,22 @@ class Results:
         return found
 
 
-def read_floors(folder: Path) -> dict[str, Any]:
-    """What `floors.json` holds; empty where it is missing or is not what this project writes."""
+def read_floors(folder: Path) -> list[Splits]:
+    """What `floors.json` holds; nothing where it is missing or is not what this project writes."""
     try:
-        content = json.loads(_content(folder / FLOORS))
-        keys = ("accuracy", "lower", "upper")
-        rows = [
-            {"splits": str(row["splits"]), "name": str(row["name"]), "n_splits": int(row["n_splits"])}
-            | {key: math.nan if row[key] is None else float(row[key]) for key in keys}
-            for row in content["floors"]
+        return [
+            Splits(
+                {str(key): value for key, value in kind["settings"].items()},
+                [int(seed) for seed in kind["seeds"]],
+                int(kind["n_train"]),
+                int(kind["n_test"]),
+                {str(rule): [float(x) for x in row] for rule, row in kind["accuracy"].items()},
+            )
+            for kind in json.loads(_content(folder / FLOORS))
+            if all(len(row) == len(kind["seeds"]) for row in kind["accuracy"].values())
         ]
-        facts = {"n_rows": int(content["n_rows"]), "positive_rate": float(content["positive_rate"])}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return {**facts, "key": content.get("key"), "floors": rows}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def _content(path: Path) -> bytes:

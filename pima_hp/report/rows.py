@@ -1,4 +1,4 @@
-"""What is shown of verdicts: for a terminal, for a spreadsheet, for a page; and two studies side by side."""
+"""What is shown of verdicts: for a terminal, for a spreadsheet, for a page."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.measuring import Measured
-from pima_hp.analysis.multiverse import Robustness
-from pima_hp.analysis.rules import Rule
-from pima_hp.analysis.verdicts import Verdict, Word
+from pima_hp.analysis.rules import Word
+from pima_hp.analysis.verdicts import FAMILIES, Verdict, part_row, verdict_row
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import Results
 
@@ -21,87 +18,80 @@ NOTHING = "\N{EN DASH}"
 SYMBOLS = {Word.SUPPORTED: "✓", Word.REFUTED: "✗", Word.UNDECIDED: "?", Word.UNTESTABLE: NOTHING}
 
 
-def estimate_text(part: Measured) -> str:
-    """`0.96 [0.90, 0.98]`; a dash without an estimate."""
-    return interval_text(part.estimate.estimate, *part.estimate.interval()) if part.estimate else NOTHING
+def estimate_text(row: dict[str, Any]) -> str:
+    """`0.96 [0.90, 0.98]` of a `part_row`; a dash without an estimate."""
+    return NOTHING if row["estimate"] is None else interval_text(row["estimate"], row["lower"], row["upper"])
 
 
 def verdict_table(results: Results) -> pd.DataFrame:
-    """One row a claim, with its decisive part: fits a terminal."""
+    """One row per claim, with its decisive part: fits a terminal."""
     rows = []
-    for verdict, robust in zip(results.verdicts, results.robustness, strict=True):
-        part = verdict.headline
+    for verdict in results.verdicts:
+        row = part_row(verdict.headline)
         rows.append(
             {
                 "claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
-                "verdict": ", ".join(filter(None, [verdict.word, robust.suffix])),
-                "estimate": f"{part.name} {estimate_text(part)}" if part.estimate else NOTHING,
-                "n": part.n_replicates,
+                "verdict": ", ".join([verdict.word, *verdict.beside]),
+                "estimate": NOTHING if row["estimate"] is None else f"{row['name']} {estimate_text(row)}",
+                "n": row["n_replicates"],
             }
         )
     return pd.DataFrame(rows, columns=["claim", "verdict", "estimate", "n"])
 
 
 def parts_table(results: Results) -> pd.DataFrame:
-    """One row a part of a claim: everything that a check of the number needs."""
+    """One row per part of a claim: everything that a check of the number needs. A part beside the rules has no word."""
     rows = []
     for verdict in results.verdicts:
-        about = {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "verdict": str(verdict.word)}
         for part in verdict.parts:
-            low, high = part.estimate.interval() if part.estimate else (math.nan, math.nan)
-            numbers = {"estimate": part.estimate.estimate if part.estimate else math.nan, "lower": low, "upper": high}
-            told = {key: value for key, value in vars(part).items() if key not in ("estimate", "effect", "config_ids")}
-            rows.append({**about, **told, **numbers, "config_ids": " ".join(part.config_ids)})
+            row = part_row(part)
+            effect = row.pop("effect") or {}
+            of_claim = {} if part.beside else verdict_row(verdict)
+            rows.append(
+                {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "verdict": of_claim.pop("word", ""),
+                 **of_claim, **row, "config_ids": " ".join(part.config_ids),
+                 **{f"effect_{key}": value for key, value in effect.items()}}
+            )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def verdict_view(verdict: Verdict, robust: Robustness) -> dict[str, Any]:
+def verdict_view(verdict: Verdict) -> dict[str, Any]:
     """What a page shows of a verdict."""
-    parts = [{"of": part, "text": estimate_text(part), "lost": _lost(part)} for part in verdict.parts]
+    rows = [part_row(part) for part in verdict.parts]
     needed, more = verdict.replicates_needed, ""
     if needed is not None:
         number = f"{needed:,.0f} replicates" if math.isfinite(needed) else "no number"
         more = f"{number} would do, if the estimates stayed"
     told: dict[str, str] = {
         "Why": verdict.reason,
-        "Supported when": _rule(verdict.claim, verdict.claim.supported),
-        "Refuted when": _rule(verdict.claim, verdict.claim.refuted),
+        "Supported when": str(verdict.claim.supported),
+        "Refuted when": str(verdict.claim.refuted),
         "Replicates needed": more,
-        "Effect": "; ".join(filter(None, map(_effect, verdict.parts))),
-        "Other choices": robust.sentence,
+        "Effect": "; ".join(_effect(row["effect"]) for row in rows if row["effect"]),
+        "Other choices": verdict.sentence,
         "Many claims": _family(verdict),
         "Settings apart from the baseline": ", ".join(f"{key}={value}" for key, value in verdict.differing.items()),
         "Source": verdict.claim.source,
     }
     return {"id": verdict.claim.id, "sentence": verdict.claim.sentence, "word": str(verdict.word),
-            "symbol": SYMBOLS[verdict.word], "suffix": robust.suffix, "parts": parts,
+            "symbol": SYMBOLS[verdict.word], "suffix": "; ".join(verdict.beside),
+            "parts": [{"of": row, "text": estimate_text(row), "lost": _lost(row)} for row in rows],
             "told": {key: text for key, text in told.items() if text}}  # fmt: skip
 
 
-def side_by_side(first: Results, second: Results) -> pd.DataFrame:
-    """The parts of claims that both studies can tell of, with their differences (second minus first).
-
-    The interval of a difference is that of Zou and Donner (2008): d minus and plus the root of the summed
-    squares of the distances to the facing bounds. It takes the studies as independent; where they share
-    seeds it is too wide rather than too narrow.
-    """
-    rows = []
-    for one, other in zip(first.verdicts, second.verdicts, strict=True):
-        for part, twin in zip(one.parts, other.parts, strict=True):
-            a, b = part.estimate, twin.estimate
-            if a is None or b is None:
-                continue
-            (low_a, high_a), (low_b, high_b) = a.interval(), b.interval()
-            d = b.estimate - a.estimate
-            lower = d - math.hypot(b.estimate - low_b, high_a - a.estimate)
-            upper = d + math.hypot(high_b - b.estimate, a.estimate - low_a)
-            rows.append(
-                {"claim": f"{one.claim.id} {part.name}",
-                 f"1: {first.name}": f"{one.word} {estimate_text(part)}",
-                 f"2: {second.name}": f"{other.word} {estimate_text(twin)}",
-                 "2 minus 1": interval_text(d, lower, upper)}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+def floor_rows(results: Results) -> list[dict[str, Any]]:
+    """For a page: the network nearest the baseline in each kind of split, then each rule and how far it is behind."""
+    rows: list[dict[str, Any]] = []
+    if results.floors_table.empty:
+        return rows
+    for splits, of in results.floors_table[results.floors_table["nearest"]].groupby("splits", sort=False):
+        first = of.iloc[0]
+        name = f"the network, {first['differing']}" if first["differing"] else "the network, baseline settings"
+        rows.append(_floor(name, str(splits), first, "network", ""))
+        for _, row in of.iterrows():
+            minus = _interval(row, "difference", "+.3f")
+            rows.append(_floor(str(row["rule"]), str(splits), row, "rule_accuracy", minus))
+    return rows
 
 
 def counted(verdicts: Sequence[Verdict]) -> str:
@@ -110,25 +100,33 @@ def counted(verdicts: Sequence[Verdict]) -> str:
     return ", ".join(f"{words.count(word)} {word}" for word in Word if word in words)
 
 
-def _effect(part: Measured) -> str:
-    if part.effect is None:
-        return ""
-    text = interval_text(part.effect.probability, part.effect.lower, part.effect.upper)
-    return f"P({part.effect.of}) = {text}, {part.effect.reading}"
+def _floor(name: str, splits: str, row: Any, key: str, minus: str) -> dict[str, Any]:
+    return {"name": name, "splits": splits, "accuracy": _interval(row, key, ".3f"), "minus": minus,
+            "n_splits": row["n_splits"]}  # fmt: skip
 
 
-def _lost(part: Measured) -> str:
-    counts = {"diverged": part.n_diverged, "failed": part.n_failed}
-    return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+def _interval(row: Any, key: str, form: str) -> str:
+    mean, lower, upper = (float(row[name]) for name in (key, f"{key}_lower", f"{key}_upper"))
+    if math.isnan(mean):
+        return NOTHING
+    return f"{mean:{form}} " + (
+        "(one split: no interval)" if math.isnan(lower) else f"[{lower:{form}}, {upper:{form}}]"
+    )
 
 
-def _rule(claim: Claim, rule: Rule) -> str:
-    return claim.numbered(", ".join(f"{target}: {condition}" for target, condition in rule.items()))
+def _effect(effect: dict[str, Any]) -> str:
+    text = interval_text(effect["probability"], effect["lower"], effect["upper"])
+    return f"P({effect['of']}) = {text}, {effect['reading']}"
+
+
+def _lost(row: dict[str, Any]) -> str:
+    return ", ".join(f"{row[f'n_{word}']} {word}" for word in ("diverged", "failed") if row[f"n_{word}"])
 
 
 def _family(verdict: Verdict) -> str:
     if verdict.p_adjusted is None:
         return ""
-    method = "Holm" if verdict.claim.family == "primary" else "Benjamini-Hochberg"
     stands = "" if verdict.survives is None else f"; the word {'stands' if verdict.survives else 'does not stand'}"
-    return f"{verdict.claim.family} claim, p = {verdict.p_adjusted:.2g} after {method}{stands}"
+    sign = "≤" if verdict.p_at_most and verdict.p_adjusted < 1 else "="
+    correction = FAMILIES[verdict.claim.family][2]
+    return f"{verdict.claim.family} claim, p {sign} {verdict.p_adjusted:.2g} after {correction} correction{stands}"

@@ -69,7 +69,7 @@ def fit_solo(
             "ignore", message=".*LeafSpec.*", category=FutureWarning
         )  # Lightning's own use of torch
         trainer.fit(module, datamodule=data)
-    diverged = module.diverged
+    diverged, (_, labels) = module.diverged, data.part("train")
     record = RunRecord(
         configuration=configuration,
         seeds=seeds,
@@ -81,6 +81,8 @@ def fit_solo(
         duration_s=time.perf_counter() - began,
         engine=engine_on("solo", configuration),
         versions=versions(),
+        n_train=len(labels),
+        positive_rate=float(labels.double().mean()),
     )
     return record, module
 

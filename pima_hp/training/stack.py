@@ -117,6 +117,7 @@ class Stack(ABC):
             for part in self.parts
             for name, scores in stacked_final_scores(self.model.predict(self.features[part]), self.labels[part]).items()
         }
+        rates = self.labels["train"].double().mean(1).tolist()
         records = []
         for index, run in enumerate(self.runs):
             diverged = bool(stops[index] < self.n_epochs)
@@ -132,6 +133,8 @@ class Stack(ABC):
                     duration_s=duration_s / self.n_runs,
                     engine=engine_on(engine, run.configuration),
                     versions=versions(),
+                    n_train=self.labels["train"].shape[1],
+                    positive_rate=rates[index],
                 )
             )
         return records

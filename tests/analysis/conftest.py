@@ -18,7 +18,7 @@ SECTIONS = ("activation", "optimizer", "scheduler")
 
 
 def study(arms: list[tuple[Selector, np.ndarray]], statuses: Mapping[tuple[int, int], str] | None = None):
-    """One configuration an arm, with the same curves (R, E) under every key; (arm, seed) -> status."""
+    """One configuration per arm, with the same curves (R, E) under every key; (arm, seed) -> status."""
     rows = []
     for number, (arm, curves) in enumerate(arms):
         named = {key: value for key, value in arm.items() if key in SECTIONS}
@@ -32,7 +32,9 @@ def study(arms: list[tuple[Selector, np.ndarray]], statuses: Mapping[tuple[int, 
             status = (statuses or {}).get((number, seed), "completed")
             seeds = dict.fromkeys(["seed", "init_seed", "split_seed", "order_seed"], seed)
             kept = {"completed": curve, "diverged": np.where(np.arange(len(curve)) > 2, np.nan, curve), "failed": None}
+            trained_on = {"n_train": 614, "positive_rate": 214 / 614}
             row = {"run_id": f"{number}-{seed}", "config_id": f"c{number}", "status": status, **seeds, **settings}
+            row |= dict.fromkeys(trained_on) if status == "failed" else trained_on
             rows.append(row | dict.fromkeys(CURVES, kept[status]))
     return pd.DataFrame(rows)
 

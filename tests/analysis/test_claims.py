@@ -2,17 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 import yaml
 
-from pima_hp.analysis.bootstrap import Share
+from pima_hp.analysis.bootstrap import Share, bootstrap
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.curves import entropy
-from pima_hp.analysis.measuring import Measured
-from pima_hp.analysis.rules import Condition, holds, needed
-from pima_hp.analysis.verdicts import Word, judge, word_of
+from pima_hp.analysis.rules import Condition, Rule, Word, word_of
+from pima_hp.analysis.verdicts import judge
 from pima_hp.composition import CONF
 from pima_hp.errors import ConfigurationError
 from tests.analysis.conftest import arms_of, study
@@ -62,8 +62,8 @@ def plant(claim, theta):
 def truths(claim):
     """Truths on both sides of each bound of the rules, and on it."""
     contrast = claim.parts[0].contrast
-    bounds = {Condition.parsed(text, claim.margin).bound for rule in (claim.supported, claim.refuted)
-              for target, text in rule.items() if target in ("all", "any", claim.parts[0].name)}  # fmt: skip
+    bounds = {condition.bound for rule in (claim.supported, claim.refuted)
+              for target, condition in rule.entries if target in ("all", "any", claim.parts[0].name)}  # fmt: skip
     if contrast == "share":
         return [0.0, *sorted(bounds), 1.0]
     if contrast == "ratio":
@@ -74,7 +74,7 @@ def truths(claim):
 def expected(claim, theta):
     exact = {part.name: theta for part in claim.parts}
     exact |= {part.name: (1 - np.sign(theta)) / 2 for part in claim.parts if part.contrast == "order"}
-    return word_of(claim, [Measured(name, estimate=Exact(value)) for name, value in exact.items()])
+    return word_of(claim.supported, claim.refuted, {name: Exact(value) for name, value in exact.items()})
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "claim").glob("*.yaml")), ids=lambda path: path.stem)
@@ -170,6 +170,7 @@ BAD = [
     ({"supported": {"all": "lower >> 1"}}, "supported: must be a condition such as `lower > 0.8`"),
     ({"supported": {"all": "__import__('os')"}}, "supported: must be a condition such as `lower > 0.8`"),
     ({"supported": {"all": "within margin"}}, "supported: must not name the margin of a claim without one"),
+    ({"supported": "lower > 0.5"}, "supported: must be conditions by what they are about, such as `all: lower > 0.8`"),
     ({"supported": {"rellu": "lower > 0"}}, "supported: must be of all, any, relu; found 'rellu'; nearest: relu"),
     ({"where": {"batch.sise": 5}}, "where: must be of settings; found 'batch.sise'; nearest: batch.size"),
     ({"parts": [{"name": "a", "where": {"batch.sise": 5}}]},
@@ -178,6 +179,15 @@ BAD = [
     ({"parts": [{"name": "a"}, {"name": "a"}]}, "parts: must have different names"),
     ({"parts": [{"name": "a", "over": {"batch.size": 5}}]}, "a: over must be given for difference, ratio and order"),
     ({"contrast": "slope", "functional": {"name": "maximum", "curve": "val/loss"}}, "relu: slope must have `along`"),
+    ({"functional": REACHES | {"threshold": "0.7"}}, "functional.threshold: must be a finite number; found '0.7'"),
+    ({"functional": REACHES | {"threshold": [0.7]}}, "functional.threshold: must be a finite number; found [0.7]"),
+    ({"functional": REACHES | {"threshold": True}}, "functional.threshold: must be a finite number; found True"),
+    ({"where": {"activation": "reluu"}}, "where.activation: must be one of elu, "),
+    ({"parts": [{"name": "a", "where": {"optimizer": ["adam", "adm"]}}]}, "parts.0.where.optimizer: must be one of "),
+    ({"where": {"data.scaling": "standrd"}}, "where: data.scaling: must be one of none, standard, minmax; found"),
+    ({"contrast": "difference", "functional": {"name": "maximum", "curve": "val/loss"},
+      "parts": [{"name": "a", "where": {"batch.size": 5}, "over": {"batch.size": 5}}]},
+     "a: over must not be of a configuration of where"),
     ({"id": "X2"}, "id: must be the name of the file and of no other claim; found 'X2'"),
 ]  # fmt: skip
 
@@ -203,19 +213,86 @@ def test_all_bad_files_are_named_at_once(tmp_path):
         load_claims(extra=tmp_path / "absent")
 
 
+def test_an_option_that_does_not_exist_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(ConfigurationError, match="found 'reluu'; nearest: relu"):
+        load_claims(extra=write(tmp_path / "mine", where={"activation": "reluu"}))
+
+
+def test_an_empty_file_is_told_in_one_line(tmp_path):
+    folder = write(tmp_path / "mine")
+    (folder / "empty.yaml").write_text("# nothing yet\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_claims(extra=folder)
+    assert list(caught.value.problems) == ["mine/empty.yaml: must hold a claim; found an empty file"]
+
+
+def rule(margin=None, **entries):
+    return Rule(tuple((target, Condition.parsed(text, margin)) for target, text in entries.items()))
+
+
 def test_rules_hold_as_they_read():
     low, high = {"a": Share(10, 100), "b": None}, {"a": Share(90, 100), "b": Share(80, 100)}
-    assert holds({"any": "upper < 0.5"}, None, low, 0.05)
-    assert not holds({"all": "upper < 0.5"}, None, low, 0.05)
-    assert holds({"all": "lower > 0.7", "a": "estimate >= 0.9"}, None, high, 0.05)
-    assert not holds({}, None, high, 0.05)
-    assert holds({"all": "outside margin"}, 0.5, high, 0.05)
-    assert not holds({"all": "within 0.5"}, None, high, 0.05)
+    assert rule(any="upper < 0.5").holds(low)
+    assert not rule(all="upper < 0.5").holds(low)
+    assert rule(all="lower > 0.7", a="estimate >= 0.9").holds(high)
+    assert not rule().holds(high)
+    assert rule(0.5, all="outside margin").holds(high)
+    assert not rule(all="within 0.5").holds(high)
+    assert str(rule(0.5, all="outside margin", a="lower >  0.70")) == "outside 0.5 (all) and lower > 0.7 (a)"
 
 
-def test_replicates_needed_by_a_rule():
-    half = (Share(74, 100).interval()[1] - Share(74, 100).interval()[0]) / 2
-    estimates = {"a": Share(74, 100), "b": Share(90, 100)}
-    assert needed({"all": "upper < 0.80"}, None, {"a": Share(74, 100)}, 0.05) == math.ceil(100 * (half / 0.06) ** 2)
-    assert needed({"any": "upper < 0.80"}, None, estimates, 0.05) > 100
-    assert needed({"all": "lower > 0.80"}, None, estimates, 0.05) == math.inf
+def test_replicates_needed_of_a_share_are_the_fewest_at_which_the_rule_holds():
+    below, undecided = rule(all="upper < 0.80"), {"a": Share(74, 100)}
+    found = below.needed(undecided)
+    assert below.holds({"a": Share(0.74 * found, found)})
+    assert not below.holds({"a": Share(0.74 * (found - 1), found - 1)})
+    assert rule(all="lower > 0.80").needed(undecided) == math.inf
+    assert rule(any="upper < 0.80").needed(undecided | {"b": Share(90, 100)}) == found
+
+
+@pytest.mark.parametrize(
+    "condition", ["lower > 0.95", "upper < 0.05", "lower > 0.5", "upper < 0.5", "within 0.5", "outside 0.5"]
+)
+def test_replicates_needed_are_more_than_there_are(condition):
+    # at the ends Wilson's interval is far from symmetric: half its width once gave numbers below the present n
+    for share in (Share(k, 100) for k in range(101)):
+        if not rule(all=condition).holds({"a": share}):
+            assert rule(all=condition).needed({"a": share}) > 100
+
+
+def test_replicates_needed_of_a_mean_use_the_half_that_faces_the_bound():
+    skewed = bootstrap(np.random.default_rng(0).gamma(0.3, 1, 30), np.random.default_rng(1))
+    (low, high), value = skewed.interval(), skewed.estimate
+    assert high - value > 1.3 * (value - low)
+    bound = low - 0.1 * (value - low)
+    assert rule(all=f"lower > {bound!r}").holds({"a": skewed})
+    bound = high - 0.01 * (high - value)
+    wanted = math.ceil(30 * ((high - value) / (bound - value)) ** 2)
+    assert rule(all=f"upper < {bound!r}").needed({"a": skewed}) == max(31, wanted) < 33
+    bound = (low + value) / 2
+    wanted = math.ceil(30 * ((value - low) / (value - bound)) ** 2)
+    assert rule(all=f"lower > {bound!r}").needed({"a": skewed}) == pytest.approx(wanted, abs=1)
+
+
+def test_a_p_value_is_that_of_the_test_that_the_interval_inverts():
+    z = (0.9 - 0.8) / math.sqrt(0.8 * 0.2 / 100)  # Wilson's interval inverts the score test
+    p, at_most = rule(all="lower > 0.8").p_value({"a": Share(90, 100)})
+    assert (p, at_most) == (pytest.approx(2 * (1 - NormalDist().cdf(z)), rel=1e-3), False)
+    assert rule(all="lower > 0.8").p_value({"a": Share(900, 1000)})[0] < 1e-12 * 1.01  # no floor of resamples
+    assert rule(all="lower > 0.8").p_value({"a": Share(10, 100)}) == (1.0, False)
+    mean = bootstrap(np.random.default_rng(0).normal(9, 1, 100), np.random.default_rng(0), 10_000)
+    assert rule(all="lower > 0").p_value({"a": mean}) == (mean.smallest_alpha, True)
+    assert 2e-4 < mean.smallest_alpha < 5e-4
+
+
+def test_any_of_k_parts_has_a_p_value_k_times_that_of_one():
+    estimates = {"a": Share(60, 100), "b": Share(80, 100), "c": Share(81, 100)}
+    one = rule(a="upper < 0.8").p_value(estimates)[0]
+    assert rule(any="upper < 0.8").p_value(estimates)[0] == pytest.approx(3 * one, rel=1e-3)
+    assert rule(all="lower > 0.4").p_value(estimates)[0] == pytest.approx(rule(a="lower > 0.4").p_value(estimates)[0])
+
+
+def test_a_p_value_of_any_is_small_as_rarely_as_it_says():
+    rng, none_true = np.random.default_rng(0), rule(any="upper < 0.8")
+    found = [none_true.p_value({name: Share(rng.binomial(100, 0.8), 100) for name in "abcde"})[0] for _ in range(400)]
+    assert np.mean(np.array(found) <= 0.10) < 0.10 + 0.03  # without the factor of 5: 0.22

@@ -102,6 +102,12 @@ def test_events_of_a_curve():
     assert curves.reaches(table, 0.60, sustained_epochs=3).tolist() == [1, 1, 0]
 
 
+def test_a_run_too_short_to_answer_is_missing_and_one_that_reached_or_diverged_is_not():
+    table = np.array([[0.60, 0.60, 0.60], [0.60, 0.73, 0.60], [0.60, NAN, NAN]])
+    assert curves.reaches(table, 0.72, by_epoch=50) == pytest.approx([NAN, 1, 0], nan_ok=True)
+    assert curves.reaches(table, 0.72, by_epoch=3).tolist() == [0, 1, 0]
+
+
 def test_restricted_epochs_count_misses_and_diverged_runs_at_the_end():
     table = np.array([[0.70, 0.72, 0.60], [0.60, 0.60, 0.60], [0.73, NAN, NAN]])
     assert curves.restricted_epochs(table, 0.72).tolist() == [2, 3, 3]
@@ -112,10 +118,15 @@ def test_entropy_and_learns():
     assert curves.entropy(0.0) == 0
     losses = np.array([[0.647] * 30, [0.626] * 30, [0.628] * 30, [0.1] * 29 + [NAN]])
     assert curves.learns(losses, 268 / 768).tolist() == [0, 1, 0, 0]
+    rates = np.array([0.5, 0.2, NAN, 0.5])  # each run is held against its own training rows
+    assert curves.learns(losses, rates) == pytest.approx([1, 0, NAN, 0], nan_ok=True)
 
 
 def test_log_volatility_of_a_still_curve_is_a_tenth_of_a_row():
     assert curves.log_volatility(np.full((1, 100), 0.7), 614) == pytest.approx([np.log(0.1 / 614)])
+    assert curves.log_volatility(np.full((2, 9), 0.7), np.array([614, 80])) == pytest.approx(
+        np.log([0.1 / 614, 0.1 / 80])
+    )
 
 
 def test_slope_on_log2_is_that_of_polyfit():

@@ -72,5 +72,7 @@ def record_of(
         "engine": "" if status is RunStatus.FAILED else "fused",
         "message": "raised in a test" if status is RunStatus.FAILED else "",
         "versions": {"pima_hp": "0.1.0", "torch": "2.13.0"},
+        "n_train": None if status is RunStatus.FAILED else 614,
+        "positive_rate": None if status is RunStatus.FAILED else 214 / 614,
     }
     return RunRecord(**{**values, **changes})

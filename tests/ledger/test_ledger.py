@@ -34,6 +34,8 @@ def _assert_holds(frame: pd.DataFrame, records: list[RunRecord]) -> None:
         assert row["status"] == record.status
         for name in ("stop_epoch", "n_updates", "duration_s", "engine", "message"):
             assert row[name] == getattr(record, name)
+        for name in ("n_train", "positive_rate"):
+            assert row[name] == getattr(record, name) or (np.isnan(row[name]) and getattr(record, name) is None)
         assert json.loads(row["versions"]) == record.versions
         for name, key in CURVE_KEYS.items():
             assert row[key].dtype == np.float64
@@ -246,18 +248,19 @@ def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
     assert len(ledger.damaged) == 5
 
 
-def test_parts_from_before_runs_said_which_engine_trained_them_are_read(tmp_path: Path) -> None:
+def test_parts_from_before_runs_said_what_trained_them_and_on_what_are_read(tmp_path: Path) -> None:
     records = _some_records()
     ledger = Ledger(tmp_path)
     ledger.append(records[:7])
     (part,) = _parts(tmp_path)
     sink = pa.BufferOutputStream()
-    pq.write_table(pq.read_table(part).drop_columns("engine"), sink)
+    pq.write_table(pq.read_table(part).drop_columns(["engine", "n_train", "positive_rate"]), sink)
     part.unlink()
     older = sink.getvalue().to_pybytes()
     part.with_name(part_name(older)).write_bytes(older)
     ledger.append(records[7:])
-    _assert_holds(read_study(tmp_path), [*(replace(record, engine="") for record in records[:7]), *records[7:]])
+    older_records = [replace(record, engine="", n_train=None, positive_rate=None) for record in records[:7]]
+    _assert_holds(read_study(tmp_path), [*older_records, *records[7:]])
     assert len(Ledger(tmp_path).finished_run_ids()) == sum(record.status != "failed" for record in records)
 
 

@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 
 from pima_hp.analysis.claims import Claim, load_claims
-from pima_hp.analysis.functionals import PIMA
-from pima_hp.analysis.multiverse import multiverse
 from pima_hp.analysis.verdicts import judge
 from pima_hp.report.chart import Figure
 from pima_hp.report.results import Results
@@ -47,7 +45,7 @@ def study(
                 **BASELINE, **values, "run_id": f"{number}-{seed}", "config_id": f"c{number}", "seed": seed,
                 "init_seed": seed, "split_seed": seed, "order_seed": seed, "stop_epoch": stop, "message": "",
                 "status": "diverged" if stop else "completed", "versions": "{}",
-                "n_updates": 62 * epochs, "duration_s": 0.1,
+                "n_updates": 62 * epochs, "duration_s": 0.1, "n_train": 614, "positive_rate": 214 / 614,
                 "trainer.epochs": epochs, "final/val/auroc": 0.8,
             }  # fmt: skip
             for key, end, noise in [
@@ -72,16 +70,8 @@ def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = N
     """A study as a report sees it, from runs that no ledger holds."""
     folder.mkdir(parents=True, exist_ok=True)
     claims = load_claims() if claims is None else claims
-    rng = np.random.default_rng(0)
-    verdicts, robustness = judge(claims, frame, rng, 200, table=PIMA), multiverse(claims, frame, rng, 50, table=PIMA)
-    content = {
-        "manifest": None,
-        "notes": [],
-        "floors": {},
-        "facts": PIMA,
-        "verdicts": verdicts,
-        "robustness": robustness,
-    }
+    verdicts = judge(claims, frame, np.random.default_rng(0), 200)
+    content = {"manifest": None, "notes": [], "floors": [], "verdicts": verdicts}
     return Results(folder, frame, **{**content, **changes})
 
 

@@ -14,6 +14,7 @@ import pytest
 import vl_convert
 
 from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.floors import Splits
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
 from pima_hp.record import RunStatus
@@ -113,11 +114,7 @@ def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path, monkeypatc
         claim.model_copy(update={"sentence": text, "source": text, "command": text})
         for claim, text in zip(load_claims(), XSS, strict=False)
     ]
-    floors = {
-        "floors": [
-            {"name": text, "splits": text, "accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_splits": 3} for text in XSS
-        ]
-    }
+    floors = [Splits({}, range(3), 8, 2, {text: [0.4, 0.5, 0.6] for text in XSS})]
     folder = tmp_path / "<img src=x onerror=alert(1)>"
     page = checked(page_of(results_of(frame, folder, claims, notes=XSS, floors=floors)))
     for text in XSS[:4] + XSS[39:44]:
@@ -152,7 +149,9 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
     ):
         assert text in page.text
     assert "small over large" in page.text.partition("by batch size")[2]  # the claimed quantity beside its figure
-    assert page.text.count("choices of analysis and setting") == sum(len(item.table) > 1 for item in results.robustness)
+    assert page.text.count("choices of analysis and setting") == sum(
+        len(verdict.choices) > 1 for verdict in results.verdicts
+    )
     assert "tables/choices_h1.csv" in page.attributes("href")
     folder = tmp_path / "article" / "report"
     assert all(f": {claim.sentence} |" in (folder / "report.md").read_text() for claim in load_claims())
@@ -204,7 +203,7 @@ def test_a_study_in_which_all_runs_failed_has_a_page(tmp_path):
 def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp_path):
     folder = ledger_of(tmp_path / "s", 3, 12)
     secret = tmp_path / "secret.json"
-    secret.write_text('{"floors": [], "n_rows": 1, "positive_rate": 0.5, "name": "SECRET"}')
+    secret.write_text('[{"settings": {}, "seeds": [0], "n_train": 8, "n_test": 2, "accuracy": {"SECRET": [0.5]}}]')
     (folder / "floors.json").symlink_to(secret)
     os.mkfifo(folder / "ledger" / "pipe.parquet")
     (folder / "ledger" / "link.parquet").symlink_to(secret)
@@ -227,12 +226,12 @@ def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp
 
 
 @pytest.mark.parametrize(
-    "content", ["[" * 100_000, "{}", '{"floors": 3}', "\xff", '{"floors": [{"name": 1}], "n_rows": "x"}']
+    "content", ["[" * 100_000, "{}", '{"floors": 3}', "\xff", '[{"settings": 1}]', '[{"settings": {}, "seeds": 3}]']
 )
 def test_floors_that_are_not_floors_are_not_shown(tmp_path, content):
     folder = ledger_of(tmp_path / "s", 1, 1)
     (folder / "floors.json").write_text(content, encoding="latin-1")
-    assert Results.read(folder, []).floors == {}
+    assert Results.read(folder, []).floors == []
 
 
 def test_a_report_folder_that_is_a_link_is_refused(tmp_path):

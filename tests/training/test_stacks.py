@@ -197,6 +197,17 @@ def test_a_record_says_which_engine_trained_it_and_where_unless_that_is_the_cpu(
     assert engine_on("stacked", on_gpu.configuration) == "stacked on cuda"
 
 
+def test_a_record_says_how_many_rows_it_was_trained_on_and_how_many_of_them_are_positive(runs_of: RunsOf) -> None:
+    runs = runs_of("trainer.epochs=1", "n_replicates=3", "data.stratified=false")
+    records = [alone(runs[0]), *together(runs, ENGINES[0]), *together(runs, ENGINES[1])]
+    assert {record.n_train for record in records} == {96}  # of 120
+    rates = [record.positive_rate for record in records]
+    assert rates[0] == rates[1] == rates[4]
+    assert rates[1:4] == rates[4:]
+    assert len(set(rates)) > 1
+    assert [round(rate * 96) / 96 for rate in rates] == pytest.approx(rates)
+
+
 @pytest.mark.parametrize(
     ("variant", "reason"),
     [

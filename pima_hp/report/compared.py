@@ -1,0 +1,80 @@
+"""The same claims in two studies side by side, paired by seed where the studies share seeds."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.bootstrap import Share, bootstrap
+from pima_hp.analysis.measuring import FEWEST_REPLICATES, Measured
+from pima_hp.analysis.verdicts import part_row
+from pima_hp.report.panels import interval_text
+from pima_hp.report.results import SEED, Results
+from pima_hp.report.rows import estimate_text
+
+NUMBERS = ("estimate", "lower", "upper", "n_replicates")
+
+
+def side_by_side(first: Results, second: Results) -> pd.DataFrame:
+    """The parts of claims that both studies can tell of, with their differences, second minus first.
+
+    A difference is the mean over the seeds that both studies have, with a bootstrap interval: of shares, means,
+    slopes, and of logarithms for a ratio. Studies that share fewer than 10 seeds are taken as independent: `paired`
+    says which. A part beside the rules has no word.
+    """
+    rows = []
+    for one, other in zip(first.verdicts, second.verdicts, strict=True):
+        for part, twin in zip(one.parts, other.parts, strict=True):
+            if part.estimate is None or twin.estimate is None:
+                continue
+            words = {} if part.beside else {"word_1": str(one.word), "word_2": str(other.word)}
+            numbers = {
+                f"{key}_{number}": row[key]
+                for number, row in enumerate([part_row(part), part_row(twin)], 1)
+                for key in NUMBERS
+            }
+            rows.append({"claim": one.claim.id, "part": part.name, "word_1": "", "word_2": ""} | words | numbers
+                        | {"unit": part.unit} | _difference(part, twin))  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def shown_side_by_side(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """The same for a terminal."""
+
+    def cell(row: Any, number: int) -> str:
+        text = estimate_text({key: row[f"{key}_{number}"] for key in NUMBERS})
+        return f"{row[f'word_{number}']} {text}".strip()
+
+    return pd.DataFrame(
+        {"claim": f"{row['claim']} {row['part']}", f"1: {first}": cell(row, 1), f"2: {second}": cell(row, 2),
+         "2 minus 1": interval_text(row["difference"], row["difference_lower"], row["difference_upper"])
+         + (" (logarithms)" if row["unit"] == "ratio" else "")}
+        for _, row in table.iterrows()
+    )  # fmt: skip
+
+
+def _difference(part: Measured, twin: Measured) -> dict[str, Any]:
+    pairs = [dict(zip(of.replicates.seeds, of.replicates.numbers.tolist(), strict=True)) for of in (part, twin)]
+    shared = sorted(pairs[0].keys() & pairs[1].keys())
+    paired = len(shared) >= FEWEST_REPLICATES
+    if paired:
+        differences = np.array([pairs[1][seeds] - pairs[0][seeds] for seeds in shared])
+        found = bootstrap(differences, np.random.default_rng(SEED))
+        d, (lower, upper) = found.estimate, found.interval()
+        if part.contrast == "share" and lower == upper and part.runs_digest != twin.runs_digest:
+            reach = Share(0, len(shared)).interval()[1]  # no pair differs: as many may as Wilson allows
+            lower, upper = d - reach, d + reach
+    else:
+        d, lower, upper = _independent(part, twin)
+    numbers = {"difference": d, "difference_lower": lower, "difference_upper": upper}
+    return {**numbers, "paired": paired, "n_pairs": len(shared) if paired else 0}
+
+
+def _independent(part: Measured, twin: Measured) -> tuple[float, float, float]:
+    """Zou and Donner (2008): d minus and plus the root of the summed squares of the distances to the facing bounds."""
+    ends = [(of.estimate.estimate, *of.estimate.interval()) for of in (part, twin) if of.estimate]
+    (a, low_a, high_a), (b, low_b, high_b) = (
+        [tuple(map(math.log, end)) for end in ends] if part.unit == "ratio" else ends
+    )
+    return b - a, b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a)
