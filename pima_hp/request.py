@@ -6,8 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
+from pima_hp.composition import composed_alone, explain, register_resolvers
 from pima_hp.configuration import MAX_SEED, BatchSection, Configuration, DataSection, RunSeeds, Section, Seed
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
@@ -84,6 +86,43 @@ class Request:
     def runs(self) -> list[Run]:
         """The runs asked for, one per replicate."""
         return [Run(self.configuration, seeds) for seeds in self.seeds]
+
+
+def request_of(*overrides: str) -> Request:
+    """Return what `pima-hp-train OVERRIDES` asks for: `request_of("optimizer=adam", "n_replicates=3")`.
+
+    Raises:
+        ConfigurationError: with one line for each problem.
+    """
+    register_resolvers()
+    try:
+        config = composed_alone(list(overrides))
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(explain(error)) from error
+    if config is None:
+        raise ConfigurationError("must be the overrides of a single job; found those of a sweep, or a question")
+    return request_from(config)
+
+
+def request_from(config: DictConfig) -> Request:
+    """Check a composed job.
+
+    Raises:
+        ConfigurationError: with one line for each problem, all at once.
+    """
+    settings = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+    if "hydra" not in config:
+        return parse_request(settings)
+    for override in config.hydra.overrides.task:
+        if override.startswith("materialize=") and isinstance(settings["materialize"], int | float):
+            settings["materialize"] = override.partition("=")[2]  # an id of digits alone is no number
+    return parse_request(settings, dict(config.hydra.runtime.choices))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None = None) -> Request:

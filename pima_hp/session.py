@@ -9,17 +9,16 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pima_hp.composition import explain
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
 from pima_hp.record import CURVE_KEYS, RunStatus
-from pima_hp.request import Request, parse_request
+from pima_hp.request import Request, request_from
 from pima_hp.study import Study, label_of, say
 
 _HOLDER = "PIMA_HP_HOLDER"  # tells worker processes which process holds the study
@@ -36,7 +35,7 @@ def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
     requests, problems = [], dict[str, None]()
     for config in jobs:
         try:
-            requests.append(_request_of(config))
+            requests.append(request_from(config))
         except ConfigurationError as error:
             problems.update(dict.fromkeys(error.problems))
         except Exception as error:  # noqa: BLE001 -- an interpolation that leads nowhere
@@ -50,27 +49,6 @@ def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
         more = [f"... and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise ConfigurationError([*list(problems)[:_MOST_PROBLEMS], *more])
     return requests
-
-
-def _request_of(config: DictConfig) -> Request:
-    settings = {str(key): _plain(config[key]) for key in config if key != "hydra"}
-    choices: dict[str, Any] = {}
-    if "hydra" in config:
-        choices = dict(config.hydra.runtime.choices)
-        several = {group: list(names) for group, names in choices.items() if OmegaConf.is_list(names)}
-        if several:
-            lines = [
-                f"{key}: must be one option; found {', '.join(names)}; -m sweeps" for key, names in several.items()
-            ]
-            raise ConfigurationError(lines)
-        for override in config.hydra.overrides.task:
-            if override.startswith("materialize=") and isinstance(settings["materialize"], int | float):
-                settings["materialize"] = override.partition("=")[2]  # an id of digits alone is no number
-    return parse_request(settings, choices)
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def overrides_of(job: DictConfig) -> Overrides:

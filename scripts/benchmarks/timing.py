@@ -5,20 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-from pima_hp.composition import CONF, register_resolvers
 from pima_hp.record import Run
-from pima_hp.request import parse_request
+from pima_hp.request import request_of
 
 
 def runs_of(*overrides: str) -> list[Run]:
-    """Compose overrides as `pima-hp-train` does and return the runs that they ask for."""
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=["trainer=cpu", *overrides])
-    return parse_request(OmegaConf.to_container(config, resolve=True)).runs
+    """Return the runs that `pima-hp-train OVERRIDES` asks for, on the CPU unless they say otherwise."""
+    return request_of("trainer=cpu", *overrides).runs
 
 
 def medians(contestants: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, float]:
