@@ -125,6 +125,24 @@ def composed_alone(arguments: list[str]) -> DictConfig | None:
     return loader.load_configuration(name, asked.overrides, RunMode.RUN)
 
 
+_MEANINGS = (
+    (r"Could not override '([^'@]+)", "{0}: no such setting{hint}"),
+    (r"looks like a config group override, but config group '([^']+)'", "{0}: no such group{hint}"),
+    (
+        r"Could not append to config. An item is already at '([^']+)'",
+        "{0}: is a setting already; write it without the +",
+    ),
+    (r"Multiple values for ([^.]+)\. To override a value use", "{0}: has an option already; write it without the +"),
+    (r"Ambiguous value for argument '([^']+)'", "{0}: a list of values sweeps and needs -m: pima-hp-train -m {0}"),
+    (r"Interpolation key '([^']*)' not found", "${{{0}}}: no such setting{hint}"),
+    (
+        r"Unsupported interpolation type (\S+)",
+        "${{{0}:...}}: no such resolver; write the value, or name a setting: ${{seed}}",
+    ),
+)
+"""What Hydra and OmegaConf say, and what it means."""
+
+
 def explain(error: Exception) -> str:
     """Return one line for an error of Hydra's composition: what must hold, what was found, the nearest name."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
@@ -134,21 +152,9 @@ def explain(error: Exception) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         allowed = sorted(error.options)
         return f"{group}: must be one of {', '.join(allowed)}; found {shown(name)}{nearest(name, allowed)}"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        key = match[1].split("@")[0]
-        return f"{key}: no such setting{_hint(key)}"
-    if match := re.search(r"looks like a config group override, but config group '([^']+)'", text):
-        return f"{match[1]}: no such group{_hint(match[1])}"
-    if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
-        return f"{match[1]}: is a setting already; write it without the +"
-    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{match[1]}: a list of values sweeps and needs -m: pima-hp-train -m {match[1]}"
-    if match := re.search(r"Multiple values for ([^.]+)\. To override a value use", text):
-        return f"{match[1]}: has an option already; write it without the +"
-    if match := re.search(r"Interpolation key '([^']*)' not found", text):
-        return f"${{{match[1]}}}: no such setting{_hint(match[1])}"
-    if match := re.search(r"Unsupported interpolation type (\S+)", text):
-        return f"${{{match[1]}:...}}: no such resolver; values are written out, or taken from settings: ${{seed}}"
+    for pattern, meaning in _MEANINGS:
+        if match := re.search(pattern, text):
+            return meaning.format(match[1], hint=_hint(match[1]))
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
         return f"{where}: must be YAML; {' '.join(str(error.problem).split())}"

@@ -13,20 +13,11 @@ Array = NDArray[np.float64]
 
 
 class RunStatus(StrEnum):
-    """How a run ended; the value is stored, `sentence` is what a person reads."""
+    """How a run ended."""
 
-    COMPLETED = "completed"
-    DIVERGED = "diverged"
-    FAILED = "failed"
-
-    @property
-    def sentence(self) -> str:
-        """The outcome in words."""
-        return {
-            "completed": "trained for all its epochs",
-            "diverged": "its loss became infinite or not a number; the curves end there",
-            "failed": "raised an error; see its message",
-        }[self]
+    COMPLETED = "completed"  # trained for all its epochs
+    DIVERGED = "diverged"  # its loss became infinite or not a number; the curves end there
+    FAILED = "failed"  # raised an error; see its message
 
 
 @dataclass(frozen=True)
@@ -63,11 +54,6 @@ class LearningCurves:
     train_loss_end: Array
     val_accuracy: Array
     val_loss: Array
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs asked for, diverged or not."""
-        return len(self.train_loss)
 
 
 CURVE_KEYS = {name: name.replace("_", "/", 1) for name in LearningCurves.__dataclass_fields__}

@@ -5,21 +5,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from pima_hp.interruption import SIGNALS
 from pima_hp.record import Run, run_folder
-
-
-class Wanted(Protocol):
-    """Which loggers a person asked for: the section `logger` of the settings."""
-
-    @property
-    def tensorboard(self) -> bool: ...  # noqa: D102
-    @property
-    def csv(self) -> bool: ...  # noqa: D102
+from pima_hp.request import LoggerSection
 
 
 @contextmanager
@@ -62,7 +54,7 @@ class UninterruptedTensorBoardLogger(TensorBoardLogger):
             super().finalize(status)
 
 
-def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: Wanted) -> list[Logger]:
+def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: LoggerSection) -> list[Logger]:
     """Return the loggers of a run: folders `tensorboard/<name>` and `csv/<name>` of its study.
 
     Args:

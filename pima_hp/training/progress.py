@@ -1,4 +1,4 @@
-"""One line on the terminal for a run and for a sweep: runs done, runs a second, time left."""
+"""One line on the terminal for a run and for a sweep: runs done, runs per second, time left."""
 
 import sys
 from types import TracebackType
@@ -12,11 +12,11 @@ class Progress:
     Nothing is drawn where standard error is not a terminal: a log file gets the summary alone.
     """
 
-    def __init__(self, n_runs: int, label: str = "training") -> None:
+    def __init__(self, n_runs: int) -> None:
         self.n_runs, self.done = n_runs, 0.0
         self._bar = tqdm(
             total=n_runs,
-            desc=label,
+            desc="training",
             unit=" runs",
             disable=not sys.stderr.isatty(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}, {rate_fmt}]",
