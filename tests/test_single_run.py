@@ -138,7 +138,7 @@ def test_without_numba_lightning_trains_one_run(command: Command, tmp_path: Path
     assert command("study=s", *QUICK).code == 0
     assert read_study(tmp_path / "outputs" / "s")["engine"].tolist() == ["solo"]
     (log,) = (tmp_path / "outputs" / "s").rglob("app.log")
-    assert "1 runs are trained one at a time: numba does not work here" in log.read_text()
+    assert "1 run is trained one at a time: numba does not work here" in log.read_text()
 
 
 def test_the_missing_one_of_several_replicates_is_trained_as_the_others_were(command: Command, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from hydra.utils import get_class
 from pima_hp.configuration import Component, Configuration
 from pima_hp.errors import ConfigurationError
 from pima_hp.instantiation import build
-from pima_hp.training.engines import why_torch
-from pima_hp.training.stack_key import why_solo
+from pima_hp.training.engines import refusal_of
 
 
 def component_problems(configuration: Configuration) -> list[str]:
@@ -24,13 +23,8 @@ def component_problems(configuration: Configuration) -> list[str]:
         component: Component = getattr(configuration, section)
         if component.target is not None:
             problems += _refusal(section, component.model_dump_json(by_alias=True), type(component))
-    if configuration.trainer.engine in ("stacked", "fused") and not problems:
-        reason = why_solo(configuration)
-        if not reason and configuration.trainer.engine == "fused":
-            reason = why_torch(configuration)
-        if reason:
-            engine = configuration.trainer.engine
-            problems.append(f"trainer.engine: {engine} cannot train this: {reason}; allowed here: auto, solo")
+    if not problems and (refusal := refusal_of(configuration)):
+        problems.append(refusal)
     return problems
 
 

@@ -1,34 +1,72 @@
-"""Which engine trains a stack: chosen by `trainer.engine`, or by what each one knows."""
+"""Which engine trains a run: chosen by `trainer.engine`, or by what each one knows."""
 
 import logging
 import time
 from collections.abc import Sequence
 from functools import cache
+from typing import Literal
 
 import torch
 
-from pima_hp.configuration import Configuration
+from pima_hp.configuration import Component, Configuration
 from pima_hp.data.prepared import table_of
 from pima_hp.data.sizes import split_sizes
 from pima_hp.errors import ConfigurationError
 from pima_hp.record import Run, RunRecord
 from pima_hp.training.device import device_of
+from pima_hp.training.optimizers import rule_arguments
 from pima_hp.training.progress import Progress
+from pima_hp.training.schedulers import schedule_arguments
 from pima_hp.training.stack import Stack
 
+SOLO_WANTED = "trainer.engine=solo"
+CSV_WANTED = "logger.csv=true, which is Lightning's"
+
 log = logging.getLogger(__name__)
+
+Engine = Literal["solo", "stacked", "fused"]
+
+
+def engine_of(configuration: Configuration, *, alone: bool = False, csv: bool = False) -> tuple[Engine, str]:
+    """Return the engine that trains a configuration here, and in words why no faster one does; no words for `fused`.
+
+    Args:
+        configuration: its `trainer.engine` is what is wanted.
+        alone: it is for a single run, which is no faster in a torch stack than solo.
+        csv: that run is to be logged by Lightning's CSVLogger.
+    """
+    wanted = configuration.trainer.engine
+    if wanted == "solo":
+        return "solo", SOLO_WANTED
+    if reason := _why_not_stacked(configuration):
+        return "solo", reason
+    if wanted == "stacked":
+        return "stacked", "trainer.engine=stacked"
+    by_itself = alone and wanted == "auto"
+    reason = CSV_WANTED if by_itself and csv else _why_not_fused(configuration)
+    if not reason:
+        return "fused", ""
+    return ("solo" if by_itself else "stacked"), reason
+
+
+def refusal_of(configuration: Configuration) -> str:
+    """Return why the engine that is wanted cannot train a configuration here, as one line; empty when it can."""
+    wanted, (engine, reason) = configuration.trainer.engine, engine_of(configuration)
+    if wanted in ("auto", engine):
+        return ""
+    return f"trainer.engine: {wanted} cannot train this: {reason}; allowed here: auto, {engine}"
 
 
 def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[RunRecord]:
     """Train runs with equal `stack_key`s together and return their records in the same order."""
     began = time.perf_counter()
-    n_threads, fused = torch.get_num_threads(), not _why_not_fused_here(runs[0].configuration)
+    n_threads, (engine, _) = torch.get_num_threads(), engine_of(runs[0].configuration)
     # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
-    torch.set_num_threads(1 if fused else n_threads)
+    torch.set_num_threads(1 if engine == "fused" else n_threads)
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
-        return stack.records(time.perf_counter() - began, "fused" if fused else "stacked")
+        return stack.records(time.perf_counter() - began, engine)
     finally:
         torch.set_num_threads(n_threads)
 
@@ -41,20 +79,19 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         n_threads: of the fused engine; None: as many as torch uses.
 
     Raises:
-        ConfigurationError: `trainer.engine=fused` cannot train them here.
+        ConfigurationError: `trainer.engine` cannot train them here.
     """
-    wanted, reason = runs[0].configuration.trainer.engine, _why_not_fused_here(runs[0].configuration)
-    if reason and wanted == "fused":
-        raise ConfigurationError(
-            f"trainer.engine: fused cannot train this: {reason}; allowed here: auto, stacked, solo"
-        )
-    if reason:
-        if wanted == "auto":
+    configuration = runs[0].configuration
+    if refusal := refusal_of(configuration):
+        raise ConfigurationError(refusal)
+    engine, reason = engine_of(configuration)
+    if engine != "fused":
+        if configuration.trainer.engine == "auto":
             _say_once(reason)
         from pima_hp.training.stacked import TorchStack  # brings in Lightning, a second and more
 
         return TorchStack(runs)
-    device = device_of(runs[0].configuration)
+    device = device_of(configuration)
     if device.type != "cpu":
         from pima_hp.training.fused.on_gpu import FusedStackOnGPU
 
@@ -64,13 +101,15 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
     return FusedStackOnCPU(runs, n_threads or torch.get_num_threads())
 
 
-def _why_not_fused_here(configuration: Configuration) -> str:
-    """Return why the torch engine trains a configuration, by wish or by need; empty when the fused one does."""
-    return "trainer.engine=stacked" if configuration.trainer.engine == "stacked" else why_torch(configuration)
+def _why_not_stacked(configuration: Configuration) -> str:
+    if rule_arguments(configuration.optimizer) is None:
+        return f"no update rule for {_described(configuration.optimizer)}"
+    if schedule_arguments(configuration.scheduler) is None:
+        return f"no schedule for {_described(configuration.scheduler)}"
+    return ""
 
 
-def why_torch(configuration: Configuration) -> str:
-    """Return why the fused engine cannot train a configuration, in words; empty when it can."""
+def _why_not_fused(configuration: Configuration) -> str:
     on_cpu = device_of(configuration).type == "cpu"
     try:
         from pima_hp.training.fused.engine import why_not_fused
@@ -86,6 +125,11 @@ def why_torch(configuration: Configuration) -> str:
         return f"{'numba' if on_cpu else 'Triton'} does not work here ({error})"
     n_train, _, _ = split_sizes(len(table_of(configuration).labels), configuration.data)
     return why_not_fused(configuration, n_train)
+
+
+def _described(component: Component) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
+    return f"{component.target}({arguments})"
 
 
 @cache

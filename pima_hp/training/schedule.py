@@ -1,4 +1,4 @@
-"""In which order and in which company runs are trained."""
+"""Group runs into stacks, train them, and isolate the runs that fail."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -9,17 +9,15 @@ import torch
 
 from pima_hp.interruption import asked_to_stop
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
-from pima_hp.training.engines import train_stack, why_torch
+from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, train_stack
 from pima_hp.training.progress import Progress
-from pima_hp.training.stack_key import SOLO_WANTED, stack_key, why_solo
+from pima_hp.training.stack_key import stack_key
 from pima_hp.versions import versions
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 MakeLoggers = Callable[[Run], Sequence["Logger"]]
-
-CSV_WANTED = "logger.csv=true, which is Lightning's"
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +38,15 @@ def stacks_of(runs: Sequence[Run], *, together: bool, csv: bool = False) -> tupl
     alone, groups = [], dict[str, list[Run]]()
     reasons: dict[str, int] = {}
     for run in runs:
-        reason = why_solo(run.configuration)
-        if not (reason or together) and run.configuration.trainer.engine == "auto":
-            reason = CSV_WANTED if csv else why_torch(run.configuration)  # a stack of one is no faster in torch
-        if reason:
+        engine, reason = engine_of(run.configuration, alone=not together, csv=csv)
+        if engine == "solo":
             alone.append(run)
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
             groups.setdefault(stack_key(run.configuration), []).append(run)
     for reason, count in reasons.items():
         level = logging.INFO if reason in (CSV_WANTED, SOLO_WANTED) else logging.WARNING
-        log.log(level, "%d runs are trained one at a time: %s", count, reason)
+        log.log(level, "%d %s trained one at a time: %s", count, "run is" if count == 1 else "runs are", reason)
     stacks = []
     for group in groups.values():
         size = group[0].configuration.trainer.stack_size

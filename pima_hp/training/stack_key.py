@@ -2,23 +2,9 @@
 
 import json
 
-from pima_hp.configuration import Component, Configuration
+from pima_hp.configuration import Configuration
 from pima_hp.model.stacked import PER_MEMBER_ACTIVATIONS
 from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
-from pima_hp.training.schedulers import schedule_arguments
-
-SOLO_WANTED = "trainer.engine=solo"
-
-
-def why_solo(configuration: Configuration) -> str:
-    """Return why a configuration cannot be stacked, in words; empty when it can."""
-    if configuration.trainer.engine == "solo":
-        return SOLO_WANTED
-    if rule_arguments(configuration.optimizer) is None:
-        return f"no update rule for {_described(configuration.optimizer)}"
-    if schedule_arguments(configuration.scheduler) is None:
-        return f"no schedule for {_described(configuration.scheduler)}"
-    return ""
 
 
 def stack_key(configuration: Configuration) -> str:
@@ -50,8 +36,3 @@ def _flags(configuration: Configuration) -> dict[str, object]:
     rule = UPDATE_RULES.get(str(configuration.optimizer.target))
     used = {name: bool(arguments.get(name)) for name in ("momentum", "weight_decay")}  # else the formula is shorter
     return {**used, **{name: arguments.get(name) for name in (rule.flags if rule else ())}}
-
-
-def _described(component: Component) -> str:
-    arguments = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
-    return f"{component.target}({arguments})"

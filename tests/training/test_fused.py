@@ -11,7 +11,7 @@ from numba import njit
 from pima_hp.composition import options
 from pima_hp.data.prepared import table_of
 from pima_hp.training import engines
-from pima_hp.training.engines import make_stack, why_torch
+from pima_hp.training.engines import engine_of, make_stack
 from pima_hp.training.fused import activations, functions
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from pima_hp.training.fused.simd import NARROW, WIDE, as_rows, load, store
@@ -62,7 +62,7 @@ def test_functions_at_the_ends_of_the_numbers(name):
 @pytest.mark.parametrize("group", ["activation", "optimizer", "scheduler", "batch"])
 def test_every_option_has_a_row(runs_of: RunsOf, group: str):
     for option in options(group):
-        assert why_torch(runs_of(f"{group}={option}")[0].configuration) == "", option
+        assert engine_of(runs_of(f"{group}={option}")[0].configuration) == ("fused", ""), option
 
 
 def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_torch(runs_of: RunsOf):
@@ -72,7 +72,10 @@ def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_to
 
 
 def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
-    assert "too large" in why_torch(runs_of("model.hidden_widths=[4096,4096]", "batch=full")[0].configuration)
+    (run,) = runs_of("model.hidden_widths=[4096,4096]", "batch=full")
+    engine, reason = engine_of(run.configuration)
+    assert engine == "stacked"
+    assert "too large" in reason
 
 
 SHUFFLED = ["batch.shuffle=true", "optimizer=nadam", "activation=gelu"]

@@ -17,7 +17,7 @@ from pima_hp.configuration import ModelSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import build_mlp
 from pima_hp.seeds import Role, stream
-from pima_hp.training.engines import make_stack, why_torch
+from pima_hp.training.engines import engine_of, make_stack
 from pima_hp.training.schedule import stacks_of
 from tests.conftest import settings_of
 from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, together, with_engine
@@ -62,7 +62,7 @@ def test_each_member_equals_its_solo_run_in_double_precision(runs_of: RunsOf, ca
     expected = [alone(run) for run in runs]
     assert {record.status for record in expected} == {"completed"}
     for engine in ENGINES:
-        if engine == "fused" and (reason := why_torch(runs[0].configuration)):
+        if engine == "fused" and (reason := engine_of(runs[0].configuration)[1]):
             with pytest.raises(ConfigurationError, match=r"trainer\.engine: fused cannot train this"):
                 together(runs, engine)
             assert reason

@@ -8,9 +8,10 @@ import pytest
 from pima_hp.composition import options
 from pima_hp.record import Run
 from pima_hp.training.device import engine_on
+from pima_hp.training.engines import engine_of
 from pima_hp.training.progress import Progress
 from pima_hp.training.schedule import stacks_of, trained
-from pima_hp.training.stack_key import stack_key, why_solo
+from pima_hp.training.stack_key import stack_key
 from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, same_bits, together
 
 SHORT = ("trainer.epochs=3", "batch=b32", "data.scaling=standard")
@@ -222,7 +223,9 @@ def test_a_variant_without_a_row_is_trained_solo_and_that_is_said(
     runs_of: RunsOf, caplog: pytest.LogCaptureFixture, variant: tuple[str, ...], reason: str
 ) -> None:
     runs = runs_of(*SHORT, *variant, "n_replicates=2")
-    assert why_solo(runs[0].configuration).startswith(reason)
+    engine, why = engine_of(runs[0].configuration)
+    assert engine == "solo"
+    assert why.startswith(reason)
     with caplog.at_level(logging.INFO), Progress(len(runs)) as progress:
         batches = list(trained(runs, progress, together=True))
     assert [len(batch) for batch in batches] == [1, 1]
