@@ -1,5 +1,6 @@
 """A1, A2, A3, A11, C7: what a killed sweep has recorded is kept, and the resumed one equals an uninterrupted one."""
 
+import functools
 import random
 import signal
 from collections import Counter
@@ -10,7 +11,7 @@ import pytest
 from tests.faults import studies
 from tests.faults.commands import run
 from tests.faults.kills import N_RUNS, SWEEP, Counts, Uninterrupted, tell
-from tests.faults.points import POINTS, REPEATED, at, signalled
+from tests.faults.points import POINTS, REPEATED, Point, at, let, signalled
 
 
 def _told(folder: Path, expected: Uninterrupted, kills: int, seed: int) -> Counts:
@@ -57,6 +58,26 @@ def test_a2_killed_at_every_point_one_after_the_other(
     assert run(tmp_path, *SWEEP).code == 0
     rows = studies.rows(study)
     assert (len(rows), rows.total()) == (N_RUNS, N_RUNS)
+    assert studies.published(study) == uninterrupted.published
+    assert not studies.leftovers(study)
+
+
+IN_REPORT = [
+    Point("pima_hp.report.build:write_report", "before"),
+    Point("pima_hp.ledger.atomic:_write", "half", "verdicts.json"),
+    Point("pima_hp.ledger.atomic:_write", "half", "index.html"),
+]
+
+
+def test_a2_killed_during_the_report(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
+    study = tmp_path / "outputs" / "s"
+    for point in IN_REPORT:
+        ended = run(tmp_path, *SWEEP, "report=true", prepare=functools.partial(let, point, signalled(KILL)))
+        assert ended.code == -KILL, (point, ended)
+    ended = run(tmp_path, *SWEEP, "report=true")
+    assert ended.code == 0
+    assert f"{N_RUNS} of {N_RUNS} runs are in the ledger; 0 to train" in ended.err
+    assert (study / "report" / "index.html").is_file()
     assert studies.published(study) == uninterrupted.published
     assert not studies.leftovers(study)
 

@@ -207,7 +207,7 @@ def test_b9_any_flipped_bit_or_truncation_is_noticed(tmp_path: Path) -> None:
     content = first.read_bytes()
     ids = set(pq.read_table(second)["run_id"].to_pylist())
     generator = np.random.default_rng(0)
-    for trial in range(2000):
+    for trial in range(5000):
         damaged = bytearray(content)
         if trial % 4 == 0:
             damaged = damaged[: generator.integers(len(content))]
