@@ -96,13 +96,6 @@ class Session:
         """Runs asked for that failed, or were not trained."""
         return sum(study.n_unfinished for study in self.studies.values())
 
-    def request_of(self, job: DictConfig) -> Request:
-        """Return the request of a job, checked once."""
-        key = overrides_of(job)
-        if key not in self._checked:
-            (self._checked[key],) = requests_of([job])
-        return self._checked[key]
-
     def prepare(self, jobs: Sequence[DictConfig], swept: Sequence[str], *, sweep: bool = True) -> list[int] | None:
         """Check all jobs, write down what is asked, and return the positions of the jobs that have runs to be trained.
 
@@ -187,7 +180,7 @@ class Session:
         unknown = [job for job in jobs if overrides_of(job) not in self._checked]
         requests = requests_of(unknown)
         self._checked.update(zip(map(overrides_of, unknown), requests, strict=True))
-        requests = [self.request_of(job) for job in jobs]
+        requests = [self._checked[overrides_of(job)] for job in jobs]
         folder = requests[0].folder
         for_another = bool(os.environ.get(_HOLDER)) and self.opened(folder).holder
         new = [job for job in jobs if overrides_of(job) not in self._prepared]
