@@ -32,6 +32,8 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
     if len(table):
         _say(text_table(table, fixed=TERMINAL) + "\n")
     _say(f"{results.progress}. {counted(results.verdicts).capitalize()}.")
+    if results.copies:
+        _say(f"note: {results.copies}")
     _say(f"report       {page}")
     return results
 

@@ -21,6 +21,7 @@ CLAIM = """id: {name}
 sentence: Batches of 16 rows end {word} 0.7.
 source: a test
 family: primary
+data: any
 functional: {{name: final_score, curve: train/accuracy}}
 contrast: mean
 parts:
