@@ -84,11 +84,13 @@ def _difference(part: Measured, twin: Measured, *, same: bool) -> dict[str, Any]
             lower, upper = d - reach, d + reach
     else:
         d, lower, upper = _independent(part, twin)
-    of = " and ".join(f"{len(study)}" for study in numbers)
-    over = f"{len(shared)} shared seeds, of {of}{', identical runs' if identical else ''}"
+    of = f"{len(numbers[0])} and {len(numbers[1])}"
+    over = (
+        f"{len(shared)} shared seeds, of {of}" if paired else f"all of {of}, as independent: {len(shared)} shared seeds"
+    )
     told = {"difference": d, "difference_lower": lower, "difference_upper": upper, "paired": paired}
     return {**told, "n_pairs": len(shared) if paired else 0, "n_shared": len(shared), "identical": identical,
-            "over": over if paired else f"all of {of}, as independent: {over}"}  # fmt: skip
+            "over": over + (", identical runs" if identical else "")}  # fmt: skip
 
 
 def _independent(part: Measured, twin: Measured) -> tuple[float, float, float]:

@@ -91,7 +91,8 @@ def _loss(learns: Functional, watched: str) -> Quantity:
         return curves.excess_loss(curves.aligned(runs[learns.curve]), rates, window)
 
     name = f"final {_words(learns.curve, watched)} minus entropy of the labels"
-    return Quantity(name, "nats", excess, -margin, f"learns below {-margin:g}", partial(values_of, learns), "learn")
+    told = f"learns below \N{MINUS SIGN}{margin:g}"
+    return Quantity(name, "nats", excess, -margin, told, partial(values_of, learns), "learn")
 
 
 def _final(curve: str, runs: pd.DataFrame) -> Array:
