@@ -17,6 +17,7 @@ class RunStatus(StrEnum):
 
     COMPLETED = "completed"  # trained for all its epochs
     DIVERGED = "diverged"  # its loss became infinite or not a number; the curves end there
+    STOPPED = "stopped early"  # ended by a callback before its last epoch
     FAILED = "failed"  # raised an error; see its message
 
 
@@ -31,6 +32,15 @@ class Run:
     def run_id(self) -> str:
         """Digest of configuration and seeds."""
         return self.configuration.run_id(self.seeds)
+
+
+def replicate_of(init: int, split: int, order: int, shuffle: bool, size: int | str) -> tuple[int, ...]:
+    """Return the seeds that tell replicates of one configuration apart.
+
+    The order of the rows is drawn only where they are shuffled, and changes nothing where one batch holds them all.
+    The seed of the run itself is never used.
+    """
+    return (init, split, order) if shuffle and size != "full" else (init, split)
 
 
 def run_folder(label: str, seed: int, run_id: str) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from pima_hp.composition import explain
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
-from pima_hp.record import CURVE_KEYS, RunStatus
+from pima_hp.record import CURVE_KEYS, RunStatus, replicate_of
 from pima_hp.request import Request, request_from
 from pima_hp.study import Study, label_of, say
 
@@ -135,7 +135,7 @@ class Session:
             self.opened(first.folder).materialize(first.materialize)
             say(f"written below {first.folder / 'tensorboard'}")
             return None
-        for note in dict.fromkeys(note for request in requests for note in request.notes):
+        for note in dict.fromkeys(note for request in requests for note in (*request.notes, *copies_note(request))):
             say(f"note: {note}")
         self._to_publish.update(asked)
         study = self.opened(first.folder)
@@ -211,6 +211,20 @@ class Session:
 
 
 session = Session()
+
+
+def copies_note(request: Request) -> list[str]:
+    """Return what to say where the replicates of a request are copies of one run; nothing where they differ."""
+    batch, n_replicates = request.configuration.batch, len(request.seeds)
+    distinct = {replicate_of(one.init, one.split, one.order, batch.shuffle, batch.size) for one in request.seeds}
+    if len(distinct) == n_replicates:
+        return []
+    pinned = "streams.init and streams.split are pinned and rows are not shuffled"
+    if batch.shuffle:
+        pinned = "streams.init, streams.split and streams.order are pinned"
+        if batch.size == "full":
+            pinned = "streams.init and streams.split are pinned and one batch holds all rows"
+    return [f"n_replicates={n_replicates} gives {len(distinct)} distinct run a configuration: {pinned}"]
 
 
 def rehearse(request: Request) -> float | None:

@@ -21,7 +21,7 @@ from pima_hp.ledger.events import (
     session_end_event,
     session_event,
 )
-from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, setting_columns
+from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, distinct, setting_columns
 from pima_hp.record import RunStatus
 from pima_hp.settings import is_hparam
 
@@ -35,7 +35,7 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
 
     Running it again replaces what changed, removes what this function wrote under labels that are gone, and
     leaves equal files alone (a TensorBoard that is already open shows a replaced file after a restart). Runs
-    that failed are left out; from the epoch of a divergence on, the mean is that of the other runs.
+    that failed are left out, copies are counted once; where a curve ends early, the mean is that of the other runs.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
@@ -50,7 +50,7 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
         ValueError: a label is no plain folder name.
         StorageError: the folder cannot be written.
     """
-    ended = frame[frame["status"] != RunStatus.FAILED]
+    ended = distinct(frame[frame["status"] != RunStatus.FAILED])
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
     names = _folder_names(list(groups), labels)
     settings = _hparams(ended.drop_duplicates("config_id").set_index("config_id"), setting_columns(frame))
