@@ -128,7 +128,8 @@ def _checked(kind: Kind) -> Kernel:
     _tell(f"the compiled kernel for {kind} gives wrong results ({wrong}); it is compiled again")
     loaded = _load(_object(kind, anew=True))
     if wrong := wrong_answer(loaded, kind):
-        _path(kind).unlink(missing_ok=True)
+        with suppress(OSError):
+            _path(kind).unlink()
         raise KernelError(f"the kernel compiled for {kind} gives wrong results on this machine: {wrong}")
     return loaded
 
