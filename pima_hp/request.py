@@ -98,13 +98,13 @@ def request_of(*overrides: str) -> Request:
     register_resolvers()
     try:
         config = composed_alone(list(overrides))
+        if config is not None:
+            return request_from(config)
     except ConfigurationError:
         raise
     except Exception as error:
         raise ConfigurationError(explain(error)) from error
-    if config is None:
-        raise ConfigurationError("must be the overrides of a single job; found those of a sweep, or a question")
-    return request_from(config)
+    raise ConfigurationError("must be the overrides of a single job; found those of a sweep, or a question")
 
 
 def request_from(config: DictConfig) -> Request:
