@@ -272,13 +272,6 @@ def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, v
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_b12_the_version_of_the_files_is_no_part_of_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    (record,) = _some_records()[:1]
-    monkeypatch.setattr("pima_hp.ledger.parts.VERSION", 3)
-    assert "schema_version" not in record.configuration.content
-    assert configuration_of(trainer__epochs=5).run_id(record.seeds) == record.run_id
-
-
 def test_b15_the_clock_is_in_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, now in (("past", 0.0), ("future", 2.0e9)):
         monkeypatch.setattr("time.time", lambda now=now: now)
