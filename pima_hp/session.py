@@ -126,6 +126,7 @@ class Session:
         if first.dry_run:
             from pima_hp.plan import print_plan
 
+            Study(first.folder).plan(requests, labels, swept if sweep else [])
             print_plan(requests, labels, together=sweep or len(first.seeds) > 1)
             return None
         if first.materialize:
@@ -139,7 +140,7 @@ class Session:
             say(f"note: {note}")
         self._to_publish.update(asked)
         study = self.opened(first.folder)
-        study.plan(requests, labels, swept if sweep else [])
+        study.plan(requests, labels, swept if sweep else []).write(study.folder)
         missing = {run.run_id for run in study.missing(requests)}
         study.expected |= missing
         n_asked = len({run.run_id for request in requests for run in request.runs})
@@ -184,8 +185,12 @@ class Session:
         folder = requests[0].folder
         for_another = bool(os.environ.get(_HOLDER)) and self.opened(folder).holder
         new = [job for job in jobs if overrides_of(job) not in self._prepared]
-        if new and not for_another and not requests[0].debug.trainer_options:
-            self.prepare(new, swept_keys(new))
+        if new and not requests[0].debug.trainer_options:
+            if for_another:  # it has written the manifest; since then a data file may have changed
+                own = [self._checked[overrides_of(job)] for job in new]
+                self.opened(folder).plan(own, [label_of(request, []) for request in own], [])
+            else:
+                self.prepare(new, swept_keys(new))
         return [] if requests[0].dry_run or requests[0].materialize else requests
 
     def finish(self) -> None:

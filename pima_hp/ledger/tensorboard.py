@@ -35,7 +35,8 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
 
     Running it again replaces what changed, removes what this function wrote under labels that are gone, and
     leaves equal files alone (a TensorBoard that is already open shows a replaced file after a restart). Runs
-    that failed are left out, copies are counted once; where a curve ends early, the mean is that of the other runs.
+    that failed are left out, copies are counted once; after a run has diverged or was stopped, the mean is that of
+    the other runs.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
@@ -92,7 +93,7 @@ def write_run(folder: Path, row: "pd.Series[Any]", rates: NDArray[np.float64] | 
         session_event(settings),
         scalar_event(scores, step=0),
         *curve_events(curves),
-        session_end_event(completed=row["status"] == RunStatus.COMPLETED),
+        session_end_event(succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
     ]
     return _replace(folder / RUN_FILE, file_bytes(events))
 
