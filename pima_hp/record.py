@@ -18,7 +18,6 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"  # trained for all its epochs
     STOPPED = "stopped early"  # ended by a callback before its last epoch
     DIVERGED = "diverged"  # its loss became infinite or not a number; the curves end there
-    STOPPED = "stopped early"  # ended by a callback before its last epoch
     FAILED = "failed"  # raised an error; see its message
 
 

@@ -118,7 +118,10 @@ def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     n_epochs = values.shape[-1]
     final = {key: float(curve[-1]) for key, curve in curves.items() if n_epochs}
     scores = _score_columns(runs)
-    final |= zip(map(_score_key, scores), mean(runs[scores].to_numpy(float)).tolist(), strict=True)
+    lasting = runs[scores].where(
+        runs["status"] != RunStatus.STOPPED
+    )  # else trainings of other lengths would be averaged
+    final |= zip(map(_score_key, scores), mean(lasting.to_numpy(float)).tolist(), strict=True)
     if len(runs) > 1:
         for level, band in zip(BAND, quantiles(values), strict=True):
             curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}

@@ -214,6 +214,8 @@ def test_the_curves_of_a_run_end_where_its_training_ended(
     write_study(tmp_path / "tb", frame, {configuration.config_id: "both"})
     means = _read(tmp_path / "tb" / "both").Scalars("val/loss")
     assert [one.value for one in means[n_epochs:]] == pytest.approx(frame["val/loss"][1][n_epochs:].tolist())
+    (final,) = _read(tmp_path / "tb" / "both").Scalars("hp/val/auroc")
+    assert final.value == pytest.approx(frame["final/val/auroc"][1]), "that of the run that was trained to the end"
 
 
 def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_it_is_removed(
