@@ -1,5 +1,7 @@
 """Runs on a short table, trained alone and by each engine of stacks, and how their records are compared."""
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,13 +9,17 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from pima_hp.configuration import TrainerSection
 from pima_hp.data.table import SHIPPED
 from pima_hp.record import LearningCurves, Run, RunRecord
 from pima_hp.training.engines import train_stack
+from pima_hp.training.fused import compiled
+from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
 from pima_hp.training.solo import train_solo
 from tests.conftest import request_of
+from tests.training.kernels import COMPILING, KINDS, begin, content_of, finish
 
 N_ROWS = 120  # of the short table: 96 to train on, 24 to watch
 ENGINES = sorted({*get_args(TrainerSection.model_fields["engine"].annotation)} - {"auto", "solo"})
@@ -72,3 +78,54 @@ def assert_parity(stacked: RunRecord, solo: RunRecord, rtol: float) -> None:
     for key, score in solo.scores.items():
         exact = key.endswith(("accuracy", "loss"))
         assert stacked.scores[key] == pytest.approx(score, rel=rtol if exact else 1e-6, abs=1e-12, nan_ok=True), key
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of each kind, each made in a process of its own from an empty cache, and its scores.
+
+    The workers of one test run share it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            scores_of, empty = tmp_path_factory.mktemp("scores"), [tmp_path_factory.mktemp("alone") for _ in KINDS]
+            for process in [begin(cache, scores_of, [kind]) for cache, kind in zip(empty, KINDS, strict=True)]:
+                finish(process, says=COMPILING)
+            for cache in empty:
+                shutil.copy(next(cache.glob("*.bin")), scores_of)
+            scores_of.rename(folder)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and nothing loaded in this process."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    monkeypatch.setattr(compiled, "_loaded", {})
+    compiled._tell_once.cache_clear()
+    return folder
+
+
+@pytest.fixture
+def asked(made: Path, monkeypatch: pytest.MonkeyPatch) -> list[Kind]:
+    """The kinds that this process has asked the compiler for; it answers at once with what it made before."""
+    kinds: list[Kind] = []
+
+    def compile_again(kind: Kind) -> bytes:
+        kinds.append(kind)
+        return content_of(kind, made)
+
+    monkeypatch.setattr(compiled, "_compile", compile_again)
+    return kinds
+
+
+@pytest.fixture
+def filled(cache: Path, made: Path) -> Path:
+    """A cache that holds every kind."""
+    for path in made.glob("*.bin"):
+        shutil.copy(path, cache)
+    return cache
