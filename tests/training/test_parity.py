@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from pima_hp.composition import options
 from pima_hp.configuration import ModelSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import build_mlp
+from pima_hp.options import options
 from pima_hp.seeds import Role, stream
 from pima_hp.training.engines import engine_of, make_stack
 from pima_hp.training.schedule import stacks_of

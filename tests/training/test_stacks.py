@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pima_hp.composition import options
+from pima_hp.options import options
 from pima_hp.record import Run
 from pima_hp.training.device import engine_on
 from pima_hp.training.engines import engine_of
