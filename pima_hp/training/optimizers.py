@@ -137,7 +137,8 @@ def _nadam(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, 
 
     before = 1.0 if step == 1 else h["momentum_product"]
     product = h.values["momentum_product"] = before * momentum(step)
-    mean, square = _adam_moments(_with_weight_decay(weights, gradient, h), slots, h)
+    gradient = _with_weight_decay(weights, gradient, h)
+    mean, square = _adam_moments(gradient, slots, h)
     below = square.div(_operand(1 - h["beta2"] ** step, weights)).sqrt_().add_(_operand(h["eps"], weights))
     _add_quotient(weights, gradient, below, -h["lr"] * (1.0 - momentum(step)) / (1.0 - product))
     following = momentum(step + 1)
