@@ -33,16 +33,12 @@ def one_of(*values: Any) -> Draw:
 def log_uniform(low: float, high: float, *others: Any) -> Draw:
     """A number between low and high, or in two cases of five one of the others."""
     return lambda rng: (
-        one_of(*others)(rng)
-        if others and rng.random() < 0.4
-        else float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        one_of(*others)(rng) if others and rng.random() < 0.4 else float(np.exp(rng.uniform(np.log(low), np.log(high))))
     )
 
 
 def uniform(low: float, high: float, *others: Any) -> Draw:
-    return lambda rng: (
-        one_of(*others)(rng) if others and rng.random() < 0.6 else float(rng.uniform(low, high))
-    )
+    return lambda rng: one_of(*others)(rng) if others and rng.random() < 0.6 else float(rng.uniform(low, high))
 
 
 EPS = log_uniform(1e-12, 1e-2, 1e-8, 1e-7)
@@ -104,6 +100,8 @@ def component(rng: Rng, group: str, option: str) -> dict[str, Any]:
     drawn = {name: DRAWS[group][name](rng) for name in sorted({*content, *named} - FIRST[group])}
     if group == "optimizer" and drawn.get("nesterov") is True:  # torch's own conditions
         drawn |= {"dampening": 0.0, "momentum": drawn["momentum"] or 0.9}
+    if drawn.get("inplace") is True:  # torch's own condition too
+        drawn |= {name: abs(value) for name, value in drawn.items() if isinstance(value, float)}
     if "patience" in drawn:
         drawn["monitor"] = one_of("val/loss", "train/loss", None)(rng)
     return {"_target_": target, **{name: value for name, value in drawn.items() if value != LEFT_OUT}}
@@ -125,7 +123,10 @@ def settings(rng: Rng, path: str, precision: int) -> Settings:
         "hidden_widths": [int(rng.integers(1, 17)) for _ in range(rng.integers(1, 4))],
         "initialization": one_of(*words(ModelSection, "initialization"))(rng),
     }
-    found["batch"] = {"size": one_of(1, 7, 16, 32, "full", int(rng.integers(2, 60)))(rng), "shuffle": bool(rng.integers(2))}
+    found["batch"] = {
+        "size": one_of(1, 7, 16, 32, "full", int(rng.integers(2, 50)))(rng),
+        "shuffle": bool(rng.integers(2)),
+    }
     n_epochs = 3 if "patience" in found["scheduler"] else 2
     found["trainer"] |= {"epochs": n_epochs, "precision": precision, "accelerator": "cpu"}
     return found

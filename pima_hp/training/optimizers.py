@@ -59,8 +59,15 @@ def _add_quotient(target: Tensor, above: Tensor, below: Tensor, scale: Value) ->
 
 
 def _approach(target: Tensor, goal: Tensor, share: Value) -> Tensor:
-    """Move target by a share of its distance from the goal."""
-    return target.add_(goal.sub(target).mul_(_operand(share, target)))
+    """Move target by a share of its distance from the goal, starting from the nearer of the two, as torch's lerp does.
+
+    From the farther one, a small goal would keep no correct digit: 1e16 + (1 - 1e16) is 0.
+    """
+    distance = goal.sub(target)
+    from_target = target.add(distance.mul(_operand(share, target)))
+    from_goal = goal.sub(distance.mul_(_operand(1 - share, target)))
+    nearer = torch.as_tensor(share, device=target.device) < 0.5  # also of columns
+    return target.copy_(torch.where(nearer, from_target, from_goal))
 
 
 def _with_weight_decay(weights: Tensor, gradient: Tensor, h: Hyperparameters) -> Tensor:
