@@ -5,8 +5,10 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported; pytest's workers share the cores
 
 import logging
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +28,18 @@ from pima_hp.request import Request, parse_request
 
 ROOT = Path(__file__).parent.parent
 Settings = dict[str, Any]
+_KERNELS = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with an empty cache of compiled kernels, which the workers of one test run share."""
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist has the folder from who started it
+        config.stash[_KERNELS] = os.environ["PIMA_HP_CACHE_DIR"] = tempfile.mkdtemp(prefix="pima_hp-kernels-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _KERNELS in config.stash:
+        shutil.rmtree(config.stash[_KERNELS], ignore_errors=True)
 
 
 @lru_cache(maxsize=1024)

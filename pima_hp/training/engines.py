@@ -59,14 +59,15 @@ def refusal_of(configuration: Configuration) -> str:
 
 def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[RunRecord]:
     """Train runs with equal `stack_key`s together and return their records in the same order."""
-    began = time.perf_counter()
-    n_threads, (engine, _) = torch.get_num_threads(), engine_of(runs[0].configuration)
+    began, n_threads = time.perf_counter(), torch.get_num_threads()
     # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
-    torch.set_num_threads(1 if engine == "fused" else n_threads)
+    torch.set_num_threads(1 if engine_of(runs[0].configuration)[0] == "fused" else n_threads)
     try:
         stack = make_stack(runs, n_threads)
+        if stack.engine != "fused":
+            torch.set_num_threads(n_threads)
         stack.fit(progress)
-        return stack.records(time.perf_counter() - began, engine)
+        return stack.records(time.perf_counter() - began, stack.engine)
     finally:
         torch.set_num_threads(n_threads)
 
@@ -96,9 +97,13 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         from pima_hp.training.fused.on_gpu import FusedStackOnGPU
 
         return FusedStackOnGPU(runs, device)
+    from pima_hp.training.fused.compiled import KernelError
     from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 
-    return FusedStackOnCPU(runs, n_threads or torch.get_num_threads())
+    try:
+        return FusedStackOnCPU(runs, n_threads or torch.get_num_threads())
+    except KernelError:  # from now on `engine_of` names another engine, and this as the reason
+        return make_stack(runs, n_threads)
 
 
 def _why_not_stacked(configuration: Configuration) -> str:
@@ -115,14 +120,17 @@ def _why_not_fused(configuration: Configuration) -> str:
         from pima_hp.training.fused.engine import why_not_fused
 
         if on_cpu:
-            import pima_hp.training.fused.on_cpu  # noqa: F401
+            from pima_hp.training.fused.compiled import failure
+
+            if reason := failure(f"float{configuration.trainer.precision}"):
+                return reason
         else:
             from pima_hp.training.fused.on_gpu import why_not_here
 
             if reason := why_not_here():
                 return reason
-    except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: nowhere to keep what it compiles
-        return f"{'numba' if on_cpu else 'Triton'} does not work here ({error})"
+    except (ImportError, OSError) as error:
+        return f"{'llvmlite' if on_cpu else 'Triton'} does not work here ({error})"
     n_train, _, _ = split_sizes(len(table_of(configuration).labels), configuration.data)
     return why_not_fused(configuration, n_train)
 

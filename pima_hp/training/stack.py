@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,8 +32,11 @@ class Stack(ABC):
     Attributes:
         features: of each part of the data, (M, n, D), in the order of the split.
         labels: (M, n).
+        engine: what records say of who trained them.
         curves: field of `LearningCurves` -> (M, E), filled epoch by epoch.
     """
+
+    engine: ClassVar[str]
 
     def __init__(self, runs: Sequence[Run], padding: int) -> None:
         self.runs, self.n_runs = list(runs), len(runs)

@@ -59,6 +59,8 @@ class _OneBatch:
 class TorchStack(Stack):
     """A stack whose every tensor leads with the member axis."""
 
+    engine = "stacked"
+
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__(runs, PADDING)
         self.logits = torch.zeros_like(self.labels["train"])

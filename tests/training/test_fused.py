@@ -1,22 +1,22 @@
 """The fused engine's own parts: elementary functions, rows for every option, threads, and the way back to torch."""
 
 import logging
-import sys
 
 import numpy as np
 import pytest
 import torch
-from numba import njit
+from numba import njit, types
 
 from pima_hp.composition import options
 from pima_hp.data.prepared import table_of
 from pima_hp.training import engines
-from pima_hp.training.engines import engine_of, make_stack
-from pima_hp.training.fused import activations, functions
+from pima_hp.training.engines import engine_of, make_stack, refusal_of, train_stack
+from pima_hp.training.fused import compiled, functions
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
-from pima_hp.training.fused.simd import NARROW, WIDE, as_rows, load, store
+from pima_hp.training.fused.simd import load, rows_at, store
+from pima_hp.training.fused.tables import NARROW, WIDE, activation_row
 from pima_hp.training.stacked import TorchStack
-from tests.training.conftest import RunsOf
+from tests.training.conftest import RunsOf, with_engine
 
 EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]
 CASES = {
@@ -30,15 +30,15 @@ CASES = {
 
 
 def applied(name, x):
-    function = getattr(functions, name)
+    function, rows = getattr(functions, name), rows_at(getattr(types, str(x.dtype)), WIDE)
 
     @njit
-    def every_row(x, out):
-        for row in range(len(x)):
-            store(out, row, function(load(x, row)))
+    def every_row(x, out, n_rows):
+        for row in range(n_rows):
+            store(rows(out), row, function(load(rows(x), row)))
 
     out = np.empty_like(x)
-    every_row(as_rows(x, WIDE), as_rows(out, WIDE))
+    every_row(x.ctypes.data, out.ctypes.data, len(x) // WIDE)
     return out
 
 
@@ -67,7 +67,7 @@ def test_every_option_has_a_row(runs_of: RunsOf, group: str):
 
 def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_torch(runs_of: RunsOf):
     (run,) = runs_of("activation=gelu", "activation.approximate=tanh")
-    assert activations.row_of(run.configuration.activation) is None
+    assert activation_row(run.configuration.activation) is None
     assert isinstance(make_stack([run]), TorchStack)
 
 
@@ -107,14 +107,20 @@ def test_the_number_of_lanes_does_not_change_a_bit(runs_of: RunsOf, overrides: l
         assert torch.equal(wide.curves[name][:NARROW], curve), name
 
 
-def test_without_numba_torch_trains_and_says_so_once(runs_of: RunsOf, monkeypatch, caplog):
+def test_without_a_compiler_torch_trains_and_says_so_once(runs_of: RunsOf, monkeypatch, caplog, tmp_path):
     runs = runs_of("n_replicates=2")
-    monkeypatch.setitem(sys.modules, "pima_hp.training.fused.engine", None)
+    (tmp_path / "numba.py").write_text("raise ImportError('no numba in this test')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)  # of the process that compiles, too
+    monkeypatch.setenv(compiled.FOLDER_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(compiled, "_loaded", {})
     engines._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
+        assert [record.engine for record in train_stack(runs)] == ["stacked", "stacked"]
         assert isinstance(make_stack(runs), TorchStack)
-        assert isinstance(make_stack(runs), TorchStack)
-    assert len([record for record in caplog.records if "numba does not work here" in record.message]) == 1
+    said = [record.message for record in caplog.records if "cannot be compiled here" in record.message]
+    assert len(said) == 1
+    assert said[0].endswith("ImportError: no numba in this test")
+    assert "trainer.engine: fused cannot train this" in refusal_of(with_engine(runs[0], "fused").configuration)
 
 
 def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):

@@ -1,5 +1,6 @@
-"""The fast engine: whole epochs of LANES runs at a time in vector registers, compiled by numba.
+"""The fast engine: whole epochs of many runs at a time in vector registers, compiled by numba.
 
-`simd` is the vector type, `functions`, `activations` and `rules` are what it computes, one row a name,
-`kernel` is an epoch of training, `engine` the stack that runs it. The torch stack stays the readable twin.
+`tables` says what the kernel knows; `simd` is the vector type, `functions`, `activations` and `rules` are what it
+computes, `kernel` is an epoch of training. `build` compiles it, `compiled` keeps and loads the result, `known_answers`
+checks it; `engine` is the stack that runs it. The torch stack stays the readable twin.
 """

@@ -1,56 +1,13 @@
-"""Hidden activations of lanes: one row for each class of `torch.nn`, its value and its derivative.
+"""Hidden activations of lanes: the value and the derivative of each row of `tables.ACTIVATIONS`.
 
 `z` is the pre-activation, `h` the value, `a` the one argument an activation may have, a number a member.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from numba import njit
 
-from pima_hp.configuration import ActivationSection
 from pima_hp.training.fused.functions import erf, exp, expm1, log1p_unit, sigmoid, tanh
 from pima_hp.training.fused.simd import load, magnitude, splat, store, where_greater
-
-RELU, LEAKY_RELU, IDENTITY, SIGMOID, TANH, ELU, GELU, SILU, SOFTPLUS = range(9)
-
-
-@dataclass(frozen=True)
-class Row:
-    """How the kernel knows an activation.
-
-    Attributes:
-        code: chooses the branch in `activate` and `slope`.
-        argument: name of the number that may differ between members, or empty.
-        fixed: other arguments, with the only value that the branch knows.
-    """
-
-    code: int
-    argument: str = ""
-    fixed: Mapping[str, object] | None = None
-
-
-ROWS: dict[str, Row] = {
-    "torch.nn.ReLU": Row(RELU),
-    "torch.nn.LeakyReLU": Row(LEAKY_RELU, "negative_slope"),
-    "torch.nn.Identity": Row(IDENTITY),
-    "torch.nn.Sigmoid": Row(SIGMOID),
-    "torch.nn.Tanh": Row(TANH),
-    "torch.nn.ELU": Row(ELU, "alpha"),
-    "torch.nn.GELU": Row(GELU, fixed={"approximate": "none"}),
-    "torch.nn.SiLU": Row(SILU),
-    "torch.nn.Softplus": Row(SOFTPLUS, "beta", fixed={"threshold": 20.0}),
-}
-
-
-def row_of(section: ActivationSection) -> Row | None:
-    """Return the row that equals an activation, with all its arguments; None when there is none."""
-    row = ROWS.get(str(section.target))
-    if row is None:
-        return None
-    fixed = row.fixed or {}
-    known = all(name == row.argument or fixed.get(name) == value for name, value in section.arguments.items())
-    return row if known and (not row.argument or row.argument in section.arguments) else None
+from pima_hp.training.fused.tables import ELU, GELU, LEAKY_RELU, RELU, SIGMOID, SILU, SOFTPLUS, TANH
 
 
 @njit

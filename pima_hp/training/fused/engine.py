@@ -11,8 +11,15 @@ from torch import Tensor
 
 from pima_hp.configuration import Configuration
 from pima_hp.record import Run
-from pima_hp.training.fused import activations, rules
-from pima_hp.training.fused.kernel import N_SCORES, SCORED_ROWS
+from pima_hp.training.fused.tables import (
+    N_HYPERPARAMETERS,
+    N_RUNNING,
+    N_SCORES,
+    N_SLOTS,
+    RULES,
+    SCORED_ROWS,
+    activation_row,
+)
 from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
 from pima_hp.training.progress import Progress
 from pima_hp.training.stack import Stack
@@ -29,9 +36,9 @@ _SCORES = ("train_accuracy", "train_loss", "train_accuracy_end", "train_loss_end
 
 def why_not_fused(configuration: Configuration, n_train: int) -> str:
     """Return why the kernel does not know a configuration, in words; empty when it does."""
-    if activations.row_of(configuration.activation) is None:
+    if activation_row(configuration.activation) is None:
         return f"no row for the activation {configuration.activation.target} with its arguments"
-    if str(configuration.optimizer.target) not in rules.ROWS:
+    if str(configuration.optimizer.target) not in RULES:
         return f"no row for the optimizer {configuration.optimizer.target}"
     size = configuration.batch.size
     rows = max(n_train if isinstance(size, str) else size, SCORED_ROWS)
@@ -53,14 +60,16 @@ class FusedStack(Stack):
         device: where the arrays lie.
     """
 
+    engine = "fused"
+
     def __init__(self, runs: Sequence[Run], lanes: int, device: torch.device) -> None:
         super().__init__(runs, lanes)
         self.lanes, self.device = lanes, device
         self.to(device)
         first = self.members[0].configuration
         self.weights = self._packed(self.model.vectors)
-        row = activations.row_of(first.activation)
-        rule = rules.ROWS[str(first.optimizer.target)]
+        row = activation_row(first.activation)
+        rule = RULES[str(first.optimizer.target)]
         assert row is not None  # noqa: S101 -- `why_not_fused` was asked
         given = [run.configuration.activation.arguments.get(row.argument, 0.0) for run in self.members]
         self.argument = torch.tensor(given, dtype=torch.float64).to(self.weights).reshape(self.n_blocks, lanes)
@@ -70,14 +79,14 @@ class FusedStack(Stack):
                 each["dampening"] = 0.0  # torch ignores it without momentum
             if "momentum_decay" in each:
                 each["schedule_decay"] = 0.96 ** each["momentum_decay"]
-        hyperparameters = np.zeros((rules.N_HYPERPARAMETERS, len(self.members)))
+        hyperparameters = np.zeros((N_HYPERPARAMETERS, len(self.members)))
         hyperparameters[: len(rule.names)] = [[each[name] for each in arguments] for name in rule.names]
         self.hyperparameters = self._by_block(hyperparameters)
         flags = [bool(arguments[0][name]) for name in UPDATE_RULES[str(first.optimizer.target)].flags]
         self.optimizer = (rule.code, any(flags))
         n_parameters = self.model.vectors.shape[1]
-        self.slots = self._zeros(rules.N_SLOTS * n_parameters)
-        self.running = self._zeros(rules.N_RUNNING, torch.float64) + 1.0
+        self.slots = self._zeros(N_SLOTS * n_parameters)
+        self.running = self._zeros(N_RUNNING, torch.float64) + 1.0
         n_layers, n_units = len(self.model.widths), sum(self.model.widths[1:]) + 1
         self.widths = torch.tensor([*self.model.widths, 1], dtype=torch.int32, device=device)
         self.network = (n_layers, n_units, n_parameters, row.code)

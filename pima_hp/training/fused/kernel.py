@@ -29,9 +29,7 @@ from pima_hp.training.fused.simd import (
     where_nan,
     widen,
 )
-
-SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-level cache
-N_SCORES = 6  # sums an epoch: correct rows and loss while it ran, of the training rows at its end, of the watched rows
+from pima_hp.training.fused.tables import N_SCORES, SCORED_ROWS
 
 
 @njit

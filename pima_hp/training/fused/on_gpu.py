@@ -18,7 +18,7 @@ from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
 from pima_hp.record import Run
-from pima_hp.training.fused import activations, kernel, rules, warp
+from pima_hp.training.fused import activations, kernel, rules, tables, warp
 from pima_hp.training.fused.engine import FusedStack
 from pima_hp.training.fused.warp import LANES, at, constant, exp, load, store
 
@@ -74,7 +74,7 @@ def _run_epochs(
     x, y, n_train, val_x, val_y, n_val, shuffled: tl.constexpr, order, rates, n_epochs, size, tile, step, out, kept,
     n_slots: tl.constexpr, n_running: tl.constexpr, n_hyperparameters: tl.constexpr,
 ):  # fmt: skip
-    """Train and score the block of this program; arguments as in `on_cpu.run_epochs`, pointers to the first block."""
+    """Train and score the block of this program; arguments as `compiled.ARGUMENTS`, pointers to the first block."""
     n_features, hidden = at(widths, 0), n_units * tile
     w, g, a = _of_block(w, n_parameters), _of_block(g, n_parameters), load(_of_block(argument, 1), 0)
     slots, running = _of_block(slots, n_slots * n_parameters), _of_block(running, n_running)
@@ -104,8 +104,8 @@ class FusedStackOnGPU(FusedStack):
             *(self.weights, self.slots, self.running, self.hyperparameters, self.argument, *self._work),
             *(self.widths, *self.network, *self.optimizer),
             *(*self.rows["train"], self.labels["train"].shape[1], *self.rows["val"], self.labels["val"].shape[1]),
-            *(bool(self.orders), order, rates, n_epochs, self.batch_size, max(self.batch_size, kernel.SCORED_ROWS)),
-            *(self.step, out, kept, rules.N_SLOTS, rules.N_RUNNING, rules.N_HYPERPARAMETERS),
+            *(bool(self.orders), order, rates, n_epochs, self.batch_size, max(self.batch_size, tables.SCORED_ROWS)),
+            *(self.step, out, kept, tables.N_SLOTS, tables.N_RUNNING, tables.N_HYPERPARAMETERS),
             **OPTIONS,
         )
         return lambda: None  # whoever reads `out` waits for it

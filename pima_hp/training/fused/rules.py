@@ -1,39 +1,15 @@
-"""Update rules of lanes: one row for each class of `torch.optim`, with the formulas of `training.optimizers`.
+"""Update rules of lanes: one for each row of `tables.RULES`, with the formulas of `training.optimizers`.
 
 A rule changes the weights w (P rows) from the gradients g and its states in `slots` (slot s of parameter q is
-row s * P + q). Hyperparameters come in double precision, a row each in the order of `Row.names`; what a
+row s * P + q). Hyperparameters come in double precision, a row each in the order of `tables.Rule.names`; what a
 step derives from them is computed in double precision and rounded once, as torch does with Python floats.
 `running` keeps up to four numbers a member from step to step, ones at first.
 """
 
-from dataclasses import dataclass
-
 from numba import njit
 
 from pima_hp.training.fused.simd import fma, load, magnitude, narrow, splat, sqrt, store, where_greater
-
-SGD, RMSPROP, ADAGRAD, ADAM, ADAMW, ADAMAX, NADAM = range(7)
-N_SLOTS, N_RUNNING, N_HYPERPARAMETERS = 3, 4, 8
-
-
-@dataclass(frozen=True)
-class Row:
-    """How the kernel knows an update rule: the branch in `update`, and the hyperparameters in its order."""
-
-    code: int
-    names: tuple[str, ...]
-
-
-_MOMENTS = ("lr", "weight_decay", "beta1", "beta2", "eps")
-ROWS: dict[str, Row] = {
-    "torch.optim.SGD": Row(SGD, ("lr", "weight_decay", "momentum", "dampening")),
-    "torch.optim.RMSprop": Row(RMSPROP, ("lr", "weight_decay", "alpha", "eps", "momentum")),
-    "torch.optim.Adagrad": Row(ADAGRAD, ("lr", "weight_decay", "eps", "lr_decay", "initial_accumulator_value")),
-    "torch.optim.Adam": Row(ADAM, _MOMENTS),
-    "torch.optim.AdamW": Row(ADAMW, _MOMENTS),
-    "torch.optim.Adamax": Row(ADAMAX, _MOMENTS),
-    "torch.optim.NAdam": Row(NADAM, (*_MOMENTS, "schedule_decay")),
-}
+from pima_hp.training.fused.tables import ADAGRAD, ADAMAX, ADAMW, NADAM, RMSPROP, SGD
 
 
 @njit

@@ -1,30 +1,20 @@
-"""A numba type for the numbers in a vector register, one per lane: lane l belongs to member l of a block.
+"""numba types for a vector register, one number per lane, and for rows of such numbers in memory.
 
-`load`, `store`, `splat` and the arithmetic below are single LLVM instructions on it. A lane never sees
-another lane, so that a run's bits do not depend on its neighbours. Built with numba's extension API
-(numba documentation, "Extending Numba", low-level extension API).
+Lane l belongs to member l of a block. `load`, `store`, `splat` and the arithmetic below are single LLVM instructions;
+none of them combines lanes, so a run's bits do not depend on its neighbors. Built with numba's extension API (numba
+documentation, "Extending Numba", low-level extension API).
 """
 
 import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic, models, overload, register_model
-from numpy.typing import NDArray
-
-WIDE, NARROW = 16, 8
-"""Lanes of a block, and of one of so few members: many processors work through half a register twice as fast."""
 
 _CONTRACT = ("contract",)  # a * b + c may become one instruction; nothing else is reordered
-
-
-def as_rows(array: NDArray[Any], lanes: int) -> NDArray[Any]:
-    """View (N, rows * lanes) numbers as (N, rows): the type of a row tells the kernel how many lanes there are."""
-    return array.view(np.dtype([("lanes", array.dtype, lanes)]))
 
 
 class Lanes(types.Type):
@@ -42,18 +32,68 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(scalar, kind.count))
 
 
-def _kind(array: Any) -> Lanes:
-    """Return what a row of an array holds."""
-    row = array.dtype.typeof("lanes")
-    return Lanes(row.dtype, row.nitems)
+class Rows(types.Type):
+    """A pointer to rows of so many numbers.
+
+    Its name holds no number that numba assigns per process, as that of a record array does: the kernel's symbols are
+    the same wherever it is compiled.
+    """
+
+    def __init__(self, dtype: Any, count: int) -> None:
+        self.dtype, self.count = dtype, count
+        super().__init__(name=f"Rows({dtype}, {count})")
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
+@register_model(Rows)
+class _RowsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Rows) -> None:
+        row = ir.ArrayType(manager[kind.dtype].get_value_type(), kind.count)
+        super().__init__(manager, kind, row.as_pointer())
+
+
+def rows_at(dtype: Any, count: int) -> Any:
+    """Return the function that turns an address, a whole number, into a pointer to rows."""
+    kind = Rows(dtype, count)
+
+    @intrinsic
+    def at_address(_typing: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(kind))
+
+        return kind(address), generate
+
+    return at_address
+
+
+@intrinsic
+def skip(_typing: Any, rows: Any, count: Any) -> Any:  # noqa: ARG001
+    """Return a pointer to the row `count` rows further on."""
+
+    def generate(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return rows(rows, types.intp), generate
+
+
+@intrinsic
+def at(_typing: Any, rows: Any, index: Any) -> Any:  # noqa: ARG001
+    """Return a whole number from rows of one."""
+
+    def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        number = builder.load(builder.gep(args[0], [args[1], ir.Constant(ir.IntType(32), 0)]))
+        return builder.sext(number, context.get_value_type(types.intp))
+
+    return types.intp(rows, types.intp), generate
+
+
+def _kind(rows: Any) -> Lanes:
+    """Return what a row holds."""
+    return Lanes(rows.dtype, rows.count)
+
+
+def _pointer(builder: Any, rows: Any, row: Any) -> Any:
     """Return where a row begins, as a pointer to an array of its lanes."""
-    data = context.make_array(array_type)(context, builder, array).data
-    kind = _kind(array_type)
-    lanes = ir.ArrayType(context.get_value_type(kind.dtype), kind.count)
-    return builder.bitcast(builder.gep(data, [row]), lanes.as_pointer())
+    return builder.gep(rows, [row])
 
 
 def _splat(context: Any, builder: Any, kind: Lanes, value: Any) -> Any:
@@ -69,8 +109,8 @@ def load(_typing: Any, array: Any, row: Any) -> Any:  # noqa: ARG001 -- numba go
     """Return a row of an array."""
     kind = _kind(array)
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig.args[0], *args)
+    def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        pointer = _pointer(builder, *args)
         vector = builder.bitcast(pointer, context.get_value_type(kind).as_pointer())
         return builder.load(vector, align=kind.dtype.bitwidth // 8)
 
@@ -82,8 +122,8 @@ def store(_typing: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG00
     """Write a row of an array."""
     kind = _kind(array)
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig.args[0], *args[:2])
+    def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        pointer = _pointer(builder, *args[:2])
         vector = builder.bitcast(pointer, context.get_value_type(kind).as_pointer())
         builder.store(args[2], vector, align=kind.dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -95,10 +135,8 @@ def store(_typing: Any, array: Any, row: Any, value: Any) -> Any:  # noqa: ARG00
 def copy_chosen(_typing: Any, source: Any, first: Any, choice: Any, row: Any, target: Any, into: Any) -> Any:  # noqa: ARG001
     """Copy in each lane the row that it chooses: `first` + the whole number in row `row` of `choice`."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        from_row, choices, to_row = (
-            _pointer(context, builder, sig.args[position], *args[position : position + 2]) for position in (0, 2, 4)
-        )
+    def generate(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        from_row, choices, to_row = (_pointer(builder, *args[position : position + 2]) for position in (0, 2, 4))
         zero = ir.Constant(ir.IntType(32), 0)
         for number in range(_kind(source).count):
             lane = ir.Constant(ir.IntType(32), number)
@@ -222,9 +260,3 @@ def _operator(symbol: Any, instruction: Any) -> None:
 
 for _symbol, _one in ((operator.add, add), (operator.sub, sub), (operator.mul, mul), (operator.truediv, div)):
     _operator(_symbol, _one)
-
-
-@njit
-def at(array, index):
-    """Return an element of an array of whole numbers."""
-    return array[index]

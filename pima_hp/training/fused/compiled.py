@@ -1,0 +1,298 @@
+"""The compiled kernel: found in this user's cache or compiled, loaded, checked against answers that torch made.
+
+numba's own cache can mix kernels: it names machine code by numbers that it assigns per process, so that two kinds
+compiled first in different processes have equal symbols, and a process that loads both runs one in place of the other
+(numba#7654, numba#10486). Here each kind is an object file with one external symbol, loaded into an execution engine of
+its own. Compiling is done in another process (`build`), loading by llvmlite alone: a process whose kernel is in the
+cache does not import numba.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import llvmlite.binding as llvm
+import platformdirs
+from filelock import FileLock
+
+from pima_hp.training.fused.tables import NARROW, WIDE
+
+FOLDER_VARIABLE = "PIMA_HP_CACHE_DIR"
+SYMBOL = "pima_hp_run_epochs"
+"""The one name that can be seen from outside an object file."""
+
+SOURCES = ("activations", "build", "compiled", "functions", "kernel", "rules", "simd", "tables")
+"""The modules of this folder that decide what the machine code is."""
+
+ARGUMENTS = (
+    *("first", "last"),  # blocks to work on
+    *("training", "scoring"),  # whether to train, whether to score the weights that were kept
+    *("weights", "slots", "running", "hyperparameters", "argument"),  # (N, ..) see `rules`; argument: the activation's
+    *("widths", "n_layers", "n_units", "n_parameters", "activation"),  # the network, see `kernel`
+    *("rule", "flag"),  # the optimizer, see `rules.update`
+    *("x", "y", "n_train", "val_x", "val_y", "n_val"),  # (N, D * n) and (N, n)
+    *("order", "shuffled"),  # (N, n) rows in the order of the epoch; whether to follow it
+    *("rates", "n_epochs"),  # learning rates in double (N, epochs)
+    *("size", "step"),  # rows of a batch; optimizer steps made before
+    *("pre", "post", "delta", "batch", "gradients"),  # memory of this call, all overwritten
+    *("out", "kept"),  # (N, epochs * N_SCORES) in double, zero at first; (N, epochs * P) weights after each epoch
+)
+"""What the kernel is called with: whole numbers, and addresses of arrays, in this order."""
+
+_MAGIC = b"pima_hp kernel 1\n"
+_UNUSED_S = 24 * 3600.0
+Kernel = Callable[..., None]
+"""A loaded kernel: called with the values of ARGUMENTS by name."""
+
+
+class KernelError(Exception):
+    """The kernel cannot be used here; the text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kernel is compiled for."""
+
+    lanes: int
+    dtype: str  # float32 or float64
+
+    def __str__(self) -> str:
+        return f"{self.lanes} lanes of {self.dtype}"
+
+    @property
+    def stem(self) -> str:
+        """How the names of its files begin."""
+        return f"kernel-{self.lanes}x{self.dtype}"
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that decides the machine code, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps([self.lanes, self.dtype, *_surroundings()]).encode()).hexdigest()
+
+
+_loaded: dict[Kind, Kernel | KernelError] = {}
+_loading = Lock()
+
+
+def kernel(kind: Kind) -> Kernel:
+    """Return the kernel of a kind, loaded and checked; the first call in a process may compile it.
+
+    Raises:
+        KernelError: it cannot be compiled or gives wrong results here; each later call raises the same.
+    """
+    with _loading:
+        if kind not in _loaded:
+            try:
+                _loaded[kind] = _checked(kind)
+            except KernelError as error:
+                _loaded[kind] = error
+        found = _loaded[kind]
+    if isinstance(found, KernelError):
+        raise found
+    return found
+
+
+def failure(dtype: str) -> str:
+    """Return why a kernel for these numbers turned out to be unusable in this process; empty where none has."""
+    return next((str(of) for kind, of in _loaded.items() if kind.dtype == dtype and isinstance(of, KernelError)), "")
+
+
+def folder() -> Path:
+    """Return the folder of compiled kernels: that of the environment variable, or this user's cache."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or platformdirs.user_cache_dir("pima_hp", appauthor=False))
+
+
+def _checked(kind: Kind) -> Kernel:
+    """Return a kernel that gives the known answers; one that does not is compiled again, once."""
+    from pima_hp.training.fused.known_answers import wrong_answer
+
+    loaded = _load(_object(kind))
+    if not (wrong := wrong_answer(loaded, kind)):
+        return loaded
+    _tell(f"the compiled kernel for {kind} gives wrong results ({wrong}); it is compiled again")
+    loaded = _load(_object(kind, anew=True))
+    if wrong := wrong_answer(loaded, kind):
+        _path(kind).unlink(missing_ok=True)
+        raise KernelError(f"the kernel compiled for {kind} gives wrong results on this machine: {wrong}")
+    return loaded
+
+
+def _object(kind: Kind, *, anew: bool = False) -> bytes:
+    """Return the object file of a kind from the cache, or compile it and store it there if that is possible."""
+    content = None if anew else _read(kind)
+    if content is None:
+        with _one_compiler(kind):
+            content = None if anew else _read(kind)  # another process may have compiled it meanwhile
+            if content is None:
+                content = _compile(kind)
+                _write(kind, content)
+    return content
+
+
+def _path(kind: Kind) -> Path:
+    return folder() / f"{kind.stem}-{kind.key[:16]}.bin"
+
+
+def _digest(kind: Kind, content: bytes) -> bytes:
+    """Digest of an object file and of what it is for: a file under another kind's name is not believed."""
+    return hashlib.sha256(kind.key.encode() + content).digest()
+
+
+def _read(kind: Kind) -> bytes | None:
+    """Return what the cache holds for a kind; None where that is nothing, or is not what was written."""
+    path = _path(kind)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    head, content = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
+    if head != _MAGIC + _digest(kind, content):
+        return None
+    with suppress(OSError):
+        os.utime(path)  # still in use
+    return content
+
+
+def _write(kind: Kind, content: bytes) -> None:
+    """Store an object file, whole or not at all; remove files that nothing has used for a day."""
+    path = _path(kind)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(_MAGIC + _digest(kind, content) + content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        _tell_once(
+            f"the kernel cannot be kept in {path.parent} ({error.strerror or error}), so each command compiles it "
+            f"again; {FOLDER_VARIABLE} names another folder"
+        )
+        return
+    with suppress(OSError):
+        for other in [*path.parent.glob("kernel-*.bin"), *path.parent.glob(".kernel-*")]:
+            if time.time() - other.stat().st_mtime > _UNUSED_S:
+                other.unlink()
+
+
+@contextmanager
+def _one_compiler(kind: Kind) -> Iterator[None]:
+    """Let one process at a time compile a kind; where the folder cannot hold a lock, each compiles for itself."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder().mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder() / f"{kind.stem}.lock"))
+        yield
+
+
+def _compile(kind: Kind) -> bytes:
+    """Compile a kind in a process of its own: its memory, and a crash of the compiler, are not ours."""
+    _tell(f"compiling the training kernel for {kind}, once for this machine (about 10 s)")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the package that runs here, wherever it is
+    command = [sys.executable, "-P", "-m", "pima_hp.training.fused.build", str(kind.lanes), kind.dtype]
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)  # noqa: S603 -- our own module
+    except OSError as error:
+        raise KernelError(f"the kernel cannot be compiled here: {error}") from error
+    if done.returncode or not done.stdout:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        raise KernelError(f"the kernel cannot be compiled here: {said[-1][:200]}")
+    return done.stdout
+
+
+def _load(content: bytes) -> Kernel:
+    """Load an object file into an execution engine of its own."""
+    try:
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        engine.add_object_file(llvm.ObjectFileRef.from_data(content))
+        engine.finalize_object()
+        address = engine.get_function_address(SYMBOL)
+    except RuntimeError as error:
+        raise KernelError(f"the compiled kernel cannot be loaded: {' '.join(str(error).split())}") from error
+    if not address:
+        raise KernelError(f"the compiled kernel cannot be loaded: it has no function {SYMBOL}")
+    # numba's convention: a status, 0 unless something was raised; addresses of the result and of what was raised
+    integers = [ctypes.c_int64] * len(ARGUMENTS)
+    function: Any = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *integers)(address)
+
+    def call(**values: int) -> None:
+        result, raised = ctypes.c_int64(), ctypes.c_void_p()
+        numbers = [values[name] for name in ARGUMENTS]
+        if function(ctypes.addressof(result), ctypes.addressof(raised), *numbers):
+            raise RuntimeError("the kernel stopped with an error")
+        _ = engine  # the machine code lives as long as its engine
+
+    return call
+
+
+@cache
+def target_machine() -> llvm.TargetMachine:
+    """Return LLVM's description of this machine, for which the kernel is compiled."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=_cpu()[0], features=_cpu()[1], opt=3, reloc="pic", codemodel="small"
+    )
+
+
+@cache
+def _cpu() -> tuple[str, str]:
+    """Return the name of this machine's processor, and which instructions it has."""
+    try:
+        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM does not know the features of every kind of processor
+        return llvm.get_host_cpu_name(), ""
+
+
+@cache
+def _surroundings() -> tuple[str, ...]:
+    """Return what the machine code depends on besides its kind."""
+    sources = hashlib.sha256()
+    for name in SOURCES:
+        sources.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    packages = []
+    for name in ("numba", "llvmlite"):
+        try:
+            packages.append(version(name))
+        except PackageNotFoundError:  # without numba a kernel can be loaded, not compiled
+            packages.append("")
+    return (sources.hexdigest(), *_cpu(), *packages, *platform.python_version_tuple()[:2])
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+@cache
+def _tell_once(text: str) -> None:
+    _tell(text)
+
+
+def main() -> None:
+    """Make sure that the kernels of single precision, the default, are in the cache: what `scripts/setup` does last."""
+    kinds = [Kind(lanes, "float32") for lanes in (WIDE, NARROW)]
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        for _ in pool.map(_object, kinds):
+            pass
+    for kind in kinds:
+        kernel(kind)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The known-answer check of the kernel: its answers are torch's, and a kernel that differs does not pass.
+
+Make the answers again after a change of the cases: `python -m tests.training.test_known_answers`
+"""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pima_hp.training.fused import known_answers
+from pima_hp.training.fused.compiled import Kind, kernel
+from pima_hp.training.fused.known_answers import (
+    ANSWERS,
+    BATCH,
+    CASES,
+    N_EPOCHS,
+    N_TRAIN,
+    TOLERANCE,
+    WIDTHS,
+    Case,
+    inputs,
+    key,
+    train,
+    wrong_answer,
+)
+from pima_hp.training.fused.tables import ACTIVATIONS, NARROW, RULES, WIDE
+
+KINDS = [Kind(lanes, dtype) for lanes in (WIDE, NARROW) for dtype in ("float32", "float64")]
+
+
+def made_by_torch(case: Case, member: int) -> np.ndarray:
+    """(N_EPOCHS, N_SCORES): an ordinary loop of torch in double precision."""
+    weights, features, labels, orders = (torch.from_numpy(array) for array in inputs(member))
+    row, given = ACTIVATIONS[case.activation], case.of_member(member)
+    activation = getattr(torch.nn, case.activation.rpartition(".")[2])
+    arguments = {row.argument: case.argument[member]} if row.argument else {}
+    layers = []
+    for before, after in zip(WIDTHS, (*WIDTHS[1:], 1), strict=True):
+        layers += [torch.nn.Linear(before, after, dtype=torch.float64), activation(**arguments)]
+    model = torch.nn.Sequential(*layers[:-1])
+    torch.nn.utils.vector_to_parameters(weights, model.parameters())
+    if "beta1" in given:
+        given["betas"] = (given.pop("beta1"), given.pop("beta2"))
+    if "schedule_decay" in given:
+        given["momentum_decay"] = np.log(given.pop("schedule_decay")) / np.log(0.96)
+    flags = {"torch.optim.SGD": {"nesterov": case.flag}, "torch.optim.RMSprop": {"centered": case.flag}}
+    optimizer = getattr(torch.optim, case.optimizer.rpartition(".")[2])(
+        model.parameters(), **given, **flags.get(case.optimizer, {})
+    )
+    history = []
+    for epoch in range(N_EPOCHS):
+        rows = orders[epoch] if case.shuffled else torch.arange(N_TRAIN)
+        running = []
+        for batch in rows.split(BATCH):
+            logits = model(features[batch]).squeeze(1)
+            running.append((logits.detach(), labels[batch]))
+            optimizer.zero_grad()
+            F.binary_cross_entropy_with_logits(logits, labels[batch]).backward()
+            optimizer.step()
+        scored = [tuple(torch.cat(parts) for parts in zip(*running, strict=True))]
+        with torch.no_grad():
+            logits = model(features).squeeze(1)
+        scored += [(logits[part], labels[part]) for part in (slice(N_TRAIN), slice(N_TRAIN, None))]
+        scores = []
+        for logits, truth in scored:
+            scores += [((logits.sigmoid() > 0.5) == (truth > 0.5)).double().mean(),
+                       F.binary_cross_entropy_with_logits(logits, truth)]  # fmt: skip
+        history.append(scores)
+    return np.array(history)
+
+
+def answers() -> dict[str, list]:
+    return {key(case): [made_by_torch(case, member).tolist() for member in range(2)] for case in CASES}
+
+
+def test_the_cases_cover_every_row_of_the_tables() -> None:
+    assert {case.activation for case in CASES} == set(ACTIVATIONS)
+    assert {case.optimizer for case in CASES} == set(RULES)
+    assert {(case.optimizer, case.flag) for case in CASES} >= {("torch.optim.SGD", True), ("torch.optim.RMSprop", True)}
+
+
+def test_the_stored_answers_are_those_of_torch() -> None:
+    stored, made = json.loads(ANSWERS.read_text(encoding="utf-8")), answers()
+    assert set(stored) == set(made)
+    for name, of_members in made.items():
+        np.testing.assert_allclose(stored[name], of_members, rtol=0, atol=1e-13, err_msg=name)
+        assert np.abs(np.diff(np.array(of_members)[..., 1::2], axis=1)).min() > 1e-4, "each epoch changes each loss"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_gives_the_known_answers(kind: Kind) -> None:
+    """Reached: 2e-6 in float32, 1e-15 in float64, a hundredth of what is tolerated and less."""
+    found = np.array([train(kernel(kind), kind, case) for case in CASES])
+    expected = np.array(list(answers().values()))
+    assert np.abs(found - expected).max() < TOLERANCE[kind.dtype] / 50
+    assert wrong_answer(kernel(kind), kind) == ""
+
+
+def test_the_check_takes_less_than_30_ms() -> None:
+    """The best of five, since other processes share the cores."""
+    kind = KINDS[0]
+    loaded, seconds = kernel(kind), []
+    for _ in range(5):
+        began = time.perf_counter()
+        known_answers.wrong_answer(loaded, kind)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("changed", "by"), [("rule", 1), ("activation", 1), ("flag", 1), ("step", 1), ("size", -1), ("n_val", -1)]
+)
+def test_a_kernel_that_computes_something_else_does_not_pass(changed: str, by: int) -> None:
+    kind = KINDS[0]
+
+    def other(**values: int) -> None:
+        kernel(kind)(**{**values, changed: values[changed] + by if changed != "flag" else 1 - values[changed]})
+
+    assert " is off by " in wrong_answer(other, kind)
+
+
+def test_a_kernel_of_another_kind_does_not_pass() -> None:
+    narrow, wide = Kind(NARROW, "float32"), Kind(WIDE, "float32")
+    assert " is off by " in wrong_answer(kernel(narrow), wide)
+
+
+if __name__ == "__main__":
+    ANSWERS.write_text(json.dumps(answers(), indent=1) + "\n", encoding="utf-8")
