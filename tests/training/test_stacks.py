@@ -83,10 +83,12 @@ VARIANTS = [
     ("optimizer=sgd_momentum", "scheduler=plateau_tenth", "scheduler.patience=0", "activation=tanh"),
     ("optimizer=adamw", "scheduler=cosine", "activation=gelu", "batch=full"),
 ]
+# Members that do not all begin where a register does, and an optimizer that makes a whole step of a rounding error.
+ODD = ("trainer.precision=64", "batch.size=10", "optimizer=nadam", "optimizer.betas=[0.9,0.0]")
 
 
 @BOTH
-@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+@pytest.mark.parametrize("variant", [*VARIANTS, ODD], ids=" ".join)
 def test_c4_grouping_does_not_change_a_bit(runs_of: RunsOf, engine: str, variant: tuple[str, ...]) -> None:
     runs = mixed(runs_of, *variant)
     whole = {run.run_id: record for run, record in zip(runs, together(runs, engine), strict=True)}
