@@ -41,6 +41,10 @@ CASES = [f"{group}={option}" for group in GROUPS for option in options(group)]
 CASES += [f"model.initialization={name}" for name in INITIALIZATIONS]
 CASES += ["batch.shuffle=true", "model.hidden_widths=[5]", "model.hidden_widths=[7,6,3]", "data.scaling=minmax"]
 CASES += combinations(40)
+# What the defaults hide: terms that are zero, shares of an average above a half, softplus beyond its threshold of 20.
+CASES += [f"optimizer={option} optimizer.weight_decay=0.1 data=pima_standardized" for option in options("optimizer")]
+CASES += ["optimizer=adam optimizer.betas=[0.0,0.0] data=pima_standardized batch=online"]
+CASES += ["activation=softplus data=pima model.initialization=he_normal optimizer=sgd"]
 
 
 def made_to_act(case: str) -> list[str]:

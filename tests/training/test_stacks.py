@@ -77,6 +77,14 @@ def test_members_with_and_without_momentum_or_weight_decay_stand_apart(runs_of: 
         assert len({stack_key(run.configuration) for run in runs}) == 2
 
 
+def test_switches_of_an_activation_are_shared_by_a_stack(runs_of: RunsOf) -> None:
+    leaky = ("activation._target_=torch.nn.LeakyReLU", *SHORT)
+    runs = [run for switch in ("true", "false") for run in runs_of(*leaky, f"+activation.inplace={switch}")]
+    assert len({stack_key(run.configuration) for run in runs}) == 2
+    for run in runs:
+        assert_parity(together([run], "stacked")[0], alone(run), rtol=1e-4)
+
+
 VARIANTS = [
     (),
     ("batch.shuffle=true", "optimizer=adam"),
