@@ -43,7 +43,8 @@ CASES += ["batch.shuffle=true", "model.hidden_widths=[5]", "model.hidden_widths=
 CASES += combinations(40)
 # What the defaults hide: terms that are zero, shares of an average above a half, softplus beyond its threshold of 20.
 CASES += [f"optimizer={option} optimizer.weight_decay=0.1 data=pima_standardized" for option in options("optimizer")]
-CASES += ["optimizer=adam optimizer.betas=[0.0,0.0] data=pima_standardized batch=online"]
+SIGNS = "optimizer=adam optimizer.betas=[0.0,0.0] optimizer.eps=1e-12"  # each step is the sign of the gradient
+CASES += [f"{SIGNS} data=pima activation=silu batch.size=7 model.initialization=he_normal"]
 CASES += ["activation=softplus data=pima model.initialization=he_normal optimizer=sgd"]
 
 
