@@ -12,9 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_fie
 
 from pima_hp.options import option_name
 
-SCHEMA_VERSION = 1
-"""Of the record: part of every `config_id`, raised when the meaning of a setting or a score changes."""
-
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
@@ -262,7 +259,7 @@ class Configuration(Section):
         content = self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": HOW_NOT_WHAT})
         for section in ("activation", "optimizer", "scheduler"):
             del content[section]["name"]
-        return {**content, "schema_version": SCHEMA_VERSION}
+        return content
 
     @cached_property
     def config_id(self) -> str:

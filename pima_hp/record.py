@@ -16,6 +16,7 @@ class RunStatus(StrEnum):
     """How a run ended."""
 
     COMPLETED = "completed"  # trained for all its epochs
+    STOPPED = "stopped early"  # ended by a callback before its last epoch
     DIVERGED = "diverged"  # its loss became infinite or not a number; the curves end there
     FAILED = "failed"  # raised an error; see its message
 
@@ -33,6 +34,15 @@ class Run:
         return self.configuration.run_id(self.seeds)
 
 
+def replicate_of(init: int, split: int, order: int, shuffle: bool, size: int | str) -> tuple[int, ...]:
+    """Return the seeds that tell replicates of one configuration apart.
+
+    The order of the rows is drawn only where they are shuffled, and changes nothing where one batch holds them all.
+    The seed of the run itself is never used.
+    """
+    return (init, split, order) if shuffle and size != "full" else (init, split)
+
+
 def run_folder(label: str, seed: int, run_id: str) -> str:
     """Return the name of a run's own event folder: its configuration, its seed, the beginning of its id."""
     return f"{label},seed={seed},{run_id[:6]}"
@@ -40,7 +50,7 @@ def run_folder(label: str, seed: int, run_id: str) -> str:
 
 @dataclass(frozen=True)
 class LearningCurves:
-    """Scores against the epoch, each of shape (E,); NaN from the epoch in which a run diverged.
+    """Scores against the epoch, each of shape (E,); NaN from the epoch in which a run diverged, or after its last.
 
     `train_accuracy` and `train_loss` are running values: the mean over the rows of the epoch, each row
     scored just before the update that uses it (what Keras plots). `train_accuracy_end` and
@@ -64,14 +74,20 @@ CURVE_KEYS = {name: name.replace("_", "/", 1) for name in LearningCurves.__datac
 class RunRecord:
     """One finished run.
 
+    A run that made fewer updates, or was scored in fewer epochs, than its configuration asks for is never COMPLETED:
+    whatever ended it (a callback, `max_time`, `max_steps`) or left batches out (`fast_dev_run`,
+    `limit_train_batches`), it is STOPPED, and `n_updates` says how many updates it made.
+
     Attributes:
         configuration: all settings without the seed.
         seeds: the seed of the run and of each of its streams.
         status: how it ended.
         curves: scores against the epoch.
-        scores: final scores by key (`val/auroc`), empty for a run that did not complete.
-        n_updates: optimizer steps asked for.
-        stop_epoch: the epoch (from 1) in which it diverged, 0 if it did not.
+        scores: scores of the last weights by key (`val/auroc`), empty for a run that diverged or failed.
+        n_updates: optimizer steps made; of a run that diverged, those through the end of that epoch, whichever engine
+            trained it; 0 for a run that failed.
+        stop_epoch: the epoch (from 1) in which it diverged, or the last, perhaps not whole, of a run that was stopped;
+            0 for any other.
         duration_s: its share of the wall time of training.
         engine: what trained it, `solo`, `stacked` or `fused`, with the device unless that is the CPU
             (`stacked on cuda`); empty for a run that failed.

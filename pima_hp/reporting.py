@@ -32,6 +32,11 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
     if len(table):
         _say(text_table(table, fixed=TERMINAL) + "\n")
     _say(f"{results.progress}. {counted(results.verdicts).capitalize()}.")
+    if results.copies:
+        _say(f"note: {results.copies}")
+    tables = set(results.frame.get("data_digest", ()))
+    if n_others := sum(bool(verdict.claim.other_table(tables)) for verdict in results.verdicts):
+        _say(f"note: {n_others} of {len(results.verdicts)} claims are about another table than these runs")
     _say(f"report       {page}")
     return results
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
 from pima_hp.composition import composed_alone, explain, register_resolvers
@@ -15,6 +15,7 @@ from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
 from pima_hp.record import Run
+from pima_hp.settings import flattened
 from pima_hp.validation import parse_sections, problems_of, shown
 
 
@@ -97,13 +98,13 @@ def request_of(*overrides: str) -> Request:
     register_resolvers()
     try:
         config = composed_alone(list(overrides))
+        if config is not None:
+            return request_from(config)
     except ConfigurationError:
         raise
     except Exception as error:
         raise ConfigurationError(explain(error)) from error
-    if config is None:
-        raise ConfigurationError("must be the overrides of a single job; found those of a sweep, or a question")
-    return request_from(config)
+    raise ConfigurationError("must be the overrides of a single job; found those of a sweep, or a question")
 
 
 def request_from(config: DictConfig) -> Request:
@@ -112,7 +113,7 @@ def request_from(config: DictConfig) -> Request:
     Raises:
         ConfigurationError: with one line for each problem, all at once.
     """
-    settings = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+    settings = {str(key): _plain(config, str(key)) for key in config if key != "hydra"}
     if "hydra" not in config:
         return parse_request(settings)
     for override in config.hydra.overrides.task:
@@ -121,7 +122,8 @@ def request_from(config: DictConfig) -> Request:
     return parse_request(settings, dict(config.hydra.runtime.choices))
 
 
-def _plain(value: Any) -> Any:
+def _plain(config: DictConfig, key: str) -> Any:
+    value = MISSING if OmegaConf.is_missing(config, key) else config[key]
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
@@ -135,6 +137,8 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
     Raises:
         ConfigurationError: with one line for each problem, all at once.
     """
+    if missing := _missing(settings, choices or {}):
+        raise ConfigurationError(missing)
     sound, problems = parse_sections(settings, _SECTIONS | _OTHERS)
     rest = {key: value for key, value in settings.items() if key not in sound | _SECTIONS | _OTHERS and key != "hydra"}
     try:
@@ -172,6 +176,18 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
         choices=dict(choices or {}),
         notes=notes,
     )
+
+
+def _missing(settings: Mapping[str, Any], choices: Mapping[str, str]) -> list[str]:
+    """Return one line for each mandatory value (`???`) that was not given."""
+    problems = []
+    for key, value in flattened(settings).items():
+        if MISSING in (value if isinstance(value, tuple) else (value,)):
+            group, _, leaf = key.partition(".")
+            option = f" with {group}={choices[group]}" if group in choices else ""
+            example = "my.csv" if leaf == "path" else "VALUE"
+            problems.append(f"{key}: must be given{option}, for example {key}={example}")
+    return problems
 
 
 def _seeds(seed: int, streams: StreamsSection) -> RunSeeds:

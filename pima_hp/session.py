@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from pima_hp.composition import explain
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
-from pima_hp.record import CURVE_KEYS, RunStatus
+from pima_hp.record import CURVE_KEYS, RunStatus, replicate_of
 from pima_hp.request import Request, request_from
 from pima_hp.study import Study, label_of, say
 
@@ -126,6 +126,7 @@ class Session:
         if first.dry_run:
             from pima_hp.plan import print_plan
 
+            Study(first.folder).plan(requests, labels, swept if sweep else [])
             print_plan(requests, labels, together=sweep or len(first.seeds) > 1)
             return None
         if first.materialize:
@@ -135,11 +136,11 @@ class Session:
             self.opened(first.folder).materialize(first.materialize)
             say(f"written below {first.folder / 'tensorboard'}")
             return None
-        for note in dict.fromkeys(note for request in requests for note in request.notes):
+        for note in dict.fromkeys(note for request in requests for note in (*request.notes, *copies_note(request))):
             say(f"note: {note}")
         self._to_publish.update(asked)
         study = self.opened(first.folder)
-        study.plan(requests, labels, swept if sweep else [])
+        study.plan(requests, labels, swept if sweep else []).write(study.folder)
         missing = {run.run_id for run in study.missing(requests)}
         study.expected |= missing
         n_asked = len({run.run_id for request in requests for run in request.runs})
@@ -184,8 +185,12 @@ class Session:
         folder = requests[0].folder
         for_another = bool(os.environ.get(_HOLDER)) and self.opened(folder).holder
         new = [job for job in jobs if overrides_of(job) not in self._prepared]
-        if new and not for_another and not requests[0].debug.trainer_options:
-            self.prepare(new, swept_keys(new))
+        if new and not requests[0].debug.trainer_options:
+            if for_another:  # it has written the manifest; since then a data file may have changed
+                own = [self._checked[overrides_of(job)] for job in new]
+                self.opened(folder).plan(own, [label_of(request, []) for request in own], [])
+            else:
+                self.prepare(new, swept_keys(new))
         return [] if requests[0].dry_run or requests[0].materialize else requests
 
     def finish(self) -> None:
@@ -211,6 +216,20 @@ class Session:
 
 
 session = Session()
+
+
+def copies_note(request: Request) -> list[str]:
+    """Return what to say where the replicates of a request are copies of one run; nothing where they differ."""
+    batch, n_replicates = request.configuration.batch, len(request.seeds)
+    distinct = {replicate_of(one.init, one.split, one.order, batch.shuffle, batch.size) for one in request.seeds}
+    if len(distinct) == n_replicates:
+        return []
+    pinned = "streams.init and streams.split are pinned and rows are not shuffled"
+    if batch.shuffle:
+        pinned = "streams.init, streams.split and streams.order are pinned"
+        if batch.size == "full":
+            pinned = "streams.init and streams.split are pinned and one batch holds all rows"
+    return [f"n_replicates={n_replicates} gives {len(distinct)} distinct run a configuration: {pinned}"]
 
 
 def rehearse(request: Request) -> float | None:

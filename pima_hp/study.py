@@ -12,10 +12,11 @@ import pandas as pd
 
 from pima_hp.composition import job_folder
 from pima_hp.configuration import SchedulerSection
+from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
-from pima_hp.record import Run, run_folder
+from pima_hp.record import Run, RunStatus, run_folder
 from pima_hp.request import LoggerSection, Request
 from pima_hp.versions import versions
 
@@ -75,19 +76,22 @@ class Study:
         wanted = {run.run_id: run for request in requests for run in request.runs}
         return [run for run_id, run in wanted.items() if run_id not in finished and run_id not in self._tried]
 
-    def plan(self, requests: Sequence[Request], labels: Sequence[str], swept: Sequence[str]) -> None:
-        """Write down what is asked, before the first run; refuse what changes the meaning of the study."""
+    def plan(self, requests: Sequence[Request], labels: Sequence[str], swept: Sequence[str]) -> Manifest:
+        """Return the manifest with what is asked; refuse what changes the meaning of the study. Nothing is written."""
         asked: dict[str, PlannedConfiguration] = {}
         for request, label in zip(requests, labels, strict=True):
             config_id = request.configuration.config_id
             planned = PlannedConfiguration.of(request.configuration, label, request.seeds)
-            if config_id in asked:
-                first = asked[config_id]
-                planned = PlannedConfiguration(first.label, first.settings, {**first.runs, **planned.runs})
-            asked[config_id] = planned
+            asked[config_id] = asked[config_id].joined(planned) if config_id in asked else planned
         manifest = Manifest(asked, tuple(swept), versions())
         before = Manifest.read(self.folder)
-        (before.extended(manifest) if before else manifest).write(self.folder)
+        known = self.ledger.finished_run_ids()  # refuses parts of another version
+        if before is None and known:  # it was deleted; the runs still say which files they were trained on
+            pairs = zip(self.frame()["data.path"], self.frame()["data_digest"], strict=True)
+            files = {None if pd.isna(path) else path: digest for path, digest in pairs}
+            for one in (request.configuration for request in requests):
+                check_unchanged(one.data.path, files.get(one.data.path, one.data_digest), one.data_digest)
+        return before.extended(manifest) if before else manifest
 
     def train(self, runs: Sequence[Run], *, together: bool, logger: LoggerSection | None = None) -> None:
         """Train runs and record each stack as soon as it is finished.
@@ -135,12 +139,16 @@ class Study:
         return self._frame[1]
 
     def mean_score(self, request: Request, key: str) -> float | None:
-        """Return the mean of a curve's last epoch over the runs of a request; None when no run has one."""
+        """Return the mean of a curve's last epoch over the runs of a request; None when no run has one.
+
+        The last epoch of a run that was stopped early is the last that it trained.
+        """
         frame = self.frame()
         if self._positions is None or len(self._positions) != len(frame):
             self._positions = {run_id: position for position, run_id in enumerate(frame["run_id"])}
-        curves = frame[key].to_numpy()
-        values = [curves[self._positions[run.run_id]][-1] for run in request.runs if run.run_id in self._positions]
+        curves, stops, statuses = (frame[name].to_numpy() for name in (key, "stop_epoch", "status"))
+        rows = [self._positions[run.run_id] for run in request.runs if run.run_id in self._positions]
+        values = [curves[row][stops[row] - 1 if statuses[row] == RunStatus.STOPPED else -1] for row in rows]
         mean = float(pd.Series(values, dtype=float).mean())
         return None if pd.isna(mean) else mean
 

@@ -4,6 +4,7 @@ import shlex
 
 import pandas as pd
 
+from pima_hp.analysis.selection import copies_in_words
 from pima_hp.report.settings import label
 from pima_hp.report.tables import settings_table, summary, swept
 from pima_hp.report.text import csv_text, text_table
@@ -33,6 +34,8 @@ def print_summary(study: Study, asked: pd.DataFrame, logger: LoggerSection) -> N
         if len(table) > _MOST_ROWS:
             told.append(f"... and {len(table) - _MOST_ROWS} more settings")
         print("\n".join(told))  # noqa: T201 -- the answer of the command
+    if note := copies_in_words(asked):
+        say(f"note: {note}")
     counts = asked["status"].value_counts()
     others = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "completed")
     n_new = len(study.expected & set(asked["run_id"]))

@@ -10,9 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pima_hp import reporting
 from pima_hp.composition import job_folder, register_resolvers
-from pima_hp.ledger import read_study
-from tests.conftest import Command
+from pima_hp.errors import StudyError
+from pima_hp.ledger import Ledger, read_study
+from pima_hp.study import Study
+from pima_hp.training.solo import train_solo
+from tests.conftest import Command, request_of
+from tests.ledger.conftest import MIXED, restamp
 
 QUICK = ("trainer.epochs=2", "batch=full")
 
@@ -114,9 +119,53 @@ def test_d14_another_meaning_is_refused_with_a_diff(command: Command, tmp_path: 
     own = ["data=csv", f"data.path={other_table}"]
     done = command("-m", "activation=relu,tanh", *own, "study=s", *QUICK)
     assert done.code == 3
-    assert "data_digest: " in done.err
+    assert "data.path: the shipped table (digest c62fdc4685d8) -> " in done.err
     other_table.unlink()
     assert state_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("files", ["parts", "manifest"])
+def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], files: str
+) -> None:
+    for name in ("old", "new"):
+        assert command("n_replicates=2", f"study={name}", *QUICK).code == 0
+    run_id = read_study(tmp_path / "outputs" / "old")["run_id"].iloc[0]
+    restamp(tmp_path / "outputs" / "old", 1, parts=files == "parts", manifest=files == "manifest")
+    before = state_of(tmp_path)
+    told = MIXED.format(study=Path("outputs") / "old")
+    for more in (
+        ("n_replicates=3",), ("-m", "seed=0,1"), ("dry_run=true",), (f"materialize={run_id}",), ("report=true",),
+        ("-m", "hydra/sweeper=basic", "seed=0,1"), ("trainer.engine=solo",),
+    ):  # fmt: skip
+        done = command(*more, "study=old", *QUICK)
+        assert (done.code, done.out, done.err) == (3, "", f"{told}\n"), more
+        after = {name: state for name, state in state_of(tmp_path).items() if name in before}
+        assert after == before
+    for arguments in (["old"], ["new", "--compare", "old"]):
+        assert reporting.run(arguments) == 3
+        assert capfd.readouterr().err == f"refused: {told}\n"
+    with pytest.raises(StudyError, match="could mix kernels"):
+        read_study(tmp_path / "outputs" / "old")
+
+
+def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp_path: Path) -> None:
+    own = ("study=s", "trainer.epochs=4", "batch=full")
+    (run,) = request_of(*own).runs
+    study = tmp_path / "outputs" / "s"
+    Ledger(study).append([train_solo(run.configuration, run.seeds, max_steps=3)])
+    ledger = state_of(study)
+    done = command(*own, "n_replicates=2")
+    assert done.code == 0
+    assert "trained 1 run in" in done.err
+    assert "; 1 stopped early\n" in done.err
+    assert ledger.items() <= state_of(study).items()
+    rows = pd.read_csv(study / "runs.csv").set_index("seed")
+    assert rows["status"].to_dict() == {0: "stopped early", 1: "completed"}
+    assert rows[["stop_epoch", "n_updates"]].to_numpy().tolist() == [[3, 3], [0, 4]]
+    last = read_study(study).set_index("seed")["val/accuracy"]
+    mean = Study(study).mean_score(request_of(*own, "n_replicates=2"), "val/accuracy")
+    assert mean == pytest.approx((last[0][2] + last[1][3]) / 2), "each run's last epoch"
 
 
 def test_d8_duplicates_are_trained_once(command: Command, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command `pima-hp-report`: what it prints, writes and returns; no torch, no traceback."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ CLAIM = """id: {name}
 sentence: Batches of 16 rows end {word} 0.7.
 source: a test
 family: primary
+data: any
 functional: {{name: final_score, curve: train/accuracy}}
 contrast: mean
 parts:
@@ -106,6 +108,35 @@ def test_studies_that_share_no_seeds_are_taken_as_independent(studies, own_claim
     assert (row["paired"], row["n_pairs"]) == (False, 0)
     assert row["difference_lower"] < row["difference"] < row["difference_upper"]
     assert row["difference"] == pytest.approx(0.1, abs=0.003)
+
+
+def over(first, second, claims, capsys):
+    row = compared(first, second, claims).loc["batch 16"]
+    table = capsys.readouterr().out.partition("report  ")[2]
+    said, shown = (set(re.findall(r"\w+", text)) for text in (row["over"], table))
+    assert {"shared", "seeds"} < said <= shown
+    return row
+
+
+def test_a_comparison_says_over_which_seeds_it_is(studies, own_claims, tmp_path, capsys):
+    more = str(study_of(tmp_path / "more", 0.75, seeds=range(2, 30)))
+    row = over(studies[0], more, own_claims, capsys)
+    assert row["over"] == "10 shared seeds, of 12 and 28"
+    assert (row["n_pairs"], row["n_shared"], row["identical"]) == (10, 10, False)
+    fewer = str(study_of(tmp_path / "fewer", 0.75, seeds=range(5, 30)))
+    row = over(studies[0], fewer, own_claims, capsys)
+    assert row["over"] == "all of 12 and 25, as independent: 7 shared seeds"
+    assert (row["paired"], row["n_shared"]) == (False, 7)
+
+
+def test_a_comparison_says_that_runs_are_identical(studies, own_claims, tmp_path, capsys):
+    low = studies[0]
+    row = over(low, low, own_claims, capsys)
+    assert (row["over"], row["identical"]) == ("12 shared seeds, of 12 and 12, identical runs", True)
+    more = str(study_of(tmp_path / "more", 0.65, seeds=range(20)))
+    assert over(low, more, own_claims, capsys)["over"] == "12 shared seeds, of 12 and 20, identical runs"
+    high = over(low, studies[1], own_claims, capsys)  # the same ids, other results
+    assert (high["over"], high["identical"]) == ("12 shared seeds, of 12 and 12", False)
 
 
 def test_a_part_beside_the_rules_has_no_word(studies, own_claims):

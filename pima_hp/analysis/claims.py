@@ -1,7 +1,8 @@
 """A claim is a file: what is believed about which runs, and what would support or refute it."""
 
 import itertools
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from pydantic import (
 from pima_hp.analysis.functionals import EVENTS, Functional
 from pima_hp.analysis.rules import Condition, Rule
 from pima_hp.configuration import Component, Configuration, Section
+from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError
 from pima_hp.options import CONF, options
 from pima_hp.validation import nearest, problems_of
@@ -84,6 +86,7 @@ class Claim(Section):
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # that of the file
     sentence: Text  # as a reader would say it
     source: Text  # who says so
+    data: str = "shipped"  # the table that it is about: shipped, any, or (the beginning of) a SHA-256
     # Primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's, each within one folder of
     # claims: what a reader adds in a folder of their own leaves the article's claims as they are.
     family: Literal["primary", "exploratory"]
@@ -98,6 +101,14 @@ class Claim(Section):
     supported: Annotated[Rule, PlainValidator(_rule)] = Rule()  # see `pima_hp.analysis.rules`
     refuted: Annotated[Rule, PlainValidator(_rule)] = Rule()
     command: str | None = None  # makes the runs where they are missing
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _table(cls, data: Any) -> Any:
+        if not isinstance(data, str) or not re.fullmatch("shipped|any|[0-9a-f]{8,64}", data):
+            rule = "must be shipped, any, or the SHA-256 of a table, in quotes, at least its first 8 digits"
+            raise ValueError(f"{rule}; found {data!r:.80}")
+        return data
 
     @field_validator("where")
     @classmethod
@@ -128,6 +139,20 @@ class Claim(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def is_about(self, digest: object) -> bool:
+        """Whether the claim is about the table with this SHA-256."""
+        named = SHIPPED_SHA256 if self.data == "shipped" else self.data
+        return self.data == "any" or str(digest).startswith(named)
+
+    def other_table(self, digests: Iterable[object]) -> str:
+        """Why runs on these tables say nothing of the claim; empty where some do, and where there are none."""
+        found = sorted(set(map(str, digests)))
+        if not found or any(map(self.is_about, found)):
+            return ""
+        own = "the shipped table" if self.data == "shipped" else f"the table with SHA-256 {self.data[:8]}..."
+        names = ", ".join("the shipped one" if one == SHIPPED_SHA256 else f"SHA-256 {one[:8]}..." for one in found[:3])
+        return f"{self.id} is about {own}; these runs use {'another' if len(found) == 1 else 'others'} ({names})"
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:

@@ -2,7 +2,7 @@
 
 A curve is NaN from the epoch in which its run diverged. Every functional of a replicate then says
 "missing" (NaN), or "never" (infinity) for a time: a run that diverged has no final score and has not
-reached anything, whatever it did before.
+reached anything, whatever it did before. Runs that were stopped early are left out before: see `conclusive`.
 """
 
 from collections.abc import Iterable
@@ -130,16 +130,24 @@ def entropy(positive_rate: Array | float) -> Array:
     return np.asarray(special.entr(p) + special.entr(1 - p))
 
 
+def excess_loss(losses: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS) -> Array:
+    """Mean loss over W minus H(p), in nats: above 0 where always predicting the positive rate would lose less.
+
+    Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). NaN for a run that diverged.
+    """
+    return np.asarray(final_score(losses, window_epochs) - entropy(positive_rate))
+
+
 def learns(
     losses: Array, positive_rate: Array | float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS
 ) -> Array:
-    """1 where the mean loss over W is below H(p) - 0.02 nats, else 0, also for a run that diverged.
+    """1 where the excess loss is below -0.02 nats, else 0, also for a run that diverged.
 
     Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
     while loss and AUROC improve. NaN where the rate is not known.
     """
-    level = entropy(positive_rate) - margin_nats
-    return np.where(np.isnan(level), np.nan, final_score(losses, window_epochs) < level)
+    found = excess_loss(losses, positive_rate, window_epochs) < -margin_nats
+    return np.where(np.isnan(np.asarray(positive_rate, float)), np.nan, found)
 
 
 def slope_on_log2(values: Array, sizes: Array) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pima_hp.analysis.bootstrap import nadeau_bengio
 from pima_hp.analysis.curves import aligned, final_score
-from pima_hp.analysis.selection import Runs, baseline, equal, named, trained
+from pima_hp.analysis.selection import Runs, baseline, conclusive, equal, named
 from pima_hp.record import Array
 
 Rows = NDArray[np.intp]
@@ -77,7 +77,7 @@ def floors_table(frame: pd.DataFrame, kinds: Sequence[Splits]) -> pd.DataFrame:
                      for key, of in settings.items()}  # fmt: skip
         nearest = min(differing, key=lambda key: len(differing[key]), default=None)
         for config_id, others in differing.items():
-            network = _test_accuracy(trained(runs.of[config_id]), kind)  # (S,)
+            network = _test_accuracy(conclusive(runs.of[config_id]), kind)  # (S,)
             for rule, accuracies in kind.accuracy.items():
                 floor = np.array(accuracies)
                 shared = ~np.isnan(network)

@@ -40,6 +40,10 @@ class Functional(Section):
         """What the functional is called with, besides curves and facts about the training rows."""
         return dict(self.__pydantic_extra__)
 
+    def value(self, argument: str) -> Any:
+        """The value of an argument, as given or by default."""
+        return self.arguments.get(argument, self.parameters[argument].default)
+
     @property
     def unit(self) -> str:
         """Of its values."""

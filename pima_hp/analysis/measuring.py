@@ -13,9 +13,9 @@ from pima_hp.analysis.curves import slope_on_log2
 from pima_hp.analysis.functionals import Functional
 from pima_hp.analysis.rules import Estimates
 from pima_hp.analysis.selection import Context, Runs, Seeds, named
-from pima_hp.record import Array
+from pima_hp.record import Array, RunStatus
 
-FEWEST_REPLICATES = 10
+FEWEST_REPLICATES = 10  # distinct ones
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Measured:
     )  # of the seeds with a value in every configuration of the part
     unit: str = ""
     n_diverged: int = 0
+    n_stopped: int = 0  # stopped early: they say nothing of the part
     n_failed: int = 0  # runs that are left out
-    n_runs: int = 0  # of the configurations, diverged and failed ones included
+    n_runs: int = 0  # of the configurations, each counted once, those above included
     runs_digest: str = ""  # SHA-256 of their sorted run ids, 16 digits
     config_ids: tuple[str, ...] = ()
     beside: bool = False  # not part of the rules
@@ -77,11 +78,10 @@ def replicates(part: Part, runs: Runs, context: Context | None) -> Replicates:
         text = f"{part.functional.name} needs {' and '.join(lacking)}, which these runs do not record"
         return Replicates(problem=f"{text}; train them again in another study")
     seeds, table = runs.paired([config_id for (config_id,) in ids], part.functional)  # (R, K)
-    unknown = runs.n_trained(ids[0][0]) - len(seeds)
-    if part.contrast == "share" and unknown:  # leaving out those that have not said yes yet would leave only yes
-        return Replicates(seeds, problem=f"{part.name}: {unknown} runs are too short to say yes or no")
+    if part.contrast == "share" and (unknown := _unknown(runs, ids[0][0], len(seeds))):
+        return Replicates(seeds, problem=f"{part.name}: {unknown}")
     if len(seeds) < FEWEST_REPLICATES:
-        found = f"at least {FEWEST_REPLICATES} complete replicates are needed; found {len(seeds)}"
+        found = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(seeds)}"
         return Replicates(seeds, problem=f"{part.name}: {found}")
     return Replicates(seeds, *_contrast(part, table))
 
@@ -106,8 +106,9 @@ def _measure(part: Part, runs: Runs, context: Context | None, draw: Draw) -> Mea
     measured = replace(
         measured,
         unit=_unit(part.functional, part),
-        n_diverged=status.count("diverged"),
-        n_failed=status.count("failed"),
+        n_diverged=status.count(RunStatus.DIVERGED),
+        n_stopped=status.count(RunStatus.STOPPED),
+        n_failed=status.count(RunStatus.FAILED),
         n_runs=len(run_ids),
         runs_digest=hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16],
         config_ids=tuple(present),
@@ -120,6 +121,16 @@ def _measure(part: Part, runs: Runs, context: Context | None, draw: Draw) -> Mea
         groups = (part.where[:1], part.where[-1:]) if part.contrast == "slope" else (part.where, part.over)
         effect = Effect(_groups(*groups), won.estimate, *won.interval())
     return replace(measured, estimate=estimate(part.contrast, found.numbers, draw), effect=effect)
+
+
+def _unknown(runs: Runs, config_id: str, n_known: int) -> str:
+    """Which runs have not said yes or no: leaving out those that have not said yes yet would leave only yes."""
+    n_stopped = runs.count(config_id, RunStatus.STOPPED)
+    n_short = runs.count(config_id, RunStatus.COMPLETED, RunStatus.DIVERGED) - n_known
+    told = (
+        [f"{n_stopped} of {len(runs.of[config_id])} runs stopped early: they cannot say yes or no"] if n_stopped else []
+    )
+    return "; ".join(told + ([f"{n_short} runs are too short to say yes or no"] if n_short else []))
 
 
 def _ids(part: Part, context: Context | None) -> list[Sequence[str]]:

@@ -147,7 +147,7 @@ def _level(functional: Functional, key: str, value: Any) -> str:
     if key == "training scores":
         return "running" if functional.curve.endswith("_end") == bool(value) else "end of epoch"
     argument = _ARGUMENTS[key]
-    n_epochs = functional.arguments.get(argument, functional.parameters[argument].default) if value is None else value
+    n_epochs = functional.value(argument) if value is None else value
     if key == "window":
         return f"{n_epochs} epochs"
     return "any epoch" if n_epochs == 1 else f"{n_epochs} epochs in a row"

@@ -31,7 +31,7 @@ class Word(StrEnum):
     SUPPORTED = "supported"  # intervals lie where the claim says
     REFUTED = "refuted"  # they lie where they must not
     UNDECIDED = "undecided"  # one straddles a bound
-    UNTESTABLE = "untestable"  # runs are missing, or fewer than 10 replicates are complete
+    UNTESTABLE = "untestable"  # runs are missing or on another table, or fewer than 10 distinct replicates are complete
 
 
 @dataclass(frozen=True)

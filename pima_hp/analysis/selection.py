@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,78 +14,104 @@ from pima_hp.analysis.claims import Claim, Selector
 from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.functionals import FUNCTIONALS, Functional
 from pima_hp.configuration import Configuration
-from pima_hp.ledger.frame import setting_columns
+from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
 from pima_hp.options import CONF, option_content, option_name, read_yaml
-from pima_hp.record import Array
+from pima_hp.record import Array, RunStatus
 from pima_hp.settings import NAMED_SECTIONS, NOT_A_SETTING, Setting, columns_of
 
-SEEDS = ["seed", "init_seed", "split_seed", "order_seed"]
 Seeds = tuple[int, ...]
+"""The seeds that matter of a run: `pima_hp.record.replicate_of`."""
+
 Settings = dict[str, Setting]
 
 
 class Runs:
-    """The runs of a study by configuration; values of functionals are computed once.
+    """The runs of a study by configuration, each counted once; values of functionals are computed once.
 
     Args:
         frame: of `pima_hp.ledger.read_study`.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in frame.groupby("config_id", sort=False)}
+        groups = distinct(frame).groupby("config_id", sort=False)
+        self.of: dict[str, pd.DataFrame] = {str(key): runs for key, runs in groups}
         keys = deciding(frame)
         self.settings: dict[str, Settings] = {
             config_id: {key: plain(runs[key].iloc[0]) for key in sorted(keys)} for config_id, runs in self.of.items()
         }
-        self._trained = {config_id: trained(runs) for config_id, runs in self.of.items()}
-        self._rows = {key: {seeds: row for row, seeds in enumerate(seeds_of(of))} for key, of in self._trained.items()}
-        self._values: dict[tuple[str, str], Array] = {}
+        self._values: dict[tuple[str, str], dict[Seeds, float]] = {}
 
     def paired(self, config_ids: Sequence[str], functional: Functional) -> tuple[list[Seeds], Array]:
-        """The seeds that all K configurations have a value of, sorted, and the values (R, K)."""
-        rows = [self._rows[config_id] for config_id in config_ids]
-        shared = sorted(set(rows[0]).intersection(*rows[1:]))
-        columns = [
-            self._of(key, functional)[[of[seeds] for seeds in shared]] for key, of in zip(config_ids, rows, strict=True)
-        ]
-        table = np.column_stack(columns)
-        whole = np.asarray(~np.isnan(table).any(axis=1))
-        return [seeds for seeds, kept in zip(shared, whole, strict=True) if kept], table[whole]
+        """The replicates that all K configurations have a value of, and the values (R, K): see `matched`."""
+        return matched([self._of(config_id, functional) for config_id in config_ids])
 
-    def n_trained(self, config_id: str) -> int:
-        """Runs of a configuration but failed ones."""
-        return len(self._rows[config_id])
+    def count(self, config_id: str, *statuses: str) -> int:
+        """Runs of a configuration that ended so."""
+        return int(self.of[config_id]["status"].isin(statuses).sum())
 
     def lacks(self, config_id: str, functional: Functional) -> list[str]:
         """Facts that the functional needs and some of these runs do not record."""
-        return [name for name in sorted(functional.facts) if self._trained[config_id][name].isna().any()]
+        runs = trained(self.of[config_id])
+        return [name for name in sorted(functional.facts) if runs[name].isna().any()]
 
-    def _of(self, config_id: str, functional: Functional) -> Array:
-        """Values of the runs but failed ones, (R,)."""
+    def _of(self, config_id: str, functional: Functional) -> dict[Seeds, float]:
         key = (config_id, repr(functional))
         if key not in self._values:
-            runs = self._trained[config_id]
-            facts = {name: runs[name].to_numpy(float) for name in functional.facts}
-            curves = aligned(runs[functional.curve])
-            self._values[key] = FUNCTIONALS[functional.name](curves, **functional.arguments, **facts)
+            self._values[key] = by_seeds(self.of[config_id], partial(values_of, functional))
         return self._values[key]
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
     """All runs but failed ones."""
-    return runs[runs["status"] != "failed"]
+    return runs[runs["status"] != RunStatus.FAILED]
 
 
-def seeds_of(runs: pd.DataFrame) -> list[Seeds]:
-    """The seed of each run and of its streams."""
-    return list(map(tuple, runs[SEEDS].to_numpy().tolist()))
+def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that have statistics: not those that failed, nor those stopped early, which lack their last epochs."""
+    return runs[~runs["status"].isin([RunStatus.FAILED, RunStatus.STOPPED])]
 
 
-def by_seeds(runs: pd.DataFrame, curve: str, functional: Callable[[Array], Array]) -> dict[Seeds, float]:
-    """Seeds -> value of a functional, (R, E) -> (R,), for all runs but failed ones; NaN where there is none."""
-    kept = trained(runs)
-    numbers = np.asarray(functional(aligned(kept[curve])), float).tolist()
-    return dict(zip(seeds_of(kept), numbers, strict=True))
+def copies_in_words(frame: pd.DataFrame) -> str:
+    """How many runs are copies of others; empty where none is."""
+    n_copies = len(frame) - len(distinct(frame))
+    told = "are copies: they differ in no stream that matters; each is counted once"
+    return f"{n_copies:,} of {len(frame):,} runs {told}" if n_copies else ""
+
+
+def values_of(functional: Functional, runs: pd.DataFrame) -> Array:
+    """What a functional, as a claim states it, says of each run, (R,)."""
+    facts = {name: runs[name].to_numpy(float) for name in functional.facts}
+    return FUNCTIONALS[functional.name](aligned(runs[functional.curve]), **functional.arguments, **facts)
+
+
+def by_seeds(runs: pd.DataFrame, values: Callable[[pd.DataFrame], Array]) -> dict[Seeds, float]:
+    """Seeds -> the value of each conclusive run, NaN where there is none."""
+    kept = conclusive(runs)
+    return dict(zip(replicates_of(kept), np.asarray(values(kept), float).tolist(), strict=True))
+
+
+def matched(columns: Sequence[Mapping[Seeds, float]]) -> tuple[list[Seeds], Array]:
+    """The replicates that all of K columns have a value of, sorted, and the values (R, K).
+
+    Where rows are shuffled in some columns and not in others, the order is no part of what they share: the runs of a
+    shuffled column that differ in it alone are averaged, so that a run of the others is in one pair.
+    """
+    n_streams = min((len(seeds) for column in columns for seeds in islice(column, 1)), default=0)
+    alike = [_averaged(column, n_streams) for column in columns]
+    shared = sorted(set(alike[0]).intersection(*alike[1:]))
+    table = np.array([[column[seeds] for column in alike] for seeds in shared]).reshape(-1, len(alike))
+    whole = ~np.isnan(table).any(axis=1)
+    return [seeds for seeds, kept in zip(shared, whole, strict=True) if kept], table[whole]
+
+
+def _averaged(column: Mapping[Seeds, float], n_streams: int) -> Mapping[Seeds, float]:
+    """Mean over the runs whose first so many seeds are equal."""
+    if all(len(seeds) == n_streams for seeds in column):
+        return column
+    groups: dict[Seeds, list[float]] = {}
+    for seeds, value in column.items():
+        groups.setdefault(seeds[:n_streams], []).append(value)
+    return {seeds: float(np.mean(values)) for seeds, values in groups.items()}
 
 
 @dataclass(frozen=True)
@@ -120,10 +147,11 @@ def contexts(claim: Claim, runs: Runs) -> list[Context]:
     vary within one of its values; a configuration without such a setting fits any value of it
     (`activation.negative_slope` with `activation: relu`).
     """
+    about = {key: settings for key, settings in runs.settings.items() if claim.is_about(settings["data_digest"])}
     arms = {named(arm): arm for part in claim.parts if part.awaits is None for arm in [*part.where, *part.over]}
     factors = {key for arm in arms.values() for key in arm}
     matching = {
-        name: [key for key, settings in runs.settings.items() if all(equal(settings.get(k), v) for k, v in arm.items())]
+        name: [key for key, settings in about.items() if all(equal(settings.get(k), v) for k, v in arm.items())]
         for name, arm in arms.items()
     }
     chosen = {key: runs.settings[key] for found in matching.values() for key in found}

@@ -87,6 +87,10 @@ def judge(
 
 
 def _judge(claim: Claim, runs: Runs, draw: Draw) -> Verdict:
+    if other := claim.other_table(settings["data_digest"] for settings in runs.settings.values()):
+        parts = tuple(Measured(part.name, part.contrast, other, beside=part.beside) for part in claim.parts)
+        headline = next(part for part in parts if not part.beside)
+        return Verdict(claim, Word.UNTESTABLE, other, headline, parts, {}, pd.DataFrame())
     found = contexts(claim, runs)
     context = found[0] if found else None
     parts = measure(claim, runs, context, draw)
@@ -111,7 +115,8 @@ def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, M
     estimates = {name: part.estimate for name, part in by_name.items()}
     if word == Word.UNTESTABLE:
         lacking = [part for part in by_name.values() if part.problem]
-        make = f"; to make runs: {claim.command}" if claim.command else ""
+        awaited = {part.name for part in claim.parts if part.awaits}  # no command makes what no run records
+        make = f"; to make runs: {claim.command}" if claim.command and {p.name for p in lacking} - awaited else ""
         return "; ".join(dict.fromkeys(part.problem for part in lacking)) + make, lacking[0]
     if word == Word.UNDECIDED:
         supporting = claim.supported.meeting(estimates)
@@ -140,7 +145,8 @@ def part_row(part: Measured) -> dict[str, Any]:
     """What is told of a part: in the terminal, on the page and in files."""
     lower, upper = part.estimate.interval() if part.estimate else (None, None)
     effect = asdict(part.effect) | {"reading": part.effect.reading} if part.effect else None
-    told = ("name", "problem", "unit", "n_diverged", "n_failed", "n_runs", "runs_digest", "config_ids", "beside")
+    counts = ("n_diverged", "n_stopped", "n_failed", "n_runs")
+    told = ("name", "problem", "unit", *counts, "runs_digest", "config_ids", "beside")
     return {
         **{key: getattr(part, key) for key in told},
         "estimate": part.estimate.estimate if part.estimate else None,
@@ -154,7 +160,7 @@ def part_row(part: Measured) -> dict[str, Any]:
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
     """Verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
     rows = [
-        verdict.claim.model_dump(include={"id", "sentence", "source", "family", "margin", "command"})
+        verdict.claim.model_dump(include={"id", "sentence", "source", "data", "family", "margin", "command"})
         | {"supported": str(verdict.claim.supported), "refuted": str(verdict.claim.refuted)}
         | verdict_row(verdict)
         | {"sentence_of_choices": verdict.sentence, "n_choices": len(verdict.choices), "differing": verdict.differing}

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from pima_hp.configuration import Configuration, DataSection
 from pima_hp.data.splits import Split, split_rows
-from pima_hp.data.table import Table, read_table
-from pima_hp.errors import TableError
+from pima_hp.data.table import Table, check_unchanged, read_table
 from pima_hp.seeds import Role, stream
 
 DTYPES = {32: torch.float32, 64: torch.float64}
@@ -40,13 +39,9 @@ def batch_size(configuration: Configuration, n_train: int) -> int:
 
 
 def table_of(configuration: Configuration) -> Table:
-    """Read the table of a configuration and make sure that it is still the file its identity names."""
+    """Read the table of a configuration; `StudyError` unless it is still the file that its identity names."""
     table = read_table(configuration.data)
-    if table.digest != configuration.data_digest:
-        raise TableError(
-            f"{configuration.data.path}: must not change while its runs are trained; found digest "
-            f"{table.digest[:12]}, expected {configuration.data_digest[:12]}"
-        )
+    check_unchanged(configuration.data.path, configuration.data_digest, table.digest)
     return table
 
 

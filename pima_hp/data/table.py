@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pima_hp.configuration import DataSection
 from pima_hp.data.strict_csv import not_found, read_header, read_numbers, shown
-from pima_hp.errors import TableError
+from pima_hp.errors import StudyError, TableError
 
 SHIPPED = Path(__file__).with_name("pima-indians-diabetes.csv")
 SHIPPED_SHA256 = "c62fdc4685d8e47c2a80e2303f88caa99afaeeadea58873fcafffcf288c3c7be"
@@ -59,8 +59,24 @@ def read_table(section: DataSection) -> Table:
         table = _cache[key]
         return replace(table, features=table.features.copy(), labels=table.labels.copy())
     except TableError as error:
-        where = "the shipped table" if section.path is None else f"data.path={shown(section.path, 200)}"
-        raise TableError([f"{where}: {problem}" for problem in error.problems]) from error
+        raise TableError([f"{_where(section.path)}: {problem}" for problem in error.problems]) from error
+
+
+def check_unchanged(path: str | None, before: str, now: str) -> None:
+    """Accept a data file whose digest is what it was.
+
+    Raises:
+        StudyError: the file has changed.
+    """
+    if before != now:
+        raise StudyError(
+            f"{_where(path)}: must not change within a study; digest {before[:12]} before, {now[:12]} now; "
+            "put the file back, or begin another study (study=OTHER)"
+        )
+
+
+def _where(path: str | None) -> str:
+    return "the shipped table" if path is None else f"data.path={shown(path, 200)}"
 
 
 def _bytes_and_digest(path: str | None) -> tuple[bytes, str]:

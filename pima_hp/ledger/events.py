@@ -93,10 +93,10 @@ def session_event(hparams: Mapping[str, HParam]) -> Any:
     return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
-def session_end_event(*, completed: bool) -> Any:
+def session_end_event(*, succeeded: bool) -> Any:
     """How a run ended, for the HParams tab."""
     data = HParamsPluginData()
-    data.session_end_info.status = api_pb2.STATUS_SUCCESS if completed else api_pb2.STATUS_FAILURE
+    data.session_end_info.status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
     return _plugin_event(metadata.SESSION_END_INFO_TAG, data)
 
 

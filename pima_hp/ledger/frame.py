@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pima_hp.ledger.parts import SCHEMA
-from pima_hp.record import CURVE_KEYS
+from pima_hp.record import CURVE_KEYS, RunStatus, replicate_of
 from pima_hp.settings import columns_of
 
 CURVE_COLUMNS = tuple(CURVE_KEYS.values())
@@ -22,6 +22,30 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
     """The columns of a study's frame that are settings (`activation`, `optimizer.lr`, ...)."""
     others = {*RUN_COLUMNS, *CURVE_COLUMNS}
     return [name for name in frame.columns if name not in others and not name.startswith(SCORE_PREFIX)]
+
+
+def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
+    """The seeds that matter of each run: see `replicate_of`."""
+    columns = ("init_seed", "split_seed", "order_seed", "batch.shuffle", "batch.size")
+    return list(map(replicate_of, *(frame[name].tolist() for name in columns)))
+
+
+def distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs without copies: those of one configuration whose seeds that matter are equal are one run.
+
+    Of copies the one with the lowest seed is kept that did not fail; the order of rows stays.
+    """
+    if frame.empty:
+        return frame
+    keys = list(zip(frame["config_id"], replicates_of(frame), strict=True))
+    if len(set(keys)) == len(keys):
+        return frame
+    failed = frame["status"] == RunStatus.FAILED
+    ranks = list(zip(failed, frame["seed"], frame["run_id"], strict=True))
+    kept: dict[Any, int] = {}
+    for row in sorted(range(len(frame)), key=lambda row: ranks[row]):
+        kept.setdefault(keys[row], row)
+    return frame.iloc[sorted(kept.values())]
 
 
 def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:

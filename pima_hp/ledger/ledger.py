@@ -25,15 +25,15 @@ def read_study(path: Path | str) -> pd.DataFrame:
     Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`,
     `stop_epoch`, `n_updates`, `n_train` and `positive_rate` of its training rows, `duration_s`, `engine`,
     `message`, `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that
-    failed and for one that was recorded before runs said so); then its settings, named as on the command line
-    (`activation`, `optimizer.lr`, `model.hidden_widths` as a tuple; missing where a configuration has no such
-    setting); then its learning curves, each a read-only array of shape (E,) (`val/accuracy`); then its final
-    scores (`final/val/auroc`). Rows are in the order of the manifest, then by seed. A run whose part is damaged
-    is missing; a warning names the part.
+    failed); then its settings, named as on the command line (`activation`, `optimizer.lr`,
+    `model.hidden_widths` as a tuple; missing where a configuration has no such setting); then its learning
+    curves, each a read-only array of shape (E,) (`val/accuracy`); then its final scores (`final/val/auroc`).
+    Rows are in the order of the manifest, then by seed. A run whose part is damaged is missing; a warning
+    names the part.
 
     Raises:
         InputError: there is no study in that folder.
-        StudyError: two parts disagree about a run, or were written by a newer version.
+        StudyError: two parts disagree about a run, or were written by another version.
         StorageError: the folder cannot be read.
     """
     study = Path(path)
@@ -85,7 +85,7 @@ class Ledger:
         self._damaged.pop(name, None)
 
     def finished_run_ids(self) -> set[str]:
-        """Runs that completed or diverged; a failed one is trained again. Reads only parts not yet seen."""
+        """Runs that need not be trained again: all but the failed ones. Reads only parts not yet seen."""
         names = self._part_names()
         for name in names:
             if name not in self._finished and (table := self._read(name, ("run_id", "status"))) is not None:
@@ -134,7 +134,7 @@ class Ledger:
     def _read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A part, or None and a note where it is damaged: its runs are simply missing then."""
         try:
-            table = decoded(name, _content(self.folder / name), columns)
+            table = decoded(self.folder / name, _content(self.folder / name), columns)
         except (DamagedPartError, OSError) as error:
             self._damaged[name] = f"{error}; its runs are missing here and are trained again on resume"
             return None

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pima_hp.configuration import SCHEMA_VERSION, Configuration, RunSeeds
+from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
+from pima_hp.ledger.parts import VERSION, check_version
 from pima_hp.settings import Setting, flattened
 
 _SEED_FIELDS = ("seed", "init", "split", "order")
@@ -23,21 +25,42 @@ class PlannedConfiguration:
     label: str  # short name for people and for folders
     settings: Mapping[str, Setting]  # the content of its identity, with dotted keys; `data_digest` is one of them
     runs: Mapping[str, RunSeeds]  # run id -> its seeds
+    paths: Sequence[str | None]  # of its data file, each as it was given; None: the shipped table
 
     @classmethod
     def of(cls, configuration: Configuration, label: str, seeds: Iterable[RunSeeds]) -> Self:
         """The plan to train one configuration with these seeds."""
         runs = {configuration.run_id(run_seeds): run_seeds for run_seeds in seeds}
-        return cls(label, flattened(configuration.content), runs)
+        return cls(label, flattened(configuration.content), runs, (configuration.data.path,))
+
+    def joined(self, other: Self) -> Self:
+        """This plan, and the runs and paths that another plan of the same configuration adds."""
+        paths = tuple(dict.fromkeys((*self.paths, *other.paths)))
+        return replace(self, runs={**self.runs, **other.runs}, paths=paths)
+
+    def shown(self, key: str) -> str:
+        """The value of a setting as one would type it; a data file by its path and digest."""
+        if key == "data_digest":
+            path = self.paths[-1]
+            return f"{'the shipped table' if path is None else repr(path)} (digest {str(self.settings[key])[:12]})"
+        value = self.settings.get(key, _ABSENT)
+        return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a study is about."""
+    """What a study is about; `StudyError` where one data file has two contents."""
 
     configurations: Mapping[str, PlannedConfiguration]  # config_id -> its plan, in the order of the request
-    swept_keys: Sequence[str]  # settings meant to differ; `optimizer` covers `optimizer.*`, `data` the digest too
+    swept_keys: Sequence[str]  # settings meant to differ; `optimizer` covers `optimizer.*`
     versions: Mapping[str, str]  # those the study was begun with (each run records its own)
+
+    def __post_init__(self) -> None:
+        digests: dict[str | None, str] = {}
+        for planned in self.configurations.values():
+            for path in planned.paths:
+                now = str(planned.settings["data_digest"])
+                check_unchanged(path, digests.setdefault(path, now), now)
 
     @property
     def run_ids(self) -> list[str]:
@@ -55,16 +78,20 @@ class Manifest:
         What is there keeps its place, its label and its versions.
 
         Raises:
-            StudyError: a setting that neither request sweeps has another value.
+            StudyError: a setting that neither request sweeps has another value, or a data file has changed.
         """
-        swept = tuple(dict.fromkeys((*self.swept_keys, *new.swept_keys)))
+        configurations = dict(self.configurations)
+        for config_id, planned in new.configurations.items():
+            old = configurations.get(config_id)
+            configurations[config_id] = old.joined(planned) if old else planned
+        joint = Manifest(configurations, tuple(dict.fromkeys((*self.swept_keys, *new.swept_keys))), self.versions)
         varied = self._varied() | new._varied()
-        before, after = self._first_settings(), new._first_settings()
-        constant = {*before, *after} - varied
+        before, after = (next(iter(manifest.configurations.values())) for manifest in (self, new))
         changed = [
-            (key, _shown(before.get(key, _ABSENT)), _shown(after.get(key, _ABSENT)))
-            for key in sorted(constant)
-            if before.get(key, _ABSENT) != after.get(key, _ABSENT) and not _covered(key, swept)
+            ("data.path" if key == "data_digest" else key, before.shown(key), after.shown(key))
+            for key in sorted({*before.settings, *after.settings} - varied)
+            if before.settings.get(key, _ABSENT) != after.settings.get(key, _ABSENT)
+            and not _covered(key, joint.swept_keys)
         ]
         if changed:
             raise StudyError(
@@ -72,11 +99,7 @@ class Manifest:
                 + "\nwhat a study does not sweep must stay as it was; begin another study (study=OTHER), "
                 f"or sweep it (-m {_sweep_of(changed)})"
             )
-        configurations = dict(self.configurations)
-        for config_id, planned in new.configurations.items():
-            old = configurations.get(config_id, planned)
-            configurations[config_id] = replace(old, runs={**old.runs, **planned.runs})
-        return Manifest(configurations, swept, self.versions)
+        return joint
 
     def write(self, study_folder: Path) -> None:
         """Store it in the study's ledger; an equal manifest is left as it is.
@@ -97,7 +120,7 @@ class Manifest:
 
         Raises:
             StorageError: it is damaged or unreadable.
-            StudyError: it was written by a newer version of the project.
+            StudyError: it was written by another version of the project.
         """
         path = _path(study_folder)
         with explained(path):
@@ -107,6 +130,7 @@ class Manifest:
                 return None
         try:
             document = _document(content)
+            check_version(document["schema_version"], study_folder)
             planned = {config_id: _planned(entry) for config_id, entry in document["configurations"].items()}
             return cls(planned, tuple(document["swept_keys"]), document["versions"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -117,7 +141,7 @@ class Manifest:
 
     def _encoded(self) -> bytes:
         document: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": VERSION,
             "versions": dict(self.versions),
             "swept_keys": list(self.swept_keys),
             "configurations": {
@@ -128,15 +152,12 @@ class Manifest:
                         run_id: [getattr(seeds, name) for name in _SEED_FIELDS]
                         for run_id, seeds in planned.runs.items()
                     },
+                    "paths": list(planned.paths),
                 }
                 for config_id, planned in self.configurations.items()
             },
         }
         return json.dumps({**document, "digest": _digest(document)}).encode()
-
-    def _first_settings(self) -> Mapping[str, Setting]:
-        """Those of the first configuration: of any that does not vary, the value that all have."""
-        return next(iter(self.configurations.values())).settings
 
     def _varied(self) -> set[str]:
         """The keys that differ between configurations, or that some of them lack."""
@@ -149,31 +170,27 @@ def _document(content: bytes) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(content)
     if document["digest"] != _digest(document):
         raise ValueError("it is not what was written")
-    if (version := document["schema_version"]) > SCHEMA_VERSION:
-        raise StudyError(
-            f"the schema version of a manifest must be at most {SCHEMA_VERSION}; written by version "
-            f"{version}; update pima_hp to read it"
-        )
     return document
 
 
 def _planned(entry: Mapping[str, Any]) -> PlannedConfiguration:
     runs = {run_id: RunSeeds(**dict(zip(_SEED_FIELDS, seeds, strict=True))) for run_id, seeds in entry["runs"].items()}
-    return PlannedConfiguration(entry["label"], flattened(entry["settings"]), runs)
+    return PlannedConfiguration(entry["label"], flattened(entry["settings"]), runs, tuple(entry["paths"]))
 
 
 def _covered(key: str, swept: Iterable[str]) -> bool:
-    """Whether a key is swept, itself or as part of a group; another table comes with another digest."""
-    if key == "data_digest" and any(name == "data" or name.startswith("data.") for name in swept):
-        return True
+    """Whether a key is swept, itself or as part of a group; a digest belongs to its path."""
+    key = "data.path" if key == "data_digest" else key
     return any(key == name or key.startswith(f"{name}.") for name in swept)
 
 
 def _sweep_of(changed: Sequence[tuple[str, str, str]]) -> str:
-    """The first change as an override of a multirun; another class means another option of its group."""
+    """The first change as an override of a multirun; another class or file means another option of its group."""
     key, old, new = changed[0]
-    group = "data" if key == "data_digest" else key.partition(".")[0]
-    by_option = {"data_digest", f"{group}._target_"} & {key for key, _, _ in changed}
+    group, keys = key.partition(".")[0], {key for key, _, _ in changed}
+    if keys == {"data.path"}:
+        return "data.path=ONE,OTHER"
+    by_option = ("data.path" if group == "data" else f"{group}._target_") in keys
     return f"{group}=ONE,OTHER" if by_option else f"{key}={old},{new}"
 
 
@@ -181,11 +198,6 @@ def _digest(document: Mapping[str, Any]) -> str:
     """Of everything but the digest itself, so that damage is noticed."""
     text = json.dumps({key: value for key, value in document.items() if key != "digest"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _shown(value: Setting) -> str:
-    """A value as one would type it on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _path(study_folder: Path) -> Path:

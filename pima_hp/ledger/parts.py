@@ -3,14 +3,17 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pima_hp.configuration import SCHEMA_VERSION
 from pima_hp.errors import StudyError
 from pima_hp.record import CURVE_KEYS, Array, RunRecord
+
+VERSION = 2
+"""Of the files of a ledger, its parts and its manifest: raised when the meaning of a column changes."""
 
 SUFFIX = ".parquet"
 _VERSION_KEY = b"pima_hp.schema_version"
@@ -32,13 +35,9 @@ SCHEMA = pa.schema(
         pa.field("scores", pa.map_(pa.string(), pa.float64()), nullable=False),
         *(pa.field(key, pa.list_(pa.float64()), nullable=False) for key in CURVE_KEYS.values()),
     ],
-    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
+    metadata={_VERSION_KEY: str(VERSION).encode()},
 )
-"""One row per run; a learning curve is a list under its key (`val/accuracy`), NaN from a divergence on."""
-
-
-_ADDED: dict[str, str | None] = {"engine": "", "n_train": None, "positive_rate": None}
-"""Columns that older parts lack, and what is read for them."""
+"""One row per run; a learning curve is a list under its key (`val/accuracy`), NaN where there is no score."""
 
 
 class DamagedPartError(Exception):
@@ -84,31 +83,45 @@ def encoded(records: Sequence[RunRecord]) -> bytes:
     return content
 
 
-def decoded(name: str, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a part, all columns or some, after its bytes were compared with its name.
+def check_version(version: int, study: Path) -> None:
+    """Accept files of this version only.
+
+    Raises:
+        StudyError: another version of the project wrote them.
+    """
+    if version < VERSION:
+        raise StudyError(
+            f"{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong: "
+            "begin a new study (study=OTHER)"
+        )
+    if version > VERSION:
+        raise StudyError(
+            f"{study}: the schema version must be {VERSION}; written by version {version}; update pima_hp to read it"
+        )
+
+
+def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a part, all columns or some, after its bytes were compared with its name.
+
+    Args:
+        path: `<study>/ledger/<name of the part>`.
+        content: what that file holds.
+        columns: those wanted.
 
     Raises:
         DamagedPartError: any bit differs from what was written, or it never was a part.
-        StudyError: it was written by a newer version of the project.
+        StudyError: it was written by another version of the project.
     """
-    if part_name(content) != name:
+    if part_name(content) != path.name:
         raise DamagedPartError(f"its {len(content):,} bytes are not those that were written")
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
-        if version > SCHEMA_VERSION:
-            raise StudyError(
-                f"{name}: the schema version must be at most {SCHEMA_VERSION}; written by version {version}; "
-                "update pima_hp to read it"
-            )
         if version < 1:
             raise DamagedPartError("it was not written by pima_hp")
+        check_version(version, path.parent.parent)
         schema = pa.schema([SCHEMA.field(column) for column in columns or SCHEMA.names])
-        table = file.read(columns=schema.names, use_threads=False)
-        for column, nothing in _ADDED.items():
-            if column in schema.names and column not in table.column_names:
-                table = table.append_column(column, pa.array([nothing] * table.num_rows, SCHEMA.field(column).type))
-        return table.select(schema.names).cast(schema)
+        return file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DamagedPartError(f"it is not a part of a ledger: {error}".splitlines()[0]) from error
 

@@ -21,7 +21,7 @@ from pima_hp.ledger.events import (
     session_end_event,
     session_event,
 )
-from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, setting_columns
+from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, distinct, setting_columns
 from pima_hp.record import RunStatus
 from pima_hp.settings import is_hparam
 
@@ -35,7 +35,8 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
 
     Running it again replaces what changed, removes what this function wrote under labels that are gone, and
     leaves equal files alone (a TensorBoard that is already open shows a replaced file after a restart). Runs
-    that failed are left out; from the epoch of a divergence on, the mean is that of the other runs.
+    that failed are left out, copies are counted once; after a run has diverged or was stopped, the mean is that of
+    the other runs.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
@@ -50,7 +51,7 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
         ValueError: a label is no plain folder name.
         StorageError: the folder cannot be written.
     """
-    ended = frame[frame["status"] != RunStatus.FAILED]
+    ended = distinct(frame[frame["status"] != RunStatus.FAILED])
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
     names = _folder_names(list(groups), labels)
     settings = _hparams(ended.drop_duplicates("config_id").set_index("config_id"), setting_columns(frame))
@@ -92,7 +93,7 @@ def write_run(folder: Path, row: "pd.Series[Any]", rates: NDArray[np.float64] | 
         session_event(settings),
         scalar_event(scores, step=0),
         *curve_events(curves),
-        session_end_event(completed=row["status"] == RunStatus.COMPLETED),
+        session_end_event(succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
     ]
     return _replace(folder / RUN_FILE, file_bytes(events))
 
@@ -117,7 +118,10 @@ def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     n_epochs = values.shape[-1]
     final = {key: float(curve[-1]) for key, curve in curves.items() if n_epochs}
     scores = _score_columns(runs)
-    final |= zip(map(_score_key, scores), mean(runs[scores].to_numpy(float)).tolist(), strict=True)
+    lasting = runs[scores].where(
+        runs["status"] != RunStatus.STOPPED
+    )  # else trainings of other lengths would be averaged
+    final |= zip(map(_score_key, scores), mean(lasting.to_numpy(float)).tolist(), strict=True)
     if len(runs) > 1:
         for level, band in zip(BAND, quantiles(values), strict=True):
             curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}

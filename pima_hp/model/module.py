@@ -86,6 +86,8 @@ class MLPClassifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Score the epoch, stop a diverged run, step the scheduler."""
+        if not self._running:  # stopped before the first batch
+            return
         logits, labels = (torch.cat(parts) for parts in zip(*self._running, strict=True))
         self._running.clear()
         running = epoch_scores(logits, labels)
@@ -99,7 +101,9 @@ class MLPClassifier(L.LightningModule):
             return
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(self.history[-1][self.scheduler_section.monitor or "val/loss"])
+            watched = self.scheduler_section.monitor or "val/loss"
+            if watched in self.history[-1]:  # not where the epoch was cut short
+                scheduler.step(self.history[-1][watched])
         elif isinstance(scheduler, LRScheduler):
             scheduler.step()
 

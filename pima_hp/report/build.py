@@ -32,7 +32,7 @@ from pima_hp.report.settings import (
     value_order,
 )
 from pima_hp.report.style import PNG_SCALE
-from pima_hp.report.tables import REACH, settings_table, summary
+from pima_hp.report.tables import settings_table, summary
 from pima_hp.report.text import markdown_table, plain, shown, write, write_csv
 
 HERE = Path(__file__).parent
@@ -47,9 +47,8 @@ HERE_IN_WORDS = {
     ("batch.shuffle", "false"): "fixed order", ("batch.shuffle", "true"): "shuffled",
 }  # fmt: skip
 HEADINGS = {
-    "n runs": "runs", "n diverged": "diverged", "n failed": "failed", "final train accuracy": "final training accuracy",
-    f"epoch of train accuracy {REACH:.2f} median": f"median epoch at {REACH:.2f}",
-    "reached fraction": f"share that reached {REACH:.2f}",
+    "n runs": "runs", "n diverged": "diverged", "n stopped": "stopped early", "n failed": "failed",
+    "final train accuracy": "final training accuracy", "reached fraction": "share that got there",
 }  # fmt: skip
 """Of the table of a factor, as people read them."""
 _TAKEN = {"verdicts", "settings", "floors", "confounded", "lost", "lost_runs", "methods", "reproduce", "specs",
@@ -124,7 +123,8 @@ def _section(
     table = summary(results.frame, factor)
     write_csv(table, folder / "tables" / f"{name}.csv")
     headings, rows = shown(table)
-    read = [label(factor), *(HEADINGS.get(heading, heading) for heading in headings[1:])]
+    plainly = [re.sub(r"^epoch of train accuracy (\S+) median$", r"median epoch at \1", text) for text in headings[1:]]
+    read = [label(factor), *(HEADINGS.get(text, text) for text in plainly)]
     return {"title": title, "name": name, "figures": figures, "table": (read, rows)}
 
 
@@ -156,7 +156,7 @@ def _page(
         table = verdict.choices
         view["readings"] = shown(table.head(MOST_READINGS).rename(columns=in_words)) if len(table) > 1 else None
         view["n_readings"], view["csv"] = len(table), readings.get(view["id"])
-    lost = tables["lost_runs"]
+    lost, shipped = tables["lost_runs"], set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256}
     return environment.get_template("page.html").render(
         results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
         told=[view for view in views if view["word"] != Word.UNTESTABLE],
@@ -164,7 +164,7 @@ def _page(
         in_words=in_words, words=list(Word), settings=shown(tables["settings"]),
         lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
         floors=floor_rows(results), configurations=_configurations(results),
-        shipped=set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256},
+        shipped=shipped, cases="patients" if shipped else "rows",
         digests=sorted(set(results.frame.get("data_digest", ()))),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         scripts=[Markup(text) for text in scripts], data=Markup(data), hashes=Markup(hashes),  # noqa: S704 - escaped above
@@ -188,7 +188,7 @@ def _configurations(results: Results) -> list[tuple[str, str, int]]:
 
 def _markdown(results: Results, sections: list[dict[str, Any]]) -> str:
     pictures = [f"![{item['id']}]({item['path']}.png)" for section in sections for item in section["figures"]]
-    counts = f"{results.progress}. {counted(results.verdicts)}."
+    counts = ". ".join(filter(None, [results.progress, results.copies, counted(results.verdicts)])) + "."
     blocks = [f"# {plain(question(results))}", counts, markdown_table(verdict_table(results)), *pictures]
     return "\n\n".join(blocks) + "\n"
 

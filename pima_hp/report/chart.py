@@ -13,6 +13,7 @@ import vl_convert
 from pima_hp.report import style
 from pima_hp.report.panels import Spec, still
 from pima_hp.report.settings import Comparison, fixed_sentence, label, literal
+from pima_hp.report.tables import COUNTED
 
 CIRCLE = re.compile(r'<path (?:aria-hidden="true" )?transform="translate\(([-\d.]+),([-\d.]+)\)" d="M([\d.]+),0A[^"]*"')
 """As Vega writes one."""
@@ -74,7 +75,7 @@ def figure(
 
 def missing(runs: pd.DataFrame) -> str:
     """How many runs have no, or no whole, curve."""
-    by_status = {status: int((runs["status"] == status).sum()) for status in ("diverged", "failed")}
+    by_status = {status: int((runs["status"] == status).sum()) for status in COUNTED.values()}
     return ", ".join(f"{n} of {len(runs)} {status}" for status, n in by_status.items() if n)
 
 

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+import pandas as pd
+
 from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim
+from pima_hp.analysis.functionals import Functional
 from pima_hp.analysis.measuring import Measured
 from pima_hp.analysis.rules import Word
+from pima_hp.analysis.selection import values_of
 from pima_hp.analysis.verdicts import Verdict
+from pima_hp.record import Array
 from pima_hp.report.chart import Figure
 from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.panels import interval_texts
@@ -16,63 +21,87 @@ from pima_hp.report.results import Results
 from pima_hp.report.rows import NOTHING
 from pima_hp.report.settings import comparable, in_words, value_text, watched_rows
 from pima_hp.report.spreads import Contrast, Quantity, spreads
-from pima_hp.report.tables import REACH
+from pima_hp.report.tables import majority_of, reach_of
 
 
 def figures_of(results: Results, factor: str) -> dict[str, Figure]:
     """The article's figure of a factor, then those that its claims are about; by name.
 
-    Their captions say what came of the claims.
+    Their captions say what came of the claims. Claims about another table have no part in it.
     """
-    frame, claims = results.frame, [item.claim for item in results.verdicts if factor in _varied(item.claim)]
+    frame = results.frame
+    comparison = comparable(frame, [factor])
+    tables = set(comparison.frame["data_digest"])
+    verdicts = [item for item in results.verdicts if factor in _varied(item.claim)]
+    verdicts = [item for item in verdicts if all(map(item.claim.is_about, tables))]
+    claims = [item.claim for item in verdicts]
     asked = [(claim.id, part.functional) for claim in claims for part in claim.parts if part.functional]
 
-    def about(*names: str) -> list[str]:
-        return list(dict.fromkeys(claim_id for claim_id, functional in asked if functional.name in names))
+    def about(*names: str) -> tuple[list[str], list[Functional]]:
+        """The claims that name one of these functionals, and how they name it."""
+        found = [(claim_id, functional) for claim_id, functional in asked if functional.name in names]
+        return list({claim_id: None for claim_id, _ in found}), list({repr(of): of for _, of in found}.values())
 
-    comparison = comparable(frame, [factor])
-    known = comparison.frame[["n_train", "positive_rate"]].dropna().astype(float)
-    positive = float(known["positive_rate"].mean()) if len(known) else None
-    majority = None if positive is None else max(positive, 1 - positive)
+    majority, watched = majority_of(comparison.frame), watched_rows(comparison)
     figures = {"curves": learning_curves(frame, factor, majority=majority)}
-    timed = ("exceeds", "never_exceeds", "reaches", "restricted_epochs")
-    times = list({of.name: of for _, of in asked if of.name in timed and of.curve == "train/accuracy"}.values())
+    timed, times = about("exceeds", "never_exceeds", "reaches", "restricted_epochs")
+    times = [of for of in times if of.curve == "train/accuracy"]
     if times or not claims:
-        threshold = times[0].arguments["threshold"] if times else REACH
+        threshold = times[0].arguments["threshold"] if times else reach_of(comparison.frame)
         strictly = bool(times) and "exceeds" in times[0].name
         figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly)
-    if about("learns") and positive is not None:
-        level = float(curves.entropy(positive)) - 0.02
-        loss = Quantity("final training loss", "nats", "train/loss", curves.final_score, level,
-                        f"learns below {level:.3f}", below="learn")  # fmt: skip
-        told = [f"A run learns when its mean loss over the last 20 epochs is below {level:.3f}: 0.02 nats less "
-                "than always predicting the share of positive rows."]  # fmt: skip
-        figures["learns"] = spreads(frame, factor, [loss], "Who learns: final training loss", told)
-    if (volatile := about("log_volatility", "volatility")) and len(known):
-        n_train = int(known["n_train"].iloc[0])
-        moving = partial(curves.log_volatility, n_train=n_train)
+    learning, ways = about("learns")
+    if learning and majority is not None:
+        told = [f"A run learns when its mean loss over the last {of.value('window_epochs')} epochs is more than "
+                f"{of.value('margin_nats'):g} nats below the entropy of its own training labels, the loss of always "
+                "predicting their positive rate." for of in ways]  # fmt: skip
+        losses = [_loss(of, watched) for of in ways]
+        figures["learns"] = spreads(frame, factor, losses, "Who learns: final training loss", told)
+    volatile, ways = about("log_volatility", "volatility")
+    if volatile and comparison.frame["n_train"].notna().any():
+        moving = Functional.model_validate({"name": "log_volatility", "curve": ways[0].curve, **ways[0].arguments})
         compared = _contrasts(results, factor, volatile, set(comparison.frame["config_id"]))
-        volatility = Quantity("volatility of training accuracy", "fraction of rows", "train/accuracy", moving,
+        unit = "nats" if "loss" in moving.curve else "fraction of rows"
+        volatility = Quantity(f"volatility of {_words(moving.curve, watched)}", unit, partial(values_of, moving),
                               log=True, contrasts=compared)  # fmt: skip
-        told = ["Volatility: standard deviation of the last 20 epochs about their own line; so that a curve that "
-                f"stands still has a logarithm, a tenth of a row (0.1/{n_train}) is added."]  # fmt: skip
+        told = [f"Volatility: standard deviation of the last {moving.value('window_epochs')} epochs about their own "
+                "line, plus a tenth of a training row, so that a curve that stands still has a logarithm."]  # fmt: skip
         figures["volatility"] = spreads(frame, factor, [volatility], "Volatility", told)
-    watched = watched_rows(comparison)
-    finals = [("training", "train/accuracy_end"), (watched, "val/accuracy")]
     above = "" if majority is None else f"majority class {majority:.3f}"
     scores = [
-        Quantity(f"final {rows} accuracy", "fraction of rows", column, curves.final_score, majority, above)
-        for rows, column in finals
+        Quantity(f"final {_words(curve, watched)}", "fraction of rows", partial(_final, curve), majority, above)
+        for curve in ("train/accuracy_end", "val/accuracy")
     ]
     told = ["Final: mean over the last 20 epochs, each measured at its end."]
     figures["final"] = spreads(frame, factor, scores, "Final accuracy", told)
-    of = {"waiting": about(*timed), "learns": about("learns"), "volatility": volatile,
-          "final": about("final_score", "maximum")}  # fmt: skip
-    told_of = {verdict.claim.id: _told(verdict) for verdict in results.verdicts}
+    of = {"waiting": timed, "learns": learning, "volatility": volatile, "final": about("final_score", "maximum")[0]}
+    told_of = {verdict.claim.id: _told(verdict) for verdict in verdicts}
     lines = {kind: [told_of[claim_id] for claim_id in ids] for kind, ids in of.items()}
     if claims:
         lines["curves"] = [f"Claims: {', '.join(claim.id for claim in claims)}."]
     return {kind: replace(drawn, caption=[*drawn.caption, *lines.get(kind, [])]) for kind, drawn in figures.items()}
+
+
+def _loss(learns: Functional, watched: str) -> Quantity:
+    """Loss of each run relative to its own level; those that learn are counted as the claim counts them."""
+    margin, window = learns.value("margin_nats"), learns.value("window_epochs")
+
+    def excess(runs: pd.DataFrame) -> Array:
+        rates = runs["positive_rate"].to_numpy(float)
+        return curves.excess_loss(curves.aligned(runs[learns.curve]), rates, window)
+
+    name = f"final {_words(learns.curve, watched)} minus entropy of the labels"
+    told = f"learns below \N{MINUS SIGN}{margin:g}"
+    return Quantity(name, "nats", excess, -margin, told, partial(values_of, learns), "learn")
+
+
+def _final(curve: str, runs: pd.DataFrame) -> Array:
+    return curves.final_score(curves.aligned(runs[curve]))
+
+
+def _words(curve: str, watched: str) -> str:
+    """`train/loss` -> `training loss`."""
+    return f"{'training' if curve.startswith('train/') else watched} {'loss' if 'loss' in curve else 'accuracy'}"
 
 
 def _told(verdict: Verdict) -> str:

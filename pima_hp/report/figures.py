@@ -9,6 +9,7 @@ import pandas as pd
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.bootstrap import Share
+from pima_hp.analysis.selection import conclusive
 from pima_hp.ledger.bands import mean, quantiles
 from pima_hp.report import panels, style
 from pima_hp.report.chart import Figure, figure, missing
@@ -80,8 +81,7 @@ def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictl
     bound = float(np.nextafter(threshold, np.inf)) if strictly else threshold
     points, n_epochs = [], 1
     for value, runs in levels.items():
-        trained = runs[runs["status"] != "failed"]
-        table = curves.aligned(trained["train/accuracy"])  # (R, E)
+        table = curves.aligned(conclusive(runs)["train/accuracy"])  # (R, E)
         n_epochs = max(n_epochs, table.shape[1])
         first = curves.first_epoch_reaching(table, bound)
         for epoch in [0, *(style.evenly_spaced(table.shape[1], MAX_EPOCHS) + 1).tolist()] if len(table) else []:

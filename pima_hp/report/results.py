@@ -18,10 +18,12 @@ import pandas as pd
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.floors import Splits, floors_table
 from pima_hp.analysis.multiverse import holding_together
+from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.errors import PimaError
 from pima_hp.ledger import Manifest, read_study
-from pima_hp.report.tables import swept
+from pima_hp.record import RunStatus
+from pima_hp.report.tables import COUNTED, swept
 
 FLOORS = "floors.json"
 LARGEST_BYTES = 2**20
@@ -72,8 +74,8 @@ class Results:
     def counts(self) -> dict[str, int]:
         """Runs planned, finished, and by status."""
         status = self.frame["status"].value_counts()
-        counts = {name: int(status.get(name, 0)) for name in ("completed", "diverged", "failed")}
-        finished = counts["completed"] + counts["diverged"]
+        counts = {str(name): int(status.get(name, 0)) for name in RunStatus}
+        finished = sum(counts.values()) - counts[RunStatus.FAILED]
         planned = len(self.manifest.run_ids) if self.manifest else len(self.frame)
         return {"planned": max(planned, len(self.frame)), "finished": finished, **counts}
 
@@ -81,8 +83,13 @@ class Results:
     def progress(self) -> str:
         """`1,099 of 1,100 runs finished; 2 diverged, 1 failed`."""
         counts = self.counts
-        others = ", ".join(f"{counts[name]:,} {name}" for name in ("diverged", "failed") if counts[name])
+        others = ", ".join(f"{counts[name]:,} {name}" for name in COUNTED.values() if counts[name])
         return f"{counts['finished']:,} of {counts['planned']:,} runs finished{'; ' if others else ''}{others}"
+
+    @cached_property
+    def copies(self) -> str:
+        """How many runs are copies of others, in words; empty where none is."""
+        return copies_in_words(self.frame)
 
     @property
     def together(self) -> str:

@@ -10,6 +10,7 @@ from pima_hp.analysis.rules import Word
 from pima_hp.analysis.verdicts import FAMILIES, Verdict, part_row, verdict_row
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import Results
+from pima_hp.report.tables import COUNTED
 
 TERMINAL = {"claim": 44, "verdict": 20, "estimate": 24, "n": 6}
 """Widths of the columns of `verdict_table`."""
@@ -120,7 +121,7 @@ def _effect(effect: dict[str, Any]) -> str:
 
 
 def _lost(row: dict[str, Any]) -> str:
-    return ", ".join(f"{row[f'n_{word}']} {word}" for word in ("diverged", "failed") if row[f"n_{word}"])
+    return ", ".join(f"{row[name]} {status}" for name, status in COUNTED.items() if row[name])
 
 
 def _family(verdict: Verdict) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pima_hp.analysis.selection import baseline, deciding, follows, plain
 from pima_hp.errors import InputError
+from pima_hp.ledger.frame import distinct
 from pima_hp.report import style
 
 MOST_LEVELS = 24
@@ -95,7 +96,7 @@ def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
 class Comparison:
     """Runs that differ in nothing but the factors (and their seeds)."""
 
-    frame: pd.DataFrame  # the runs
+    frame: pd.DataFrame  # the runs, without copies
     settings: pd.DataFrame  # text of their settings, one row a configuration
     n_others: int  # how many other combinations of the remaining settings also vary the factors
     differing: tuple[str, ...]  # the settings in which those other combinations differ from this one
@@ -147,7 +148,7 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     rivals = [context for context in rest if n_values[context] > 1]
     in_play = zip(others, zip(chosen, *rivals, strict=True), strict=True)
     return Comparison(
-        frame=frame[frame["config_id"].isin(contexts[chosen])],
+        frame=distinct(frame[frame["config_id"].isin(contexts[chosen])]),
         settings=settings.loc[contexts[chosen]],
         n_others=len(rivals),
         differing=tuple(key for key, texts in in_play if len(set(texts)) > 1),

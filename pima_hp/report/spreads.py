@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.bootstrap import Estimate, bootstrap
-from pima_hp.analysis.selection import baseline, by_seeds
+from pima_hp.analysis.selection import Seeds, baseline, by_seeds, matched
 from pima_hp.record import Array
 from pima_hp.report import strips, style
 from pima_hp.report.chart import Figure, figure
@@ -34,11 +34,11 @@ class Quantity:
 
     name: str
     unit: str
-    column: str  # the curve
-    functional: Callable[[Array], Array]  # (R, E) -> (R,)
+    values: Callable[[pd.DataFrame], Array]  # of runs, (R,)
     level: float | None = None  # a reference that runs are held against
     told: str = ""  # what the level is, in a few words
-    below: str = ""  # what runs below the level do, to count them: "learn"
+    counted: Callable[[pd.DataFrame], Array] | None = None  # 1 for the runs to count, 0 for others, (R,)
+    verb: str = ""  # what those runs do: "learn"
     log: bool = False  # whether values are logarithms, compared by their ratio
     contrasts: tuple[Contrast, ...] = ()  # drawn with the paired differences
 
@@ -57,16 +57,18 @@ def spreads(
     reference = usual if usual in levels else next(iter(levels))
     parts, beyond = [], []
     for quantity in quantities:
-        of = {value: by_seeds(runs, quantity.column, quantity.functional) for value, runs in levels.items()}
+        of = {value: by_seeds(runs, quantity.values) for value, runs in levels.items()}
         inverse: Callable[[Any], Any] = np.exp if quantity.log else lambda item: item
 
         def row(value: str, some: Sequence[float], quantity: Quantity = quantity, inverse: Any = inverse) -> Row:
             return _row(names[value], slots[value], some, inverse, quantity.name)
 
         single = [row(value, list(found.values())) for value, found in of.items()]
-        if quantity.below and quantity.level is not None:
-            counts = [f"{sum(n < quantity.level for n in found.values())} of {len(found)}" for found in of.values()]
-            single = [replace(item, note=f"{n} {quantity.below}") for item, n in zip(single, counts, strict=True)]
+        if quantity.counted:
+            answers = [by_seeds(runs, quantity.counted).values() for runs in levels.values()]
+            known = [[answer for answer in some if not math.isnan(answer)] for some in answers]
+            notes = [f"{sum(some):.0f} of {len(some)} {quantity.verb}" for some in known]
+            single = [replace(item, note=note) for item, note in zip(single, notes, strict=True)]
         differences = {value: _paired([found], [of[reference]]) for value, found in of.items() if value != reference}
         paired = [row(value, some) for value, some in differences.items()]
         paired += [_claimed(item, of, inverse) for item in quantity.contrasts]
@@ -103,17 +105,18 @@ def spreads(
     return figure(title, comparison, factor, [*lines, *told], drawn, 1, most_columns=2)
 
 
-def _paired(first: Sequence[dict[Any, float]], second: Sequence[dict[Any, float]]) -> list[float]:
-    """Mean of the first less mean of the second, for the seeds that all have."""
-    shared = [key for key in first[0] if all(key in of for of in [*first, *second])]
-    return [float(np.mean([of[key] for of in first]) - np.mean([of[key] for of in second])) for key in shared]
+def _paired(first: Sequence[dict[Seeds, float]], second: Sequence[dict[Seeds, float]]) -> list[float]:
+    """Mean of the first less mean of the second, for the replicates that all have."""
+    _, table = matched([*first, *second])  # (R, K)
+    found: list[float] = (table[:, : len(first)].mean(axis=1) - table[:, len(first) :].mean(axis=1)).tolist()
+    return found
 
 
 def _claimed(item: Contrast, of: dict[str, Any], inverse: Callable[[Any], Any]) -> Row:
     values = np.array(_paired([of[value] for value in item.where], [of[value] for value in item.over]))
     black: style.Slot = (style.BLACK, style.SOLID)
     mean, (lower, upper) = item.estimate.estimate, item.estimate.interval()
-    return Row(f"claim {item.claim}", black, inverse(values[~np.isnan(values)]), mean, lower, upper)
+    return Row(f"claim {item.claim}", black, inverse(values), mean, lower, upper)
 
 
 def _and(values: Iterable[str], names: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pima_hp.errors import StudyError
 from pima_hp.interruption import asked_to_stop
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, train_stack
@@ -120,11 +121,13 @@ def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
 
 
 def _let_through(error: BaseException) -> None:
-    """Raise what is no run's own error: a stop, also where Lightning or some clean-up has made another error of it."""
+    """Raise what is no run's own error: a changed data file, or a stop, also where Lightning has made another of it."""
     if stop := asked_to_stop(error):
         raise stop
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
         raise error.__context__
+    if isinstance(error, StudyError):
+        raise error
 
 
 def failed(run: Run, error: BaseException) -> RunRecord:

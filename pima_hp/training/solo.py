@@ -1,6 +1,7 @@
 """Train one run with Lightning's Trainer: the definition of what a run is."""
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -69,15 +70,20 @@ def fit_solo(
             "ignore", message=".*LeafSpec.*", category=FutureWarning
         )  # Lightning's own use of torch
         trainer.fit(module, datamodule=data)
-    diverged, (_, labels) = module.diverged, data.part("train")
+    diverged = module.diverged or not final.finite
+    n_updates, n_trained = trainer.global_step, len(module.history)
+    whole = n_updates == configuration.trainer.epochs * len(data.train_dataloader())
+    whole = whole and all(scores.keys() >= set(CURVE_KEYS.values()) for scores in module.history)
+    status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
+    _, labels = data.part("train")
     record = RunRecord(
         configuration=configuration,
         seeds=seeds,
-        status=RunStatus.DIVERGED if diverged else RunStatus.COMPLETED,
+        status=status,
         curves=_curves(module.history, configuration.trainer.epochs, diverged=diverged),
-        scores=final.scores,
-        n_updates=configuration.trainer.epochs * len(data.train_dataloader()),
-        stop_epoch=len(module.history) if diverged else 0,
+        scores={} if diverged else final.scores,
+        n_updates=n_updates,
+        stop_epoch=0 if status is RunStatus.COMPLETED else n_trained,
         duration_s=time.perf_counter() - began,
         engine=engine_on("solo", configuration),
         versions=versions(),
@@ -93,6 +99,11 @@ class FinalScores(L.Callback):
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self.scores: dict[str, float] = {}  # `train/auroc`, `val/brier`, ...; empty for a run that diverged
+
+    @property
+    def finite(self) -> bool:
+        """Whether the last weights have finite losses, which Lightning does not ask after an epoch cut short."""
+        return all(math.isfinite(self.scores.get(key, 0.0)) for key in ("train/loss", "val/loss"))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score and log."""
@@ -138,11 +149,11 @@ def quiet_trainer(configuration: Configuration, **options: Any) -> L.Trainer:
 
 
 def _curves(history: list[dict[str, float]], n_epochs: int, *, diverged: bool) -> LearningCurves:
-    """Return the history as arrays (E,), NaN from the epoch of divergence."""
+    """Return the history as arrays (E,), NaN from the epoch of divergence and after the last."""
     kept = history[:-1] if diverged else history
     arrays = {}
     for name, key in CURVE_KEYS.items():
         array = np.full(n_epochs, np.nan)
-        array[: len(kept)] = [scores[key] for scores in kept]
+        array[: len(kept)] = [scores.get(key, np.nan) for scores in kept]  # an epoch cut short may not be scored
         arrays[name] = array
     return LearningCurves(**arrays)

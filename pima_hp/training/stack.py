@@ -68,9 +68,9 @@ class Stack(ABC):
         self.curves = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in CURVE_KEYS}
 
     @property
-    def n_updates(self) -> int:
-        """Optimizer steps of a whole training."""
-        return self.n_epochs * -(-self.labels["train"].shape[1] // self.batch_size)
+    def n_steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return -(-self.labels["train"].shape[1] // self.batch_size)
 
     def to(self, device: torch.device) -> None:
         """Move data and model."""
@@ -125,6 +125,7 @@ class Stack(ABC):
         records = []
         for index, run in enumerate(self.runs):
             diverged = bool(stops[index] < self.n_epochs)
+            n_trained = int(stops[index]) + diverged
             records.append(
                 RunRecord(
                     configuration=run.configuration,
@@ -132,8 +133,8 @@ class Stack(ABC):
                     status=RunStatus.DIVERGED if diverged else RunStatus.COMPLETED,
                     curves=LearningCurves(**{name: curve[index] for name, curve in curves.items()}),
                     scores={} if diverged else {key: values[index] for key, values in finals.items()},
-                    n_updates=self.n_updates,
-                    stop_epoch=int(stops[index]) + 1 if diverged else 0,
+                    n_updates=n_trained * self.n_steps,
+                    stop_epoch=n_trained if diverged else 0,
                     duration_s=duration_s / self.n_runs,
                     engine=engine_on(engine, run.configuration),
                     versions=versions(),

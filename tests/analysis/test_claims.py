@@ -182,6 +182,8 @@ BAD = [
     ({"functional": REACHES | {"threshold": "0.7"}}, "functional.threshold: must be a finite number; found '0.7'"),
     ({"functional": REACHES | {"threshold": [0.7]}}, "functional.threshold: must be a finite number; found [0.7]"),
     ({"functional": REACHES | {"threshold": True}}, "functional.threshold: must be a finite number; found True"),
+    ({"data": "c62fdc4"}, "data: must be shipped, any, or the SHA-256 of a table, in quotes, at least its first"),
+    ({"data": 12345678}, "data: must be shipped, any, or the SHA-256 of a table"),
     ({"where": {"activation": "reluu"}}, "where.activation: must be one of elu, "),
     ({"parts": [{"name": "a", "where": {"optimizer": ["adam", "adm"]}}]}, "parts.0.where.optimizer: must be one of "),
     ({"where": {"data.scaling": "standrd"}}, "where: data.scaling: must be one of none, standard, minmax; found"),

@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from pima_hp.composition import CONF
 from pima_hp.configuration import DataSection
 from pima_hp.data.table import SHIPPED, Table, read_table
 from pima_hp.errors import TableError
@@ -24,6 +26,15 @@ MOMENTS = """
     age                33.240885  11.760232  0
     outcome            0.348958   0.476951   500
 """
+
+
+def given(choice: str) -> list[str]:
+    """An option, and a value for each of its mandatory settings: a path is that of the shipped table."""
+    group, _, option = choice.partition("=")
+    settings = OmegaConf.load(CONF / group / f"{option}.yaml")
+    mandatory = {str(key) for key in settings if OmegaConf.is_missing(settings, key)}
+    assert mandatory <= {"path"}
+    return [choice, *(f"{group}.{key}={SHIPPED}" for key in mandatory)]
 
 
 NO_NUMBERS = """

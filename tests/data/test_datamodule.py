@@ -7,6 +7,7 @@ from pima_hp.data.datamodule import BatchLoader, PimaDataModule
 from pima_hp.options import options
 from pima_hp.seeds import Role, stream
 from tests.conftest import request_of
+from tests.data.conftest import given
 
 
 def module_of(*overrides: str) -> PimaDataModule:
@@ -16,7 +17,7 @@ def module_of(*overrides: str) -> PimaDataModule:
 
 @pytest.mark.parametrize("choice", [f"data={option}" for option in options("data")])
 def test_each_option_serves_disjoint_parts_whole_and_in_batches(choice: str) -> None:
-    module = module_of(choice, "batch.size=32")
+    module = module_of(*given(choice), "batch.size=32")
     module.setup("fit")
     assert module.prepared is not None
     prepared = module.prepared

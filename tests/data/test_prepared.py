@@ -7,9 +7,10 @@ import torch
 
 from pima_hp.data.prepared import clean_and_scale, prepare, table_of
 from pima_hp.data.table import Table
-from pima_hp.errors import TableError
+from pima_hp.errors import StudyError
 from pima_hp.options import options
 from tests.conftest import request_of
+from tests.data.conftest import given
 
 CHOICES = [f"data={option}" for option in options("data")]
 SCALINGS = [(missing, scaling) for missing in ("keep", "median") for scaling in ("none", "standard", "minmax")]
@@ -93,7 +94,7 @@ def test_a_column_that_is_constant_in_training_is_only_shifted() -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("bits", [32, 64])
 def test_features_and_labels_are_finite_and_in_the_precision_asked_for(choice: str, bits: int) -> None:
-    data = prepare_of(choice, f"trainer.precision={bits}")
+    data = prepare_of(*given(choice), f"trainer.precision={bits}")
     dtype = {32: torch.float32, 64: torch.float64}[bits]
     assert data.features.dtype == data.labels.dtype == dtype
     assert torch.isfinite(data.features).all()
@@ -109,7 +110,7 @@ def test_the_table_of_a_configuration_must_still_be_that_file(tmp_path) -> None:
     configuration = request_of(*own).configuration
     assert table_of(configuration).digest == configuration.data_digest
     path.write_text("a,b,y\n" + rows.replace("3,1,1", "3,2,1"), encoding="utf-8")
-    with pytest.raises(TableError, match="must not change while its runs are trained"):
+    with pytest.raises(StudyError, match=f"must not change within a study; digest {configuration.data_digest[:12]} "):
         table_of(configuration)
 
 

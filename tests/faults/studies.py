@@ -16,7 +16,9 @@ def parts(study: Path) -> dict[str, bytes]:
 def rows(study: Path) -> Counter[str]:
     """How often each run stands in the parts, of which each must be whole."""
     return Counter(
-        run_id for name, content in parts(study).items() for run_id in decoded(name, content)["run_id"].to_pylist()
+        run_id
+        for name, content in parts(study).items()
+        for run_id in decoded(study / "ledger" / name, content)["run_id"].to_pylist()
     )
 
 

@@ -1,10 +1,16 @@
 """Synthetic runs, built with the real types and without training anything."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.ledger.manifest import _digest
+from pima_hp.ledger.parts import part_name
 from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 
 SETTINGS: dict[str, Any] = {
@@ -54,19 +60,19 @@ def record_of(
     generator = np.random.default_rng([int(configuration.config_id, 16), seed])
     n_epochs = configuration.trainer.epochs
     curves = {name: generator.random(n_epochs) for name in CURVE_KEYS}
-    stop_epoch = 0
-    if status is RunStatus.DIVERGED:
-        stop_epoch = n_epochs // 2 + 1
-        for curve in curves.values():
-            curve[stop_epoch - 1 :] = np.nan
-    completed = status is RunStatus.COMPLETED
+    stop_epoch = n_epochs // 2 + 1 if status in (RunStatus.DIVERGED, RunStatus.STOPPED) else 0
+    n_trained = {RunStatus.COMPLETED: n_epochs, RunStatus.FAILED: 0}.get(status, stop_epoch)
+    n_scored = n_trained - (status is RunStatus.DIVERGED)
+    for curve in curves.values():
+        curve[n_scored:] = np.nan
+    scored = status in (RunStatus.COMPLETED, RunStatus.STOPPED)
     values: dict[str, Any] = {
         "configuration": configuration,
         "seeds": seeds_of(seed),
         "status": status,
         "curves": LearningCurves(**curves),
-        "scores": {"val/auroc": generator.random(), "test/brier": generator.random()} if completed else {},
-        "n_updates": 39 * n_epochs,
+        "scores": {"val/auroc": generator.random(), "test/brier": generator.random()} if scored else {},
+        "n_updates": 39 * n_trained,
         "stop_epoch": stop_epoch,
         "duration_s": 0.25,
         "engine": "" if status is RunStatus.FAILED else "fused",
@@ -76,3 +82,24 @@ def record_of(
         "positive_rate": None if status is RunStatus.FAILED else 214 / 614,
     }
     return RunRecord(**{**values, **changes})
+
+
+MIXED = (
+    "{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong: "
+    "begin a new study (study=OTHER)"
+)
+"""What is said of a study of version 1."""
+
+
+def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = True) -> None:
+    """Make a study that of another version: its parts and its manifest, as that version would have marked them."""
+    for part in sorted((study / "ledger").glob("*.parquet")) if parts else []:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pq.read_table(part).replace_schema_metadata({"pima_hp.schema_version": str(version)}), sink)
+        part.unlink()
+        content = sink.getvalue().to_pybytes()
+        part.with_name(part_name(content)).write_bytes(content)
+    path = study / "ledger" / "manifest.json"
+    if manifest and path.exists():
+        document = {**json.loads(path.read_bytes()), "schema_version": version}
+        path.write_text(json.dumps({**document, "digest": _digest(document)}))

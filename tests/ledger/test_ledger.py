@@ -18,7 +18,7 @@ from pima_hp.errors import InputError, StudyError
 from pima_hp.ledger import CURVE_COLUMNS, Ledger, Manifest, PlannedConfiguration, read_study, setting_columns
 from pima_hp.ledger.parts import part_name
 from pima_hp.record import CURVE_KEYS, RunRecord, RunStatus
-from tests.ledger.conftest import LEAKY, SGD, configuration_of, record_of, seeds_of
+from tests.ledger.conftest import LEAKY, MIXED, SGD, configuration_of, record_of, restamp, seeds_of
 
 
 def _assert_holds(frame: pd.DataFrame, records: list[RunRecord]) -> None:
@@ -51,7 +51,7 @@ def _some_records() -> list[RunRecord]:
         configuration_of(trainer__epochs=8, activation=LEAKY, batch__size="full"),
         configuration_of(trainer__epochs=5, optimizer=SGD),
     ]
-    statuses = [RunStatus.COMPLETED, RunStatus.DIVERGED, RunStatus.COMPLETED, RunStatus.FAILED]
+    statuses = [RunStatus.COMPLETED, RunStatus.DIVERGED, RunStatus.STOPPED, RunStatus.FAILED]
     return [record_of(c, seed, status) for c in configurations for seed, status in enumerate(statuses)]
 
 
@@ -117,6 +117,17 @@ def test_equal_records_are_equal_bytes_and_append_mends_its_own_part(tmp_path: P
     ledger.append(_some_records())
     assert _parts(tmp_path) == [part]
     assert part.read_bytes() == content
+
+
+def test_a_run_that_was_stopped_early_is_finished(tmp_path: Path) -> None:
+    stopped = record_of(configuration_of(trainer__epochs=6), 0, RunStatus.STOPPED)
+    Ledger(tmp_path).append([stopped])
+    assert Ledger(tmp_path).finished_run_ids() == {stopped.run_id}
+    _assert_holds(read_study(tmp_path), [stopped])
+    (row,) = read_study(tmp_path).to_dict("records")
+    assert (row["status"], row["stop_epoch"], row["n_updates"]) == ("stopped early", 4, 4 * 39)
+    assert np.isfinite(row["val/loss"]).tolist() == [True] * 4 + [False] * 2
+    assert np.isfinite(row["final/val/auroc"])
 
 
 def test_failed_runs_are_not_finished_and_a_later_success_replaces_them(tmp_path: Path) -> None:
@@ -248,33 +259,17 @@ def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
     assert len(ledger.damaged) == 5
 
 
-def test_parts_from_before_runs_said_what_trained_them_and_on_what_are_read(tmp_path: Path) -> None:
-    records = _some_records()
-    ledger = Ledger(tmp_path)
-    ledger.append(records[:7])
-    (part,) = _parts(tmp_path)
-    sink = pa.BufferOutputStream()
-    pq.write_table(pq.read_table(part).drop_columns(["engine", "n_train", "positive_rate"]), sink)
-    part.unlink()
-    older = sink.getvalue().to_pybytes()
-    part.with_name(part_name(older)).write_bytes(older)
-    ledger.append(records[7:])
-    older_records = [replace(record, engine="", n_train=None, positive_rate=None) for record in records[:7]]
-    _assert_holds(read_study(tmp_path), [*older_records, *records[7:]])
-    assert len(Ledger(tmp_path).finished_run_ids()) == sum(record.status != "failed" for record in records)
-
-
-def test_b12_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    ledger.append(_some_records())
-    (part,) = _parts(tmp_path)
-    sink = pa.BufferOutputStream()
-    pq.write_table(pq.read_table(part).replace_schema_metadata({"pima_hp.schema_version": "7"}), sink)
-    newer = sink.getvalue().to_pybytes()
-    part.with_name(part_name(newer)).write_bytes(newer)
-    for read in (Ledger(tmp_path).finished_run_ids, Ledger(tmp_path).frame):
-        with pytest.raises(StudyError, match="written by version 7"):
+@pytest.mark.parametrize(("version", "told"), [(1, MIXED), (7, "{study}: the schema version must be 2; written by ")])
+def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, version: int, told: str) -> None:
+    Ledger(tmp_path).append(_some_records())
+    restamp(tmp_path, version)
+    Ledger(tmp_path).append(_some_records()[:1])  # one old part among new ones is enough
+    for read in (Ledger(tmp_path).finished_run_ids, Ledger(tmp_path).frame, lambda: read_study(tmp_path)):
+        with pytest.raises(StudyError) as caught:
             read()
+        assert caught.value.exit_code == 3
+        assert str(caught.value).startswith(told.format(study=tmp_path))
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_b15_the_clock_is_in_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The manifest: a study keeps its meaning, grows where it was meant to, and is not written without need."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,11 @@ import pytest
 from pima_hp.configuration import Configuration
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger import Manifest, PlannedConfiguration
-from tests.ledger.conftest import LEAKY, SGD, configuration_of, seeds_of
+from tests.ledger.conftest import LEAKY, MIXED, SGD, configuration_of, restamp, seeds_of
 
 VERSIONS = {"pima_hp": "0.1.0"}
+A, B = ({"data__path": f"{name}.csv", "data_digest": digit * 64} for name, digit in (("a", "a"), ("b", "b")))
+A_CHANGED = {**A, "data_digest": "c" * 64}
 
 
 def _manifest(*configurations: Configuration, swept: tuple[str, ...] = (), seeds: int = 2) -> Manifest:
@@ -55,9 +56,9 @@ def test_run_ids_are_those_of_the_records() -> None:
         ([{}, {"optimizer": SGD}], ("optimizer",), [{"activation": LEAKY}], ("activation",)),
         ([{}, {"optimizer__lr": 0.1}], ("optimizer.lr",), [{"optimizer__lr": 0.2}], ()),
         ([{}], (), [{"trainer__epochs": 50}, {}], ("trainer.epochs",)),
-        ([{}], (), [{"data_digest": "1" * 64}], ("data",)),
-        ([{}], (), [{"data__scaling": "standard", "data_digest": "1" * 64}], ("data.scaling",)),
-        ([{}], (), [{"data__path": "elsewhere.csv", "trainer__accelerator": "gpu"}], ()),
+        ([{}], (), [A], ("data",)),
+        ([A, B], ("data.path",), [B], ()),
+        ([A], (), [{**A, "data__path": "elsewhere/a.csv", "trainer__accelerator": "gpu"}], ()),
     ],
 )
 def test_a_study_may_grow(old: list[Any], old_swept: Any, new: list[Any], new_swept: Any) -> None:
@@ -93,7 +94,12 @@ def test_a_study_may_grow(old: list[Any], old_swept: Any, new: list[Any], new_sw
                 "-m optimizer=ONE,OTHER",
             ],
         ),
-        ({"data_digest": "1" * 64}, ("batch.size",), ["data_digest: " + "0" * 64, "-m data=ONE,OTHER"]),
+        (
+            A,
+            ("batch.size", "data.scaling"),
+            ["data.path: the shipped table (digest 000000000000) -> 'a.csv' (digest aaaaaaaaaaaa)", "-m data.path="],
+        ),
+        ({**A, "data__label": "y"}, (), ["data.label: outcome -> y", "data.path: the shipped", "-m data=ONE,OTHER"]),
         ({"model__hidden_widths": [4]}, (), ["model.hidden_widths: [12, 8] -> [4]"]),
     ],
 )
@@ -124,10 +130,36 @@ def test_damage_is_named_and_a_newer_version_refused(tmp_path: Path) -> None:
         path.write_bytes(text)
         with pytest.raises(StorageError, match="damaged"):
             Manifest.read(tmp_path)
-    document = json.loads(content)
-    document["schema_version"] = 9
-    from pima_hp.ledger.manifest import _digest
-
-    path.write_text(json.dumps({**document, "digest": _digest(document)}))
+    path.write_bytes(content)
+    restamp(tmp_path, 9)
     with pytest.raises(StudyError, match="written by version 9"):
         Manifest.read(tmp_path)
+    restamp(tmp_path, 1)
+    with pytest.raises(StudyError) as caught:
+        Manifest.read(tmp_path)
+    assert str(caught.value) == MIXED.format(study=tmp_path)
+
+
+@pytest.mark.parametrize("swept", [(), ("data",), ("data.path",), ("data.scaling",), ("optimizer",)])
+def test_b17_a_data_file_has_one_content_in_a_study(tmp_path: Path, swept: tuple[str, ...]) -> None:
+    told = (
+        "data.path='a.csv': must not change within a study; digest aaaaaaaaaaaa before, cccccccccccc now; "
+        "put the file back, or begin another study (study=OTHER)"
+    )
+    for first, *more in ([A], [A, B], [{**A, "data__path": "moved.csv"}, A]):
+        before = _manifest(configuration_of(**first))
+        for changes in more:
+            before = before.extended(_manifest(configuration_of(**changes), swept=("data.path",)))
+        before.write(tmp_path)
+        for changed in (A_CHANGED, {**A_CHANGED, "data__scaling": "standard"}):
+            with pytest.raises(StudyError) as caught:
+                (Manifest.read(tmp_path) or before).extended(_manifest(configuration_of(**changed), swept=swept))
+            assert str(caught.value) == told
+    with pytest.raises(StudyError) as caught:
+        _manifest(configuration_of(**A), configuration_of(**A_CHANGED), swept=swept)
+    assert str(caught.value) == told
+
+
+def test_b17_the_shipped_table_counts_as_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"^the shipped table: must not change within a study"):
+        _manifest(configuration_of()).extended(_manifest(configuration_of(data_digest="1" * 64), swept=("data",)))

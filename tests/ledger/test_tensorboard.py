@@ -42,6 +42,10 @@ def frame(tmp_path: Path) -> pd.DataFrame:
     return ledger.frame()
 
 
+def _completed(frame: pd.DataFrame) -> "pd.Series[Any]":
+    return frame[frame["status"] == "completed"].iloc[-1]
+
+
 def _ids(frame: pd.DataFrame) -> dict[str, str]:
     names = frame["activation"] + frame["optimizer.lr"].astype(str)
     return dict(zip(names, frame["config_id"], strict=True))
@@ -124,7 +128,7 @@ def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, fra
 
     for study in ("one", "two"):
         write_study(tmp_path / "outputs" / study, frame, {})
-    write_run(tmp_path / "outputs" / "one" / "run", frame.iloc[2])
+    write_run(tmp_path / "outputs" / "one" / "run", _completed(frame))
     multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "outputs")).Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "outputs"))
     context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
@@ -171,7 +175,7 @@ def test_labels(tmp_path: Path, frame: pd.DataFrame) -> None:
 
 
 def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
-    row = frame.iloc[2]
+    row = _completed(frame)
     assert write_run(tmp_path / "run", row)
     assert not write_run(tmp_path / "run", row)
     assert [path.name for path in (tmp_path / "run").iterdir()] == [RUN_FILE]
@@ -192,6 +196,28 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     assert [one.value for one in _read(tmp_path / "run").Scalars("lr")] == pytest.approx(np.linspace(1, 0, 6))
 
 
+@pytest.mark.parametrize(("status", "n_epochs", "ended"), [("stopped early", 4, 1), ("diverged", 3, 2)])
+def test_the_curves_of_a_run_end_where_its_training_ended(
+    tmp_path: Path, status: str, n_epochs: int, ended: int
+) -> None:
+    configuration = configuration_of(trainer__epochs=6)
+    ledger = Ledger(tmp_path)
+    ledger.append([record_of(configuration, 0, RunStatus(status)), record_of(configuration, 1)])
+    frame = ledger.frame()
+    write_run(tmp_path / "run", frame.iloc[0], np.linspace(1, 0, 6))
+    events = _read(tmp_path / "run")
+    for key in (*CURVE_COLUMNS, "lr"):
+        assert [scalar.step for scalar in events.Scalars(key)] == list(range(1, n_epochs + 1))
+    end = events.summary_metadata[metadata.SESSION_END_INFO_TAG].plugin_data.content
+    assert metadata.parse_session_end_info_plugin_data(end).status == ended  # 1: success, 2: failure
+    assert ("hp/val/auroc" in events.Tags()["scalars"]) is (status == "stopped early")
+    write_study(tmp_path / "tb", frame, {configuration.config_id: "both"})
+    means = _read(tmp_path / "tb" / "both").Scalars("val/loss")
+    assert [one.value for one in means[n_epochs:]] == pytest.approx(frame["val/loss"][1][n_epochs:].tolist())
+    (final,) = _read(tmp_path / "tb" / "both").Scalars("hp/val/auroc")
+    assert final.value == pytest.approx(frame["final/val/auroc"][1]), "that of the run that was trained to the end"
+
+
 def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_it_is_removed(
     tmp_path: Path, frame: pd.DataFrame
 ) -> None:
@@ -199,12 +225,12 @@ def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_
     theirs.parent.mkdir()
     theirs.write_bytes(b"events")
     (tmp_path / "run" / "hparams.yaml").write_text("mine")
-    assert not write_run(tmp_path / "run", frame.iloc[2])
-    assert write_run(tmp_path / "other", frame.iloc[2])
+    assert not write_run(tmp_path / "run", _completed(frame))
+    assert write_run(tmp_path / "other", _completed(frame))
     remove_runs(tmp_path, {"run"})
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["hparams.yaml"]
     assert [path.name for path in (tmp_path / "other").iterdir()] == [RUN_FILE]
-    assert write_run(tmp_path / "run", frame.iloc[2])
+    assert write_run(tmp_path / "run", _completed(frame))
 
 
 def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.verdicts import judge
+from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.report.chart import Figure
 from pima_hp.report.results import Results
+from pima_hp.report.spreads import Quantity
 
 BASELINE: dict[str, Any] = {
     "data.scaling": "none", "data.test_fraction": 0.2, "data.val_fraction": 0.0,
-    "data.zero_is_missing": ["bmi"], "data.path": None, "data_digest": "0" * 64,
+    "data.zero_is_missing": ["bmi"], "data.path": None, "data_digest": SHIPPED_SHA256,
     "model.hidden_widths": [12, 8], "model.initialization": "uniform", "activation": "relu",
     "optimizer": "rmsprop", "optimizer.lr": 0.001, "scheduler": "none", "batch.size": 10,
     "batch.shuffle": False, "trainer.epochs": 100, "trainer.accelerator": "cpu",
@@ -73,6 +76,11 @@ def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = N
     verdicts = judge(claims, frame, np.random.default_rng(0), 200)
     content = {"manifest": None, "notes": [], "floors": [], "verdicts": verdicts}
     return Results(folder, frame, **{**content, **changes})
+
+
+def quantity(functional: Callable[[np.ndarray], np.ndarray], curve: str, name: str = "score", **more: Any) -> Quantity:
+    """A number of each run's curve alone, for a figure."""
+    return Quantity(name, "fraction of rows", lambda runs: functional(curves.aligned(runs[curve])), **more)
 
 
 def caption(figure: Figure) -> str:

@@ -12,12 +12,12 @@ from pima_hp.errors import InputError
 from pima_hp.report import style
 from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.panels import apart, still
-from pima_hp.report.spreads import Quantity, spreads
-from tests.report.conftest import caption, layers, texts
+from pima_hp.report.spreads import spreads
+from tests.report.conftest import caption, layers, quantity, texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("relu", "tanh", "sigmoid", "leaky_relu")]
-SCORE = Quantity("final accuracy", "fraction of rows", "train/accuracy_end", curves.final_score)
+SCORE = quantity(curves.final_score, "train/accuracy_end", "final accuracy")
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
 final = partial(spreads, quantities=[SCORE], title="Final accuracy")
 waiting = partial(waiting_times, threshold=0.70)

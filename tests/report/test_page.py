@@ -132,7 +132,7 @@ def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path, monkeypatc
 
 
 def test_the_page_has_all_its_parts(make_study, tmp_path):
-    frame = make_study(ARTICLE, 12).assign(data_digest="0" * 64)
+    frame = make_study(ARTICLE, 12)
     results = results_of(frame, tmp_path / "article")
     page = checked(page_of(results))
     identities = page.attributes("id")

@@ -6,11 +6,11 @@ import pytest
 from pima_hp.analysis import curves
 from pima_hp.analysis.bootstrap import Share
 from pima_hp.report.panels import interval_text, interval_texts
-from pima_hp.report.spreads import Contrast, Quantity, spreads
-from tests.report.conftest import caption, layers, texts
+from pima_hp.report.spreads import Contrast, spreads
+from tests.report.conftest import caption, layers, quantity, texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
-SCORE = Quantity("final accuracy", "fraction of rows", "train/accuracy_end", curves.final_score)
+SCORE = quantity(curves.final_score, "train/accuracy_end", "final accuracy")
 final = partial(spreads, quantities=[SCORE], title="Final accuracy")
 
 
@@ -33,9 +33,10 @@ def test_spreads_show_each_run_and_the_paired_difference(make_study):
 def test_spreads_show_a_level_who_is_below_it_and_what_a_claim_compares(make_study):
     frame = make_study(BATCHES, 10, diverged={3: 60})
     compared = Contrast("H9", ("5", "10"), ("16", "32"), Share(3, 10))
-    quantity = Quantity("loss", "nats", "train/loss", curves.final_score, 0.9, "learns below 0.900", below="learn",
-                        contrasts=(compared,))  # fmt: skip
-    figure = spreads(frame, "batch.size", [quantity], "Who learns", ["More."])
+    low = quantity(lambda table: curves.final_score(table) < 0.9, "train/loss").values
+    loss = quantity(curves.final_score, "train/loss", level=0.9, told="learns below 0.900", contrasts=(compared,),
+                    counted=low, verb="learn")  # fmt: skip
+    figure = spreads(frame, "batch.size", [loss], "Who learns", ["More."])
     values = np.array([curve[80:].mean() for curve in frame["train/loss"][:10]])
     assert f"{(values < 0.9).sum()} of 10 learn" in texts(figure)
     assert {"learns below 0.900", "no difference", "claim H9", "0.3 [0.1, 0.6]"} <= set(texts(figure))
@@ -46,7 +47,7 @@ def test_one_still_run_does_not_take_the_axis_and_is_counted(make_study):
     frame = make_study(BATCHES, 30)
     frame.at[0, "train/accuracy"] = np.full(100, 0.65)
     moving = partial(curves.log_volatility, n_train=614)
-    figure = spreads(frame, "batch.size", [Quantity("volatility", "fraction", "train/accuracy", moving, log=True)], "V")
+    figure = spreads(frame, "batch.size", [quantity(moving, "train/accuracy", log=True)], "V")
     low, high = layers(figure, "circle")[0]["encoding"]["x"]["scale"]["domain"]
     assert 0.002 < low < high < 0.03
     assert "Beyond the axes: 1 of 120 runs, 1 of 90 ratios." in caption(figure)

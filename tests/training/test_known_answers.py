@@ -5,6 +5,7 @@ Make the answers again after a change of the cases: `python -m tests.training.te
 
 import json
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -30,6 +31,15 @@ from pima_hp.training.fused.known_answers import (
 from pima_hp.training.fused.tables import ACTIVATIONS, NARROW, RULES, WIDE
 
 KINDS = [Kind(lanes, dtype) for lanes in (WIDE, NARROW) for dtype in ("float32", "float64")]
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    """As Lightning has it with `precision=64-true`: NAdam's product of momenta is a number of the default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 def made_by_torch(case: Case, member: int) -> np.ndarray:
@@ -93,10 +103,10 @@ def test_the_stored_answers_are_those_of_torch() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_every_kind_gives_the_known_answers(kind: Kind) -> None:
-    """Reached: 2e-6 in float32, 1e-15 in float64, a hundredth of what is tolerated and less."""
+    """Reached: 8e-8 in float32, 2e-16 in float64. The check tolerates far more, for the sake of other processors."""
     found = np.array([train(kernel(kind), kind, case) for case in CASES])
     expected = np.array(list(answers().values()))
-    assert np.abs(found - expected).max() < TOLERANCE[kind.dtype] / 50
+    assert np.abs(found - expected).max() < {"float32": 1e-6, "float64": 1e-14}[kind.dtype] < TOLERANCE[kind.dtype]
     assert wrong_answer(kernel(kind), kind) == ""
 
 
@@ -129,4 +139,5 @@ def test_a_kernel_of_another_kind_does_not_pass() -> None:
 
 
 if __name__ == "__main__":
+    torch.set_default_dtype(torch.float64)
     ANSWERS.write_text(json.dumps(answers(), indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -97,6 +99,7 @@ def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
                    "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "data.scaling=standard", "seed=1")
     )  # fmt: skip
     assert later.status == "diverged"
+    assert (record.n_updates, later.n_updates) == (20, later.stop_epoch * 20)
     for curve in arrays_of(later.curves).values():
         assert np.isfinite(curve[: later.stop_epoch - 1]).all()
         assert np.isnan(curve[later.stop_epoch - 1 :]).all()
@@ -178,11 +181,60 @@ def test_any_callback_of_lightning_works(tmp_path: Path) -> None:
     assert same_bits(record, solo(request)), "callbacks change nothing"
 
 
-def test_early_stopping_on_the_watched_loss() -> None:
-    request = request_of("trainer.epochs=20", "batch=full")
-    stopping = EarlyStopping("val/loss", patience=0, min_delta=10.0)
-    record, module = fit_solo(request.configuration, request.seeds[0], callbacks=[stopping])
-    assert record.status == "completed"
-    assert len(module.history) == 2
-    assert np.isfinite(record.curves.val_loss[:2]).all()
-    assert np.isnan(record.curves.val_loss[2:]).all()
+class StopAt(L.Callback):
+    """Ask the trainer to stop in one of its hooks."""
+
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, self._stop)
+
+    def _stop(self, trainer: L.Trainer, *_: object, **__: object) -> None:
+        trainer.should_stop = True
+
+
+CUTS: dict[str, tuple[dict[str, Any], int, int, int]] = {
+    "patience": ({"callbacks": [EarlyStopping("val/loss", patience=0, min_delta=10.0)]}, 2, 40, 2),
+    "in the first batch": ({"callbacks": [StopAt("on_train_batch_end")]}, 1, 1, 1),
+    "before the first batch": ({"callbacks": [StopAt("on_train_epoch_start")]}, 0, 0, 0),
+    "no time": ({"max_time": timedelta(0)}, 0, 0, 0),
+    "two epochs of steps": ({"max_steps": 40}, 2, 40, 2),
+    "two epochs and a quarter": ({"max_steps": 45}, 3, 45, 2),
+    "all steps but the last": ({"max_steps": 99}, 5, 99, 4),
+    "a quarter of each epoch": ({"limit_train_batches": 5}, 5, 25, 5),
+    "nothing watched": ({"limit_val_batches": 0}, 5, 100, 0),
+    "fast_dev_run": ({"fast_dev_run": True}, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize(("options", "stop_epoch", "n_updates", "n_watched"), CUTS.values(), ids=CUTS)
+def test_a_run_that_is_cut_short_says_so_and_where(
+    options: dict[str, Any], stop_epoch: int, n_updates: int, n_watched: int
+) -> None:
+    request = request_of("trainer.epochs=5", "batch=b32", "scheduler=plateau_half")
+    record, module = fit_solo(request.configuration, request.seeds[0], **options)
+    assert (record.status, record.stop_epoch, record.n_updates) == ("stopped early", stop_epoch, n_updates)
+    whole = solo(request)
+    for name, curve in arrays_of(record.curves).items():
+        n_scored = stop_epoch if name in ("train_loss", "train_accuracy") else n_watched
+        assert np.isfinite(curve).tolist() == [True] * n_scored + [False] * (5 - n_scored), name
+        n_whole = 0 if "limit_train_batches" in options else min(n_updates // 20, n_scored)
+        assert np.array_equal(curve[:n_whole], getattr(whole.curves, name)[:n_whole]), name
+    if record.scores:
+        features, labels = PimaDataModule(request.configuration, request.seeds[0]).part("val")
+        with torch.no_grad():
+            loss = F.binary_cross_entropy_with_logits(module(features), labels)
+        assert record.scores["val/loss"] == pytest.approx(float(loss), rel=1e-6)  # of the last weights, in float32
+
+
+def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
+    request = request_of("trainer.epochs=2", "batch=full")
+    stops = ({"max_steps": 2}, {"callbacks": [EarlyStopping("val/loss", patience=0, min_delta=10.0)]})
+    for options in stops:
+        record = solo(request, **options)
+        assert (record.status, record.stop_epoch, record.n_updates) == ("completed", 0, 2)
+        assert same_bits(record, solo(request))
+
+
+def test_weights_that_are_lost_in_an_epoch_cut_short_are_a_divergence() -> None:
+    request = request_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=5", "batch=b32", "activation=identity")
+    record = solo(request, max_steps=1)
+    assert (record.status, record.stop_epoch, record.n_updates, record.scores) == ("diverged", 1, 1, {})

@@ -123,13 +123,13 @@ def test_c1_c3_a_run_that_diverges_leaves_its_neighbours_alone(
         members = [*runs]
         members[place] = replace(runs[place], configuration=bad.model_copy(update={"optimizer": optimizer}))
         records = together(members, engine)
-        found = (records[place].status, records[place].stop_epoch)
+        found = (records[place].status, records[place].stop_epoch, records[place].n_updates)
         if rate == 1e30:  # a saturated tanh keeps the loss finite
             solo = alone(members[place])
-            assert found == (solo.status, solo.stop_epoch)
+            assert found == (solo.status, solo.stop_epoch, solo.n_updates)
             assert solo.status == "diverged" or "activation=tanh" in variant
         else:
-            assert found == ("diverged", 1)
+            assert found == ("diverged", 1, clean[place].n_updates / bad.trainer.epochs)
         assert bool(records[place].scores) == (found[0] == "completed")
         for other in range(len(runs)):
             assert other == place or same_bits(records[other], clean[other]), (place, other)
@@ -143,7 +143,9 @@ def test_all_members_may_diverge_and_each_stops_where_its_solo_run_does(runs_of:
     records, expected = together(runs, engine), [alone(run) for run in runs]
     assert {record.status for record in expected[2:]} == {"diverged"}
     for record, solo in zip(records, expected, strict=True):
-        assert (record.status, record.stop_epoch) == (solo.status, solo.stop_epoch)
+        found = (record.status, record.stop_epoch, record.n_updates)
+        assert found == (solo.status, solo.stop_epoch, solo.n_updates)
+        assert record.n_updates == 3 * (record.stop_epoch or 20)
 
 
 def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf) -> None:

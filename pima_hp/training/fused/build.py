@@ -5,6 +5,7 @@ emit each of some eighty helper functions, which nobody links. What the kernel n
 the entry alone can be seen from outside, and that is optimized and emitted once.
 """
 
+import hashlib
 import inspect
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ from numba import njit, types
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.registry import cpu_target
 
-from pima_hp.training.fused.compiled import ARGUMENTS, SYMBOL, target_machine
+from pima_hp.training.fused.compiled import ARGUMENTS, MAGIC, SYMBOL, target_machine
 from pima_hp.training.fused.kernel import score_block, train_block
 from pima_hp.training.fused.simd import at, load, rows_at, skip
 from pima_hp.training.fused.tables import N_HYPERPARAMETERS, N_RUNNING, N_SCORES, N_SLOTS
@@ -118,9 +119,10 @@ def emitted(module: llvm.ModuleRef, name: str, symbol: str) -> bytes:
 
 
 def main(lanes: str, dtype: str) -> None:
-    """Write the object file of a kind to standard output."""
+    """Write the object file of a kind to standard output, after its digest."""
     module, name = lowered(entry(int(lanes), dtype), len(ARGUMENTS))
-    sys.stdout.buffer.write(emitted(module, name, SYMBOL))
+    content = emitted(module, name, SYMBOL)
+    sys.stdout.buffer.write(MAGIC + hashlib.sha256(content).digest() + content)
 
 
 if __name__ == "__main__":

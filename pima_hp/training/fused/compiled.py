@@ -54,7 +54,8 @@ ARGUMENTS = (
 )
 """What the kernel is called with: whole numbers, and addresses of arrays, in this order."""
 
-_MAGIC = b"pima_hp kernel 1\n"
+MAGIC = b"pima_hp kernel 1\n"
+"""Begins a file of the cache, and what the compiling process sends; a digest of 32 bytes follows."""
 _UNUSED_S = 24 * 3600.0
 Kernel = Callable[..., None]
 """A loaded kernel: called with the values of ARGUMENTS by name."""
@@ -127,7 +128,8 @@ def _checked(kind: Kind) -> Kernel:
     _tell(f"the compiled kernel for {kind} gives wrong results ({wrong}); it is compiled again")
     loaded = _load(_object(kind, anew=True))
     if wrong := wrong_answer(loaded, kind):
-        _path(kind).unlink(missing_ok=True)
+        with suppress(OSError):
+            _path(kind).unlink()
         raise KernelError(f"the kernel compiled for {kind} gives wrong results on this machine: {wrong}")
     return loaded
 
@@ -160,8 +162,8 @@ def _read(kind: Kind) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
-    head, content = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
-    if head != _MAGIC + _digest(kind, content):
+    head, content = content[: len(MAGIC) + 32], content[len(MAGIC) + 32 :]
+    if head != MAGIC + _digest(kind, content):
         return None
     with suppress(OSError):
         os.utime(path)  # still in use
@@ -174,7 +176,7 @@ def _write(kind: Kind, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_MAGIC + _digest(kind, content) + content)
+        temporary.write_bytes(MAGIC + _digest(kind, content) + content)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -210,10 +212,11 @@ def _compile(kind: Kind) -> bytes:
         done = subprocess.run(command, capture_output=True, env=environment, check=False)  # noqa: S603 -- our own module
     except OSError as error:
         raise KernelError(f"the kernel cannot be compiled here: {error}") from error
-    if done.returncode or not done.stdout:
+    _, _, sent = done.stdout.partition(MAGIC)  # before it may stand what Python's start-up files print
+    if done.returncode or hashlib.sha256(sent[32:]).digest() != sent[:32]:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise KernelError(f"the kernel cannot be compiled here: {said[-1][:200]}")
-    return done.stdout
+    return sent[32:]
 
 
 def _load(content: bytes) -> Kernel:
@@ -241,9 +244,8 @@ def _load(content: bytes) -> Kernel:
     return call
 
 
-@cache
 def target_machine() -> llvm.TargetMachine:
-    """Return LLVM's description of this machine, for which the kernel is compiled."""
+    """Return LLVM's description of this machine, a new one each time: an engine frees that which it was made with."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
@@ -285,13 +287,13 @@ def _tell_once(text: str) -> None:
 
 
 def main() -> None:
-    """Make sure that the kernels of single precision, the default, are in the cache: what `scripts/setup` does last."""
+    """Put the kernels of single precision, the default, into the cache: the last step of `scripts/setup`.
+
+    Where that is not possible the commands say so, when they need a kernel.
+    """
     kinds = [Kind(lanes, "float32") for lanes in (WIDE, NARROW)]
-    with ThreadPoolExecutor(len(kinds)) as pool:
-        for _ in pool.map(_object, kinds):
-            pass
-    for kind in kinds:
-        kernel(kind)
+    with ThreadPoolExecutor(len(kinds)) as pool, suppress(KernelError):
+        list(pool.map(_object, kinds))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""A study and its data files: one content for each path, whatever is swept (FAULTS B16, B17, E14)."""
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pima_hp.data.table import read_table
+from pima_hp.ledger import read_study
+from tests.conftest import Command
+from tests.data.conftest import section
+from tests.faults import commands
+from tests.test_app import QUICK, state_of
+
+OWN = ("data=csv", "data.path=my.csv", "data.label=y", "study=s", *QUICK)
+SCALINGS = ("-m", "data.scaling=none,standard", *OWN)
+
+
+def write_table(path: Path, shift: int = 0) -> str:
+    """Write forty rows and return the digest of the file."""
+    rows = "".join(f"{(7 * n) % 41 + shift},{(5 * n) % 13},{n % 2}\n" for n in range(40))
+    path.write_text("a,b,y\n" + rows, encoding="utf-8")
+    return read_table(section(path)).digest
+
+
+def told(before: str, now: str) -> str:
+    return (
+        f"data.path='my.csv': must not change within a study; digest {before[:12]} before, {now[:12]} now; "
+        "put the file back, or begin another study (study=OTHER)\n"
+    )
+
+
+COMMANDS = {
+    "the same sweep": SCALINGS,
+    "a sweep of data": ("-m", "data=csv,pima_honest", "data.zero_is_missing=[]", *OWN[1:]),
+    "a sweep of another setting of data": ("-m", "data.val_fraction=0.2,0.3", *OWN),
+    "a sweep of another group": ("-m", "activation=relu,tanh", *OWN),
+    "a run": OWN,
+    "a run of the sweep, with another seed": ("data.scaling=none", "seed=5", *OWN),
+    "another sweeper": ("-m", "hydra/sweeper=basic", "hydra/launcher=basic", "data.scaling=none,minmax", *OWN),
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_b17_a_study_whose_data_file_changed_refuses_every_new_run(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    before = write_table(tmp_path / "my.csv")
+    assert command(*SCALINGS).code == 0
+    now = write_table(tmp_path / "my.csv", shift=1)
+    files = state_of(tmp_path / "outputs" / "s" / "ledger")
+    for more in ((), ("dry_run=true",)):
+        done = command(*arguments, *more)
+        assert (done.code, done.out) == (3, "")
+        assert done.err.endswith(told(before, now))
+        assert state_of(tmp_path / "outputs" / "s" / "ledger") == files
+    write_table(tmp_path / "my.csv")
+    again = command(*SCALINGS)
+    assert again.code == 0
+    assert "0 to train" in again.err
+    assert set(read_study(tmp_path / "outputs" / "s")["data_digest"]) == {before}
+
+
+def test_b17_two_files_may_be_swept_and_neither_may_change(command: Command, tmp_path: Path) -> None:
+    digests = [write_table(tmp_path / name, shift) for shift, name in enumerate(("my.csv", "b.csv"))]
+    sweep = ("-m", "data=csv", "data.path=my.csv,b.csv", *OWN[2:])
+    assert command(*sweep).code == 0
+    frame = read_study(tmp_path / "outputs" / "s")
+    assert dict(zip(frame["data.path"], frame["data_digest"], strict=True)) == dict(
+        zip(("my.csv", "b.csv"), digests, strict=True)
+    )
+    now = write_table(tmp_path / "my.csv", shift=2)
+    for arguments in (sweep, OWN, ("-m", "data=csv", "data.path=my.csv,b.csv,c.csv", *OWN[2:])):
+        shutil.copy(tmp_path / "b.csv", tmp_path / "c.csv")
+        done = command(*arguments)
+        assert done.code == 3
+        assert done.err.endswith(told(digests[0], now))
+    write_table(tmp_path / "my.csv")
+    assert command("-m", "data=csv", "data.path=my.csv,b.csv,c.csv", *OWN[2:]).code == 0
+
+
+def test_b17_another_file_enters_only_where_files_are_swept(command: Command, tmp_path: Path) -> None:
+    before, other = write_table(tmp_path / "my.csv"), write_table(tmp_path / "b.csv", shift=1)
+    assert command(*SCALINGS).code == 0
+    done = command("-m", "data.scaling=none,standard", "data=csv", "data.path=b.csv", *OWN[2:])
+    assert done.code == 3
+    first, second = done.err.splitlines()
+    assert first == f"data.path: 'my.csv' (digest {before[:12]}) -> 'b.csv' (digest {other[:12]})"
+    assert second.endswith("(study=OTHER), or sweep it (-m data.path=ONE,OTHER)")
+    assert command("-m", "data=csv", "data.path=my.csv,b.csv", "data.scaling=none", *OWN[2:]).code == 0
+    assert set(read_study(tmp_path / "outputs" / "s")["data_digest"]) == {before, other}
+
+
+def test_b17_a_manifest_that_is_gone_lets_no_changed_file_in(command: Command, tmp_path: Path) -> None:
+    before = write_table(tmp_path / "my.csv")
+    assert command(*SCALINGS).code == 0
+    manifest = tmp_path / "outputs" / "s" / "ledger" / "manifest.json"
+    manifest.unlink()
+    now = write_table(tmp_path / "my.csv", shift=1)
+    done = command(*SCALINGS)
+    assert (done.code, done.err) == (3, told(before, now))
+    assert not manifest.exists()
+    write_table(tmp_path / "my.csv")
+    assert "0 to train" in command(*SCALINGS).err
+
+
+def test_b16_a_moved_file_and_a_moved_study_go_on(command: Command, tmp_path: Path) -> None:
+    write_table(tmp_path / "my.csv")
+    assert command(*SCALINGS).code == 0
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "my.csv", tmp_path / "elsewhere" / "renamed.csv")
+    shutil.move(tmp_path / "outputs" / "s", tmp_path / "outputs" / "moved")
+    moved = ("data.path=elsewhere/renamed.csv", "study=moved")
+    again = command("-m", "data.scaling=none,standard", "data=csv", *moved, "data.label=y", *QUICK)
+    assert again.code == 0
+    assert "0 to train" in again.err
+    now = write_table(tmp_path / "elsewhere" / "renamed.csv", shift=1)
+    changed = command("-m", "data.scaling=none,standard", "data=csv", *moved, "data.label=y", *QUICK)
+    assert changed.code == 3
+    assert f"{now[:12]} now" in changed.err
+
+
+def _change_after(path: Path, n_stacks: int) -> None:
+    """Change the data file once so many stacks have been trained."""
+    from pima_hp.training import schedule
+
+    real: Callable[..., object] = schedule.train_stack
+    calls = iter(range(1000))
+
+    def train_stack(*arguments: object) -> object:
+        if next(calls) == n_stacks:
+            write_table(path, shift=1)
+        return real(*arguments)
+
+    schedule.train_stack = train_stack  # type: ignore[assignment]
+
+
+def test_b17_a_file_that_changes_during_a_sweep_ends_it(tmp_path: Path) -> None:
+    before = write_table(tmp_path / "my.csv")
+    sweep = ("-m", "activation=relu,tanh", *OWN)
+    ended = commands.run(tmp_path, *sweep, prepare=functools.partial(_change_after, tmp_path / "my.csv", 1))
+    assert ended.code == 3
+    assert told(before, read_table(section(tmp_path / "my.csv")).digest) in ended.err
+    frame = read_study(tmp_path / "outputs" / "s")
+    assert frame[["activation", "status", "data_digest"]].to_numpy().tolist() == [["relu", "completed", before]]
+    assert commands.run(tmp_path, *sweep).code == 3
+    write_table(tmp_path / "my.csv")
+    assert commands.run(tmp_path, *sweep).code == 0
+
+
+def _change_after_the_check(path: Path) -> None:
+    """Change the data file when the command has checked and planned its jobs, before workers compose them again."""
+    from pima_hp.session import Session
+
+    real = Session.prepare
+
+    def prepare(self: Session, *arguments: object, **options: object) -> object:
+        kept = real(self, *arguments, **options)  # type: ignore[arg-type]
+        write_table(path, shift=1)
+        return kept
+
+    Session.prepare = prepare  # type: ignore[assignment, method-assign]
+
+
+def test_b17_worker_processes_refuse_a_file_that_changed_after_the_sweep_was_planned(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    before = write_table(tmp_path / "my.csv")
+    sweep = (*SCALINGS, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    ended = commands.run(tmp_path, *sweep, prepare=functools.partial(_change_after_the_check, tmp_path / "my.csv"))
+    now = read_table(section(tmp_path / "my.csv")).digest
+    assert before != now
+    assert (ended.code, told(before, now) in ended.err) == (3, True), ended.err
+    assert len(read_study(tmp_path / "outputs" / "s")) == 0
