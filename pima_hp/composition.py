@@ -1,4 +1,4 @@
-"""Where the YAML files are, and what Hydra's complaints mean in one line."""
+"""Composition by Hydra, and what Hydra's complaints mean in one line."""
 
 import difflib
 import hashlib
@@ -21,11 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pima_hp.errors import ConfigurationError
 from pima_hp.instantiation import foreign_code
+from pima_hp.options import CONF, options
 from pima_hp.validation import nearest, shown
-
-_PACKAGED = Path(__file__).parent / "conf"
-CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
-"""The folder of option groups: inside an installed wheel, beside the package in a checkout."""
 
 UNNAMED_STUDY = "PIMA_HP_UNNAMED_STUDY"  # environment variable: the name that this command made up
 
@@ -51,11 +48,6 @@ def job_folder(overrides: str) -> str:
     if safe == overrides and len(safe) <= 100 and not safe.startswith("."):
         return safe
     return f"{safe[:83].lstrip('.')}_{hashlib.sha256(overrides.encode()).hexdigest()[:16]}"
-
-
-def options(group: str) -> list[str]:
-    """Return the names of the options of a group, sorted: what may follow `group=`."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def groups() -> list[str]:

@@ -3,10 +3,14 @@
 import hashlib
 import json
 import math
+import sys
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field, field_validator, model_validator
+
+from pima_hp.options import option_name
 
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -15,10 +19,14 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 def _plain(value: object) -> object:
     """Refuse in one sentence what is no `Scalar`; pydantic would say one for each member of the union."""
     for item in value if isinstance(value, list) else [value]:
-        number = isinstance(item, int | float) and -math.inf < item < math.inf
+        number = isinstance(item, int | float) and abs(item) <= sys.float_info.max
         if not number and (isinstance(value, list) or not isinstance(item, str)):
             raise ValueError(f"must be a finite number, true, false, a word or a list of numbers; found {value!r:.60}")
-    return value
+    return [_unsigned_zero(item) for item in value] if isinstance(value, list) else _unsigned_zero(value)
+
+
+def _unsigned_zero(value: object) -> object:
+    return 0.0 if isinstance(value, float) and value == 0 else value  # -0.0 has the id of 0.0, but other quotients
 
 
 Scalar = Annotated[float | bool | str | list[float], BeforeValidator(_plain)]
@@ -96,21 +104,43 @@ class Component(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar] = Field(init=False)
     bounds: ClassVar[dict[str, tuple[float, float, bool]]] = _BOUNDS
-    targets: ClassVar[frozenset[str]]
+    group: ClassVar[str]
+    targets: ClassVar[frozenset[str | None]]
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     target: str | None = Field(alias="_target_")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def name(self) -> str:
+        """The option that this is, or resembles most: a function of the content, as the identity is."""
+        return option_name(self.group, self.model_dump(by_alias=True, exclude={"name"}))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_words(cls, settings: Any) -> Any:
+        """Check a `name` that is given and drop it; refuse the words of Hydra's `instantiate`, such as `_args_`."""
+        if not isinstance(settings, Mapping):
+            return settings
+        rest = {key: value for key, value in settings.items() if key != "name"}
+        if own := [str(key) for key in rest if str(key).startswith("_") and key != "_target_"]:
+            raise ValueError("\n".join(f"{key}: must not be given; only _target_ may begin with _" for key in own))
+        target = rest.get("_target_", "")
+        if "name" in settings and isinstance(target, str | None) and target in cls.targets:
+            name = option_name(cls.group, rest)
+            if settings["name"] != name:
+                raise ValueError(f"name: must be that of the content, {name}; found {settings['name']!r:.60}")
+        return rest
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Everything but `name` and `_target_`: what the class is called with."""
+        """Everything but `_target_`: what the class is called with."""
         return dict(self.__pydantic_extra__)
 
     @field_validator("target")
     @classmethod
     def _allowed(cls, target: str | None) -> str | None:
         if target not in cls.targets:
-            allowed = ", ".join(sorted(cls.targets))
+            allowed = ", ".join(sorted(filter(None, cls.targets)))
             raise ValueError(f"must be in the allow-list of the project; found {target!r}; allowed: {allowed}")
         return target
 
@@ -142,12 +172,14 @@ class ActivationSection(Component):
     """The hidden activation; an `alpha` of its own is no decay rate, and a `beta` is softplus's."""
 
     bounds: ClassVar[dict[str, tuple[float, float, bool]]] = {"beta": (0.0, math.inf, False)}
+    group = "activation"
     targets = ACTIVATION_TARGETS
 
 
 class OptimizerSection(Component):
     """The update rule and its hyperparameters."""
 
+    group = "optimizer"
     targets = OPTIMIZER_TARGETS
     lr: float
 
@@ -160,13 +192,15 @@ class OptimizerSection(Component):
 class SchedulerSection(Component):
     """How the learning rate changes from epoch to epoch; without a target it stays as it is."""
 
-    targets = SCHEDULER_TARGETS
+    group = "scheduler"
+    targets = SCHEDULER_TARGETS | {None}
     monitor: Literal["train/loss", "val/loss"] | None = None
 
-    @field_validator("target")
-    @classmethod
-    def _allowed(cls, target: str | None) -> str | None:
-        return target if target is None else super()._allowed(target)
+    @model_validator(mode="after")
+    def _arguments_have_a_class(self) -> Self:
+        if self.target is None and (given := [*self.arguments, *([] if self.monitor is None else ["monitor"])]):
+            raise ValueError("\n".join(f"{name}: must go with a _target_; found none" for name in given))
+        return self
 
 
 class BatchSection(Section):

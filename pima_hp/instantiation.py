@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class
 
 from pima_hp.configuration import ACTIVATION_TARGETS, OPTIMIZER_TARGETS, SCHEDULER_TARGETS, Component
 from pima_hp.errors import ConfigurationError
@@ -29,8 +29,8 @@ def build(component: Component, *positional: Any) -> Any:
     if component.target not in ALLOWED_TARGETS:
         raise ConfigurationError(f"{component.name}: _target_ {component.target!r} is not in the allow-list")
     try:
-        factory = instantiate({"_target_": component.target, "_partial_": True, **component.arguments})
-        return factory(*positional)
+        # Not `instantiate`, which reads more into arguments than their values: `_args_`, interpolations.
+        return get_class(component.target)(*positional, **component.arguments)
     except (TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{component.name}: {component.target} refused its arguments: {reason}") from error

@@ -13,7 +13,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "pima_hp"
 # Later layers import earlier ones; modules of one layer may import each other.
 LAYERS = [
-    "__init__ configuration record seeds errors settings validation instantiation versions composition interruption",
+    "__init__ configuration options record seeds errors settings validation instantiation versions composition"
+    " interruption",
     "data",
     "request",
     "model",

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
 from pima_hp.analysis.claims import Claim, Selector
 from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.functionals import FUNCTIONALS, Functional
-from pima_hp.composition import CONF
 from pima_hp.configuration import Configuration
 from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
+from pima_hp.options import CONF, option_content, option_name, read_yaml
 from pima_hp.record import Array, RunStatus
-from pima_hp.settings import NOT_A_SETTING, Setting, columns_of
+from pima_hp.settings import NAMED_SECTIONS, NOT_A_SETTING, Setting, columns_of
 
 Seeds = tuple[int, ...]
 """The seeds that matter of a run: `pima_hp.record.replicate_of`."""
@@ -200,18 +199,12 @@ def follows(values: Sequence[Setting], owner: Sequence[Setting]) -> bool:
 @lru_cache(maxsize=1)
 def baseline() -> Settings:
     """The settings of `conf/config.yaml` without anything on the command line: the article's primary completion."""
-    entries = [entry for entry in OmegaConf.load(CONF / "config.yaml").defaults if not isinstance(entry, str)]
-    chosen = {str(key): name for entry in entries for key, name in entry.items() if key in Configuration.model_fields}
-    return columns_of({group: _option(group, name) for group, name in chosen.items()})
-
-
-def _option(group: str, name: str) -> dict[str, Any]:
-    content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
-    inherited: dict[str, Any] = {}
-    for parent in content.pop("defaults", []):
-        inherited |= {} if parent == "_self_" else _option(group, parent)
-    inherited.update(content)
-    return inherited
+    entries = [entry for entry in read_yaml(CONF / "config.yaml")["defaults"] if not isinstance(entry, str)]
+    chosen = {key: option for entry in entries for key, option in entry.items() if key in Configuration.model_fields}
+    contents = {group: dict(option_content(group, option)) for group, option in chosen.items()}
+    for section in NAMED_SECTIONS:
+        contents[section]["name"] = option_name(section, contents[section])
+    return columns_of(contents)
 
 
 def equal(first: Any, second: Any) -> bool:

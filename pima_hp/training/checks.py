@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from hydra.utils import get_class
 
-from pima_hp.configuration import Component, Configuration
+from pima_hp.configuration import Component, Configuration, OptimizerSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.instantiation import build
 from pima_hp.training.engines import refusal_of
@@ -44,18 +44,13 @@ def _without_compiler() -> Iterator[None]:
 def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
     """Build a component once on a single parameter; thousands of configurations share it."""
     component = kind.model_validate_json(text)
-    defaults = inspect.signature(get_class(str(component.target))).parameters
-    for name, value in component.arguments.items():
-        default = defaults[name].default if name in defaults else None
-        if isinstance(default, bool) and not isinstance(value, bool):
-            return (f"{section}.{name}: must be true or false; found {value}",)
-        if isinstance(default, float) and isinstance(value, bool):
-            return (f"{section}.{name}: must be a number; found {str(value).lower()}",)
+    if problems := _mistyped(component):
+        return tuple(f"{section}.{problem}" for problem in problems)
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
         with _without_compiler():
             if section == "activation":
-                build(component)(torch.zeros(1))
+                build(component)(torch.zeros(1, requires_grad=True) * 1).backward()
             elif section == "optimizer":
                 build(component, [parameter])
             else:
@@ -65,3 +60,22 @@ def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
     except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the person
         return (f"{section}: {component.target} refused its arguments: {' '.join(str(error).split())}",)
     return ()
+
+
+def _mistyped(component: Component) -> list[str]:
+    """Return one line for each argument that the class does not name, or whose kind is not that of its default."""
+    parameters = inspect.signature(get_class(str(component.target))).parameters
+    known = {name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    problems = []
+    for name, value in component.arguments.items():
+        if name not in known:  # also where it would be taken and not used: torch.nn.Identity(slope=1)
+            allowed = ", ".join(sorted(known - {"params", "optimizer"})) or "no argument"
+            problems.append(f"{name}: {component.target} has no such argument; allowed: {allowed}")
+            continue
+        default = parameters[name].default
+        is_switch = isinstance(default, bool) or (default is None and isinstance(component, OptimizerSection))
+        if is_switch and not isinstance(value, bool):
+            problems.append(f"{name}: must be true or false; found {value!s:.60}")
+        elif not is_switch and isinstance(default, int | float) and not isinstance(value, float):
+            problems.append(f"{name}: must be a number; found {str(value).lower():.60}")
+    return problems

@@ -45,7 +45,8 @@ def _operand(value: Value, like: Tensor) -> float | Tensor:
 
 
 # Whether a value is a float or a column must not show in the result, or a run would depend on its neighbours:
-# only products, quotients, sums and roots are made of it, each rounded once, never torch's addcmul, addcdiv or lerp.
+# only products, quotients, sums and roots are made of it, each rounded once: never torch's addcmul, addcdiv or lerp,
+# nor its quotient by a number, which is a product on CUDA; never a power, which numpy and Python round differently.
 
 
 def _add_product(target: Tensor, left: Tensor, right: Tensor, scale: Value) -> None:
@@ -59,8 +60,21 @@ def _add_quotient(target: Tensor, above: Tensor, below: Tensor, scale: Value) ->
 
 
 def _approach(target: Tensor, goal: Tensor, share: Value) -> Tensor:
-    """Move target by a share of its distance from the goal."""
-    return target.add_(goal.sub(target).mul_(_operand(share, target)))
+    """Move target by a share of its distance from the goal, starting from the nearer of the two, as torch's lerp does.
+
+    From the farther one, a small goal would keep no correct digit: 1e16 + (1 - 1e16) is 0.
+    """
+    distance = goal.sub(target)
+    from_target = target.add(distance.mul(_operand(share, target)))
+    from_goal = goal.sub(distance.mul_(_operand(1 - share, target)))
+    nearer = torch.as_tensor(share, device=target.device) < 0.5  # also of columns
+    return target.copy_(torch.where(nearer, from_target, from_goal))
+
+
+def _power(h: Hyperparameters, name: str) -> Value:
+    """Return a hyperparameter to the power of the step, by one product a step."""
+    power = h.values[f"{name}^step"] = h.values.get(f"{name}^step", 1.0) * h[name]
+    return power
 
 
 def _with_weight_decay(weights: Tensor, gradient: Tensor, h: Hyperparameters) -> Tensor:
@@ -109,38 +123,41 @@ def _adam_moments(gradient: Tensor, slots: Slots, h: Hyperparameters) -> tuple[T
     return mean, square
 
 
-def _adam(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:
+def _adam_step(weights: Tensor, mean: Tensor, square: Tensor, h: Hyperparameters) -> None:
+    root = _operand(1 / np.sqrt(1 - _power(h, "beta2")), weights)
+    below = square.sqrt().mul_(root).add_(_operand(h["eps"], weights))
+    _add_quotient(weights, mean, below, -h["lr"] / (1 - _power(h, "beta1")))
+
+
+def _adam(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:  # noqa: ARG001
     mean, square = _adam_moments(_with_weight_decay(weights, gradient, h), slots, h)
-    below = square.sqrt().div_(_operand((1 - h["beta2"] ** step) ** 0.5, weights)).add_(_operand(h["eps"], weights))
-    _add_quotient(weights, mean, below, -h["lr"] / (1 - h["beta1"] ** step))
+    _adam_step(weights, mean, square, h)
 
 
-def _adamw(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:
+def _adamw(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:  # noqa: ARG001
     weights.mul_(_operand(1 - h["lr"] * h["weight_decay"], weights))
     mean, square = _adam_moments(gradient, slots, h)
-    below = square.sqrt().div_(_operand((1 - h["beta2"] ** step) ** 0.5, weights)).add_(_operand(h["eps"], weights))
-    _add_quotient(weights, mean, below, -h["lr"] / (1 - h["beta1"] ** step))
+    _adam_step(weights, mean, square, h)
 
 
-def _adamax(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:
+def _adamax(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:  # noqa: ARG001
     gradient = _with_weight_decay(weights, gradient, h)
     mean = _approach(slots["exp_avg"], gradient, 1 - h["beta1"])
     largest = slots["exp_inf"].mul_(_operand(h["beta2"], weights))
     torch.maximum(largest, gradient.abs().add_(_operand(h["eps"], weights)), out=largest)
-    _add_quotient(weights, mean, largest, -h["lr"] / (1 - h["beta1"] ** step))
+    _add_quotient(weights, mean, largest, -h["lr"] / (1 - _power(h, "beta1")))
 
 
-def _nadam(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:
-    # Products of the momentum schedule are kept in double precision: one number a member, not a parameter.
-    def momentum(at: int) -> Value:
-        return h["beta1"] * (1.0 - 0.5 * (0.96 ** (at * h["momentum_decay"])))
-
-    before = 1.0 if step == 1 else h["momentum_product"]
-    product = h.values["momentum_product"] = before * momentum(step)
-    mean, square = _adam_moments(_with_weight_decay(weights, gradient, h), slots, h)
-    below = square.div(_operand(1 - h["beta2"] ** step, weights)).sqrt_().add_(_operand(h["eps"], weights))
-    _add_quotient(weights, gradient, below, -h["lr"] * (1.0 - momentum(step)) / (1.0 - product))
-    following = momentum(step + 1)
+def _nadam(weights: Tensor, gradient: Tensor, slots: Slots, h: Hyperparameters, step: int) -> None:  # noqa: ARG001
+    # The momentum schedule is kept in double precision: one number a member, not a parameter.
+    schedule = _power(h, "schedule_decay")
+    momentum = h["beta1"] * (1.0 - 0.5 * schedule)
+    following = h["beta1"] * (1.0 - 0.5 * (schedule * h["schedule_decay"]))
+    product = h.values["momentum_product"] = h.values.get("momentum_product", 1.0) * momentum
+    gradient = _with_weight_decay(weights, gradient, h)
+    mean, square = _adam_moments(gradient, slots, h)
+    below = square.mul(_operand(1 / (1 - _power(h, "beta2")), weights)).sqrt_().add_(_operand(h["eps"], weights))
+    _add_quotient(weights, gradient, below, -h["lr"] * (1.0 - momentum) / (1.0 - product))
     _add_quotient(weights, mean, below, -h["lr"] * following / (1.0 - product * following))
 
 
@@ -182,6 +199,8 @@ def rule_arguments(section: OptimizerSection) -> dict[str, Any] | None:
             return None  # a variant of the formula that the row does not know, such as amsgrad
     if "betas" in arguments:
         arguments["beta1"], arguments["beta2"] = arguments.pop("betas")
+    if "momentum_decay" in arguments:
+        arguments["schedule_decay"] = 0.96 ** arguments["momentum_decay"]
     return {name: value for name, value in arguments.items() if isinstance(value, bool | float | int)}
 
 

@@ -18,7 +18,10 @@ Rates = NDArray[np.float64]
 
 
 class Schedule(Protocol):
-    """Learning rates (M,) for the epoch after `n_epochs` finished ones, given the monitored loss (M,)."""
+    """Learning rates (M,) for the epoch after `n_epochs` finished ones, given the monitored loss (M,).
+
+    Asked once after each epoch, in order.
+    """
 
     def __call__(self, n_epochs: int, monitored: Rates) -> Rates:  # noqa: D102 -- said by the class
         ...
@@ -29,15 +32,34 @@ def _constant(initial: Rates, _arguments: dict[str, Rates]) -> Schedule:
 
 
 def _step(initial: Rates, arguments: dict[str, Rates]) -> Schedule:
-    gamma, step_size = arguments["gamma"], arguments["step_size"]
-    return lambda n_epochs, monitored: initial * gamma ** (n_epochs // step_size)  # noqa: ARG005
+    rates, (gamma, step_size) = initial, (arguments["gamma"], arguments["step_size"])
+
+    def after_epoch(n_epochs: int, monitored: Rates) -> Rates:  # noqa: ARG001
+        nonlocal rates
+        rates = np.where(n_epochs % step_size == 0, rates * gamma, rates)
+        return rates
+
+    return after_epoch
 
 
 def _cosine(initial: Rates, arguments: dict[str, Rates]) -> Schedule:
-    lowest, period = arguments["eta_min"], arguments["T_max"]
-    return lambda n_epochs, monitored: (  # noqa: ARG005
-        lowest + (initial - lowest) * (1 + np.cos(math.pi * n_epochs / period)) / 2
-    )
+    # torch's own recursion, by Python's cosine: bit for bit its rates, which are not quite those of the closed form.
+    rates, (lowest, period) = initial, (arguments["eta_min"], arguments["T_max"])
+
+    def one_plus_cosine(n_epochs: int) -> Rates:
+        return np.array([1 + math.cos(math.pi * n_epochs / one) for one in period.tolist()])
+
+    rise = (initial - lowest) * np.array([1 - math.cos(math.pi / one) for one in period.tolist()]) / 2
+
+    def after_epoch(n_epochs: int, monitored: Rates) -> Rates:  # noqa: ARG001
+        nonlocal rates
+        rises = (n_epochs - 1 - period) % (2 * period) == 0  # the epoch before was at the lowest rate
+        before = np.where(rises, 1.0, one_plus_cosine(n_epochs - 1))
+        falling = one_plus_cosine(n_epochs) / before * (rates - lowest) + lowest
+        rates = np.where(rises, rates + rise, falling)
+        return rates
+
+    return after_epoch
 
 
 def _plateau(initial: Rates, arguments: dict[str, Rates]) -> Schedule:

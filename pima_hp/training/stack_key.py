@@ -16,13 +16,13 @@ def stack_key(configuration: Configuration) -> str:
     of the scheduler and, where a row of `PER_MEMBER_ACTIVATIONS` allows it, of the activation.
     """
     data, activation = configuration.data, configuration.activation
+    arguments = activation.arguments
+    numbers_alone = all(isinstance(value, float) for value in arguments.values())
+    may_differ = numbers_alone and activation.target in PER_MEMBER_ACTIVATIONS
     shared = {
         "data": [configuration.data_digest, data.label, data.features, data.test_fraction, data.val_fraction],
         "widths": configuration.model.hidden_widths,
-        "activation": [
-            activation.target,
-            sorted(activation.arguments) if activation.target in PER_MEMBER_ACTIVATIONS else activation.arguments,
-        ],
+        "activation": [activation.target, sorted(arguments) if may_differ else arguments],
         "optimizer": [configuration.optimizer.target, _flags(configuration)],
         "scheduler": [configuration.scheduler.target, configuration.scheduler.monitor],
         "batch": configuration.batch.model_dump(),

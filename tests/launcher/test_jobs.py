@@ -8,9 +8,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pima_hp.composition import CONF, register_resolvers
+from pima_hp.composition import register_resolvers
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import ComposedJobs
+from pima_hp.options import CONF
 
 COMMANDS = [
     ["optimizer=adam", "optimizer.lr=0.1", "batch.size=5"],

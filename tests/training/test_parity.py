@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from pima_hp.composition import options
 from pima_hp.configuration import ModelSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import build_mlp
+from pima_hp.options import options
 from pima_hp.seeds import Role, stream
 from pima_hp.training.engines import engine_of, make_stack
 from pima_hp.training.schedule import stacks_of
@@ -41,6 +41,11 @@ CASES = [f"{group}={option}" for group in GROUPS for option in options(group)]
 CASES += [f"model.initialization={name}" for name in INITIALIZATIONS]
 CASES += ["batch.shuffle=true", "model.hidden_widths=[5]", "model.hidden_widths=[7,6,3]", "data.scaling=minmax"]
 CASES += combinations(40)
+# What the defaults hide: terms that are zero, shares of an average above a half, softplus beyond its threshold of 20.
+CASES += [f"optimizer={option} optimizer.weight_decay=0.1 data=pima_standardized" for option in options("optimizer")]
+SIGNS = "optimizer=adam optimizer.betas=[0.0,0.0] optimizer.eps=1e-12"  # each step is the sign of the gradient
+CASES += [f"{SIGNS} data=pima activation=silu batch.size=7 model.initialization=he_normal"]
+CASES += ["activation=softplus data=pima model.initialization=he_normal optimizer=sgd"]
 
 
 def made_to_act(case: str) -> list[str]:

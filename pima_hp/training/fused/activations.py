@@ -62,8 +62,8 @@ def _elu(z, a):
 
 
 @njit
-def _elu_slope(z, h, a):
-    return where_greater(z, splat(z, 0.0), splat(z, 1.0), h + a)
+def _elu_slope(z, h, a):  # noqa: ARG001 -- h + a is the same, but has no correct digit left where exp(z) is small
+    return where_greater(z, splat(z, 0.0), splat(z, 1.0), a * exp(z))
 
 
 @njit
@@ -95,12 +95,14 @@ def _silu_slope(z, h, a):  # noqa: ARG001
 @njit
 def _softplus(z, a):
     t, zero = a * z, splat(z, 0.0)
-    return (where_greater(t, zero, t, zero) + log1p_unit(exp(zero - magnitude(t)))) / a
+    soft = (where_greater(t, zero, t, zero) + log1p_unit(exp(zero - magnitude(t)))) / a
+    return where_greater(t, splat(z, 20.0), z, soft)  # torch's own threshold: a line from there on
 
 
 @njit
 def _softplus_slope(z, h, a):  # noqa: ARG001
-    return sigmoid(a * z)
+    t = a * z
+    return where_greater(t, splat(z, 20.0), splat(z, 1.0), sigmoid(t))
 
 
 @njit

@@ -30,6 +30,15 @@ def update(code, flag, step, w, g, slots, n_parameters, h, running):
 
 
 @njit
+def _approached(mean, gradient, rest):
+    """Return mean, moved by the share `rest` towards the gradient, from the nearer of the two, as torch's lerp does."""
+    distance = gradient - mean
+    one, half = splat(mean, 1.0), splat(mean, 0.5)
+    from_gradient = fma(rest - one, distance, gradient)
+    return where_greater(half, rest, fma(rest, distance, mean), from_gradient)
+
+
+@njit
 def _sgd(nesterov, step, w, g, slots, n_parameters, h):
     rate, decay = narrow(w, splat(h, 0.0) - load(h, 0)), narrow(w, load(h, 1))
     momentum, fresh = narrow(w, load(h, 2)), narrow(w, splat(h, 1.0) - load(h, 3))
@@ -55,7 +64,7 @@ def _rmsprop(centered, w, g, slots, n_parameters, h):
         store(slots, q, square)
         if centered:
             mean = load(slots, n_parameters + q)
-            mean = fma(rest, gradient - mean, mean)
+            mean = _approached(mean, gradient, rest)
             store(slots, n_parameters + q, mean)
             square = square - mean * mean
         buffer = fma(momentum, load(slots, 2 * n_parameters + q), gradient / (sqrt(square) + eps))
@@ -94,7 +103,7 @@ def _adam(decoupled, w, g, slots, n_parameters, h, running):
         else:
             gradient = fma(decay, weight, gradient)
         mean = load(slots, q)
-        mean = fma(rest1, gradient - mean, mean)
+        mean = _approached(mean, gradient, rest1)
         square = fma(rest2, gradient * gradient, beta2 * load(slots, n_parameters + q))
         store(slots, q, mean)
         store(slots, n_parameters + q, square)
@@ -112,7 +121,7 @@ def _adamax(w, g, slots, n_parameters, h, running):
     for q in range(n_parameters):
         gradient = fma(decay, load(w, q), load(g, q))
         mean = load(slots, q)
-        mean = fma(rest1, gradient - mean, mean)
+        mean = _approached(mean, gradient, rest1)
         faded, new = beta2 * load(slots, n_parameters + q), magnitude(gradient) + eps
         largest = where_greater(faded, new, faded, new)
         store(slots, q, mean)
@@ -140,7 +149,7 @@ def _nadam(w, g, slots, n_parameters, h, running):
     for q in range(n_parameters):
         gradient = fma(decay, load(w, q), load(g, q))
         mean = load(slots, q)
-        mean = fma(rest1, gradient - mean, mean)
+        mean = _approached(mean, gradient, rest1)
         square = fma(rest2, gradient * gradient, beta2 * load(slots, n_parameters + q))
         store(slots, q, mean)
         store(slots, n_parameters + q, square)

@@ -43,7 +43,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "torch.nn.ELU": Activation(ELU, "alpha"),
     "torch.nn.GELU": Activation(GELU, fixed={"approximate": "none"}),
     "torch.nn.SiLU": Activation(SILU),
-    "torch.nn.Softplus": Activation(SOFTPLUS, "beta"),
+    "torch.nn.Softplus": Activation(SOFTPLUS, "beta", fixed={"threshold": 20.0}),
 }
 
 

@@ -1,0 +1,75 @@
+"""The options of the groups of `conf/`, read without Hydra, and the name that a content has among them."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+"""The folder of option groups: inside an installed wheel, beside the package in a checkout."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads ten times as fast
+
+
+def options(group: str) -> list[str]:
+    """Return the names of the options of a group, sorted: what may follow `group=`."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@cache
+def option_content(group: str, option: str) -> Mapping[str, Any]:
+    """Return the content of an option with that of its `defaults`, interpolations as they are written."""
+    own = dict(read_yaml(CONF / group / f"{option}.yaml"))
+    content: dict[str, Any] = {}
+    for parent in own.pop("defaults", []):
+        content |= {} if parent == "_self_" else option_content(group, parent)
+    return content | own
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Return what a YAML file of the project holds."""
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a safe loader
+    return content
+
+
+def option_name(group: str, content: Mapping[str, Any]) -> str:
+    """Return the name of a content: the option with its `_target_` that differs in the fewest arguments.
+
+    An argument that one of the two lacks counts as different; of several such options the first by name is meant.
+    Where no option has this `_target_`, the name is that of the class in snake case.
+
+    Args:
+        group: such as `activation`.
+        content: `_target_` and arguments; a `name` among them is ignored.
+
+    >>> option_name("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.5, "nesterov": False})
+    'sgd_momentum'
+    >>> option_name("activation", {"_target_": "torch.nn.CELU"})
+    'celu'
+    """
+    target = content["_target_"]
+    arguments = {key: value for key, value in content.items() if key != "name"}
+    found = [(_n_differing(arguments, known), option) for option, known in _with_target(group, target)]
+    if found:
+        return min(found)[1]
+    # torch's own way to write the names of functions: LeakyReLU is leaky_relu, RAdam is radam
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", str(target).rpartition(".")[2]).lower()
+
+
+@cache
+def _with_target(group: str, target: object) -> list[tuple[str, Mapping[str, Any]]]:
+    contents = [(option, option_content(group, option)) for option in options(group)]
+    return [(option, content) for option, content in contents if content["_target_"] == target]
+
+
+def _n_differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return sum(not (key in one and key in other and _same(one[key], other[key])) for key in {*one, *other})
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are equal; 1 is 1.0 but not true."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

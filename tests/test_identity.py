@@ -1,0 +1,148 @@
+"""Equal ids imply equal curves within one engine; different curves imply different ids; names follow from the content.
+
+Random configurations over every option of `conf/` and many arguments, each in other spellings and with one setting
+changed, all trained. The seed is printed; `PIMA_HP_TEST_SEED=<seed>` repeats it.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pima_hp.configuration import Configuration
+from pima_hp.data.table import SHIPPED
+from pima_hp.options import options
+from pima_hp.record import Run, RunRecord
+from pima_hp.request import parse_request
+from pima_hp.settings import NAMED_SECTIONS
+from pima_hp.training.checks import component_problems
+from pima_hp.training.engines import refusal_of, train_stack
+from pima_hp.training.schedule import stacks_of
+from tests.conftest import Settings, request_of, seeds_of, settings_of
+from tests.random_configurations import Rng, one_of, settings
+from tests.training.conftest import alone, arrays_of, with_engine
+
+N_DRAWS = 20
+SECTIONS = ("data", "model", *NAMED_SECTIONS, "batch", "trainer")
+
+
+def spelled_otherwise(rng: Rng, given: Settings, copy: str) -> Settings:
+    """The same configuration in other words."""
+    other = deepcopy(given)
+    other["data"]["path"] = copy
+    other["trainer"] |= {"stack_size": int(rng.integers(2, 600)), "engine": one_of("auto", "stacked", "solo")(rng)}
+    for section in NAMED_SECTIONS:
+        items = [(key, _whole(rng, value)) for key, value in other[section].items()]
+        rng.shuffle(items)
+        other[section] = dict(items)
+        if rng.random() < 0.5:
+            other[section]["name"] = name_of(section, given[section])
+    return other
+
+
+def _whole(rng: Rng, value: Any) -> Any:
+    """1 for 1.0, -0.0 for 0."""
+    if isinstance(value, list):
+        return [_whole(rng, item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        return value
+    return -0.0 if value == 0 and rng.random() < 0.5 else one_of(int, float)(rng)(value)
+
+
+def with_a_change(rng: Rng, given: Settings, path: str) -> Settings:
+    """The configuration with one setting, or one section, as another draw has it."""
+    other, changed = settings(rng, path, given["trainer"]["precision"]), deepcopy(given)
+    section = str(rng.choice(SECTIONS))
+    kept = [key for key in given[section] if key in other[section] and given[section][key] != other[section][key]]
+    if given[section].get("_target_") == other[section].get("_target_") and kept:
+        key = str(rng.choice(kept))
+        changed[section][key] = other[section][key]
+    else:
+        changed[section] = other[section]
+    return changed
+
+
+def name_of(section: str, content: dict[str, Any]) -> str:
+    """The name that a content must have, found by trying each option as Hydra composes it."""
+    arguments = {key: value for key, value in content.items() if key != "name"}
+    best: dict[str, int] = {}
+    for option in options(section):
+        composed = settings_of(f"{section}={option}")[section]
+        if composed["_target_"] == arguments["_target_"]:
+            keys = {*arguments, *composed}
+            best[option] = sum(arguments.get(key, "missing") != composed.get(key, "missing") for key in keys)
+    return min(sorted(best), key=best.__getitem__)
+
+
+def trained(runs: Sequence[Run], engine: str) -> list[tuple[Run, RunRecord]]:
+    """Train runs with one engine, as many together as may be; those that it does not know are left out."""
+    wanted = [with_engine(run, engine) for run in runs]
+    wanted = [run for run in wanted if not refusal_of(run.configuration)]
+    if engine == "solo":
+        return [(run, alone(run)) for run in wanted]
+    stacks, _ = stacks_of(wanted, together=True)
+    return [pair for stack in stacks for pair in zip(stack, train_stack(stack), strict=True)]
+
+
+def bits(record: RunRecord) -> bytes:
+    return b"".join(curve.tobytes() for curve in arrays_of(record.curves).values())
+
+
+def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seed = int(os.environ.get("PIMA_HP_TEST_SEED") or secrets.randbelow(10**9))
+    with capfd.disabled():
+        sys.stderr.write(f"\nidentity: PIMA_HP_TEST_SEED={seed}\n")
+    rng = np.random.default_rng(seed)
+    path, copy = str(tmp_path / "short.csv"), str(tmp_path / "copy.csv")
+    rows = SHIPPED.read_text(encoding="utf-8").splitlines(keepends=True)
+    Path(path).write_text("".join(rows[:81]), encoding="utf-8")
+    shutil.copy(path, copy)
+    first: list[Run] = []
+    again: list[Run] = []
+    for _ in range(N_DRAWS):
+        given = settings(rng, path, one_of(32, 64)(rng))
+        seeds = seeds_of(int(rng.integers(2**32)))
+        for job in (given, with_a_change(rng, given, path), with_a_change(rng, given, path)):
+            configuration, other = (
+                parse_request(each).configuration for each in (job, spelled_otherwise(rng, job, copy))
+            )
+            assert component_problems(configuration) == []
+            assert configuration.config_id == other.config_id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
+            for section in NAMED_SECTIONS:
+                content = configuration.model_dump(by_alias=True)[section]
+                assert content["name"] == name_of(section, content), f"PIMA_HP_TEST_SEED={seed}: {content}"
+            text = json.dumps(other.model_dump(by_alias=True))
+            assert Configuration.model_validate(json.loads(text)).config_id == configuration.config_id
+            first.append(Run(configuration, seeds))
+            again.append(Run(other, seeds))
+    rng.shuffle(again)  # type: ignore[arg-type] -- a list: other stacks, in another order
+    for engine in ("solo", "stacked", "fused"):
+        curves: dict[str, bytes] = {}
+        pairs = trained(first, engine) + trained(again, engine)
+        for run, record in pairs:
+            known = curves.setdefault(run.run_id, bits(record))
+            assert known == bits(record), f"PIMA_HP_TEST_SEED={seed}, {engine}: {run.configuration}"
+        assert len(pairs) >= 2 * len(curves) >= N_DRAWS, "each id is trained twice"
+        assert len(set(curves.values())) >= len(curves) / 2, "most changes change the curves"
+
+
+@pytest.mark.parametrize("section", NAMED_SECTIONS)
+def test_values_of_different_kinds_are_different(section: str) -> None:
+    settings_of_base = request_of("scheduler=step").configuration.model_dump(by_alias=True)
+    values: list[Any] = [1, True, "1", [1.0], [1.0, 1.0], 0, False, "0", "", 1e300, 2**53, 2**53 + 2, 0.1, 0.1 + 2e-17]
+    ids = set()
+    for value in values:
+        settings = deepcopy(settings_of_base)
+        settings[section] = {key: item for key, item in settings[section].items() if key != "name"} | {"extra": value}
+        ids.add(Configuration.model_validate(settings).config_id)
+    assert len(ids) == len(values)

@@ -1,0 +1,123 @@
+"""The recorded name of an option is a function of what is trained, whatever the command line calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pima_hp.configuration import (
+    ACTIVATION_TARGETS,
+    OPTIMIZER_TARGETS,
+    ActivationSection,
+    Configuration,
+    OptimizerSection,
+    SchedulerSection,
+)
+from pima_hp.errors import ConfigurationError
+from pima_hp.instantiation import build
+from pima_hp.ledger import read_study
+from pima_hp.options import option_name, options
+from pima_hp.settings import NAMED_SECTIONS, columns_of
+from tests.conftest import Command, request_of
+
+SECTIONS = {"activation": ActivationSection, "optimizer": OptimizerSection, "scheduler": SchedulerSection}
+CHOICES = [f"{group}={option}" for group in NAMED_SECTIONS for option in options(group)]
+QUICK = ("trainer.epochs=1", "batch=full", "study=s")
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_an_option_has_its_own_name_and_keeps_it_through_the_ledger(choice: str) -> None:
+    group, _, option = choice.partition("=")
+    configuration = request_of(choice).configuration
+    assert columns_of(configuration.model_dump(by_alias=True))[group] == option
+    again = Configuration.model_validate(json.loads(json.dumps(configuration.model_dump(by_alias=True))))
+    assert again == configuration
+    assert (again.config_id, getattr(again, group).name) == (configuration.config_id, option)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "group", "name"),
+    [
+        ("activation._target_=torch.nn.ELU +activation.alpha=1.0", "activation", "elu"),
+        ("activation=leaky_relu activation.negative_slope=0.01", "activation", "leaky_relu"),
+        ("activation._target_=torch.nn.CELU", "activation", "celu"),
+        ("activation._target_=torch.nn.LogSigmoid", "activation", "log_sigmoid"),
+        ("optimizer=sgd_momentum optimizer.momentum=0.5", "optimizer", "sgd_momentum"),
+        ("optimizer=sgd optimizer.momentum=0.9 +optimizer.nesterov=false", "optimizer", "sgd_momentum"),
+        # momentum differs from sgd, nesterov is missing from sgd_momentum: the first by name
+        ("optimizer=sgd optimizer.momentum=0.9", "optimizer", "sgd"),
+        ("optimizer=sgd_momentum optimizer.momentum=0 optimizer.nesterov=false", "optimizer", "sgd"),
+        ("optimizer=sgd optimizer._target_=torch.optim.RMSprop", "optimizer", "rmsprop"),
+        ("scheduler=plateau_half scheduler.factor=0.1", "scheduler", "plateau_tenth"),
+        ("scheduler=plateau_tenth scheduler.factor=0.3", "scheduler", "plateau_half"),
+        ("scheduler=cosine scheduler.T_max=7", "scheduler", "cosine"),
+    ],
+)
+def test_the_name_is_that_of_the_option_with_the_class_and_the_fewest_differences(
+    overrides: str, group: str, name: str
+) -> None:
+    configuration = request_of(*overrides.split(" ")).configuration
+    assert getattr(configuration, group).name == name
+    assert columns_of(configuration.model_dump(by_alias=True))[group] == name
+
+
+def test_every_class_that_is_allowed_has_a_name_that_the_command_line_could_write() -> None:
+    for group, targets in (("activation", ACTIVATION_TARGETS), ("optimizer", OPTIMIZER_TARGETS)):
+        names = {option_name(group, {"_target_": target}) for target in targets}
+        assert len(names) == len(targets)
+        assert all(name.isidentifier() and name == name.lower() for name in names)
+
+
+def test_what_is_trained_is_what_is_recorded(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "activation._target_=torch.nn.ELU,torch.nn.ReLU", *QUICK)
+    assert done.code == 0, done.err
+    frame = read_study(tmp_path / "outputs" / "s").set_index("activation._target_")
+    assert frame["activation"].to_dict() == {"torch.nn.ELU": "elu", "torch.nn.ReLU": "relu"}
+    elu, relu = (frame["val/loss"][f"torch.nn.{name}"] for name in ("ELU", "ReLU"))
+    assert (elu != relu).all()
+
+
+@pytest.mark.parametrize("group", NAMED_SECTIONS)
+def test_a_name_that_is_not_the_computed_one_is_refused_in_one_line(group: str) -> None:
+    (content,) = [request_of().configuration.model_dump(by_alias=True)[group]]
+    SECTIONS[group].model_validate(content)
+    with pytest.raises(ConfigurationError) as caught:
+        request_of(f"+{group}.name=mine")
+    assert caught.value.problems == (f"{group}.name: must be that of the content, {content['name']}; found 'mine'",)
+
+
+def test_an_option_of_ones_own_is_called_by_what_it_is(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "activation"
+    folder.mkdir(parents=True)
+    (folder / "relu_too.yaml").write_text("_target_: torch.nn.ELU\nalpha: 1.0\n", encoding="utf-8")
+    (folder / "wrong.yaml").write_text("name: relu\n_target_: torch.nn.ELU\nalpha: 1.0\n", encoding="utf-8")
+    done = command("--config-dir", str(tmp_path / "mine"), "activation=wrong", *QUICK)
+    assert done.refusals == ["activation.name: must be that of the content, elu; found 'relu'"]
+    done = command("--config-dir", str(tmp_path / "mine"), "activation=relu_too", *QUICK)
+    assert done.code == 0, done.err
+    assert read_study(tmp_path / "outputs" / "s")["activation"].tolist() == ["elu"]
+
+
+@pytest.mark.parametrize("group", NAMED_SECTIONS)
+@pytest.mark.parametrize(
+    ("key", "value"), [("_args_", "[1.0]"), ("_partial_", "true"), ("_convert_", "all"), ("_recursive_", "false")]
+)
+def test_words_of_instantiate_are_refused_in_one_line(group: str, key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        request_of(f"+{group}.{key}={value}")
+    assert caught.value.problems == (f"{group}.{key}: must not be given; only _target_ may begin with _",)
+
+
+def test_a_word_among_the_arguments_is_no_interpolation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIMA_HP_SECRET", "none")
+    word = "${oc.env:PIMA_HP_SECRET}"
+    section = ActivationSection.model_validate({"_target_": "torch.nn.GELU", "approximate": word})
+    assert build(section).approximate == word
+
+
+@pytest.mark.parametrize("addition", ["+scheduler.gamma=0.5", "scheduler.monitor=val/loss"])
+def test_arguments_without_a_class_are_refused(addition: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        request_of(addition)
+    (problem,) = caught.value.problems
+    assert problem.endswith("must go with a _target_; found none")

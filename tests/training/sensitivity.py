@@ -1,0 +1,87 @@
+"""How far a training moves when nothing but rounding changes: measured on solo itself.
+
+A noisy solo run begins with each weight moved by a little of itself, and each value of a sigmoid or tanh is rounded one
+unit up or down before its slope is computed from it. The second is needed where units are saturated: the slope
+y (1 - y) has no correct digit left where y is 1 to rounding, whichever library computed y, and an optimizer that
+divides gradients by their own size (Adam, RMSprop) makes whole steps of it. Moving weights does not show that.
+"""
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pima_hp.model.mlp import MLP, build_mlp
+from pima_hp.record import LearningCurves, Run, RunRecord
+from tests.training.conftest import alone, arrays_of
+
+N_NOISY = 3
+
+
+class OtherRounding(torch.autograd.Function):
+    """A sigmoid or tanh whose value is at most one unit in the last place from torch's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, is_tanh: bool, noise: torch.Generator) -> Tensor:
+        exact = x.tanh() if is_tanh else x.sigmoid()
+        units = torch.randint(-1, 2, exact.shape, generator=noise) * torch.finfo(exact.dtype).eps
+        value = (exact * (1 + units)).to(exact).clamp(-1, 1)
+        ctx.save_for_backward(value)
+        ctx.is_tanh = is_tanh
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        return slope * (1 - value * value if ctx.is_tanh else value * (1 - value)), None, None
+
+
+class Noisy(nn.Module):
+    """A sigmoid or tanh of other rounding."""
+
+    def __init__(self, is_tanh: bool, noise: torch.Generator) -> None:
+        super().__init__()
+        self.is_tanh, self.noise = is_tanh, noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        value: Tensor = OtherRounding.apply(x, self.is_tanh, self.noise)
+        return value
+
+
+def noisy(run: Run, seed: int, size: float) -> RunRecord:
+    """Train one run alone, its initial weights moved by `size` of themselves, zeros by `size` alone."""
+    noise = torch.Generator().manual_seed(seed)
+
+    def build(*arguments: Any) -> MLP:
+        model = build_mlp(*arguments)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                sign = torch.randint(0, 2, parameter.shape, generator=noise) * 2 - 1
+                parameter.add_(torch.where(parameter == 0, 1.0, parameter.abs()) * sign * size)
+        for place, layer in enumerate(model.layers):
+            if isinstance(layer, nn.Tanh | nn.Sigmoid):
+                model.layers[place] = Noisy(isinstance(layer, nn.Tanh), noise)
+        return model
+
+    with mock.patch("pima_hp.training.solo.build_mlp", build):
+        return alone(run)
+
+
+def distance(one: LearningCurves, other: LearningCurves) -> NDArray[np.float64]:
+    """Return how far two trainings are apart by the end of each epoch, (E,): of any curve, relative, never falling."""
+    pairs = zip(arrays_of(one).values(), arrays_of(other).values(), strict=True)
+    apart = np.zeros(len(one.val_loss))
+    for a, b in pairs:
+        gone = np.isnan(a) != np.isnan(b)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            relative = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b) / np.abs(a))
+        apart = np.maximum(apart, np.where(gone, np.inf, relative))
+    return np.maximum.accumulate(apart)
+
+
+def sensitivity(run: Run, solo: RunRecord, size: float) -> NDArray[np.float64]:
+    """Return how far noise moves a training by the end of each epoch, (E,)."""
+    return np.max([distance(solo.curves, noisy(run, seed, size).curves) for seed in range(N_NOISY)], axis=0)
