@@ -6,7 +6,7 @@ import pandas as pd
 
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.report.settings import label
-from pima_hp.report.tables import settings_table, summary, swept
+from pima_hp.report.tables import COUNTED, settings_table, summary, swept
 from pima_hp.report.text import csv_text, text_table
 from pima_hp.request import LoggerSection
 from pima_hp.study import Study, say
@@ -29,6 +29,7 @@ def print_summary(study: Study, asked: pd.DataFrame, logger: LoggerSection) -> N
             study.keep("settings.csv", csv_text(settings))
             print(f"{text_table(settings)}\n")  # noqa: T201 -- the answer of the command
         table = summary(asked, factors)
+        table = table.drop(columns=[name for name in COUNTED if not table[name].any()])  # narrow terminals
         told = [text_table(table.head(_MOST_ROWS))]
         told.append("final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs")
         if len(table) > _MOST_ROWS:
