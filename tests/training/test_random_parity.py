@@ -37,10 +37,11 @@ class Precision:
     tolerance: float  # relative, of every curve
     noise: float  # with which solo is compared to itself
     chaotic: float  # moved so far by noise, a training is not compared
+    share_beyond: float  # of draws in which some run may be beyond the tolerance: several times what was measured
 
 
-DOUBLE = Precision(64, tolerance=1e-9, noise=1e-12, chaotic=1e-4)
-SINGLE = Precision(32, tolerance=1e-5, noise=1e-6, chaotic=1e-2)
+DOUBLE = Precision(64, tolerance=1e-9, noise=1e-12, chaotic=1e-4, share_beyond=0.2)  # measured over 830 draws: 0.02
+SINGLE = Precision(32, tolerance=1e-5, noise=1e-6, chaotic=1e-2, share_beyond=0.35)  # over 473 draws: 0.08
 
 
 @dataclass
@@ -124,8 +125,8 @@ def search(n: int, runs_of: RunsOf, precision: Precision, capfd: pytest.CaptureF
     found.go(range(first, first + n), str(run.configuration.data.path), precision)
     n_compared = len(set.union(*found.compared.values()))
     assert not found.problems, f"PIMA_HP_TEST_SEED={first}\n" + "\n".join(found.problems)
-    # Measured over 1,000 draws: 2 % of those compared.
-    assert len(found.beyond_tolerance) <= n_compared / 5, f"PIMA_HP_TEST_SEED={first}: {found.beyond_tolerance}"
+    few = len(found.beyond_tolerance) <= precision.share_beyond * n_compared
+    assert few, f"PIMA_HP_TEST_SEED={first}: {found.beyond_tolerance}"
     assert all(len(seeds) >= n / 5 for seeds in found.compared.values()), "each engine is compared"
     return found
 
