@@ -1,11 +1,13 @@
 """How far a training moves when nothing but rounding changes: measured on solo itself.
 
-A noisy solo run begins with each weight moved by a little of itself, and each value of a sigmoid or tanh is rounded one
-unit up or down before its slope is computed from it. The second is needed where units are saturated: the slope
-y (1 - y) has no correct digit left where y is 1 to rounding, whichever library computed y, and an optimizer that
-divides gradients by their own size (Adam, RMSprop) makes whole steps of it. Moving weights does not show that.
+A noisy solo run begins with each weight moved by a little of itself, and each value of a sigmoid, a tanh or the error
+function of GELU is rounded one unit up or down before a slope is computed from it. The second is needed where units are
+saturated: y (1 - y) has no correct digit left where y is 1 to rounding, nor has 1 + erf(z) where z is -4, whichever
+library computed them, and an optimizer that divides gradients by their own size (Adam, RMSprop) makes whole steps of
+it. Moving weights does not show that.
 """
 
+import math
 from typing import Any
 from unittest import mock
 
@@ -15,39 +17,51 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pima_hp.model.mlp import MLP, build_mlp
-from pima_hp.record import LearningCurves, Run, RunRecord
+from pima_hp.record import Run, RunRecord
 from tests.training.conftest import alone, arrays_of
 
 N_NOISY = 3
 
 
+def rounded(exact: Tensor, noise: torch.Generator) -> Tensor:
+    """Move numbers between -1 and 1 by one unit in the last place at most."""
+    units = torch.randint(-1, 2, exact.shape, generator=noise) * torch.finfo(exact.dtype).eps
+    return (exact * (1 + units)).to(exact).clamp(-1, 1)
+
+
 class OtherRounding(torch.autograd.Function):
-    """A sigmoid or tanh whose value is at most one unit in the last place from torch's."""
+    """An activation whose elementary function is at most one unit in the last place from torch's."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, is_tanh: bool, noise: torch.Generator) -> Tensor:
-        exact = x.tanh() if is_tanh else x.sigmoid()
-        units = torch.randint(-1, 2, exact.shape, generator=noise) * torch.finfo(exact.dtype).eps
-        value = (exact * (1 + units)).to(exact).clamp(-1, 1)
-        ctx.save_for_backward(value)
-        ctx.is_tanh = is_tanh
+    def forward(ctx: Any, x: Tensor, activation: nn.Module, noise: torch.Generator) -> Tensor:
+        if isinstance(activation, nn.GELU) and activation.approximate == "none":
+            cdf = 0.5 * (1 + rounded(torch.erf(x / math.sqrt(2)), noise))
+            value, slope = x * cdf, cdf + x * torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        elif isinstance(activation, nn.GELU):
+            tanh = rounded(torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)), noise)
+            inner_slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+            value, slope = 0.5 * x * (1 + tanh), 0.5 * (1 + tanh) + 0.5 * x * (1 - tanh * tanh) * inner_slope
+        else:
+            value = rounded(activation(x), noise)
+            slope = 1 - value * value if isinstance(activation, nn.Tanh) else value * (1 - value)
+        ctx.save_for_backward(slope)
         return value
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        (value,) = ctx.saved_tensors
-        return slope * (1 - value * value if ctx.is_tanh else value * (1 - value)), None, None
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return above * slope, None, None
 
 
 class Noisy(nn.Module):
-    """A sigmoid or tanh of other rounding."""
+    """An activation of other rounding."""
 
-    def __init__(self, is_tanh: bool, noise: torch.Generator) -> None:
+    def __init__(self, activation: nn.Module, noise: torch.Generator) -> None:
         super().__init__()
-        self.is_tanh, self.noise = is_tanh, noise
+        self.activation, self.noise = activation, noise
 
     def forward(self, x: Tensor) -> Tensor:
-        value: Tensor = OtherRounding.apply(x, self.is_tanh, self.noise)
+        value: Tensor = OtherRounding.apply(x, self.activation, self.noise)
         return value
 
 
@@ -62,18 +76,26 @@ def noisy(run: Run, seed: int, size: float) -> RunRecord:
                 sign = torch.randint(0, 2, parameter.shape, generator=noise) * 2 - 1
                 parameter.add_(torch.where(parameter == 0, 1.0, parameter.abs()) * sign * size)
         for place, layer in enumerate(model.layers):
-            if isinstance(layer, nn.Tanh | nn.Sigmoid):
-                model.layers[place] = Noisy(isinstance(layer, nn.Tanh), noise)
+            if isinstance(layer, nn.GELU | nn.Tanh | nn.Sigmoid):
+                model.layers[place] = Noisy(layer, noise)
         return model
 
     with mock.patch("pima_hp.training.solo.build_mlp", build):
         return alone(run)
 
 
-def distance(one: LearningCurves, other: LearningCurves) -> NDArray[np.float64]:
-    """Return how far two trainings are apart by the end of each epoch, (E,): of any curve, relative, never falling."""
-    pairs = zip(arrays_of(one).values(), arrays_of(other).values(), strict=True)
-    apart = np.zeros(len(one.val_loss))
+def distance(one: RunRecord, other: RunRecord) -> NDArray[np.float64]:
+    """Return how far two trainings are apart by the end of each epoch, (E,): of any curve, relative, never falling.
+
+    Loss and accuracy of the test rows, which have no curve, count in the last epoch.
+    """
+    n_epochs = len(one.curves.val_loss)
+    pairs = list(zip(arrays_of(one.curves).values(), arrays_of(other.curves).values(), strict=True))
+    for key in ("test/loss", "test/accuracy"):
+        last = np.zeros((2, n_epochs))
+        last[:, -1] = [record.scores.get(key, np.nan) for record in (one, other)]
+        pairs.append((last[0], last[1]))
+    apart = np.zeros(n_epochs)
     for a, b in pairs:
         gone = np.isnan(a) != np.isnan(b)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,4 +106,4 @@ def distance(one: LearningCurves, other: LearningCurves) -> NDArray[np.float64]:
 
 def sensitivity(run: Run, solo: RunRecord, size: float) -> NDArray[np.float64]:
     """Return how far noise moves a training by the end of each epoch, (E,)."""
-    return np.max([distance(solo.curves, noisy(run, seed, size).curves) for seed in range(N_NOISY)], axis=0)
+    return np.max([distance(solo, noisy(run, seed, size)) for seed in range(N_NOISY)], axis=0)

@@ -37,10 +37,11 @@ class Precision:
     tolerance: float  # relative, of every curve
     noise: float  # with which solo is compared to itself
     chaotic: float  # moved so far by noise, a training is not compared
+    share_beyond: float  # of draws in which some run may be beyond the tolerance: several times what was measured
 
 
-DOUBLE = Precision(64, tolerance=1e-9, noise=1e-12, chaotic=1e-4)
-SINGLE = Precision(32, tolerance=1e-5, noise=1e-6, chaotic=1e-2)
+DOUBLE = Precision(64, tolerance=1e-9, noise=1e-12, chaotic=1e-4, share_beyond=0.2)  # measured over 830 draws: 0.02
+SINGLE = Precision(32, tolerance=1e-5, noise=1e-6, chaotic=1e-2, share_beyond=0.35)  # over 473 draws: 0.08
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Search:
     def _problem(
         self, seed: int, run: Run, solo: RunRecord, module: MLPClassifier, record: RunRecord, precision: Precision
     ) -> str:
-        apart = distance(solo.curves, record.curves)
+        apart = distance(solo, record)
         if (apart <= precision.tolerance).all():
             if (record.status, record.stop_epoch, set(record.scores)) != (
                 solo.status,
@@ -123,9 +124,13 @@ def search(n: int, runs_of: RunsOf, precision: Precision, capfd: pytest.CaptureF
     (run,) = runs_of()
     found.go(range(first, first + n), str(run.configuration.data.path), precision)
     n_compared = len(set.union(*found.compared.values()))
-    assert not found.problems, f"PIMA_HP_TEST_SEED={first}\n" + "\n".join(found.problems)
-    # Measured over 1,000 draws: 2 % of those compared.
-    assert len(found.beyond_tolerance) <= n_compared / 5, f"PIMA_HP_TEST_SEED={first}: {found.beyond_tolerance}"
+    # In single precision one draw in a thousand was beyond what three noisy runs show: the sign of a gradient near 0 that
+    # none of them turned, or a loss near 1e38 whose sum overflows in one order and not in another.
+    unexplained = 0 if precision is DOUBLE else n // 40
+    n_draws = len({problem.partition(",")[0] for problem in found.problems})
+    assert n_draws <= unexplained, f"PIMA_HP_TEST_SEED={first}\n" + "\n".join(found.problems)
+    few = len(found.beyond_tolerance) <= precision.share_beyond * n_compared
+    assert few, f"PIMA_HP_TEST_SEED={first}: {found.beyond_tolerance}"
     assert all(len(seeds) >= n / 5 for seeds in found.compared.values()), "each engine is compared"
     return found
 
