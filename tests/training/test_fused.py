@@ -14,7 +14,7 @@ from pima_hp.training.engines import engine_of, make_stack, refusal_of, train_st
 from pima_hp.training.fused import compiled, functions
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from pima_hp.training.fused.simd import load, rows_at, store
-from pima_hp.training.fused.tables import NARROW, WIDE, activation_row
+from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE, activation_row
 from pima_hp.training.stacked import TorchStack
 from tests.training.conftest import RunsOf, with_engine
 
@@ -128,3 +128,15 @@ def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
     FusedStackOnCPU([run], 1).fit()
     assert table_of(run.configuration) is not None
     assert float(torch.tensor(1e-40) * 0.5) != 0.0
+
+
+@pytest.mark.parametrize(("precision", "expected"), [(32, np.inf), (64, 1e39 / 24)])
+def test_a_loss_whose_sum_overflows_in_solo_is_infinite(runs_of: RunsOf, precision: int, expected: float) -> None:
+    """Solo adds up in the run's own precision, the kernel in double: found by a random search, `val/loss` near 1e37."""
+    (run,) = runs_of(f"trainer.precision={precision}", "trainer.epochs=1")
+    stack = FusedStackOnCPU([run], 1)
+    sums = torch.zeros(1, N_SCORES, stack.lanes, dtype=torch.float64)
+    sums[:, -1] = 1e39
+    stack._unread.append((lambda: None, sums.flatten(1)))
+    stack._read_scores(1)
+    assert float(stack.curves["val_loss"][0, 0]) == pytest.approx(expected)

@@ -77,8 +77,6 @@ class FusedStack(Stack):
         for each in arguments:
             if not each.get("momentum"):
                 each["dampening"] = 0.0  # torch ignores it without momentum
-            if "momentum_decay" in each:
-                each["schedule_decay"] = 0.96 ** each["momentum_decay"]
         hyperparameters = np.zeros((N_HYPERPARAMETERS, len(self.members)))
         hyperparameters[: len(rule.names)] = [[each[name] for each in arguments] for name in rule.names]
         self.hyperparameters = self._by_block(hyperparameters)
@@ -151,6 +149,7 @@ class FusedStack(Stack):
         sums = torch.cat([out for _, out in self._unread], dim=1).reshape(self.n_blocks, -1, N_SCORES, self.lanes)
         self._unread.clear()
         sums = sums.permute(2, 0, 3, 1).reshape(N_SCORES, len(self.members), -1).cpu()  # (scores, M, epochs)
+        sums[sums > torch.finfo(self.weights.dtype).max] = torch.inf  # as the sum of solo, which is not in double
         n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
         stop = self.epoch + ahead
         for name, total, count in zip(_SCORES, sums, (*[n_train] * 4, n_val, n_val), strict=True):
