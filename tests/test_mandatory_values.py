@@ -49,7 +49,7 @@ def test_what_is_asked_of_hydra_shows_a_value_that_is_to_be_given(command: Comma
 def test_every_mandatory_value_is_asked_for(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "mine" / "optimizer" / "mine.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text("name: mine\n_target_: torch.optim.SGD\nlr: ???\nmomentum: ???\n", encoding="utf-8")
+    path.write_text("_target_: torch.optim.SGD\nlr: ???\nmomentum: ???\n", encoding="utf-8")
     mine = ("--config-dir", str(tmp_path / "mine"), "optimizer=mine")
     for sweep in ((), ("-m",)):
         done = command(*mine, "study=???", "data.features=[glucose,???]", *sweep)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pima_hp.app import run
+from tests.conftest import Command
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -19,17 +19,16 @@ def test_the_readme_has_commands():
     assert len(TRAINING) >= 5
 
 
-@pytest.mark.parametrize("command", TRAINING)
-def test_training_command(command, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("line", TRAINING)
+def test_training_command(command: Command, line: str, tmp_path: Path):
     (tmp_path / "my.csv").write_text(
         "height,weight,sick\n" + "".join(f"{150 + i % 40},{50 + i % 33},{int(i % 3 == 0)}\n" for i in range(60))
     )
-    arguments = shlex.split(command)[1:]
+    arguments = shlex.split(line)[1:]
     keys = {argument.partition("=")[0] for argument in arguments}
     short = {"trainer.epochs": "2", "n_replicates": "2"}
     if "materialize" in keys:
-        assert run(["study=article", "trainer.epochs=2"]) == 0
+        assert command("study=article", "trainer.epochs=2").code == 0
         from pima_hp.ledger import read_study
 
         arguments = [
@@ -42,7 +41,8 @@ def test_training_command(command, tmp_path, monkeypatch, capfd):
     arguments = [one for one in arguments if one.partition("=")[0] not in short]
     if not any(one.startswith("--") for one in arguments):
         arguments += [f"{key}={value}" for key, value in short.items()]
-    assert run(arguments) == 0, capfd.readouterr().err
+    done = command(*arguments)
+    assert done.code == 0, done.err
 
 
 def test_scripts_that_the_readme_names_exist():
@@ -55,8 +55,7 @@ def test_links_and_figures_exist():
         assert (ROOT / target).exists(), target
 
 
-def test_python_blocks_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run(["-m", "experiment=article", "n_replicates=2", "trainer.epochs=3"]) == 0
+def test_python_blocks_run(command: Command):
+    assert command("-m", "experiment=article", "n_replicates=2", "trainer.epochs=3").code == 0
     code = "\n".join(block for language, block in BLOCKS if language == "python")
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 -- it is ours, and it is the point

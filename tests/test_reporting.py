@@ -16,6 +16,7 @@ from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
 from pima_hp.record import LearningCurves, RunRecord, RunStatus
 from pima_hp.report.results import read_floors
 from pima_hp.reporting import run
+from tests.conftest import Command
 from tests.ledger.conftest import configuration_of, seeds_of
 
 CLAIM = """id: {name}
@@ -206,12 +207,9 @@ def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
     assert json.loads((folder / "report" / "verdicts.json").read_text())
 
 
-def test_a_study_of_one_split_has_floors_without_an_interval(tmp_path, monkeypatch):
-    from pima_hp.app import run as train
-
-    monkeypatch.chdir(tmp_path)
+def test_a_study_of_one_split_has_floors_without_an_interval(command: Command, tmp_path):
     settings = ("batch.size=5,10", "streams.split=0", "n_replicates=3", "trainer.epochs=3", "study=s", "report=true")
-    assert train(["-m", *settings]) == 0
+    assert command("-m", *settings).code == 0
     report = tmp_path / "outputs" / "s" / "report"
     page = (report / "index.html").read_text(encoding="utf-8")
     assert "one split: no interval" in page
