@@ -124,6 +124,11 @@ def search(n: int, runs_of: RunsOf, precision: Precision, capfd: pytest.CaptureF
     (run,) = runs_of()
     found.go(range(first, first + n), str(run.configuration.data.path), precision)
     n_compared = len(set.union(*found.compared.values()))
+    with capfd.disabled():
+        sys.stderr.write(
+            f"{len(found.beyond_tolerance)} of {n_compared} draws beyond {precision.tolerance:g}, as far as rounding "
+            "alone moves solo\n"
+        )
     # In float32 one draw in a thousand was beyond what three noisy runs show: the sign of a gradient near 0 that
     # none of them turned, or a loss near 1e38 whose sum overflows in one order and not in another.
     unexplained = 0 if precision is DOUBLE else n // 40
