@@ -112,7 +112,7 @@ class Component(Section):
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def name(self) -> str:
-        """The option that this is, or resembles most: a function of the content, as the identity is."""
+        """The name of the option with this class and the fewest differing arguments."""
         return option_name(self.group, self.model_dump(by_alias=True, exclude={"name"}))
 
     @model_validator(mode="before")
@@ -256,10 +256,8 @@ class Configuration(Section):
     @cached_property
     def content(self) -> dict[str, Any]:
         """What the identity is made of: no seed, no path, no device."""
-        content = self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": HOW_NOT_WHAT})
-        for section in ("activation", "optimizer", "scheduler"):
-            del content[section]["name"]
-        return content
+        names = {key: {"name"} for key in ("activation", "optimizer", "scheduler")}
+        return self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": HOW_NOT_WHAT, **names})
 
     @cached_property
     def config_id(self) -> str:

@@ -3,6 +3,7 @@
 PimaError                     1
 ├── InputError                2   what was asked for is refused; nothing was trained
 │   ├── ConfigurationError        one line a problem: what must hold, what was found, what is allowed
+│   │   └── EngineError           the engine that was asked for cannot be used on this machine
 │   └── TableError                the same for the data file
 ├── StudyError                3   the study is busy, or was begun with another meaning
 └── StorageError              4   the outputs folder cannot be written or read
@@ -29,6 +30,10 @@ class InputError(PimaError):
 
 class ConfigurationError(InputError):
     """Settings out of bounds; carries every problem found, one line each."""
+
+
+class EngineError(ConfigurationError):
+    """The engine that was asked for cannot be used on this machine."""
 
 
 class TableError(InputError):

@@ -29,7 +29,7 @@ def build(component: Component, *positional: Any) -> Any:
     if component.target not in ALLOWED_TARGETS:
         raise ConfigurationError(f"{component.name}: _target_ {component.target!r} is not in the allow-list")
     try:
-        # Not `instantiate`, which reads more into arguments than their values: `_args_`, interpolations.
+        # `instantiate` would also interpret `_args_` and interpolations.
         return get_class(component.target)(*positional, **component.arguments)
     except (TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())

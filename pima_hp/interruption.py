@@ -61,7 +61,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 --
 
 
 def _unraisable(before: Callable[[Any], Any], ignored: "sys.UnraisableHookArgs") -> None:
-    """Ask again a moment later where Python ignores errors: in destructors and in calls from C, such as numba's."""
+    """Ask again a moment later where Python ignores errors: in destructors and in calls from C."""
     if not isinstance(ignored.exc_value, Interrupted):
         before(ignored)
         return

@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 def option_name(group: str, content: Mapping[str, Any]) -> str:
     """Return the name of a content: the option with its `_target_` that differs in the fewest arguments.
 
-    An argument that one of the two lacks counts as different; of several such options the first by name is meant.
+    An argument that one of the two lacks counts as different. Ties go to the first name in alphabetical order.
     Where no option has this `_target_`, the name is that of the class in snake case.
 
     Args:

@@ -16,7 +16,7 @@ class RunStatus(StrEnum):
     """How a run ended."""
 
     COMPLETED = "completed"  # trained for all its epochs
-    STOPPED = "stopped early"  # ended by a callback before its last epoch
+    STOPPED = "stopped early"  # ended before its last epoch or update, by a callback or an option of the Trainer
     DIVERGED = "diverged"  # its loss became infinite or not a number; the curves end there
     FAILED = "failed"  # raised an error; see its message
 
@@ -34,13 +34,16 @@ class Run:
         return self.configuration.run_id(self.seeds)
 
 
-def replicate_of(init: int, split: int, order: int, shuffle: bool, size: int | str) -> tuple[int, ...]:
-    """Return the seeds that tell replicates of one configuration apart.
+def replicate_of(
+    init: int, split: int, order: int, shuffle: bool, size: int | str, n_train: float | None
+) -> tuple[int, ...]:
+    """Return the seeds that distinguish replicates of one configuration.
 
-    The order of the rows is drawn only where they are shuffled, and changes nothing where one batch holds them all.
-    The seed of the run itself is never used.
+    The order of the rows is drawn only where they are shuffled, and changes only rounding where one batch holds them
+    all. The run's own seed only provides defaults for the streams.
     """
-    return (init, split, order) if shuffle and size != "full" else (init, split)
+    whole = isinstance(size, str) or (n_train is not None and size >= n_train)
+    return (init, split, order) if shuffle and not whole else (init, split)
 
 
 def run_folder(label: str, seed: int, run_id: str) -> str:

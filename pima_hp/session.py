@@ -15,6 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pima_hp.composition import explain
+from pima_hp.data.sizes import split_sizes
+from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
 from pima_hp.record import CURVE_KEYS, RunStatus, replicate_of
@@ -123,6 +125,9 @@ class Session:
         if first.debug.trainer_options:
             return list(range(len(requests)))  # nothing is recorded
         labels = [label_of(request, swept) for request in requests]
+        if not first.materialize:
+            for note in dict.fromkeys(note for request in requests for note in (*request.notes, *copies_note(request))):
+                say(f"note: {note}")
         if first.dry_run:
             from pima_hp.plan import print_plan
 
@@ -136,8 +141,6 @@ class Session:
             self.opened(first.folder).materialize(first.materialize)
             say(f"written below {first.folder / 'tensorboard'}")
             return None
-        for note in dict.fromkeys(note for request in requests for note in (*request.notes, *copies_note(request))):
-            say(f"note: {note}")
         self._to_publish.update(asked)
         study = self.opened(first.folder)
         study.plan(requests, labels, swept if sweep else []).write(study.folder)
@@ -221,15 +224,19 @@ session = Session()
 def copies_note(request: Request) -> list[str]:
     """Return what to say where the replicates of a request are copies of one run; nothing where they differ."""
     batch, n_replicates = request.configuration.batch, len(request.seeds)
-    distinct = {replicate_of(one.init, one.split, one.order, batch.shuffle, batch.size) for one in request.seeds}
+    data = request.configuration.data
+    n_train, _, _ = split_sizes(len(read_table(data).labels), data)
+    distinct = {
+        replicate_of(one.init, one.split, one.order, batch.shuffle, batch.size, n_train) for one in request.seeds
+    }
     if len(distinct) == n_replicates:
         return []
     pinned = "streams.init and streams.split are pinned and rows are not shuffled"
     if batch.shuffle:
         pinned = "streams.init, streams.split and streams.order are pinned"
-        if batch.size == "full":
+        if batch.size in ("full", n_train):
             pinned = "streams.init and streams.split are pinned and one batch holds all rows"
-    return [f"n_replicates={n_replicates} gives {len(distinct)} distinct run a configuration: {pinned}"]
+    return [f"n_replicates={n_replicates} trains one distinct run per configuration: {pinned}"]
 
 
 def rehearse(request: Request) -> float | None:

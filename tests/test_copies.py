@@ -43,7 +43,9 @@ def pinned(frame, *streams):
 def test_replicates_differ_in_a_stream_that_matters(settings, streams, n_distinct):
     frame = pinned(study([(RELU | settings, curves(0.7))]), *streams)
     assert len(distinct(frame)) == n_distinct
-    told = f"{12 - n_distinct} of 12 runs are copies: they differ in no stream that matters; each is counted once"
+    told = (
+        f"{12 - n_distinct} of 12 runs are copies of others (same initialization, split and row order) and are ignored"
+    )
     assert copies_in_words(frame) == (told if n_distinct < 12 else "")
 
 
@@ -113,11 +115,13 @@ def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(com
     short = ("trainer.epochs=3", "study=s", "report=true")
     done = command("-m", "experiment=batch_size", "n_replicates=12", *PINNED, *short)
     assert done.code == 0, done.err
-    planned = "note: n_replicates=12 gives 1 distinct run a configuration: streams.init and streams.split are pinned"
+    planned = (
+        "note: n_replicates=12 trains one distinct run per configuration: streams.init and streams.split are pinned"
+    )
     assert f"{planned} and rows are not shuffled\n" in done.err
     frame = read_study(tmp_path / "outputs" / "s")
     n = len(frame) // 12
-    told = f"{n * 11} of {n * 12} runs are copies: they differ in no stream that matters; each is counted once"
+    told = f"{n * 11} of {n * 12} runs are copies of others (same initialization, split and row order) and are ignored"
     assert told in done.err
     assert told in done.out
     report = tmp_path / "outputs" / "s" / "report"

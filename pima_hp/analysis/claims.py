@@ -146,7 +146,7 @@ class Claim(Section):
         return self.data == "any" or str(digest).startswith(named)
 
     def other_table(self, digests: Iterable[object]) -> str:
-        """Why runs on these tables say nothing of the claim; empty where some do, and where there are none."""
+        """Return why a claim cannot be tested on these tables; empty if it can, or if there are none."""
         found = sorted(set(map(str, digests)))
         if not found or any(map(self.is_about, found)):
             return ""

@@ -2,7 +2,8 @@
 
 A curve is NaN from the epoch in which its run diverged. Every functional of a replicate then says
 "missing" (NaN), or "never" (infinity) for a time: a run that diverged has no final score and has not
-reached anything, whatever it did before. Runs that were stopped early are left out before: see `conclusive`.
+reached anything, whatever it did before. Use `selection.conclusive` to
+drop runs that were stopped early before calling these functions.
 """
 
 from collections.abc import Iterable

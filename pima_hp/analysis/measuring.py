@@ -124,13 +124,11 @@ def _measure(part: Part, runs: Runs, context: Context | None, draw: Draw) -> Mea
 
 
 def _unknown(runs: Runs, config_id: str, n_known: int) -> str:
-    """Which runs have not said yes or no: leaving out those that have not said yes yet would leave only yes."""
+    """Return why a share cannot be computed: some runs have no answer yet, and dropping them would bias the share."""
     n_stopped = runs.count(config_id, RunStatus.STOPPED)
     n_short = runs.count(config_id, RunStatus.COMPLETED, RunStatus.DIVERGED) - n_known
-    told = (
-        [f"{n_stopped} of {len(runs.of[config_id])} runs stopped early: they cannot say yes or no"] if n_stopped else []
-    )
-    return "; ".join(told + ([f"{n_short} runs are too short to say yes or no"] if n_short else []))
+    told = [f"{n_stopped} of {len(runs.of[config_id])} runs stopped early and have no answer"] if n_stopped else []
+    return "; ".join(told + ([f"{n_short} runs are too short to have an answer"] if n_short else []))
 
 
 def _ids(part: Part, context: Context | None) -> list[Sequence[str]]:

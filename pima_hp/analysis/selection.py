@@ -72,9 +72,9 @@ def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def copies_in_words(frame: pd.DataFrame) -> str:
-    """How many runs are copies of others; empty where none is."""
+    """Return how many runs are copies of others, in words; empty where none is."""
     n_copies = len(frame) - len(distinct(frame))
-    told = "are copies: they differ in no stream that matters; each is counted once"
+    told = "are copies of others (same initialization, split and row order) and are ignored"
     return f"{n_copies:,} of {len(frame):,} runs {told}" if n_copies else ""
 
 

@@ -115,7 +115,7 @@ def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, M
     estimates = {name: part.estimate for name, part in by_name.items()}
     if word == Word.UNTESTABLE:
         lacking = [part for part in by_name.values() if part.problem]
-        awaited = {part.name for part in claim.parts if part.awaits}  # no command makes what no run records
+        awaited = {part.name for part in claim.parts if part.awaits}  # no command helps where no run records it
         make = f"; to make runs: {claim.command}" if claim.command and {p.name for p in lacking} - awaited else ""
         return "; ".join(dict.fromkeys(part.problem for part in lacking)) + make, lacking[0]
     if word == Word.UNDECIDED:

@@ -25,8 +25,8 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
-    """The seeds that matter of each run: see `replicate_of`."""
-    columns = ("init_seed", "split_seed", "order_seed", "batch.shuffle", "batch.size")
+    """Return the seeds that distinguish each run from other replicates; see `replicate_of`."""
+    columns = ("init_seed", "split_seed", "order_seed", "batch.shuffle", "batch.size", "n_train")
     return list(map(replicate_of, *(frame[name].tolist() for name in columns)))
 
 

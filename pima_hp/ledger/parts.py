@@ -91,7 +91,7 @@ def check_version(version: int, study: Path) -> None:
     """
     if version < VERSION:
         raise StudyError(
-            f"{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong: "
+            f"{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong; "
             "begin a new study (study=OTHER)"
         )
     if version > VERSION:

@@ -48,7 +48,7 @@ HERE_IN_WORDS = {
 }  # fmt: skip
 HEADINGS = {
     "n runs": "runs", "n diverged": "diverged", "n stopped": "stopped early", "n failed": "failed",
-    "final train accuracy": "final training accuracy", "reached fraction": "share that got there",
+    "final train accuracy": "final training accuracy", "reached fraction": "share of runs that reached it",
 }  # fmt: skip
 """Of the table of a factor, as people read them."""
 _TAKEN = {"verdicts", "settings", "floors", "confounded", "lost", "lost_runs", "methods", "reproduce", "specs",

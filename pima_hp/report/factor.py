@@ -27,7 +27,7 @@ from pima_hp.report.tables import majority_of, reach_of
 def figures_of(results: Results, factor: str) -> dict[str, Figure]:
     """The article's figure of a factor, then those that its claims are about; by name.
 
-    Their captions say what came of the claims. Claims about another table have no part in it.
+    Their captions say what came of the claims. Claims about other tables are left out.
     """
     frame = results.frame
     comparison = comparable(frame, [factor])

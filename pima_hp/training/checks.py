@@ -63,7 +63,7 @@ def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
 
 
 def _mistyped(component: Component) -> list[str]:
-    """Return one line for each argument that the class does not name, or whose kind is not that of its default."""
+    """Return one line for each argument that the class does not accept or that has the wrong type."""
     parameters = inspect.signature(get_class(str(component.target))).parameters
     known = {name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
     problems = []

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from pima_hp.configuration import Component, Configuration
 from pima_hp.data.prepared import table_of
 from pima_hp.data.sizes import split_sizes
-from pima_hp.errors import ConfigurationError
+from pima_hp.errors import EngineError
 from pima_hp.record import Run, RunRecord
 from pima_hp.training.device import device_of
 from pima_hp.training.optimizers import rule_arguments
@@ -80,11 +81,11 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         n_threads: of the fused engine; None: as many as torch uses.
 
     Raises:
-        ConfigurationError: `trainer.engine` cannot train them here.
+        EngineError: `trainer.engine` cannot train them here.
     """
     configuration = runs[0].configuration
     if refusal := refusal_of(configuration):
-        raise ConfigurationError(refusal)
+        raise EngineError(refusal)
     engine, reason = engine_of(configuration)
     if engine != "fused":
         if configuration.trainer.engine == "auto":
@@ -104,6 +105,17 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         return FusedStackOnCPU(runs, n_threads or torch.get_num_threads())
     except KernelError:  # from now on `engine_of` names another engine, and this as the reason
         return make_stack(runs, n_threads)
+
+
+def load_kernel(runs: Sequence[Run]) -> None:
+    """Load or compile the kernel of a few runs, so that `engine_of` knows whether it can be used."""
+    configuration = runs[0].configuration
+    if engine_of(configuration)[0] == "fused" and device_of(configuration).type == "cpu":
+        from pima_hp.training.fused.compiled import KernelError, kernel
+        from pima_hp.training.fused.on_cpu import kind_of
+
+        with suppress(KernelError):
+            kernel(kind_of(runs))
 
 
 def _why_not_stacked(configuration: Configuration) -> str:

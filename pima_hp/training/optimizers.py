@@ -45,7 +45,8 @@ def _operand(value: Value, like: Tensor) -> float | Tensor:
 
 
 # Whether a value is a float or a column must not show in the result, or a run would depend on its neighbours:
-# only products, quotients, sums and roots are made of it, each rounded once: never torch's addcmul, addcdiv or lerp,
+# only products, quotients, sums and roots are made of it, each rounded once: never torch's addcmul, addcdiv or lerp
+# with a hyperparameter as an operand,
 # nor its quotient by a number, which is a product on CUDA; never a power, which numpy and Python round differently.
 
 
@@ -64,11 +65,14 @@ def _approach(target: Tensor, goal: Tensor, share: Value) -> Tensor:
 
     From the farther one, a small goal would keep no correct digit: 1e16 + (1 - 1e16) is 0.
     """
-    distance = goal.sub(target)
-    from_target = target.add(distance.mul(_operand(share, target)))
-    from_goal = goal.sub(distance.mul_(_operand(1 - share, target)))
-    nearer = torch.as_tensor(share, device=target.device) < 0.5  # also of columns
-    return target.copy_(torch.where(nearer, from_target, from_goal))
+    distance, near = goal.sub(target), np.asarray(share) < 0.5
+    if near.all():
+        return target.add_(distance.mul_(_operand(share, target)))
+    from_goal = goal.sub(distance.mul(_operand(1 - share, target)))
+    if not near.any():
+        return target.copy_(from_goal)
+    from_target = target.add(distance.mul_(_operand(share, target)))
+    return target.copy_(torch.where(torch.from_numpy(near).to(target.device), from_target, from_goal))
 
 
 def _power(h: Hyperparameters, name: str) -> Value:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pima_hp.errors import StudyError
+from pima_hp.errors import EngineError, StudyError
 from pima_hp.interruption import asked_to_stop
 from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
-from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, train_stack
+from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, load_kernel, train_stack
 from pima_hp.training.progress import Progress
 from pima_hp.training.stack_key import stack_key
 from pima_hp.versions import versions
@@ -75,6 +75,8 @@ def trained(
         csv: see `stacks_of`.
         loggers: makes the Lightning loggers of a run that is trained alone.
     """
+    if not together:
+        load_kernel(runs)
     stacks, alone = stacks_of(runs, together=together, csv=csv)
     for stack in stacks:
         yield from _stack_or_halves(stack, progress)
@@ -121,12 +123,15 @@ def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
 
 
 def _let_through(error: BaseException) -> None:
-    """Raise what is no run's own error: a changed data file, or a stop, also where Lightning has made another of it."""
+    """Re-raise errors that do not belong to a single run.
+
+    They are a changed data file, an engine that cannot be used, or a request to stop, even if Lightning wrapped it.
+    """
     if stop := asked_to_stop(error):
         raise stop
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
         raise error.__context__
-    if isinstance(error, StudyError):
+    if isinstance(error, StudyError | EngineError):
         raise error
 
 

@@ -102,7 +102,7 @@ class FinalScores(L.Callback):
 
     @property
     def finite(self) -> bool:
-        """Whether the last weights have finite losses, which Lightning does not ask after an epoch cut short."""
+        """Whether the final losses are finite; the module does not check this after an incomplete epoch."""
         return all(math.isfinite(self.scores.get(key, 0.0)) for key in ("train/loss", "val/loss"))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

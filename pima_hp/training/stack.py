@@ -32,7 +32,7 @@ class Stack(ABC):
     Attributes:
         features: of each part of the data, (M, n, D), in the order of the split.
         labels: (M, n).
-        engine: what records say of who trained them.
+        engine: its name, as recorded.
         curves: field of `LearningCurves` -> (M, E), filled epoch by epoch.
     """
 

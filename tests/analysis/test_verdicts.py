@@ -171,7 +171,7 @@ def test_runs_too_short_to_answer_do_not_refute():
     ]
     found = verdict(claim.model_copy(update={"parts": shorter}), study(arms))
     assert found.word == "untestable"
-    assert "RMSprop: 60 runs are too short to say yes or no" in found.reason
+    assert "RMSprop: 60 runs are too short to have an answer" in found.reason
     some = np.where(np.arange(60)[:, None] < 30, 0.9, 0.5) * np.ones(
         10
     )  # those that have reached must not stand for all

@@ -85,7 +85,7 @@ def record_of(
 
 
 MIXED = (
-    "{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong: "
+    "{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong; "
     "begin a new study (study=OTHER)"
 )
 """What is said of a study of version 1."""

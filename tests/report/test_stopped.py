@@ -47,7 +47,7 @@ def test_a_share_cannot_be_told_where_runs_stopped(make_study):
     found = judge([CLAIMS["H1"]], stop(frame, [0, 1, 14]), np.random.default_rng(0), 200)[0]
     assert known.word != "untestable"
     assert found.word == "untestable"
-    assert "batch 5: 2 of 14 runs stopped early: they cannot say yes or no" in found.reason
+    assert "batch 5: 2 of 14 runs stopped early and have no answer" in found.reason
     assert "batch 10: 1 of 14 runs stopped early" in found.reason
     assert [part_row(part)["n_stopped"] for part in found.parts] == [2, 1]
 

@@ -15,6 +15,7 @@ from pima_hp.training.fused.tables import NARROW, WIDE
 
 KINDS = [Kind(lanes, dtype) for lanes in (WIDE, NARROW) for dtype in ("float32", "float64")]
 KIND = KINDS[2]  # any
+KIND = KINDS[2]  # any
 COMPILING = "compiling the training kernel"
 
 # Trains the known cases with kinds in the order of the arguments, and writes the scores of each to a folder.
@@ -49,7 +50,11 @@ def begin(
 
 
 def finish(process: subprocess.Popen[str], says: str = "") -> str:
-    _, said = process.communicate(timeout=200)
+    try:
+        _, said = process.communicate(timeout=200)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     assert process.returncode == 0, said
     assert (says in said) if says else not said, said
     return said

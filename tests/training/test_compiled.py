@@ -11,9 +11,7 @@ import pytest
 
 from pima_hp.training.fused import compiled
 from pima_hp.training.fused.compiled import SYMBOL, KernelError, Kind, kernel
-from tests.training.kernels import COMPILING, KINDS, begin, content_of, finish, scores, scores_alone
-
-KIND = KINDS[2]  # any
+from tests.training.kernels import COMPILING, KIND, KINDS, begin, content_of, finish, scores, scores_alone
 
 
 def test_two_kinds_loaded_together_in_any_order_give_what_each_gives_alone(made: Path, tmp_path: Path) -> None:
@@ -64,7 +62,9 @@ def test_a_kernel_that_gives_wrong_results_is_compiled_again_and_that_is_said(
     wide, narrow = KINDS[0], KINDS[2]
     compiled._write(wide, content_of(narrow, made))
     np.testing.assert_array_equal(scores(wide), scores_alone(wide, made))
-    assert "the compiled kernel for 16 lanes of float32 gives wrong results (torch.nn.ReLU " in capfd.readouterr().err
+    assert (
+        "the compiled kernel for 16 lanes of float32 does not pass its check (torch.nn.ReLU " in capfd.readouterr().err
+    )
     assert asked == [wide]
     compiled._loaded.clear()
     np.testing.assert_array_equal(scores(wide), scores_alone(wide, made))
@@ -82,11 +82,11 @@ def test_a_compiler_that_gives_wrong_results_is_not_asked_for_ever(
 
     monkeypatch.setattr(compiled, "_compile", compile_wrongly)
     for _ in range(3):
-        with pytest.raises(KernelError, match=r"gives wrong results on this machine: torch\.nn\.ReLU with torch"):
+        with pytest.raises(KernelError, match=r"does not pass its check on this machine: torch\.nn\.ReLU with torch"):
             kernel(KINDS[0])
     assert tries == [KINDS[0]] * 2
     assert not list(cache.glob("*.bin")), "nothing wrong is kept"
-    assert "wrong results" in compiled.failure("float32")
+    assert "does not pass its check" in compiled.failure("float32")
     assert compiled.failure("float64") == ""
 
 

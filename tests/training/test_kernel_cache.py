@@ -13,10 +13,7 @@ import pytest
 
 from pima_hp.training.fused import compiled
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind, kernel
-from tests.training.kernels import COMPILING, KINDS, begin, content_of, file_of, finish, scores, scores_alone
-
-KIND = KINDS[2]  # any
-
+from tests.training.kernels import COMPILING, KIND, KINDS, begin, content_of, file_of, finish, scores, scores_alone
 
 DAMAGES: dict[str, Callable[[Path, Path], object]] = {
     "truncated": lambda path, _: path.write_bytes(path.read_bytes()[:-1]),
@@ -48,10 +45,12 @@ def test_a_change_of_any_source_is_another_key(changed: str, tmp_path: Path, mon
         content = Path(compiled.__file__).with_name(f"{name}.py").read_bytes()
         (tmp_path / f"{name}.py").write_bytes(content + b"# another release\n" * (name == changed))
     compiled._surroundings.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
-        assert KIND.key != before
-    compiled._surroundings.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
+            assert KIND.key != before
+    finally:
+        compiled._surroundings.cache_clear()
     assert KIND.key == before
 
 

@@ -73,11 +73,8 @@ class Search:
     ) -> str:
         apart = distance(solo, record)
         if (apart <= precision.tolerance).all():
-            if (record.status, record.stop_epoch, set(record.scores)) != (
-                solo.status,
-                solo.stop_epoch,
-                set(solo.scores),
-            ):
+            ended = [(one.status, one.stop_epoch, one.n_updates, set(one.scores)) for one in (record, solo)]
+            if ended[0] != ended[1]:
                 return f"ended as {record.status}, solo as {solo.status}"
             return score_problem(run, solo, module, record) if precision is DOUBLE else ""
         self.beyond_tolerance.add(seed)

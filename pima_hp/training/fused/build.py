@@ -78,7 +78,7 @@ class _UnoptimizedCodegen(JITCPUCodegen):
     _library_class = _UnoptimizedLibrary
 
     def set_env(self, env_name: str, env: object) -> None:
-        """Nothing to set: no function is loaded."""
+        """Do nothing: no function is loaded in this process."""
 
 
 def lowered(dispatcher: Any, n_arguments: int) -> tuple[llvm.ModuleRef, str]:
@@ -111,8 +111,9 @@ def emitted(module: llvm.ModuleRef, name: str, symbol: str) -> bytes:
     machine = target_machine()
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
     builder.getModulePassManager().run(module, builder)
+    local = (llvm.Linkage.internal, llvm.Linkage.private)
     visible = [item.name for item in [*module.functions, *module.global_variables]
-               if item.linkage != llvm.Linkage.internal and not item.name.startswith("llvm.")]  # fmt: skip
+               if item.linkage not in local and not item.name.startswith("llvm.")]  # fmt: skip
     if visible != [symbol]:
         raise RuntimeError(f"the kernel must need nothing from outside and show {symbol} alone; found {visible}")
     return bytes(machine.emit_object(module))

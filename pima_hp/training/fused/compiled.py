@@ -57,6 +57,7 @@ ARGUMENTS = (
 MAGIC = b"pima_hp kernel 1\n"
 """Begins a file of the cache, and what the compiling process sends; a digest of 32 bytes follows."""
 _UNUSED_S = 24 * 3600.0
+_PATIENCE_S = 60.0
 Kernel = Callable[..., None]
 """A loaded kernel: called with the values of ARGUMENTS by name."""
 
@@ -110,7 +111,9 @@ def kernel(kind: Kind) -> Kernel:
 
 def failure(dtype: str) -> str:
     """Return why a kernel for these numbers turned out to be unusable in this process; empty where none has."""
-    return next((str(of) for kind, of in _loaded.items() if kind.dtype == dtype and isinstance(of, KernelError)), "")
+    return next(
+        (str(of) for kind, of in list(_loaded.items()) if kind.dtype == dtype and isinstance(of, KernelError)), ""
+    )
 
 
 def folder() -> Path:
@@ -119,19 +122,23 @@ def folder() -> Path:
 
 
 def _checked(kind: Kind) -> Kernel:
-    """Return a kernel that gives the known answers; one that does not is compiled again, once."""
+    """Return a kernel that gives the known answers; one that does not is discarded and compiled again, once."""
     from pima_hp.training.fused.known_answers import wrong_answer
 
-    loaded = _load(_object(kind))
-    if not (wrong := wrong_answer(loaded, kind)):
-        return loaded
-    _tell(f"the compiled kernel for {kind} gives wrong results ({wrong}); it is compiled again")
-    loaded = _load(_object(kind, anew=True))
-    if wrong := wrong_answer(loaded, kind):
+    for anew in (False, True):
+        content = _object(kind, anew=anew)
+        try:
+            loaded = _load(content)
+            wrong = wrong_answer(loaded, kind)
+        except RuntimeError as error:
+            wrong = " ".join(str(error).split())
+        if not wrong:
+            return loaded
         with suppress(OSError):
             _path(kind).unlink()
-        raise KernelError(f"the kernel compiled for {kind} gives wrong results on this machine: {wrong}")
-    return loaded
+        if not anew:
+            _tell(f"the compiled kernel for {kind} does not pass its check ({wrong}); it is compiled again")
+    raise KernelError(f"the kernel compiled for {kind} does not pass its check on this machine: {wrong}")
 
 
 def _object(kind: Kind, *, anew: bool = False) -> bytes:
@@ -151,7 +158,7 @@ def _path(kind: Kind) -> Path:
 
 
 def _digest(kind: Kind, content: bytes) -> bytes:
-    """Digest of an object file and of what it is for: a file under another kind's name is not believed."""
+    """Return the digest of an object file and its key, so that a file renamed to another kind is rejected."""
     return hashlib.sha256(kind.key.encode() + content).digest()
 
 
@@ -186,24 +193,24 @@ def _write(kind: Kind, content: bytes) -> None:
             f"again; {FOLDER_VARIABLE} names another folder"
         )
         return
-    with suppress(OSError):
-        for other in [*path.parent.glob("kernel-*.bin"), *path.parent.glob(".kernel-*")]:
+    for other in [*path.parent.glob("kernel-*.bin"), *path.parent.glob(".kernel-*")]:
+        with suppress(OSError):  # another process may have removed it
             if time.time() - other.stat().st_mtime > _UNUSED_S:
                 other.unlink()
 
 
 @contextmanager
 def _one_compiler(kind: Kind) -> Iterator[None]:
-    """Let one process at a time compile a kind; where the folder cannot hold a lock, each compiles for itself."""
+    """Let one process at a time compile a kind; without a lock within a minute, each compiles for itself."""
     with ExitStack() as stack:
-        with suppress(OSError):
+        with suppress(OSError, NotImplementedError):  # a time-out is an OSError; not every file system has locks
             folder().mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder() / f"{kind.stem}.lock"))
+            stack.enter_context(FileLock(folder() / f"{kind.stem}.lock", timeout=_PATIENCE_S))
         yield
 
 
 def _compile(kind: Kind) -> bytes:
-    """Compile a kind in a process of its own: its memory, and a crash of the compiler, are not ours."""
+    """Compile a kind in a subprocess, so that its memory use and crashes do not affect this process."""
     _tell(f"compiling the training kernel for {kind}, once for this machine (about 10 s)")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the package that runs here, wherever it is
@@ -212,7 +219,7 @@ def _compile(kind: Kind) -> bytes:
         done = subprocess.run(command, capture_output=True, env=environment, check=False)  # noqa: S603 -- our own module
     except OSError as error:
         raise KernelError(f"the kernel cannot be compiled here: {error}") from error
-    _, _, sent = done.stdout.partition(MAGIC)  # before it may stand what Python's start-up files print
+    _, _, sent = done.stdout.partition(MAGIC)  # Python's start-up files may print before the marker
     if done.returncode or hashlib.sha256(sent[32:]).digest() != sent[:32]:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise KernelError(f"the kernel cannot be compiled here: {said[-1][:200]}")
@@ -220,16 +227,13 @@ def _compile(kind: Kind) -> bytes:
 
 
 def _load(content: bytes) -> Kernel:
-    """Load an object file into an execution engine of its own."""
-    try:
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
-        engine.add_object_file(llvm.ObjectFileRef.from_data(content))
-        engine.finalize_object()
-        address = engine.get_function_address(SYMBOL)
-    except RuntimeError as error:
-        raise KernelError(f"the compiled kernel cannot be loaded: {' '.join(str(error).split())}") from error
+    """Load an object file into an execution engine of its own; RuntimeError where LLVM refuses it."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(content))
+    engine.finalize_object()
+    address = engine.get_function_address(SYMBOL)
     if not address:
-        raise KernelError(f"the compiled kernel cannot be loaded: it has no function {SYMBOL}")
+        raise RuntimeError(f"it has no function {SYMBOL}")
     # numba's convention: a status, 0 unless something was raised; addresses of the result and of what was raised
     integers = [ctypes.c_int64] * len(ARGUMENTS)
     function: Any = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *integers)(address)
@@ -238,17 +242,17 @@ def _load(content: bytes) -> Kernel:
         result, raised = ctypes.c_int64(), ctypes.c_void_p()
         numbers = [values[name] for name in ARGUMENTS]
         if function(ctypes.addressof(result), ctypes.addressof(raised), *numbers):
-            raise RuntimeError("the kernel stopped with an error")
-        _ = engine  # the machine code lives as long as its engine
+            raise RuntimeError("it stopped with an error")
 
+    call.engine = engine  # type: ignore[attr-defined]  # the machine code lives as long as its engine
     return call
 
 
 def target_machine() -> llvm.TargetMachine:
-    """Return LLVM's description of this machine, a new one each time: an engine frees that which it was made with."""
+    """Return LLVM's description of this machine, a new one each time: an engine takes ownership of it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
         cpu=_cpu()[0], features=_cpu()[1], opt=3, reloc="pic", codemodel="small"
     )
 
@@ -256,10 +260,7 @@ def target_machine() -> llvm.TargetMachine:
 @cache
 def _cpu() -> tuple[str, str]:
     """Return the name of this machine's processor, and which instructions it has."""
-    try:
-        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM does not know the features of every kind of processor
-        return llvm.get_host_cpu_name(), ""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 @cache
@@ -268,13 +269,12 @@ def _surroundings() -> tuple[str, ...]:
     sources = hashlib.sha256()
     for name in SOURCES:
         sources.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    packages = []
-    for name in ("numba", "llvmlite"):
-        try:
-            packages.append(version(name))
-        except PackageNotFoundError:  # without numba a kernel can be loaded, not compiled
-            packages.append("")
-    return (sources.hexdigest(), *_cpu(), *packages, *platform.python_version_tuple()[:2])
+    try:
+        packages = [version(name) for name in ("numba", "llvmlite")]
+    except PackageNotFoundError as error:
+        raise KernelError(f"the kernel cannot be compiled here: {error.name} is not installed") from error
+    machine = (llvm.get_process_triple(), *_cpu())
+    return (sources.hexdigest(), *machine, *packages, *platform.python_version_tuple()[:2])
 
 
 def _tell(text: str) -> None:
@@ -287,13 +287,13 @@ def _tell_once(text: str) -> None:
 
 
 def main() -> None:
-    """Put the kernels of single precision, the default, into the cache: the last step of `scripts/setup`.
-
-    Where that is not possible the commands say so, when they need a kernel.
-    """
+    """Put the kernels of single precision, the default, into the cache: the last step of `scripts/setup`."""
     kinds = [Kind(lanes, "float32") for lanes in (WIDE, NARROW)]
-    with ThreadPoolExecutor(len(kinds)) as pool, suppress(KernelError):
-        list(pool.map(_object, kinds))
+    try:
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            list(pool.map(_object, kinds))
+    except KernelError as error:
+        _tell(str(error))
 
 
 if __name__ == "__main__":

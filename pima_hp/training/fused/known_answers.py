@@ -1,8 +1,8 @@
 """A tiny training with known results, made before a kernel trains the first run of a process.
 
 Each case pairs an activation with an update rule; together they cover every row of the kernel's tables. Two members
-with different weights and hyperparameters share the lanes in an irregular pattern, so that a lane that reads another
-one is noticed. The answers, in `known_answers.json`, were made by torch in double precision; a test makes them again.
+with different weights and hyperparameters share the lanes in an irregular pattern, so that mixed-up lanes are
+detected. The answers, in `known_answers.json`, were made by torch in double precision; a test makes them again.
 """
 
 import json
@@ -77,7 +77,8 @@ def key(case: Case) -> str:
 def inputs(member: int) -> tuple[Array, Array, Array, NDArray[np.intp]]:
     """Return initial parameters (P,), features (n, D), labels (n,), and the order of the rows in each epoch (E, n).
 
-    The first N_TRAIN rows are trained on, the others are watched. Numbers of no pattern, the same everywhere.
+    The first N_TRAIN rows are trained on, the others are watched. All are deterministic pseudo-random numbers, the same
+    on every platform.
     """
     n_rows = N_TRAIN + N_VAL
     n_parameters = sum((before + 1) * after for before, after in zip(WIDTHS, (*WIDTHS[1:], 1), strict=True))

@@ -18,11 +18,25 @@ def _threads(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="fused")
 
 
-def _address(tensor: Tensor) -> int:
-    """Return where the numbers of a tensor begin; the kernel walks through them in order."""
-    if not tensor.is_contiguous():
-        raise ValueError(f"the kernel needs contiguous arrays; found one of shape {tuple(tensor.shape)} with gaps")
-    return tensor.data_ptr()
+def kind_of(runs: Sequence[Run]) -> Kind:
+    """Return the kind of kernel that trains a stack."""
+    return Kind(NARROW if len(runs) <= NARROW else WIDE, f"float{runs[0].configuration.trainer.precision}")
+
+
+_DTYPES = {
+    **dict.fromkeys(("running", "hyperparameters", "rates", "out"), torch.float64),
+    **dict.fromkeys(("widths", "order"), torch.int32),
+}
+"""Of arrays that do not have the type of the weights."""
+
+
+def _addresses(arrays: dict[str, Tensor]) -> dict[str, int]:
+    """Return where the numbers of each array begin; the kernel takes their type and order for granted."""
+    for name, tensor in arrays.items():
+        dtype = _DTYPES.get(name, arrays["weights"].dtype)
+        if not tensor.is_contiguous() or tensor.dtype != dtype:
+            raise ValueError(f"{name}: must be contiguous numbers of {dtype}; found {tensor.dtype}, {tensor.stride()}")
+    return {name: tensor.data_ptr() for name, tensor in arrays.items()}
 
 
 class FusedStackOnCPU(FusedStack):
@@ -37,9 +51,9 @@ class FusedStackOnCPU(FusedStack):
     """
 
     def __init__(self, runs: Sequence[Run], n_threads: int) -> None:
-        lanes = NARROW if len(runs) <= NARROW else WIDE
-        self._kernel = kernel(Kind(lanes, f"float{runs[0].configuration.trainer.precision}"))
-        super().__init__(runs, lanes, torch.device("cpu"))
+        kind = kind_of(runs)
+        self._kernel = kernel(kind)
+        super().__init__(runs, kind.lanes, torch.device("cpu"))
         self._n_threads, self._n_parts = n_threads, min(n_threads, self.n_blocks)
 
     def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], object]:
@@ -65,7 +79,7 @@ class FusedStackOnCPU(FusedStack):
             # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
             torch.set_flush_denormal(True)
             try:
-                self._kernel(**numbers, **what, **{name: _address(tensor) for name, tensor in mine.items()})
+                self._kernel(**numbers, **what, **_addresses(mine))
             finally:
                 torch.set_flush_denormal(False)
 

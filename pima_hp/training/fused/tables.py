@@ -21,7 +21,7 @@ SGD, RMSPROP, ADAGRAD, ADAM, ADAMW, ADAMAX, NADAM = range(7)
 
 @dataclass(frozen=True)
 class Activation:
-    """How the kernel knows an activation.
+    """The kernel's entry for an activation.
 
     Attributes:
         code: chooses the branch in `activations.activate` and `activations.times_slope`.
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How the kernel knows an update rule: the branch in `rules.update`, and the order of its hyperparameters."""
+    """The kernel's entry for an update rule: the branch in `rules.update`, and the order of its hyperparameters."""
 
     code: int
     names: tuple[str, ...]
