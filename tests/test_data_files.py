@@ -56,6 +56,9 @@ def test_b17_a_study_whose_data_file_changed_refuses_every_new_run(
         assert (done.code, done.out) == (3, "")
         assert done.err.endswith(told(before, now))
         assert state_of(tmp_path / "outputs" / "s" / "ledger") == files
+    respelled = command(*(one.replace("my.csv", "./my.csv") for one in arguments))
+    assert respelled.code == 3
+    assert respelled.err.endswith(told(before, now))
     write_table(tmp_path / "my.csv")
     again = command(*SCALINGS)
     assert again.code == 0

@@ -126,7 +126,7 @@ def test_a_comparison_says_over_which_seeds_it_is(studies, own_claims, tmp_path,
     assert (row["n_pairs"], row["n_shared"], row["identical"]) == (10, 10, False)
     fewer = str(study_of(tmp_path / "fewer", 0.75, seeds=range(5, 30)))
     row = over(studies[0], fewer, own_claims, capsys)
-    assert row["over"] == "all of 12 and 25, as independent: 7 shared seeds"
+    assert row["over"] == "all of 12 and 25, as independent: 7 shared"
     assert (row["paired"], row["n_shared"]) == (False, 7)
 
 

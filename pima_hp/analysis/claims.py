@@ -152,7 +152,8 @@ class Claim(Section):
             return ""
         own = "the shipped table" if self.data == "shipped" else f"the table with SHA-256 {self.data[:8]}..."
         names = ", ".join("the shipped one" if one == SHIPPED_SHA256 else f"SHA-256 {one[:8]}..." for one in found[:3])
-        return f"{self.id} is about {own}; these runs use {'another' if len(found) == 1 else 'others'} ({names})"
+        others = "another table" if len(found) == 1 else "other tables"
+        return f"{self.id} is about {own}; these runs use {others} ({names})"
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:

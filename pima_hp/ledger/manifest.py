@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,9 @@ class PlannedConfiguration:
     def of(cls, configuration: Configuration, label: str, seeds: Iterable[RunSeeds]) -> Self:
         """The plan to train one configuration with these seeds."""
         runs = {configuration.run_id(run_seeds): run_seeds for run_seeds in seeds}
-        return cls(label, flattened(configuration.content), runs, (configuration.data.path,))
+        path = configuration.data.path
+        paths = (None if path is None else os.path.normpath(path),)  # ./my.csv is my.csv
+        return cls(label, flattened(configuration.content), runs, paths)
 
     def joined(self, other: Self) -> Self:
         """This plan, and the runs and paths that another plan of the same configuration adds."""

@@ -85,9 +85,7 @@ def _difference(part: Measured, twin: Measured, *, same: bool) -> dict[str, Any]
     else:
         d, lower, upper = _independent(part, twin)
     of = f"{len(numbers[0])} and {len(numbers[1])}"
-    over = (
-        f"{len(shared)} shared seeds, of {of}" if paired else f"all of {of}, as independent: {len(shared)} shared seeds"
-    )
+    over = f"{len(shared)} shared seeds, of {of}" if paired else f"all of {of}, as independent: {len(shared)} shared"
     told = {"difference": d, "difference_lower": lower, "difference_upper": upper, "paired": paired}
     return {**told, "n_pairs": len(shared) if paired else 0, "n_shared": len(shared), "identical": identical,
             "over": over + (", identical runs" if identical else "")}  # fmt: skip

@@ -46,8 +46,8 @@ def figures_of(results: Results, factor: str) -> dict[str, Figure]:
     figures = {"curves": learning_curves(frame, factor, majority=majority)}
     timed, times = about("exceeds", "never_exceeds", "reaches", "restricted_epochs")
     times = [of for of in times if of.curve == "train/accuracy"]
-    if times or not claims:
-        threshold = times[0].arguments["threshold"] if times else reach_of(comparison.frame)
+    threshold = times[0].arguments["threshold"] if times else reach_of(comparison.frame)
+    if threshold is not None and (times or not claims):
         strictly = bool(times) and "exceeds" in times[0].name
         figures["waiting"] = waiting_times(frame, factor, threshold, strictly=strictly)
     learning, ways = about("learns")

@@ -33,17 +33,22 @@ def swept(frame: pd.DataFrame) -> list[str]:
 
 
 def majority_of(frame: pd.DataFrame) -> float | None:
-    """Accuracy of always predicting the more frequent class of the training rows; None where no run records them."""
+    """Accuracy of always predicting the more frequent class of the training rows.
+
+    None where no run records them, and where the runs are of several tables.
+    """
+    if len(set(frame["data_digest"])) > 1:
+        return None
     positive = float(frame["positive_rate"].astype(float).mean())
     return None if np.isnan(positive) else max(positive, 1 - positive)
 
 
-def reach_of(frame: pd.DataFrame) -> float:
-    """The training accuracy whose first epoch is reported for these runs."""
-    majority = majority_of(frame)
-    if majority is None or set(frame["data_digest"]) == {SHIPPED_SHA256}:
+def reach_of(frame: pd.DataFrame) -> float | None:
+    """The training accuracy whose first epoch is reported for these runs; None where they are of several tables."""
+    if set(frame["data_digest"]) == {SHIPPED_SHA256}:
         return REACH
-    return round(majority + REACH_SHARE * (1 - majority), 2)
+    majority = majority_of(frame)
+    return None if majority is None else round(majority + REACH_SHARE * (1 - majority), 2)
 
 
 def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float | None = None) -> pd.DataFrame:
@@ -54,18 +59,16 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float | No
     that completed. First epochs are those of the running training accuracy, as claims have it; their median is
     over the runs that completed or diverged, infinite where most do not get there. Copies are counted once. Settings
     other than the factors are held fixed as in `comparable`: give all of `swept(frame)` for every setting of the study.
-    Without `reach` the accuracy is that of `reach_of`.
+    Without `reach` the accuracy is that of `reach_of`; where that is None, these two columns are left out.
     """
     factors = [factors] if isinstance(factors, str) else list(factors)
     comparison = comparable(frame, factors)
     watched = watched_rows(comparison).replace(" ", "_")
     reach = reach_of(comparison.frame) if reach is None else reach
-    epoch_name = f"epoch_of_train_accuracy_{reach:.2f}_median"
     rows: list[dict[str, Any]] = []
     for values, runs in comparison.by_values(factors).items():
         told = conclusive(runs)
         train, test = (_of_each_run(told, key, curves.final_score) for key in ("train/accuracy_end", "val/accuracy"))
-        first_epochs = _of_each_run(told, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
         rows.append(
             {
                 **dict(zip(factors, values, strict=True)),
@@ -73,11 +76,19 @@ def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float | No
                 **{name: int((runs["status"] == status).sum()) for name, status in COUNTED.items()},
                 **_mean_and_sd("final_train_accuracy", train),
                 **_mean_and_sd(f"final_{watched}_accuracy", test),
-                epoch_name: float(np.median(first_epochs)) if len(first_epochs) else np.nan,
-                "reached_fraction": float(np.isfinite(first_epochs).mean()) if len(first_epochs) else np.nan,
+                **({} if reach is None else _first_epochs(told, reach)),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _first_epochs(runs: pd.DataFrame, reach: float) -> dict[str, float]:
+    """Return the median first epoch at a training accuracy, and the share of runs that reached it."""
+    first = _of_each_run(runs, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
+    return {
+        f"epoch_of_train_accuracy_{reach:.2f}_median": float(np.median(first)) if len(first) else np.nan,
+        "reached_fraction": float(np.isfinite(first).mean()) if len(first) else np.nan,
+    }
 
 
 def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFrame:

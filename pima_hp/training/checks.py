@@ -69,8 +69,9 @@ def _mistyped(component: Component) -> list[str]:
     problems = []
     for name, value in component.arguments.items():
         if name not in known:  # also where it would be taken and not used: torch.nn.Identity(slope=1)
-            allowed = ", ".join(sorted(known - {"params", "optimizer"})) or "no argument"
-            problems.append(f"{name}: {component.target} has no such argument; allowed: {allowed}")
+            allowed = ", ".join(sorted(known - {"params", "optimizer"}))
+            hint = f"allowed: {allowed}" if allowed else "it takes none"
+            problems.append(f"{name}: {component.target} has no such argument; {hint}")
             continue
         default = parameters[name].default
         is_switch = isinstance(default, bool) or (default is None and isinstance(component, OptimizerSection))

@@ -154,4 +154,4 @@ def _described(component: Component) -> str:
 
 @cache
 def _say_once(reason: str) -> None:
-    log.warning("the torch engine trains in place of the fused one: %s", reason)
+    log.warning("falling back to the stacked engine: %s", reason)

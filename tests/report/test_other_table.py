@@ -12,7 +12,7 @@ from pima_hp.analysis.verdicts import judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.report.build import write_report
 from pima_hp.report.factor import figures_of
-from pima_hp.report.tables import reach_of, summary
+from pima_hp.report.tables import majority_of, reach_of, summary
 from tests.report.conftest import Page, caption, results_of
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
@@ -28,7 +28,7 @@ def test_claims_of_the_shipped_table_are_untestable_on_another(make_study):
     for found in judged(load_claims(), make_study(BATCHES, 12).assign(data_digest=OTHER)):
         name = found.claim.id
         assert found.word == "untestable"
-        assert found.reason == f"{name} is about the shipped table; these runs use another (SHA-256 1a2b3c4d...)"
+        assert found.reason == f"{name} is about the shipped table; these runs use another table (SHA-256 1a2b3c4d...)"
         assert {part.problem for part in found.parts} == {found.reason}
 
 
@@ -42,7 +42,7 @@ def test_a_claim_is_judged_on_the_table_that_it_names(make_study, data, testable
     frames = [make_study(BATCHES, 12).assign(data_digest=digest) for digest in (SHIPPED_SHA256, OTHER)]
     assert [judged([claim], frame)[0].word != "untestable" for frame in frames] == testable
     if data == "1a2b3c4d":
-        told = "H1 is about the table with SHA-256 1a2b3c4d...; these runs use another (the shipped one)"
+        told = "H1 is about the table with SHA-256 1a2b3c4d...; these runs use another table (the shipped one)"
         assert judged([claim], frames[0])[0].reason == told
 
 
@@ -71,9 +71,19 @@ def test_the_accuracy_to_reach_is_relative_to_the_majority_of_another_table(make
     assert reach_of(frame.assign(data_digest=OTHER)) == 0.72  # the majority is that of the shipped table
     assert reach_of(frame.assign(data_digest=OTHER, positive_rate=0.2)) == 0.84
     assert reach_of(frame.assign(data_digest=OTHER, positive_rate=0.9)) == 0.92
-    assert reach_of(frame.assign(data_digest=OTHER, positive_rate=np.nan)) == 0.72
+    assert reach_of(frame.assign(data_digest=OTHER, positive_rate=np.nan)) is None
     table = summary(frame.assign(data_digest=OTHER, positive_rate=0.2), "batch.size")
     assert "epoch_of_train_accuracy_0.84_median" in table.columns
+
+
+def test_runs_of_two_tables_have_no_accuracy_to_reach_in_common(make_study):
+    frame = make_study(BATCHES, 3)
+    frame.loc[frame["batch.size"] == frame["batch.size"].iloc[0], ["data_digest", "positive_rate"]] = (OTHER, 0.1)
+    assert majority_of(frame) is None
+    assert reach_of(frame) is None
+    table = summary(frame, ["batch.size", "data_digest"])
+    assert not [name for name in table.columns if "epoch_of" in name or "reached" in name]
+    assert table["n_runs"].sum() == len(frame)
 
 
 def test_figures_of_another_table_know_nothing_of_these_claims(make_study, tmp_path):
@@ -115,5 +125,5 @@ def test_a_csv_of_ones_own_with_a_fifth_of_positives(command, tmp_path):
     report = tmp_path / "outputs" / "s" / "report"
     assert not re.findall(OF_THE_SHIPPED_ONE, Page((report / "index.html").read_text(encoding="utf-8")).text)
     told = [row["reason"] for row in json.loads((report / "verdicts.json").read_text())]
-    assert all("is about the shipped table; these runs use another (SHA-256 " in reason for reason in told)
+    assert all("is about the shipped table; these runs use another table (SHA-256 " in reason for reason in told)
     assert "epoch_of_train_accuracy_0.84_median" in (report / "tables" / "batch_size.csv").read_text()

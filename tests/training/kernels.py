@@ -41,12 +41,12 @@ def scores_alone(kind: Kind, made: Path) -> np.ndarray:
 
 
 def begin(
-    folder: Path, out: Path, kinds: list[Kind], before: Callable[[], object] | None = None
+    folder: Path, out: Path, kinds: list[Kind], before: Callable[[], object] | None = None, cwd: Path | None = None
 ) -> subprocess.Popen[str]:
     names = [f"{kind.lanes}x{kind.dtype}" for kind in kinds]
     environment = {**os.environ, FOLDER_VARIABLE: str(folder)}
     command = [sys.executable, "-c", TRAIN, str(out), *names]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=before)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=before, cwd=cwd)
 
 
 def finish(process: subprocess.Popen[str], says: str = "") -> str:

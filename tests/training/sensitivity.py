@@ -20,8 +20,6 @@ from pima_hp.model.mlp import MLP, build_mlp
 from pima_hp.record import Run, RunRecord
 from tests.training.conftest import alone, arrays_of
 
-N_NOISY = 3
-
 
 def rounded(exact: Tensor, noise: torch.Generator) -> Tensor:
     """Move numbers between -1 and 1 by one unit in the last place at most."""
@@ -104,6 +102,6 @@ def distance(one: RunRecord, other: RunRecord) -> NDArray[np.float64]:
     return np.maximum.accumulate(apart)
 
 
-def sensitivity(run: Run, solo: RunRecord, size: float) -> NDArray[np.float64]:
-    """Return how far noise moves a training by the end of each epoch, (E,)."""
-    return np.max([distance(solo, noisy(run, seed, size)) for seed in range(N_NOISY)], axis=0)
+def sensitivity(run: Run, solo: RunRecord, size: float, n_noisy: int) -> NDArray[np.float64]:
+    """Return how far noise moves a training by the end of each epoch, (E,): the most of some noisy runs."""
+    return np.max([distance(solo, noisy(run, seed, size)) for seed in range(n_noisy)], axis=0)

@@ -120,3 +120,26 @@ def test_what_start_up_files_of_python_print_is_not_taken_for_the_kernel(
     (tmp_path / "sitecustomize.py").write_text("print('hello')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)  # that of the compiling process, too
     np.testing.assert_array_equal(scores(KIND), scores_alone(KIND, made))
+
+
+def test_the_package_that_runs_is_compiled_and_not_another_one_that_is_installed(tmp_path: Path) -> None:
+    """Another checkout, of which the installed package knows nothing, run from its folder."""
+    other, cache = tmp_path / "other", tmp_path / "cache"
+    shutil.copytree(Path(compiled.__file__).parents[2], other / "pima_hp", ignore=shutil.ignore_patterns("__pycache__"))
+    rules = other / "pima_hp" / "training" / "fused" / "rules.py"
+    rules.write_text(rules.read_text(encoding="utf-8") + "# another release\n", encoding="utf-8")
+    for _ in range(2):
+        process = begin(cache, tmp_path, [KIND], cwd=other)
+        _, said = process.communicate(timeout=200)
+        assert process.returncode == 0, said
+    assert said == "", "the second one finds what the first has compiled"
+    (file,) = cache.glob("*.bin")
+    assert KIND.key[:16] not in file.name
+
+
+def test_the_compiling_process_refuses_other_sources() -> None:
+    command = [sys.executable, "-m", "pima_hp.training.fused.build", "8", "float32", "another key"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the kernel must be compiled from the sources of the asking process; found those of ")
+    assert done.stdout == ""

@@ -100,7 +100,7 @@ def test_a_cache_on_a_full_disk_is_no_reason_to_fail(cache: Path, tmp_path: Path
     )
     try:
         said = finish(begin(cache, tmp_path, [KIND], limit), says=COMPILING)
-        assert said.count(f"the kernel cannot be kept in {cache}") == 1
+        assert said.count(f"the kernel cannot be stored in {cache}") == 1
         assert not list(cache.glob("*kernel*in*")), "nothing is left half-written"
     finally:
         if mounted.returncode == 0:
@@ -119,7 +119,7 @@ def test_a_cache_that_cannot_be_made_is_no_reason_to_fail(
         for kind in KINDS:
             kernel(kind)
             kernel(kind)
-        assert capfd.readouterr().err.count("the kernel cannot be kept in") == 1
+        assert capfd.readouterr().err.count("the kernel cannot be stored in") == 1
         compiled._loaded.clear()
     assert asked == KINDS * 2
 

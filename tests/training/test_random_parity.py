@@ -78,9 +78,12 @@ class Search:
                 return f"ended as {record.status}, solo as {solo.status}"
             return score_problem(run, solo, module, record) if precision is DOUBLE else ""
         self.beyond_tolerance.add(seed)
-        moved = sensitivity(run, solo, precision.noise)
-        allowed = np.where(moved > precision.chaotic, np.inf, np.maximum(precision.tolerance, 3 * moved))
-        return f"apart by {apart} after each epoch; noise moves solo by {moved}" if (apart > allowed).any() else ""
+        for n_noisy in (3, 30):  # a rare event, such as a unit that dies a step later, may need many noisy runs to show
+            moved = sensitivity(run, solo, precision.noise, n_noisy)
+            allowed = np.where(moved > precision.chaotic, np.inf, np.maximum(precision.tolerance, 3 * moved))
+            if (apart <= allowed).all():
+                return ""
+        return f"apart by {apart} after each epoch; noise moves solo by {moved}"
 
 
 def score_problem(run: Run, solo: RunRecord, module: MLPClassifier, record: RunRecord) -> str:

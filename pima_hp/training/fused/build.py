@@ -1,4 +1,4 @@
-"""Compile the kernel of one kind: `python -m pima_hp.training.fused.build 16 float32` writes an object file to stdout.
+"""Compile the kernel of one kind: `python -m pima_hp.training.fused.build 16 float32 KEY` writes it to stdout.
 
 numba types the functions and lowers them to LLVM's language. Its own optimization is left out: it would optimize and
 emit each of some eighty helper functions, which nobody links. What the kernel needs is linked into one module, in which
@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.registry import cpu_target
 
-from pima_hp.training.fused.compiled import ARGUMENTS, MAGIC, SYMBOL, target_machine
+from pima_hp.training.fused.compiled import ARGUMENTS, MAGIC, SYMBOL, Kind, target_machine
 from pima_hp.training.fused.kernel import score_block, train_block
 from pima_hp.training.fused.simd import at, load, rows_at, skip
 from pima_hp.training.fused.tables import N_HYPERPARAMETERS, N_RUNNING, N_SCORES, N_SLOTS
@@ -119,8 +119,16 @@ def emitted(module: llvm.ModuleRef, name: str, symbol: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def main(lanes: str, dtype: str) -> None:
-    """Write the object file of a kind to standard output, after its digest."""
+def main(lanes: str, dtype: str, key: str) -> None:
+    """Write the object file of a kind to standard output, after its digest.
+
+    Args:
+        lanes: of the kind.
+        dtype: of the kind.
+        key: that the asking process computed; another one means that this process has found other sources.
+    """
+    if Kind(int(lanes), dtype).key != key:
+        sys.exit(f"the kernel must be compiled from the sources of the asking process; found those of {__file__}")
     module, name = lowered(entry(int(lanes), dtype), len(ARGUMENTS))
     content = emitted(module, name, SYMBOL)
     sys.stdout.buffer.write(MAGIC + hashlib.sha256(content).digest() + content)

@@ -28,7 +28,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pima_hp.training.fused.tables import NARROW, WIDE
 
@@ -189,7 +189,7 @@ def _write(kind: Kind, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         _tell_once(
-            f"the kernel cannot be kept in {path.parent} ({error.strerror or error}), so each command compiles it "
+            f"the kernel cannot be stored in {path.parent} ({error.strerror or error}), so every command compiles it "
             f"again; {FOLDER_VARIABLE} names another folder"
         )
         return
@@ -205,7 +205,12 @@ def _one_compiler(kind: Kind) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError, NotImplementedError):  # a time-out is an OSError; not every file system has locks
             folder().mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder() / f"{kind.stem}.lock", timeout=_PATIENCE_S))
+            lock = FileLock(folder() / f"{kind.stem}.lock")
+            try:
+                stack.enter_context(lock.acquire(timeout=0.5))
+            except Timeout:
+                _tell(f"waiting for another process that compiles the training kernel for {kind}")
+                stack.enter_context(lock.acquire(timeout=_PATIENCE_S))
         yield
 
 
@@ -213,10 +218,12 @@ def _compile(kind: Kind) -> bytes:
     """Compile a kind in a subprocess, so that its memory use and crashes do not affect this process."""
     _tell(f"compiling the training kernel for {kind}, once for this machine (about 10 s)")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the package that runs here, wherever it is
-    command = [sys.executable, "-P", "-m", "pima_hp.training.fused.build", str(kind.lanes), kind.dtype]
-    try:
-        done = subprocess.run(command, capture_output=True, env=environment, check=False)  # noqa: S603 -- our own module
+    root = Path(__file__).parents[3]  # first, so that this package is compiled and not another one that is installed
+    entries = [str(root), *filter(None, sys.path)]
+    environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
+    command = [sys.executable, "-P", "-m", "pima_hp.training.fused.build", str(kind.lanes), kind.dtype, kind.key]
+    try:  # in a folder where no `.numba_config.yaml` of a user is read
+        done = subprocess.run(command, capture_output=True, cwd=root, env=environment, check=False)  # noqa: S603
     except OSError as error:
         raise KernelError(f"the kernel cannot be compiled here: {error}") from error
     _, _, sent = done.stdout.partition(MAGIC)  # Python's start-up files may print before the marker
