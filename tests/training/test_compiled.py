@@ -1,6 +1,8 @@
 """Compiled kernels: any order of loading, and any wrong one, gives what each kind gives alone."""
 
 import itertools
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,18 @@ def test_a_file_shows_one_symbol_and_needs_none_of_python_or_numba(made: Path, t
         names = {line.split()[-1]: line.split()[-2] for line in listed if line}
         assert names.pop(SYMBOL) == "T"
         assert set(names) <= {"memset", "memcpy", "memmove"}, names
+
+
+def test_the_parts_of_an_object_file_may_lie_anywhere_in_memory(made: Path, tmp_path: Path) -> None:
+    """Distances of 32 bits do not reach across the memory of a process that has mapped much: LLVM would end it."""
+    readelf = shutil.which("readelf")
+    if readelf is None or platform.machine() != "x86_64":
+        pytest.skip("needs readelf, of the binutils, and an x86-64 processor")
+    for kind in KINDS:
+        plain = tmp_path / "plain.o"
+        plain.write_bytes(content_of(kind, made))
+        listed = subprocess.run([readelf, "-rW", str(plain)], capture_output=True, text=True, check=True).stdout
+        assert set(re.findall(r"R_X86_64_\w+", listed)) == {"R_X86_64_64"}
 
 
 def test_a_warm_cache_is_loaded_without_a_word_and_without_numba(made: Path, tmp_path: Path) -> None:

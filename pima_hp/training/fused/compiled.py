@@ -256,11 +256,18 @@ def _load(content: bytes) -> Kernel:
 
 
 def target_machine() -> llvm.TargetMachine:
-    """Return LLVM's description of this machine, a new one each time: an engine takes ownership of it."""
+    """Return LLVM's description of this machine, a new one each time: an engine takes ownership of it.
+
+    The code model is that of numba, in which the sections of an object file may lie anywhere in memory: in a process
+    that has mapped much of it, code and constants can be farther apart than the small model allows, which LLVM answers
+    by ending the process.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        cpu=_cpu()[0], features=_cpu()[1], opt=3, reloc="pic", codemodel="small"
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    reloc = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=_cpu()[0], features=_cpu()[1], opt=3, reloc=reloc, codemodel="jitdefault", jit=True
     )
 
 
