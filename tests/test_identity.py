@@ -10,6 +10,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from pima_hp.configuration import Configuration
 from pima_hp.data.table import SHIPPED
+from pima_hp.errors import ConfigurationError
 from pima_hp.options import options
 from pima_hp.record import Run, RunRecord
 from pima_hp.request import parse_request
@@ -58,7 +60,15 @@ def _whole(rng: Rng, value: Any) -> Any:
 
 
 def with_a_change(rng: Rng, given: Settings, path: str) -> Settings:
-    """The configuration with one setting, or one section, as another draw has it."""
+    """The configuration with one setting, or one section, as another draw has it; one that is allowed."""
+    while True:
+        changed = _changed(rng, given, path)
+        with suppress(ConfigurationError):  # a batch larger than a smaller split, two fractions that are 1 together
+            if not component_problems(parse_request(changed).configuration):  # nesterov without momentum
+                return changed
+
+
+def _changed(rng: Rng, given: Settings, path: str) -> Settings:
     other, changed = settings(rng, path, given["trainer"]["precision"]), deepcopy(given)
     section = str(rng.choice(SECTIONS))
     kept = [key for key in given[section] if key in other[section] and given[section][key] != other[section][key]]

@@ -41,7 +41,7 @@ TARGETS = [
         ("+activation=tanh", "activation: has an option already; write it without the [+]"),
         ("scheduler.factor=0.5", "scheduler.factor: .*it comes with scheduler=plateau_half, scheduler=plateau_tenth"),
         ("+activation.slope=1", "activation.slope: torch.nn.ReLU has no such argument; allowed: inplace"),
-        ("activation=identity +activation.slope=1", "activation.slope: .* has no such argument; allowed: no argument"),
+        ("activation=identity +activation.slope=1", "activation.slope: .* has no such argument; it takes none"),
         ("+optimizer.foreach=word", "optimizer.foreach: must be true or false; found word"),
         ("+optimizer.foreach=1", "optimizer.foreach: must be true or false; found 1"),
         ("optimizer=sgd +optimizer.dampening=false", "optimizer.dampening: must be a number; found false"),

@@ -15,8 +15,9 @@ from numba import njit, types
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.registry import cpu_target
 
-from pima_hp.training.fused.compiled import ARGUMENTS, MAGIC, SYMBOL, Kind, target_machine
+from pima_hp.training.fused.compiled import ARGUMENTS, MAGIC, SYMBOL, Kind
 from pima_hp.training.fused.kernel import score_block, train_block
+from pima_hp.training.fused.machine import target_machine
 from pima_hp.training.fused.simd import at, load, rows_at, skip
 from pima_hp.training.fused.tables import N_HYPERPARAMETERS, N_RUNNING, N_SCORES, N_SLOTS
 

@@ -1,10 +1,9 @@
 """The compiled kernel: found in this user's cache or compiled, loaded, checked against answers that torch made.
 
-numba's own cache can mix kernels: it names machine code by numbers that it assigns per process, so that two kinds
-compiled first in different processes have equal symbols, and a process that loads both runs one in place of the other
-(numba#7654, numba#10486). Here each kind is an object file with one external symbol, loaded into an execution engine of
-its own. Compiling is done in another process (`build`), loading by llvmlite alone: a process whose kernel is in the
-cache does not import numba.
+numba's own cache can mix kernels: it names machine code by numbers that it assigns per process, so two kinds compiled
+first in different processes have equal symbols (numba#7654, numba#10486). Here each kind is an object file with one
+external symbol, loaded into an execution engine of its own. It is compiled in another process (`build`) and loaded by
+llvmlite: a process whose kernel is in the cache does not import numba.
 """
 
 import ctypes
@@ -30,13 +29,14 @@ import llvmlite.binding as llvm
 import platformdirs
 from filelock import FileLock, Timeout
 
+from pima_hp.training.fused.machine import cpu, target_machine
 from pima_hp.training.fused.tables import NARROW, WIDE
 
 FOLDER_VARIABLE = "PIMA_HP_CACHE_DIR"
 SYMBOL = "pima_hp_run_epochs"
 """The one name that can be seen from outside an object file."""
 
-SOURCES = ("activations", "build", "compiled", "functions", "kernel", "rules", "simd", "tables")
+SOURCES = ("activations", "build", "compiled", "functions", "kernel", "machine", "rules", "simd", "tables")
 """The modules of this folder that decide what the machine code is."""
 
 ARGUMENTS = (
@@ -255,28 +255,6 @@ def _load(content: bytes) -> Kernel:
     return call
 
 
-def target_machine() -> llvm.TargetMachine:
-    """Return LLVM's description of this machine, a new one each time: an engine takes ownership of it.
-
-    The code model is that of numba, in which the sections of an object file may lie anywhere in memory: in a process
-    that has mapped much of it, code and constants can be farther apart than the small model allows, which LLVM answers
-    by ending the process.
-    """
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    reloc = "static" if target.name.startswith("x86") else "default"
-    return target.create_target_machine(
-        cpu=_cpu()[0], features=_cpu()[1], opt=3, reloc=reloc, codemodel="jitdefault", jit=True
-    )
-
-
-@cache
-def _cpu() -> tuple[str, str]:
-    """Return the name of this machine's processor, and which instructions it has."""
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-
-
 @cache
 def _surroundings() -> tuple[str, ...]:
     """Return what the machine code depends on besides its kind."""
@@ -287,7 +265,7 @@ def _surroundings() -> tuple[str, ...]:
         packages = [version(name) for name in ("numba", "llvmlite")]
     except PackageNotFoundError as error:
         raise KernelError(f"the kernel cannot be compiled here: {error.name} is not installed") from error
-    machine = (llvm.get_process_triple(), *_cpu())
+    machine = (llvm.get_process_triple(), *cpu())
     return (sources.hexdigest(), *machine, *packages, *platform.python_version_tuple()[:2])
 
 
