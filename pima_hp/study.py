@@ -16,6 +16,7 @@ from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
+from pima_hp.ledger.manifest import plain_path
 from pima_hp.record import Run, RunStatus, run_folder
 from pima_hp.request import LoggerSection, Request
 from pima_hp.versions import versions
@@ -88,9 +89,10 @@ class Study:
         known = self.ledger.finished_run_ids()  # refuses parts of another version
         if before is None and known:  # it was deleted; the runs still say which files they were trained on
             pairs = zip(self.frame()["data.path"], self.frame()["data_digest"], strict=True)
-            files = {None if pd.isna(path) else path: digest for path, digest in pairs}
+            files = {plain_path(None if pd.isna(path) else path): digest for path, digest in pairs}
             for one in (request.configuration for request in requests):
-                check_unchanged(one.data.path, files.get(one.data.path, one.data_digest), one.data_digest)
+                path = plain_path(one.data.path)
+                check_unchanged(path, files.get(path, one.data_digest), one.data_digest)
         return before.extended(manifest) if before else manifest
 
     def train(self, runs: Sequence[Run], *, together: bool, logger: LoggerSection | None = None) -> None:

@@ -105,6 +105,8 @@ def test_b17_a_manifest_that_is_gone_lets_no_changed_file_in(command: Command, t
     done = command(*SCALINGS)
     assert (done.code, done.err) == (3, told(before, now))
     assert not manifest.exists()
+    respelled = command(*(one.replace("my.csv", "./my.csv") for one in SCALINGS))
+    assert (respelled.code, respelled.err) == (3, told(before, now))
     write_table(tmp_path / "my.csv")
     assert "0 to train" in command(*SCALINGS).err
 

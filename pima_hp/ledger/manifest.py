@@ -32,9 +32,7 @@ class PlannedConfiguration:
     def of(cls, configuration: Configuration, label: str, seeds: Iterable[RunSeeds]) -> Self:
         """The plan to train one configuration with these seeds."""
         runs = {configuration.run_id(run_seeds): run_seeds for run_seeds in seeds}
-        path = configuration.data.path
-        paths = (None if path is None else os.path.normpath(path),)  # ./my.csv is my.csv
-        return cls(label, flattened(configuration.content), runs, paths)
+        return cls(label, flattened(configuration.content), runs, (plain_path(configuration.data.path),))
 
     def joined(self, other: Self) -> Self:
         """This plan, and the runs and paths that another plan of the same configuration adds."""
@@ -167,6 +165,11 @@ class Manifest:
         plans = [planned.settings for planned in self.configurations.values()]
         keys = {key for settings in plans for key in settings}
         return {key for key in keys if len({settings.get(key, _ABSENT) for settings in plans}) > 1}
+
+
+def plain_path(path: str | None) -> str | None:
+    """Return a data file's path in its shortest spelling: `./my.csv` is `my.csv`; None is the shipped table."""
+    return None if path is None else os.path.normpath(path)
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -107,10 +107,10 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
         return make_stack(runs, n_threads)
 
 
-def load_kernel(runs: Sequence[Run]) -> None:
-    """Load or compile the kernel of a few runs, so that `engine_of` knows whether it can be used."""
+def load_kernel(runs: Sequence[Run], *, csv: bool) -> None:
+    """Load or compile the kernel of a run that is trained alone, so that `engine_of` knows whether it can be used."""
     configuration = runs[0].configuration
-    if engine_of(configuration)[0] == "fused" and device_of(configuration).type == "cpu":
+    if engine_of(configuration, alone=True, csv=csv)[0] == "fused" and device_of(configuration).type == "cpu":
         from pima_hp.training.fused.compiled import KernelError, kernel
         from pima_hp.training.fused.on_cpu import kind_of
 

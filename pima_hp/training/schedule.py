@@ -76,7 +76,7 @@ def trained(
         loggers: makes the Lightning loggers of a run that is trained alone.
     """
     if not together:
-        load_kernel(runs)
+        load_kernel(runs, csv=csv)
     stacks, alone = stacks_of(runs, together=together, csv=csv)
     for stack in stacks:
         yield from _stack_or_halves(stack, progress)
