@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pima_hp.analysis.floors import Splits, floor_scores
 from pima_hp.analysis.selection import plain
 from pima_hp.analysis.verdicts import finite
-from pima_hp.configuration import DataSection
+from pima_hp.config import DataSection
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
 from pima_hp.ledger.atomic import write_atomically

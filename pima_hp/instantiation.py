@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.utils import get_class
 
-from pima_hp.configuration import ACTIVATION_TARGETS, OPTIMIZER_TARGETS, SCHEDULER_TARGETS, Component
+from pima_hp.config import ACTIVATION_TARGETS, OPTIMIZER_TARGETS, SCHEDULER_TARGETS, Component
 from pima_hp.errors import ConfigurationError
 from pima_hp.settings import flattened
 

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from pima_hp.record import Run
 from pima_hp.request import Request
+from pima_hp.run import Run
 from pima_hp.study import Study
 
 _BYTES_A_RUN = 3_100
@@ -24,10 +24,10 @@ def print_plan(requests: Sequence[Request], labels: Sequence[str], *, together: 
 
     study = Study(requests[0].folder)
     missing = study.missing(requests)
-    wanted = {run.run_id for request in requests for run in request.runs}
+    wanted = {run.id for request in requests for run in request.runs}
     stacks, alone = stacks_of(missing, together=together, csv=requests[0].logger.csv)
     seconds = estimated_s(stacks) + sum(_solo_s(run) for run in alone)
-    configurations = {request.configuration.config_id: label for request, label in zip(requests, labels, strict=True)}
+    configurations = {request.config.id: label for request, label in zip(requests, labels, strict=True)}
     lines = [
         f"study           {study.folder}",
         f"configurations  {len(configurations):,}: {_listed(list(configurations.values()))}",
@@ -59,8 +59,8 @@ def estimated_s(stacks: Sequence[Sequence[Run]]) -> float:
 
 def _solo_s(run: Run) -> float:
     """A step of solo training takes about 0.4 ms on any machine of today."""
-    batch = run.configuration.batch.size
-    n_steps = run.configuration.trainer.epochs * (1 if isinstance(batch, str) else -(-614 // batch))
+    batch = run.config.batch.size
+    n_steps = run.config.trainer.max_epochs * (1 if isinstance(batch, str) else -(-614 // batch))
     return n_steps * 4e-4
 
 

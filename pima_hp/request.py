@@ -10,11 +10,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
 from pima_hp.composition import composed_alone, explain, register_resolvers
-from pima_hp.configuration import MAX_SEED, BatchSection, Configuration, DataSection, RunSeeds, Section, Seed
+from pima_hp.config import MAX_SEED, BatchSection, Config, DataSection, Section, Seed, Seeds
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.settings import flattened
 from pima_hp.validation import parse_sections, problems_of, shown
 
@@ -62,7 +62,7 @@ class JobSection(Section):
     materialize: Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")] | None
 
 
-_KINDS: dict[str, Any] = {name: field.annotation for name, field in Configuration.model_fields.items()}
+_KINDS: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
 _SECTIONS: dict[str, type[BaseModel]] = {name: kind for name, kind in _KINDS.items() if issubclass(kind, Section)}
 _OTHERS: dict[str, type[BaseModel]] = {"logger": LoggerSection, "debug": DebugSection, "streams": StreamsSection}
 
@@ -71,8 +71,8 @@ _OTHERS: dict[str, type[BaseModel]] = {"logger": LoggerSection, "debug": DebugSe
 class Request:
     """A checked job: train these runs, keep them there."""
 
-    configuration: Configuration  # all settings without the seed
-    seeds: tuple[RunSeeds, ...]  # one per replicate
+    config: Config  # all settings without the seed
+    seeds: tuple[Seeds, ...]  # one per replicate
     folder: Path  # of the study
     logger: LoggerSection  # which logs are written
     debug: DebugSection  # a rehearsal when anything is switched on
@@ -86,7 +86,7 @@ class Request:
     @cached_property
     def runs(self) -> list[Run]:
         """The runs asked for, one per replicate."""
-        return [Run(self.configuration, seeds) for seeds in self.seeds]
+        return [Run(self.config, seeds) for seeds in self.seeds]
 
 
 def request_of(*overrides: str) -> Request:
@@ -162,9 +162,9 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
             problems += _row_problems(len(table.labels), sound["data"], sound.get("batch"))
     if problems:
         raise ConfigurationError(problems)
-    configuration = Configuration(data_digest=digest, **{name: sound[name] for name in _SECTIONS})
+    configuration = Config(data_digest=digest, **{name: sound[name] for name in _SECTIONS})
     return Request(
-        configuration=configuration,
+        config=configuration,
         seeds=tuple(_seeds(job.seed + replicate, sound["streams"]) for replicate in range(job.n_replicates)),
         folder=Path(job.outputs) / job.study,
         logger=sound["logger"],
@@ -190,9 +190,9 @@ def _missing(settings: Mapping[str, Any], choices: Mapping[str, str]) -> list[st
     return problems
 
 
-def _seeds(seed: int, streams: StreamsSection) -> RunSeeds:
+def _seeds(seed: int, streams: StreamsSection) -> Seeds:
     pinned = {role: own for role, own in streams.model_dump().items() if own is not None}
-    return RunSeeds(**{"seed": seed, "init": seed, "split": seed, "order": seed, **pinned})
+    return Seeds(**{"seed": seed, "init": seed, "split": seed, "order": seed, **pinned})
 
 
 def _row_problems(n_rows: int, data: DataSection, batch: BatchSection | None) -> list[str]:

@@ -19,8 +19,8 @@ from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
-from pima_hp.record import CURVE_KEYS, RunStatus, replicate_of
 from pima_hp.request import Request, request_from
+from pima_hp.run import CURVE_KEYS, RunStatus, replicate_of
 from pima_hp.study import Study, label_of, say
 
 _HOLDER = "PIMA_HP_HOLDER"  # tells worker processes which process holds the study
@@ -46,7 +46,7 @@ def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
         from pima_hp.training.checks import component_problems
 
         for request in requests:
-            problems.update(dict.fromkeys(component_problems(request.configuration)))
+            problems.update(dict.fromkeys(component_problems(request.config)))
     if problems:
         more = [f"... and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise ConfigurationError([*list(problems)[:_MOST_PROBLEMS], *more])
@@ -144,15 +144,15 @@ class Session:
         self._to_publish.update(asked)
         study = self.opened(first.folder)
         study.plan(requests, labels, swept if sweep else []).write(study.folder)
-        missing = {run.run_id for run in study.missing(requests)}
+        missing = {run.id for run in study.missing(requests)}
         study.expected |= missing
-        n_asked = len({run.run_id for request in requests for run in request.runs})
+        n_asked = len({run.id for request in requests for run in request.runs})
         if sweep and len(missing) < n_asked:
             n_held = n_asked - len(missing)
             say(f"{first.folder}: {n_held:,} of {n_asked:,} runs are in the ledger; {len(missing):,} to train")
         kept = []
         for position, request in enumerate(requests):
-            mine = {run.run_id for run in request.runs} & missing
+            mine = {run.id for run in request.runs} & missing
             if mine:
                 kept.append(position)
             missing -= mine
@@ -204,7 +204,7 @@ class Session:
         self._to_publish = {}
         first = requests[0]
         study = self.opened(first.folder)
-        runs = {run.run_id: run for request in requests for run in request.runs}
+        runs = {run.id: run for request in requests for run in request.runs}
         frame = study.publish(first.logger, next(iter(runs.values())) if len(runs) == 1 else None)
         asked = frame[frame["run_id"].isin(runs)]
         n_trained = len(asked) - int((asked["status"] == RunStatus.FAILED).sum())
@@ -223,8 +223,8 @@ session = Session()
 
 def copies_note(request: Request) -> list[str]:
     """Return what to say where the replicates of a request are copies of one run; nothing where they differ."""
-    batch, n_replicates = request.configuration.batch, len(request.seeds)
-    data = request.configuration.data
+    batch, n_replicates = request.config.batch, len(request.seeds)
+    data = request.config.data
     n_train, _, _ = split_sizes(len(read_table(data).labels), data)
     distinct = {
         replicate_of(one.init, one.split, one.order, batch.shuffle, batch.size, n_train) for one in request.seeds
@@ -246,7 +246,7 @@ def rehearse(request: Request) -> float | None:
     if request.debug.profiler:  # its report is a log message of Lightning, which is kept quiet otherwise
         reports = logging.getLogger("lightning.pytorch.profilers")
         reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
-    record = train_solo(request.configuration, request.seeds[0], **request.debug.trainer_options)
+    record = train_solo(request.config, request.seeds[0], **request.debug.trainer_options)
     options = ", ".join(f"{name}={value}" for name, value in request.debug.trainer_options.items())
     curves = {key: getattr(record.curves, name) for name, key in CURVE_KEYS.items()}
     last = {key: curve[np.isfinite(curve)][-1:] for key, curve in curves.items()}

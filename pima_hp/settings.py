@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pima_hp.configuration import HOW_NOT_WHAT
+from pima_hp.config import HOW_NOT_WHAT
 
 Setting = bool | int | float | str | tuple[Any, ...] | None
 _HOW = frozenset(f"trainer.{name}" for name in HOW_NOT_WHAT)

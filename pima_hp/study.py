@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 
 from pima_hp.composition import job_folder
-from pima_hp.configuration import SchedulerSection
+from pima_hp.config import SchedulerSection
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.manifest import plain_path
-from pima_hp.record import Run, RunStatus, run_folder
 from pima_hp.request import LoggerSection, Request
+from pima_hp.run import Run, RunStatus, run_folder
 from pima_hp.versions import versions
 
 if TYPE_CHECKING:
@@ -74,15 +74,15 @@ class Study:
         A run that has failed is missing to the next command, not to this one.
         """
         finished = self.ledger.finished_run_ids()
-        wanted = {run.run_id: run for request in requests for run in request.runs}
+        wanted = {run.id: run for request in requests for run in request.runs}
         return [run for run_id, run in wanted.items() if run_id not in finished and run_id not in self._tried]
 
     def plan(self, requests: Sequence[Request], labels: Sequence[str], swept: Sequence[str]) -> Manifest:
         """Return the manifest with what is asked; refuse what changes the meaning of the study. Nothing is written."""
         asked: dict[str, PlannedConfiguration] = {}
         for request, label in zip(requests, labels, strict=True):
-            config_id = request.configuration.config_id
-            planned = PlannedConfiguration.of(request.configuration, label, request.seeds)
+            config_id = request.config.id
+            planned = PlannedConfiguration.of(request.config, label, request.seeds)
             asked[config_id] = asked[config_id].joined(planned) if config_id in asked else planned
         manifest = Manifest(asked, tuple(swept), versions())
         before = Manifest.read(self.folder)
@@ -90,7 +90,7 @@ class Study:
         if before is None and known:  # it was deleted; the runs still say which files they were trained on
             pairs = zip(self.frame()["data.path"], self.frame()["data_digest"], strict=True)
             files = {plain_path(None if pd.isna(path) else path): digest for path, digest in pairs}
-            for one in (request.configuration for request in requests):
+            for one in (request.config for request in requests):
                 path = plain_path(one.data.path)
                 check_unchanged(path, files.get(path, one.data_digest), one.data_digest)
         return before.extended(manifest) if before else manifest
@@ -115,7 +115,7 @@ class Study:
         if (events := self.folder / "tensorboard").is_dir():
             from pima_hp.ledger.tensorboard import remove_runs
 
-            names = [_event_folder(labels, run.configuration.config_id, run.seeds.seed, run.run_id) for run in runs]
+            names = [_event_folder(labels, run.config.id, run.seeds.seed, run.id) for run in runs]
             remove_runs(events, set(names))
         began = time.perf_counter()
         with Progress(len(runs)) as progress:
@@ -123,7 +123,7 @@ class Study:
                 if self.holder:
                     _must_live(self.holder)
                 self.ledger.append(records)
-                self._tried.update(record.run_id for record in records)
+                self._tried.update(record.id for record in records)
                 self.n_trained += len(records)
         self.training_s += time.perf_counter() - began
 
@@ -149,7 +149,7 @@ class Study:
         if self._positions is None or len(self._positions) != len(frame):
             self._positions = {run_id: position for position, run_id in enumerate(frame["run_id"])}
         curves, stops, statuses = (frame[name].to_numpy() for name in (key, "stop_epoch", "status"))
-        rows = [self._positions[run.run_id] for run in request.runs if run.run_id in self._positions]
+        rows = [self._positions[run.id] for run in request.runs if run.id in self._positions]
         values = [curves[row][stops[row] - 1 if statuses[row] == RunStatus.STOPPED else -1] for row in rows]
         mean = float(pd.Series(values, dtype=float).mean())
         return None if pd.isna(mean) else mean
@@ -176,7 +176,7 @@ class Study:
         if logger.per_run:
             self.write_runs(frame)
         elif logger.tensorboard and alone:
-            self.write_runs(frame[(frame["run_id"] == alone.run_id) & (frame["status"] != "failed")])
+            self.write_runs(frame[(frame["run_id"] == alone.id) & (frame["status"] != "failed")])
         return frame
 
     def keep(self, name: str, text: str) -> None:
@@ -243,7 +243,7 @@ def _scheduler_of(row: "pd.Series[Any]") -> SchedulerSection:
 
 def label_of(request: Request, swept: Sequence[str]) -> str:
     """Return the name of a configuration within its sweep: the value of each swept setting, or `baseline`."""
-    settings = request.configuration.model_dump(by_alias=True)
+    settings = request.config.model_dump(by_alias=True)
     parts = []
     for key in swept:
         group, _, leaf = key.partition(".")
@@ -253,7 +253,7 @@ def label_of(request: Request, swept: Sequence[str]) -> str:
         for name in leaf.split(".") if leaf else []:
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, dict):
-            value = value.get("name") or request.choices.get(group, request.configuration.config_id)
+            value = value.get("name") or request.choices.get(group, request.config.id)
         parts.append(f"{key}={value}")
     return job_folder(",".join(parts))
 

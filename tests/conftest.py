@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from pima_hp import app
 from pima_hp.composition import CONF, register_resolvers
-from pima_hp.configuration import RunSeeds
+from pima_hp.config import Seeds
 from pima_hp.request import Request, parse_request
 
 ROOT = Path(__file__).parent.parent
@@ -62,8 +62,8 @@ def request_of(*overrides: str) -> Request:
     return parse_request(settings_of(*overrides))
 
 
-def seeds_of(seed: int) -> RunSeeds:
-    return RunSeeds(seed=seed, init=seed, split=seed, order=seed)
+def seeds_of(seed: int) -> Seeds:
+    return Seeds(seed=seed, init=seed, split=seed, order=seed)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any, get_args
 import numpy as np
 from hydra.utils import get_class
 
-from pima_hp.configuration import Configuration, DataSection, ModelSection
+from pima_hp.config import Config, DataSection, ModelSection
 from pima_hp.options import option_content, options
-from pima_hp.record import Run
 from pima_hp.request import parse_request
+from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
 
 Rng = np.random.Generator
@@ -139,8 +139,8 @@ class Drawn:
     runs: list[Run]
 
     def __str__(self) -> str:
-        content = self.runs[0].configuration.content
-        others = [run.configuration.content["optimizer"] for run in self.runs[1:]]
+        content = self.runs[0].config.content
+        others = [run.config.content["optimizer"] for run in self.runs[1:]]
         return f"{content}, seed {self.runs[0].seeds.seed}, optimizers of the others: {others}"
 
 
@@ -152,7 +152,7 @@ def draw(seed: int, path: str, precision: int = 64) -> Drawn:
     if rng.random() < 0.5:
         jobs = [given, *[{**given, "optimizer": _other_numbers(rng, given["optimizer"])} for _ in jobs[1:]]]
     first = int(rng.integers(2**32 - 8))
-    configurations: list[Configuration] = [parse_request(job).configuration for job in jobs]
+    configurations: list[Config] = [parse_request(job).config for job in jobs]
     return Drawn([Run(each, seeds_of(first + place)) for place, each in enumerate(configurations)])
 
 

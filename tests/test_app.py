@@ -19,7 +19,7 @@ from pima_hp.training.solo import train_solo
 from tests.conftest import Command, request_of
 from tests.ledger.conftest import MIXED, restamp
 
-QUICK = ("trainer.epochs=2", "batch=full")
+QUICK = ("trainer.max_epochs=2", "batch=full")
 
 
 def studies(folder: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def test_a_single_run_does_what_it_says(command: Command, tmp_path: Path) -> None:
-    done = command("optimizer=adam", "batch=b32", "activation=tanh", "seed=3", "trainer.epochs=3")
+    done = command("optimizer=adam", "batch=b32", "activation=tanh", "seed=3", "trainer.max_epochs=3")
     assert done.code == 0
     assert "trained 1 run" in done.err
     (study,) = studies(tmp_path)
@@ -49,7 +49,7 @@ def test_a_single_run_does_what_it_says(command: Command, tmp_path: Path) -> Non
 
 
 def test_a_sweep_does_what_it_says(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "batch.size=5,10", "activation=relu,tanh", "seed=0,1", "trainer.epochs=1", "study=s")
+    done = command("-m", "batch.size=5,10", "activation=relu,tanh", "seed=0,1", "trainer.max_epochs=1", "study=s")
     assert done.code == 0
     assert "trained 8 runs" in done.err
     frame = read_study(tmp_path / "outputs" / "s")
@@ -58,7 +58,7 @@ def test_a_sweep_does_what_it_says(command: Command, tmp_path: Path) -> None:
     assert frame["config_id"].nunique() == 4
     jobs = {path.name for path in (tmp_path / "outputs" / "s" / "jobs").iterdir()}
     assert len(jobs) == 8
-    assert "activation=relu,batch.size=5,seed=0,study=s,trainer.epochs=1" in jobs
+    assert "activation=relu,batch.size=5,seed=0,study=s,trainer.max_epochs=1" in jobs
     folders = {path.parent.name for path in (tmp_path / "outputs" / "s" / "tensorboard").rglob("events*")}
     assert folders == {
         "tensorboard", *(f"batch.size={size},activation={name}" for size in (5, 10) for name in ("relu", "tanh"))
@@ -108,9 +108,9 @@ def test_d14_another_meaning_is_refused_with_a_diff(command: Command, tmp_path: 
     command("-m", "activation=relu,tanh", "study=s", *QUICK)
     before = state_of(tmp_path)
     for arguments in (["-m", "activation=relu,tanh"], ["activation=relu"]):
-        done = command(*arguments, "study=s", "batch=full", "trainer.epochs=3")
+        done = command(*arguments, "study=s", "batch=full", "trainer.max_epochs=3")
         assert done.code == 3
-        assert "trainer.epochs: 2 -> 3" in done.err
+        assert "trainer.max_epochs: 2 -> 3" in done.err
         assert "study=OTHER" in done.err
         assert "Traceback" not in done.err
     other_table = tmp_path / "other.csv"
@@ -150,10 +150,10 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
 
 
 def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp_path: Path) -> None:
-    own = ("study=s", "trainer.epochs=4", "batch=full")
+    own = ("study=s", "trainer.max_epochs=4", "batch=full")
     (run,) = request_of(*own).runs
     study = tmp_path / "outputs" / "s"
-    Ledger(study).append([train_solo(run.configuration, run.seeds, max_steps=3)])
+    Ledger(study).append([train_solo(run.config, run.seeds, max_steps=3)])
     ledger = state_of(study)
     done = command(*own, "n_replicates=2")
     assert done.code == 0
@@ -169,7 +169,7 @@ def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp
 
 
 def test_d8_duplicates_are_trained_once(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "batch=b32,b32", "batch.size=32", "optimizer.lr=0.001,1e-3", "trainer.epochs=1", "study=s")
+    done = command("-m", "batch=b32,b32", "batch.size=32", "optimizer.lr=0.001,1e-3", "trainer.max_epochs=1", "study=s")
     assert done.code == 0
     assert "trained 1 run" in done.err
     assert len(read_study(tmp_path / "outputs" / "s")) == 1

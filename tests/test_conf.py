@@ -49,15 +49,15 @@ def test_no_yaml_is_out_of_reach(path: Path) -> None:
 @pytest.mark.parametrize("choice", [f"{group}={option}" for group in TRAINED for option in options(group)])
 def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: Path) -> None:
     n_epochs = 1 if choice == "batch=online" else 2
-    request = request_of(*given(choice), f"trainer.epochs={n_epochs}", f"outputs={tmp_path}")
-    problems = component_problems(request.configuration)
-    if request.configuration.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+    request = request_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
+    problems = component_problems(request.config)
+    if request.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         assert problems == ["trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu"]
         return
     assert problems == []
     run = request.runs[0]
     loggers = loggers_of(run, request.folder, {}, request.logger)
-    record, module = fit_solo(run.configuration, run.seeds, loggers=loggers, **request.debug.trainer_options)
+    record, module = fit_solo(run.config, run.seeds, loggers=loggers, **request.debug.trainer_options)
     cut = {"fast_dev_run", "overfit_batches"} & set(request.debug.trainer_options)
     assert record.status == ("stopped early" if cut else "completed"), record.message
     assert all(math.isfinite(score) for score in record.scores.values())
@@ -74,7 +74,7 @@ def jobs_of(experiment: str) -> tuple[list[Request], list[str], dict[str, object
     register_resolvers()
     Plugins.instance()
     loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
-    own = [f"experiment={experiment}", "trainer.epochs=1"]
+    own = [f"experiment={experiment}", "trainer.max_epochs=1"]
     master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
     jobs, swept = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
     requests = requests_of(ComposedJobs(loader, master).get_all(jobs))
@@ -88,31 +88,31 @@ def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experimen
     requests, labels, settings = jobs_of(experiment)
     assert settings["study"] == experiment == requests[0].folder.name
     assert settings["hydra"]["mode"] == "MULTIRUN"  # type: ignore[index]
-    assert len({request.configuration.config_id for request in requests}) > 1
-    assert len(set(labels)) == len({request.configuration.config_id for request in requests})
+    assert len({request.config.id for request in requests}) > 1
+    assert len(set(labels)) == len({request.config.id for request in requests})
     runs = [run for request in requests for run in request.runs]
     stacks, alone = stacks_of(runs, together=True)
     assert sum(map(len, stacks)) + len(alone) == len(runs)
-    records = train_stack(stacks[0]) if stacks else [fit_solo(alone[0].configuration, alone[0].seeds)[0]]
+    records = train_stack(stacks[0]) if stacks else [fit_solo(alone[0].config, alone[0].seeds)[0]]
     assert {record.status for record in records} == {"completed"}
 
 
 def test_the_article_is_the_union_of_its_three_studies() -> None:
-    ids = {name: {r.configuration.config_id for r in jobs_of(name)[0]} for name in options("experiment")}
+    ids = {name: {r.config.id for r in jobs_of(name)[0]} for name in options("experiment")}
     assert ids["article"] == ids["batch_size"] | ids["activation"] | ids["optimizer"]
     assert len(ids["article"]) == 11
     (baseline,) = ids["batch_size"] & ids["activation"] & ids["optimizer"]
-    assert baseline == request_of("trainer.epochs=1").configuration.config_id
+    assert baseline == request_of("trainer.max_epochs=1").config.id
 
 
 def test_the_baseline_is_what_config_yaml_says_it_is() -> None:
-    configuration = request_of().configuration
+    configuration = request_of().config
     assert configuration.optimizer.target == "torch.optim.RMSprop"
     assert configuration.optimizer.arguments == {
         "lr": 0.001, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0
     }  # fmt: skip
     assert (configuration.batch.size, configuration.batch.shuffle) == (10, False)
     assert configuration.activation.name == "relu"
-    assert configuration.trainer.epochs == 100
+    assert configuration.trainer.max_epochs == 100
     assert (configuration.model.hidden_widths, configuration.model.initialization) == ([12, 8], "uniform")
-    assert request_of("activation=leaky_relu").configuration.activation.arguments == {"negative_slope": 0.3}
+    assert request_of("activation=leaky_relu").config.activation.arguments == {"negative_slope": 0.3}

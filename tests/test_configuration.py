@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from pima_hp.configuration import MAX_SEED, Configuration, RunSeeds
+from pima_hp.config import MAX_SEED, Config, Seeds
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
 from pima_hp.options import CONF, options
@@ -78,7 +78,7 @@ WRONG: dict[str, list[Any]] = {
 
 
 def test_the_schema_is_walked_as_a_whole() -> None:
-    assert {"trainer.epochs", "data.test_fraction", "batch.size", "seed", "n_replicates", "streams.init"} <= set(
+    assert {"trainer.max_epochs", "data.test_fraction", "batch.size", "seed", "n_replicates", "streams.init"} <= set(
         NUMERIC
     )
     assert {"optimizer.lr", "optimizer.betas", "scheduler.factor", "activation.negative_slope"} <= {
@@ -131,7 +131,7 @@ def test_d3_a_hyperparameter_must_be_a_finite_number(choice: str, key: str) -> N
         ("data.test_fraction=0.999", "data: the split must leave at least 2 training rows; found 0 of 768 rows"),
         ("model.hidden_widths=[12,0]", "model.hidden_widths.1: must be greater than or equal to 1; found 0"),
         ("model.hidden_widths=[]", "model.hidden_widths: "),
-        ("trainer.epochs=0", "trainer.epochs: must be greater than or equal to 1; found 0"),
+        ("trainer.max_epochs=0", "trainer.max_epochs: must be greater than or equal to 1; found 0"),
         ("seed=-1", "seed: must be greater than or equal to 0; found -1"),
         (f"seed={MAX_SEED + 1}", f"seed: must be less than or equal to {MAX_SEED}; found {MAX_SEED + 1}"),
         ("trainer.precision=16", "trainer.precision: must be one of 32, 64; found 16"),
@@ -170,9 +170,9 @@ def test_d6_an_addition_is_refused_with_the_nearest_name(addition: str, expected
 
 
 def test_all_problems_are_found_at_once_each_in_one_line() -> None:
-    overrides = ["trainer.epochs=0", "optimizer.lr=-1", "batch.size=0", "data.scaling=x", "seed=-1", "+logger.x=1"]
+    overrides = ["trainer.max_epochs=0", "optimizer.lr=-1", "batch.size=0", "data.scaling=x", "seed=-1", "+logger.x=1"]
     problems = problems_of(settings_of(*overrides))
-    keys = ["data.scaling", "optimizer.lr", "batch.size", "trainer.epochs", "logger.x", "seed"]
+    keys = ["data.scaling", "optimizer.lr", "batch.size", "trainer.max_epochs", "logger.x", "seed"]
     assert [problem.partition(":")[0] for problem in problems] == keys
 
 
@@ -186,7 +186,7 @@ def test_a_hostile_value_is_shown_escaped_and_cut() -> None:
 
 
 def config_id(*overrides: str) -> str:
-    return request_of(*overrides).configuration.config_id
+    return request_of(*overrides).config.id
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def leaves(settings: Settings) -> Iterator[tuple[str, str]]:
             yield from ((section, name) for name in content)
 
 
-BASE = request_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half").configuration
+BASE = request_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half").config
 OTHER: dict[str, Any] = {
     "path": "elsewhere.csv", "label": "age", "missing": "median", "scaling": "minmax", "features": ["age"],
     "zero_is_missing": ["bmi"], "hidden_widths": [12, 9], "initialization": "he_normal", "precision": 64,
@@ -250,21 +250,21 @@ def test_the_id_changes_with_each_setting_that_decides_what_is_computed(section:
         settings[section][name] = not value
     else:
         settings[section][name] = OTHER[name] if name in OTHER else value + (1 if isinstance(value, int) else 0.125)
-    other = Configuration.model_validate(settings)
-    assert (other.config_id == BASE.config_id) is ((section, name) in NOT_IDENTITY)
+    other = Config.model_validate(settings)
+    assert (other.id == BASE.id) is ((section, name) in NOT_IDENTITY)
 
 
 def test_the_data_are_part_of_the_id_and_the_version_of_the_ledgers_files_is_not() -> None:
     other = BASE.model_copy(update={"data_digest": "1" * 64})
-    assert Configuration.model_validate(other.model_dump(by_alias=True)).config_id != BASE.config_id
+    assert Config.model_validate(other.model_dump(by_alias=True)).id != BASE.id
     assert "schema_version" not in BASE.content
 
 
 def test_a_run_id_depends_on_the_configuration_and_on_each_seed() -> None:
     seeds = {"seed": 1, "init": 2, "split": 3, "order": 4}
-    ids = [BASE.run_id(RunSeeds(**{**seeds, role: 5})) for role in seeds]
-    assert len({BASE.run_id(RunSeeds(**seeds)), *ids}) == 5
-    assert request_of().runs[0].run_id != BASE.run_id(seeds_of(0))
+    ids = [BASE.run_id(Seeds(**{**seeds, role: 5})) for role in seeds]
+    assert len({BASE.run_id(Seeds(**seeds)), *ids}) == 5
+    assert request_of().runs[0].id != BASE.run_id(seeds_of(0))
 
 
 def test_replicates_have_seeds_in_a_row_and_a_pinned_stream_its_own() -> None:

@@ -53,7 +53,7 @@ def test_of_copies_one_that_did_not_fail_is_kept_whatever_their_order():
     frame = pinned(study([(RELU, curves(0.7))], {(0, 0): "failed"}), "init", "split")
     for seed in range(5):
         (kept,) = distinct(frame.sample(frac=1, random_state=seed)).itertuples()
-        assert (kept.run_id, kept.status) == ("0-1", "completed")
+        assert (kept.id, kept.status) == ("0-1", "completed")
     assert distinct(frame.iloc[:0]).empty
 
 
@@ -112,7 +112,7 @@ def test_figures_and_tables_count_copies_once():
 
 
 def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(command, tmp_path):
-    short = ("trainer.epochs=3", "study=s", "report=true")
+    short = ("trainer.max_epochs=3", "study=s", "report=true")
     done = command("-m", "experiment=batch_size", "n_replicates=12", *PINNED, *short)
     assert done.code == 0, done.err
     planned = (

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pima_hp.configuration import Configuration
+from pima_hp.config import Config
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
 from pima_hp.options import options
-from pima_hp.record import Run, RunRecord
 from pima_hp.request import parse_request
+from pima_hp.run import Run, RunRecord
 from pima_hp.settings import NAMED_SECTIONS
 from pima_hp.training.checks import component_problems
 from pima_hp.training.engines import refusal_of, train_stack
@@ -64,7 +64,7 @@ def allowed(make: Callable[[], Settings]) -> Settings:
     while True:
         made = make()
         with suppress(ConfigurationError):  # a batch larger than a small split, two fractions that are 1 together
-            if not component_problems(parse_request(made).configuration):  # nesterov without momentum
+            if not component_problems(parse_request(made).config):  # nesterov without momentum
                 return made
 
 
@@ -96,7 +96,7 @@ def name_of(section: str, content: dict[str, Any]) -> str:
 def trained(runs: Sequence[Run], engine: str) -> list[tuple[Run, RunRecord]]:
     """Train runs with one engine, as many together as may be; those that it does not know are left out."""
     wanted = [with_engine(run, engine) for run in runs]
-    wanted = [run for run in wanted if not refusal_of(run.configuration)]
+    wanted = [run for run in wanted if not refusal_of(run.config)]
     if engine == "solo":
         return [(run, alone(run)) for run in wanted]
     stacks, _ = stacks_of(wanted, together=True)
@@ -125,16 +125,14 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
         seeds = seeds_of(int(rng.integers(2**32)))
         changed = [allowed(lambda given=given: with_a_change(rng, given, path)) for _ in range(2)]  # type: ignore[misc]
         for job in (given, *changed):
-            configuration, other = (
-                parse_request(each).configuration for each in (job, spelled_otherwise(rng, job, copy))
-            )
+            configuration, other = (parse_request(each).config for each in (job, spelled_otherwise(rng, job, copy)))
             assert component_problems(configuration) == []
-            assert configuration.config_id == other.config_id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
+            assert configuration.id == other.id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
             for section in NAMED_SECTIONS:
                 content = configuration.model_dump(by_alias=True)[section]
                 assert content["name"] == name_of(section, content), f"PIMA_HP_TEST_SEED={seed}: {content}"
             text = json.dumps(other.model_dump(by_alias=True))
-            assert Configuration.model_validate(json.loads(text)).config_id == configuration.config_id
+            assert Config.model_validate(json.loads(text)).id == configuration.id
             first.append(Run(configuration, seeds))
             again.append(Run(other, seeds))
     rng.shuffle(again)  # type: ignore[arg-type] -- a list: other stacks, in another order
@@ -142,19 +140,19 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
         curves: dict[str, bytes] = {}
         pairs = trained(first, engine) + trained(again, engine)
         for run, record in pairs:
-            known = curves.setdefault(run.run_id, bits(record))
-            assert known == bits(record), f"PIMA_HP_TEST_SEED={seed}, {engine}: {run.configuration}"
+            known = curves.setdefault(run.id, bits(record))
+            assert known == bits(record), f"PIMA_HP_TEST_SEED={seed}, {engine}: {run.config}"
         assert len(pairs) >= 2 * len(curves) >= N_DRAWS, "each id is trained twice"
         assert len(set(curves.values())) >= len(curves) / 2, "most changes change the curves"
 
 
 @pytest.mark.parametrize("section", NAMED_SECTIONS)
 def test_values_of_different_kinds_are_different(section: str) -> None:
-    settings_of_base = request_of("scheduler=step").configuration.model_dump(by_alias=True)
+    settings_of_base = request_of("scheduler=step").config.model_dump(by_alias=True)
     values: list[Any] = [1, True, "1", [1.0], [1.0, 1.0], 0, False, "0", "", 1e300, 2**53, 2**53 + 2, 0.1, 0.1 + 2e-17]
     ids = set()
     for value in values:
         settings = deepcopy(settings_of_base)
         settings[section] = {key: item for key, item in settings[section].items() if key != "name"} | {"extra": value}
-        ids.add(Configuration.model_validate(settings).config_id)
+        ids.add(Config.model_validate(settings).id)
     assert len(ids) == len(values)

@@ -12,7 +12,7 @@ import pytest
 
 from pima_hp.ledger import read_study
 
-QUICK = "trainer.epochs=3"
+QUICK = "trainer.max_epochs=3"
 COMMANDS = {
     "a sweep": ["-m", "batch.size=5", "n_replicates=17", "study=rc", QUICK],
     "a single run": ["study=rb", QUICK],

@@ -8,7 +8,7 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.request import request_of
 from tests.conftest import Command
 
-QUICK = ("trainer.epochs=1", "batch=full", "study=s")
+QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 NO_PATH = "data.path: must be given with data=csv, for example data.path=my.csv"
 
 

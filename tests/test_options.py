@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pima_hp.configuration import (
+from pima_hp.config import (
     ACTIVATION_TARGETS,
     OPTIMIZER_TARGETS,
     ActivationSection,
-    Configuration,
+    Config,
     OptimizerSection,
     SchedulerSection,
 )
@@ -22,17 +22,17 @@ from tests.conftest import Command, request_of
 
 SECTIONS = {"activation": ActivationSection, "optimizer": OptimizerSection, "scheduler": SchedulerSection}
 CHOICES = [f"{group}={option}" for group in NAMED_SECTIONS for option in options(group)]
-QUICK = ("trainer.epochs=1", "batch=full", "study=s")
+QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_an_option_has_its_own_name_and_keeps_it_through_the_ledger(choice: str) -> None:
     group, _, option = choice.partition("=")
-    configuration = request_of(choice).configuration
+    configuration = request_of(choice).config
     assert columns_of(configuration.model_dump(by_alias=True))[group] == option
-    again = Configuration.model_validate(json.loads(json.dumps(configuration.model_dump(by_alias=True))))
+    again = Config.model_validate(json.loads(json.dumps(configuration.model_dump(by_alias=True))))
     assert again == configuration
-    assert (again.config_id, getattr(again, group).name) == (configuration.config_id, option)
+    assert (again.id, getattr(again, group).name) == (configuration.id, option)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_an_option_has_its_own_name_and_keeps_it_through_the_ledger(choice: str)
 def test_the_name_is_that_of_the_option_with_the_class_and_the_fewest_differences(
     overrides: str, group: str, name: str
 ) -> None:
-    configuration = request_of(*overrides.split(" ")).configuration
+    configuration = request_of(*overrides.split(" ")).config
     assert getattr(configuration, group).name == name
     assert columns_of(configuration.model_dump(by_alias=True))[group] == name
 
@@ -79,7 +79,7 @@ def test_what_is_trained_is_what_is_recorded(command: Command, tmp_path: Path) -
 
 @pytest.mark.parametrize("group", NAMED_SECTIONS)
 def test_a_name_that_is_not_the_computed_one_is_refused_in_one_line(group: str) -> None:
-    (content,) = [request_of().configuration.model_dump(by_alias=True)[group]]
+    (content,) = [request_of().config.model_dump(by_alias=True)[group]]
     SECTIONS[group].model_validate(content)
     with pytest.raises(ConfigurationError) as caught:
         request_of(f"+{group}.name=mine")

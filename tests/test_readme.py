@@ -26,16 +26,16 @@ def test_training_command(command: Command, line: str, tmp_path: Path):
     )
     arguments = shlex.split(line)[1:]
     keys = {argument.partition("=")[0] for argument in arguments}
-    short = {"trainer.epochs": "2", "n_replicates": "2"}
+    short = {"trainer.max_epochs": "2", "n_replicates": "2"}
     if "materialize" in keys:
-        assert command("study=article", "trainer.epochs=2").code == 0
+        assert command("study=article", "trainer.max_epochs=2").code == 0
         from pima_hp.ledger import read_study
 
         arguments = [
             f"materialize={read_study('outputs/article')['run_id'][0]}" if one.startswith("materialize=") else one
             for one in arguments
         ]
-        short = {"trainer.epochs": "2"}
+        short = {"trainer.max_epochs": "2"}
     if "-m" not in arguments:
         short.pop("n_replicates", None)
     arguments = [one for one in arguments if one.partition("=")[0] not in short]
@@ -56,6 +56,6 @@ def test_links_and_figures_exist():
 
 
 def test_python_blocks_run(command: Command):
-    assert command("-m", "experiment=article", "n_replicates=2", "trainer.epochs=3").code == 0
+    assert command("-m", "experiment=article", "n_replicates=2", "trainer.max_epochs=3").code == 0
     code = "\n".join(block for language, block in BLOCKS if language == "python")
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 -- it is ours, and it is the point

@@ -8,7 +8,7 @@ import pytest
 from pima_hp.ledger import read_study
 from tests.conftest import Command
 
-QUICK = ("trainer.epochs=1", "batch=full", "study=s")
+QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 TARGETS = [
     *("os.system", "subprocess.run", "builtins.open", "builtins.eval", "builtins.getattr", "builtins.__import__"),
     *("shutil.copyfile", "torch.load", "functools.partial", "logging.os.system", "pickle.loads", "torch.nn.Module"),
@@ -26,9 +26,9 @@ TARGETS = [
         ("activatoin=tanh", "activatoin: no such setting; nearest: activation"),
         ("optimizer=adm", "optimizer: must be one of adagrad, adam, .*; found 'adm'; nearest: adam"),
         ("hydra/launcher=stackd", "hydra/launcher: must be one of basic, .*stacked; found 'stackd'; nearest: stacked"),
-        ("trainer.epochz=3", "trainer.epochz: no such setting; nearest: trainer.epochs"),
+        ("trainer.epochz=3", "trainer.epochz: no such setting; nearest: trainer.max_epochs"),
         ("batch.size=5,10", "batch.size=5,10: a list of values sweeps and needs -m"),
-        ("trainer.epochs=[", r"'trainer.epochs=\[': must be written key=value"),
+        ("trainer.max_epochs=[", r"'trainer.max_epochs=\[': must be written key=value"),
         ("+foo=1", "foo: no such setting; allowed: claim_dir, dry_run, "),
         ("optimizer=[adam,sgd]", "optimizer: must be one of .*sgd.*; found \\[adam,sgd\\]"),
         ("activation=softplus activation.beta=0", "activation.beta: must be above 0; found 0"),
@@ -70,7 +70,7 @@ def test_d1_a_slip_is_refused_with_the_nearest_name(
 
 
 def test_all_problems_of_a_run_are_told_at_once(command: Command, tmp_path: Path) -> None:
-    done = command("trainer.epochs=0", "batch.size=999", "optimizer.lr=nan", "seed=-1", "logger.csv=maybe")
+    done = command("trainer.max_epochs=0", "batch.size=999", "optimizer.lr=nan", "seed=-1", "logger.csv=maybe")
     assert done.code == 2
     assert len(done.refusals) == 5
     assert list(tmp_path.iterdir()) == []
@@ -146,7 +146,7 @@ def test_d12_no_class_outside_the_allow_list_is_called(command: Command, tmp_pat
 def test_d12_nested_targets_and_those_of_hydra_itself(
     command: Command, tmp_path: Path, addition: tuple[str, ...]
 ) -> None:
-    done = command(*addition, "trainer.epochs=1")
+    done = command(*addition, "trainer.max_epochs=1")
     assert done.code == 2
     assert done.refusals
     assert list(tmp_path.iterdir()) == []
@@ -189,7 +189,7 @@ HOSTILE = {
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_d16_a_hostile_value_is_taken_literally_or_refused(command: Command, tmp_path: Path, value: str) -> None:
     quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    done = command(f"study={quoted}", "trainer.epochs=1", "batch=full")
+    done = command(f"study={quoted}", "trainer.max_epochs=1", "batch=full")
     allowed = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) and len(value) <= 100
     assert done.code == (0 if allowed else 2), done.err
     assert all(line.isprintable() for line in done.err.splitlines())
@@ -206,7 +206,7 @@ def test_d16_what_is_swept_is_stored_literally_below_the_study(command: Command,
     names = ["a_b", "ünï", "x y"]
     table = "{},{},{},y\n" + "".join(f"{n},{n * 7 % 5},{n * 3 % 11},{n % 2}\n" for n in range(20))
     (tmp_path / "t.csv").write_text(table.format(*names), encoding="utf-8")
-    own = ["data=csv", "data.path=t.csv", "data.label=y", "batch.size=4", "trainer.epochs=1", "study=s"]
+    own = ["data=csv", "data.path=t.csv", "data.label=y", "batch.size=4", "trainer.max_epochs=1", "study=s"]
     done = command("-m", *own, "data.features=['ünï'],['x y',a_b]")
     assert done.code == 0, done.err
     study = tmp_path / "outputs" / "s"
@@ -217,7 +217,7 @@ def test_d16_what_is_swept_is_stored_literally_below_the_study(command: Command,
 
 
 def test_a_sweep_has_one_study(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "study=a,b", "trainer.epochs=1")
+    done = command("-m", "study=a,b", "trainer.max_epochs=1")
     assert done.code == 2
     assert done.refusals == ["study and outputs: must be the same for all jobs of a sweep; one command, one study"]
     assert list(tmp_path.iterdir()) == []
@@ -239,7 +239,7 @@ def test_a_grid_holds_no_setting_of_hydra(command: Command, tmp_path: Path) -> N
         "      - hydra.job_logging.handlers.file.class: [evil.H]\n        batch.size: [5, 10]\n",
         encoding="utf-8",
     )
-    done = command("--config-dir", str(tmp_path / "mine"), "experiment=mine", "trainer.epochs=1")
+    done = command("--config-dir", str(tmp_path / "mine"), "experiment=mine", "trainer.max_epochs=1")
     assert done.code == 2
     assert "must not stand in a grid" in done.refusals[0]
     assert not (tmp_path / "marker").exists()

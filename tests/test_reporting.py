@@ -13,9 +13,9 @@ import pytest
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.floors import keep_floors
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
-from pima_hp.record import LearningCurves, RunRecord, RunStatus
 from pima_hp.report.results import read_floors
 from pima_hp.reporting import run
+from pima_hp.run import LearningCurves, RunRecord, RunStatus
 from tests.conftest import Command
 from tests.ledger.conftest import configuration_of, seeds_of
 
@@ -37,12 +37,10 @@ def study_of(folder, level, digest="0" * 64, seeds=range(12)):
     """Twelve replicates of two batch sizes whose accuracies lie about a level."""
     plans, records = {}, []
     for size in (16, 32):
-        configuration = configuration_of(batch__size=size, trainer__epochs=20).model_copy(
+        configuration = configuration_of(batch__size=size, trainer__max_epochs=20).model_copy(
             update={"data_digest": digest}
         )
-        plans[configuration.config_id] = PlannedConfiguration.of(
-            configuration, f"batch.size={size}", map(seeds_of, seeds)
-        )
+        plans[configuration.id] = PlannedConfiguration.of(configuration, f"batch.size={size}", map(seeds_of, seeds))
         for seed in seeds:
             values = level + np.random.default_rng([size, seed]).normal(0, 0.01, (6, 20))
             records.append(
@@ -208,7 +206,14 @@ def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
 
 
 def test_a_study_of_one_split_has_floors_without_an_interval(command: Command, tmp_path):
-    settings = ("batch.size=5,10", "streams.split=0", "n_replicates=3", "trainer.epochs=3", "study=s", "report=true")
+    settings = (
+        "batch.size=5,10",
+        "streams.split=0",
+        "n_replicates=3",
+        "trainer.max_epochs=3",
+        "study=s",
+        "report=true",
+    )
     assert command("-m", *settings).code == 0
     report = tmp_path / "outputs" / "s" / "report"
     page = (report / "index.html").read_text(encoding="utf-8")

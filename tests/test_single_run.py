@@ -40,7 +40,7 @@ def shown(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, A
 def test_tensorboard_shows_the_same_as_of_lightning(
     command: Command, tmp_path: Path, variant: tuple[str, ...], n_rates: int
 ) -> None:
-    own = ("optimizer=adam", "seed=4", "trainer.epochs=6", "trainer.precision=64", "study=s", *variant)
+    own = ("optimizer=adam", "seed=4", "trainer.max_epochs=6", "trainer.precision=64", "study=s", *variant)
     assert command(*own).code == 0
     assert command("trainer.engine=solo", "outputs=alone", *own).code == 0
     ours, lightnings = (tmp_path / name / "s" / "tensorboard" for name in ("outputs", "alone"))
@@ -148,7 +148,7 @@ def test_the_missing_one_of_several_replicates_is_trained_as_the_others_were(com
 
 
 def test_a_diverged_run_shows_its_curves_until_then(command: Command, tmp_path: Path) -> None:
-    wild = ("optimizer=sgd", "optimizer.lr=0.01", "activation=identity", "batch=full", "trainer.epochs=30")
+    wild = ("optimizer=sgd", "optimizer.lr=0.01", "activation=identity", "batch=full", "trainer.max_epochs=30")
     done = command(*wild, "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "seed=1", "study=s")
     assert done.code == 0
     assert "1 diverged" in done.err

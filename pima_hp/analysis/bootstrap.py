@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special, stats
 
-from pima_hp.record import Array
+from pima_hp.run import Array
 
 Interval = tuple[float, float]
 _NORMAL = NormalDist()

@@ -19,7 +19,7 @@ from pydantic import (
 
 from pima_hp.analysis.functionals import EVENTS, Functional
 from pima_hp.analysis.rules import Condition, Rule
-from pima_hp.configuration import Component, Configuration, Section
+from pima_hp.config import Component, Config, Section
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError
 from pima_hp.options import CONF, options
@@ -211,7 +211,7 @@ def _problems(part: Part) -> list[str]:
 
 def _check_settings(selector: Selector) -> None:
     """Refuse what no configuration has; classes named by `_target_` have free arguments."""
-    kinds: dict[str, Any] = {key: field.annotation for key, field in Configuration.model_fields.items()}
+    kinds: dict[str, Any] = {key: field.annotation for key, field in Config.model_fields.items()}
     free = {key for key, kind in kinds.items() if issubclass(kind, Component)}
     sections = [(key, kind) for key, kind in kinds.items() if issubclass(kind, Section) and key not in free]
     fields = {f"{key}.{name}": field for key, kind in sections for name, field in kind.model_fields.items()}

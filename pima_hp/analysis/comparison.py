@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from pima_hp.analysis.bootstrap import Draw, Estimate, Share
-from pima_hp.record import Array
+from pima_hp.run import Array
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import special
 
-from pima_hp.record import Array
+from pima_hp.run import Array
 
 WINDOW_EPOCHS = 20
 """The last epochs that final score and volatility look at: epochs 81-100 of 100."""

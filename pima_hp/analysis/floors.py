@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pima_hp.analysis.bootstrap import nadeau_bengio
 from pima_hp.analysis.curves import aligned, final_score
 from pima_hp.analysis.selection import Runs, baseline, conclusive, equal, named
-from pima_hp.record import Array
+from pima_hp.run import Array
 
 Rows = NDArray[np.intp]
 

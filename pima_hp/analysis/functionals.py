@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pima_hp.analysis import curves
-from pima_hp.configuration import Section
-from pima_hp.record import CURVE_KEYS, Array
+from pima_hp.config import Section
+from pima_hp.run import CURVE_KEYS, Array
 from pima_hp.validation import nearest
 
 EVENTS = ("exceeds", "learns", "never_exceeds", "reaches")

@@ -13,7 +13,7 @@ from pima_hp.analysis.curves import slope_on_log2
 from pima_hp.analysis.functionals import Functional
 from pima_hp.analysis.rules import Estimates
 from pima_hp.analysis.selection import Context, Runs, Seeds, named
-from pima_hp.record import Array, RunStatus
+from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
 

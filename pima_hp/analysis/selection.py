@@ -13,14 +13,14 @@ import pandas as pd
 from pima_hp.analysis.claims import Claim, Selector
 from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.functionals import FUNCTIONALS, Functional
-from pima_hp.configuration import Configuration
+from pima_hp.config import Config
 from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
 from pima_hp.options import CONF, option_content, option_name, read_yaml
-from pima_hp.record import Array, RunStatus
+from pima_hp.run import Array, RunStatus
 from pima_hp.settings import NAMED_SECTIONS, NOT_A_SETTING, Setting, columns_of
 
 Seeds = tuple[int, ...]
-"""The seeds that matter of a run: `pima_hp.record.replicate_of`."""
+"""The seeds that matter of a run: `pima_hp.run.replicate_of`."""
 
 Settings = dict[str, Setting]
 
@@ -200,7 +200,7 @@ def follows(values: Sequence[Setting], owner: Sequence[Setting]) -> bool:
 def baseline() -> Settings:
     """The settings of `conf/config.yaml` without anything on the command line: the article's primary completion."""
     entries = [entry for entry in read_yaml(CONF / "config.yaml")["defaults"] if not isinstance(entry, str)]
-    chosen = {key: option for entry in entries for key, option in entry.items() if key in Configuration.model_fields}
+    chosen = {key: option for entry in entries for key, option in entry.items() if key in Config.model_fields}
     contents = {group: dict(option_content(group, option)) for group, option in chosen.items()}
     for section in NAMED_SECTIONS:
         contents[section]["name"] = option_name(section, contents[section])

@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.config import Config, Seeds
 from pima_hp.data.prepared import PreparedData, batch_size, prepare, table_of
 from pima_hp.seeds import Role, stream
 
@@ -44,22 +44,22 @@ class PimaDataModule(L.LightningDataModule):
     >>> module.setup()  # doctest: +SKIP
     """
 
-    def __init__(self, configuration: Configuration, seeds: RunSeeds) -> None:
+    def __init__(self, configuration: Config, seeds: Seeds) -> None:
         super().__init__()
-        self.configuration, self.seeds = configuration, seeds
+        self.config, self.seeds = configuration, seeds
         self.table = table_of(configuration)
         self.prepared: PreparedData | None = None
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
         """Split, clean and scale; all stages use the same tensors."""
         if self.prepared is None:
-            self.prepared = prepare(self.table, self.configuration, self.seeds.split)
+            self.prepared = prepare(self.table, self.config, self.seeds.split)
 
     def train_dataloader(self) -> BatchLoader:
         """Batches of the training rows, in the order of the split or of the run's `order` stream."""
         features, labels = self.part("train")
-        generator = stream(self.seeds.order, Role.ORDER) if self.configuration.batch.shuffle else None
-        return BatchLoader(features, labels, batch_size(self.configuration, len(labels)), generator)
+        generator = stream(self.seeds.order, Role.ORDER) if self.config.batch.shuffle else None
+        return BatchLoader(features, labels, batch_size(self.config, len(labels)), generator)
 
     def val_dataloader(self) -> list[BatchLoader]:
         """The watched rows, then the training rows once more: both scored with the weights at the epoch's end."""

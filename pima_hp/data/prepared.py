@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pima_hp.configuration import Configuration, DataSection
+from pima_hp.config import Config, DataSection
 from pima_hp.data.splits import Split, split_rows
 from pima_hp.data.table import Table, check_unchanged, read_table
 from pima_hp.seeds import Role, stream
 
-DTYPES = {32: torch.float32, 64: torch.float64}
+DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class PreparedData:
         return self.features[rows], self.labels[rows]
 
 
-def batch_size(configuration: Configuration, n_train: int) -> int:
+def batch_size(configuration: Config, n_train: int) -> int:
     """Rows of one update: `full` means all training rows."""
     size = configuration.batch.size
     return n_train if isinstance(size, str) else size
 
 
-def table_of(configuration: Configuration) -> Table:
+def table_of(configuration: Config) -> Table:
     """Read the table of a configuration; `StudyError` unless it is still the file that its identity names."""
     table = read_table(configuration.data)
     check_unchanged(configuration.data.path, configuration.data_digest, table.digest)
     return table
 
 
-def prepare(table: Table, configuration: Configuration, split_seed: int) -> PreparedData:
+def prepare(table: Table, configuration: Config, split_seed: int) -> PreparedData:
     """Split the table with the run's `split` stream, then clean and scale it by its training rows alone."""
     dtype = DTYPES[configuration.trainer.precision]
     labels = torch.from_numpy(table.labels).to(dtype)

@@ -2,7 +2,7 @@
 
 import math
 
-from pima_hp.configuration import DataSection
+from pima_hp.config import DataSection
 
 
 def split_sizes(n_rows: int, data: DataSection) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pima_hp.configuration import DataSection
+from pima_hp.config import DataSection
 from pima_hp.data.sizes import split_sizes
 
 

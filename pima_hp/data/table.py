@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pima_hp.configuration import DataSection
+from pima_hp.config import DataSection
 from pima_hp.data.strict_csv import not_found, read_header, read_numbers, shown
 from pima_hp.errors import StudyError, TableError
 

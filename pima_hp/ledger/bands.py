@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pima_hp.record import Array
+from pima_hp.run import Array
 
 BAND = (0.05, 0.95)
 """Quantiles of the band: the spread of single runs, not an interval of their mean."""

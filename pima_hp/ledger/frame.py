@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pima_hp.ledger.parts import SCHEMA
-from pima_hp.record import CURVE_KEYS, RunStatus, replicate_of
+from pima_hp.run import CURVE_KEYS, RunStatus, replicate_of
 from pima_hp.settings import columns_of
 
 CURVE_COLUMNS = tuple(CURVE_KEYS.values())

@@ -14,7 +14,7 @@ from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.frame import CURVE_COLUMNS, curve_views, frame_of
 from pima_hp.ledger.manifest import Manifest
 from pima_hp.ledger.parts import SCHEMA, SUFFIX, DamagedPartError, decoded, encoded, part_name
-from pima_hp.record import RunRecord, RunStatus
+from pima_hp.run import RunRecord, RunStatus
 
 FOLDER = "ledger"
 
@@ -81,7 +81,7 @@ class Ledger:
         name = part_name(content)
         make_folder(self.folder)
         write_atomically(self.folder / name, content)
-        self._finished[name] = frozenset(r.run_id for r in records if r.status is not RunStatus.FAILED)
+        self._finished[name] = frozenset(r.id for r in records if r.status is not RunStatus.FAILED)
         self._damaged.pop(name, None)
 
     def finished_run_ids(self) -> set[str]:

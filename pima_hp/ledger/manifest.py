@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.config import Config, Seeds
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
@@ -25,11 +25,11 @@ class PlannedConfiguration:
 
     label: str  # short name for people and for folders
     settings: Mapping[str, Setting]  # the content of its identity, with dotted keys; `data_digest` is one of them
-    runs: Mapping[str, RunSeeds]  # run id -> its seeds
+    runs: Mapping[str, Seeds]  # run id -> its seeds
     paths: Sequence[str | None]  # of its data file, each as it was given; None: the shipped table
 
     @classmethod
-    def of(cls, configuration: Configuration, label: str, seeds: Iterable[RunSeeds]) -> Self:
+    def of(cls, configuration: Config, label: str, seeds: Iterable[Seeds]) -> Self:
         """The plan to train one configuration with these seeds."""
         runs = {configuration.run_id(run_seeds): run_seeds for run_seeds in seeds}
         return cls(label, flattened(configuration.content), runs, (plain_path(configuration.data.path),))
@@ -180,7 +180,7 @@ def _document(content: bytes) -> dict[str, Any]:
 
 
 def _planned(entry: Mapping[str, Any]) -> PlannedConfiguration:
-    runs = {run_id: RunSeeds(**dict(zip(_SEED_FIELDS, seeds, strict=True))) for run_id, seeds in entry["runs"].items()}
+    runs = {run_id: Seeds(**dict(zip(_SEED_FIELDS, seeds, strict=True))) for run_id, seeds in entry["runs"].items()}
     return PlannedConfiguration(entry["label"], flattened(entry["settings"]), runs, tuple(entry["paths"]))
 
 

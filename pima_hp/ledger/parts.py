@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pima_hp.errors import StudyError
-from pima_hp.record import CURVE_KEYS, Array, RunRecord
+from pima_hp.run import CURVE_KEYS, Array, RunRecord
 
-VERSION = 2
+VERSION = 3
 """Of the files of a ledger, its parts and its manifest: raised when the meaning of a column changes."""
 
 SUFFIX = ".parquet"
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
         pa.field("engine", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),  # JSON
-        pa.field("configuration", pa.string(), nullable=False),  # JSON of Configuration.model_dump(by_alias=True)
+        pa.field("configuration", pa.string(), nullable=False),  # JSON of Config.model_dump(by_alias=True)
         pa.field("scores", pa.map_(pa.string(), pa.float64()), nullable=False),
         *(pa.field(key, pa.list_(pa.float64()), nullable=False) for key in CURVE_KEYS.values()),
     ],
@@ -51,11 +51,11 @@ def part_name(content: bytes) -> str:
 
 def encoded(records: Sequence[RunRecord]) -> bytes:
     """The bytes of a part; equal records give equal bytes."""
-    distinct = {id(record.configuration): record.configuration for record in records}  # runs of a job share one object
+    distinct = {id(record.config): record.config for record in records}  # runs of a job share one object
     written = {identity: json.dumps(one.model_dump(by_alias=True)) for identity, one in distinct.items()}
     columns: dict[str, object] = {
-        "run_id": [record.run_id for record in records],
-        "config_id": [record.configuration.config_id for record in records],
+        "run_id": [record.id for record in records],
+        "config_id": [record.config.id for record in records],
         "seed": [record.seeds.seed for record in records],
         "init_seed": [record.seeds.init for record in records],
         "split_seed": [record.seeds.split for record in records],
@@ -69,7 +69,7 @@ def encoded(records: Sequence[RunRecord]) -> bytes:
         "engine": [record.engine for record in records],
         "message": [record.message for record in records],
         "versions": [json.dumps(record.versions, sort_keys=True) for record in records],
-        "configuration": [written[id(record.configuration)] for record in records],
+        "configuration": [written[id(record.config)] for record in records],
         "scores": [sorted(record.scores.items()) for record in records],
         **{key: _lists([getattr(r.curves, name) for r in records]) for name, key in CURVE_KEYS.items()},
     }

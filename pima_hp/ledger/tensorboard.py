@@ -22,7 +22,7 @@ from pima_hp.ledger.events import (
     session_event,
 )
 from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, distinct, setting_columns
-from pima_hp.record import RunStatus
+from pima_hp.run import RunStatus
 from pima_hp.settings import is_hparam
 
 STUDY_FILE = "events.out.tfevents.0.pima_hp_study"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
-from pima_hp.configuration import Configuration
+from pima_hp.config import Config
 from pima_hp.instantiation import build
 
 
@@ -81,7 +81,7 @@ def _scales(initialization: str, fan_in: int, fan_out: int) -> tuple[float, floa
     }[initialization]
 
 
-def build_mlp(configuration: Configuration, n_features: int, generator: torch.Generator, dtype: torch.dtype) -> MLP:
+def build_mlp(configuration: Config, n_features: int, generator: torch.Generator, dtype: torch.dtype) -> MLP:
     """Build the network of a configuration with initial weights from the run's `init` stream."""
     widths = [n_features, *configuration.model.hidden_widths]
     with torch.device("meta"):  # nothing is drawn from the global generator

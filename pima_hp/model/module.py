@@ -10,7 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pima_hp.configuration import OptimizerSection, SchedulerSection
+from pima_hp.config import OptimizerSection, SchedulerSection
 from pima_hp.data.datamodule import Batch
 from pima_hp.instantiation import build
 from pima_hp.model.metrics import epoch_scores

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from pima_hp.configuration import ActivationSection
+from pima_hp.config import ActivationSection
 from pima_hp.instantiation import build
 from pima_hp.model.mlp import MLP, layer_shapes
 

@@ -13,7 +13,6 @@ from pima_hp.analysis.measuring import Measured
 from pima_hp.analysis.rules import Word
 from pima_hp.analysis.selection import values_of
 from pima_hp.analysis.verdicts import Verdict
-from pima_hp.record import Array
 from pima_hp.report.chart import Figure
 from pima_hp.report.figures import learning_curves, waiting_times
 from pima_hp.report.panels import interval_texts
@@ -22,6 +21,7 @@ from pima_hp.report.rows import NOTHING
 from pima_hp.report.settings import comparable, in_words, value_text, watched_rows
 from pima_hp.report.spreads import Contrast, Quantity, spreads
 from pima_hp.report.tables import majority_of, reach_of
+from pima_hp.run import Array
 
 
 def figures_of(results: Results, factor: str) -> dict[str, Figure]:

@@ -22,8 +22,8 @@ from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.errors import PimaError
 from pima_hp.ledger import Manifest, read_study
-from pima_hp.record import RunStatus
 from pima_hp.report.tables import COUNTED, swept
+from pima_hp.run import RunStatus
 
 FLOORS = "floors.json"
 LARGEST_BYTES = 2**20

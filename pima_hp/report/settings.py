@@ -27,7 +27,7 @@ LABELS = {
 }
 
 _WORDS = {**LABELS, "window_epochs": "window (epochs)", "sustained_epochs": "epochs in a row",
-          "data.scaling": "scaling", "trainer.epochs": "epochs", "model.hidden_widths": "hidden widths"}  # fmt: skip
+          "data.scaling": "scaling", "trainer.max_epochs": "epochs", "model.hidden_widths": "hidden widths"}  # fmt: skip
 
 
 def label(key: str) -> str:
@@ -187,7 +187,7 @@ def fixed_sentence(comparison: Comparison, factors: Sequence[str]) -> str:
         (shared("optimizer"), "{}"),
         (shared("optimizer.lr"), "learning rate {}"),
         (None if shared("scheduler") == "none" else shared("scheduler"), "schedule {}"),
-        (shared("trainer.epochs"), "{} epochs"),
+        (shared("trainer.max_epochs"), "{} epochs"),
         (shared("model.hidden_widths"), "hidden widths {}"),
         (shared("model.initialization"), "{} initialisation"),
         ({"none": "raw"}.get(shared("data.scaling") or "", shared("data.scaling")), "{} features"),

@@ -11,11 +11,11 @@ import pandas as pd
 
 from pima_hp.analysis.bootstrap import Estimate, bootstrap
 from pima_hp.analysis.selection import Seeds, baseline, by_seeds, matched
-from pima_hp.record import Array
 from pima_hp.report import strips, style
 from pima_hp.report.chart import Figure, figure
 from pima_hp.report.settings import comparable, display_names, label, value_text
 from pima_hp.report.strips import Row
+from pima_hp.run import Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pima_hp.record import Array
 from pima_hp.report import style
 from pima_hp.report.panels import Ends, Spec, interval_texts, position, rule
+from pima_hp.run import Array
 
 MAX_DOTS = 200
 """Single runs drawn of a value; of more, so many evenly spaced order statistics."""

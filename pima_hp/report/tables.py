@@ -9,8 +9,8 @@ import pandas as pd
 from pima_hp.analysis import curves
 from pima_hp.analysis.selection import conclusive, varying
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.record import Array, RunStatus
 from pima_hp.report.settings import comparable, label, settings_of, split_text, value_order, watched_rows
+from pima_hp.run import Array, RunStatus
 
 REACH, REACH_SHARE = 0.72, 0.2
 """Training accuracy whose first epoch is reported on the shipped table; of another table, how far it is from the
@@ -20,7 +20,7 @@ COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_
 """Runs that lack a value, as they are counted beside a number."""
 
 SETTINGS = (
-    *("batch.size", "activation", "optimizer", "optimizer.lr", "trainer.epochs", "model.initialization"),
+    *("batch.size", "activation", "optimizer", "optimizer.lr", "trainer.max_epochs", "model.initialization"),
     "data.scaling",
 )
 """Columns of the table of settings, as an article has them; the split is made of two settings."""

@@ -8,13 +8,13 @@ from functools import lru_cache
 import torch
 from hydra.utils import get_class
 
-from pima_hp.configuration import Component, Configuration, OptimizerSection
+from pima_hp.config import Component, Config, OptimizerSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.instantiation import build
 from pima_hp.training.engines import refusal_of
 
 
-def component_problems(configuration: Configuration) -> list[str]:
+def component_problems(configuration: Config) -> list[str]:
     """Return one line for each part that torch refuses or this machine lacks."""
     problems = []
     if configuration.trainer.accelerator == "gpu" and not torch.cuda.is_available():

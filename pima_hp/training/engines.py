@@ -9,11 +9,11 @@ from typing import Literal
 
 import torch
 
-from pima_hp.configuration import Component, Configuration
+from pima_hp.config import Component, Config
 from pima_hp.data.prepared import table_of
 from pima_hp.data.sizes import split_sizes
 from pima_hp.errors import EngineError
-from pima_hp.record import Run, RunRecord
+from pima_hp.run import Run, RunRecord
 from pima_hp.training.device import device_of
 from pima_hp.training.optimizers import rule_arguments
 from pima_hp.training.progress import Progress
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Engine = Literal["solo", "stacked", "fused"]
 
 
-def engine_of(configuration: Configuration, *, alone: bool = False, csv: bool = False) -> tuple[Engine, str]:
+def engine_of(configuration: Config, *, alone: bool = False, csv: bool = False) -> tuple[Engine, str]:
     """Return the engine that trains a configuration here, and in words why no faster one does; no words for `fused`.
 
     Args:
@@ -50,7 +50,7 @@ def engine_of(configuration: Configuration, *, alone: bool = False, csv: bool = 
     return ("solo" if by_itself else "stacked"), reason
 
 
-def refusal_of(configuration: Configuration) -> str:
+def refusal_of(configuration: Config) -> str:
     """Return why the engine that is wanted cannot train a configuration here, as one line; empty when it can."""
     wanted, (engine, reason) = configuration.trainer.engine, engine_of(configuration)
     if wanted in ("auto", engine):
@@ -62,7 +62,7 @@ def train_stack(runs: Sequence[Run], progress: Progress | None = None) -> list[R
     """Train runs with equal `stack_key`s together and return their records in the same order."""
     began, n_threads = time.perf_counter(), torch.get_num_threads()
     # What surrounds the fused kernel is thousands of small operations: waking torch's threads for each costs more.
-    torch.set_num_threads(1 if engine_of(runs[0].configuration)[0] == "fused" else n_threads)
+    torch.set_num_threads(1 if engine_of(runs[0].config)[0] == "fused" else n_threads)
     try:
         stack = make_stack(runs, n_threads)
         if stack.engine != "fused":
@@ -83,7 +83,7 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
     Raises:
         EngineError: `trainer.engine` cannot train them here.
     """
-    configuration = runs[0].configuration
+    configuration = runs[0].config
     if refusal := refusal_of(configuration):
         raise EngineError(refusal)
     engine, reason = engine_of(configuration)
@@ -109,7 +109,7 @@ def make_stack(runs: Sequence[Run], n_threads: int | None = None) -> Stack:
 
 def load_kernel(runs: Sequence[Run], *, csv: bool) -> None:
     """Load or compile the kernel of a run that is trained alone, so that `engine_of` knows whether it can be used."""
-    configuration = runs[0].configuration
+    configuration = runs[0].config
     if engine_of(configuration, alone=True, csv=csv)[0] == "fused" and device_of(configuration).type == "cpu":
         from pima_hp.training.fused.compiled import KernelError, kernel
         from pima_hp.training.fused.on_cpu import kind_of
@@ -118,7 +118,7 @@ def load_kernel(runs: Sequence[Run], *, csv: bool) -> None:
             kernel(kind_of(runs))
 
 
-def _why_not_stacked(configuration: Configuration) -> str:
+def _why_not_stacked(configuration: Config) -> str:
     if rule_arguments(configuration.optimizer) is None:
         return f"no update rule for {_described(configuration.optimizer)}"
     if schedule_arguments(configuration.scheduler) is None:
@@ -126,7 +126,7 @@ def _why_not_stacked(configuration: Configuration) -> str:
     return ""
 
 
-def _why_not_fused(configuration: Configuration) -> str:
+def _why_not_fused(configuration: Config) -> str:
     on_cpu = device_of(configuration).type == "cpu"
     try:
         from pima_hp.training.fused.engine import why_not_fused
@@ -134,7 +134,7 @@ def _why_not_fused(configuration: Configuration) -> str:
         if on_cpu:
             from pima_hp.training.fused.compiled import failure
 
-            if reason := failure(f"float{configuration.trainer.precision}"):
+            if reason := failure(configuration.trainer.dtype):
                 return reason
         else:
             from pima_hp.training.fused.on_gpu import why_not_here

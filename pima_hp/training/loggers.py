@@ -10,8 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from pima_hp.interruption import SIGNALS
-from pima_hp.record import Run, run_folder
 from pima_hp.request import LoggerSection
+from pima_hp.run import Run, run_folder
 
 
 @contextmanager
@@ -63,8 +63,8 @@ def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: 
         labels: config_id -> name of the configuration.
         wanted: which loggers to make.
     """
-    label = labels.get(run.configuration.config_id, run.configuration.config_id)
-    name = run_folder(label, run.seeds.seed, run.run_id)
+    label = labels.get(run.config.id, run.config.id)
+    name = run_folder(label, run.seeds.seed, run.id)
     loggers: list[Logger] = []
     if wanted.tensorboard:
         folder = study_folder / "tensorboard"

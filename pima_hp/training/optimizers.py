@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pima_hp.configuration import OptimizerSection
+from pima_hp.config import OptimizerSection
 
 Value = float | NDArray[np.float64]
 Slots = dict[str, Tensor]

@@ -9,7 +9,7 @@ import torch
 
 from pima_hp.errors import EngineError, StudyError
 from pima_hp.interruption import asked_to_stop
-from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
+from pima_hp.run import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, load_kernel, train_stack
 from pima_hp.training.progress import Progress
 from pima_hp.training.stack_key import stack_key
@@ -39,18 +39,18 @@ def stacks_of(runs: Sequence[Run], *, together: bool, csv: bool = False) -> tupl
     alone, groups = [], dict[str, list[Run]]()
     reasons: dict[str, int] = {}
     for run in runs:
-        engine, reason = engine_of(run.configuration, alone=not together, csv=csv)
+        engine, reason = engine_of(run.config, alone=not together, csv=csv)
         if engine == "solo":
             alone.append(run)
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
-            groups.setdefault(stack_key(run.configuration), []).append(run)
+            groups.setdefault(stack_key(run.config), []).append(run)
     for reason, count in reasons.items():
         level = logging.INFO if reason in (CSV_WANTED, SOLO_WANTED) else logging.WARNING
         log.log(level, "%d %s trained one at a time: %s", count, "run is" if count == 1 else "runs are", reason)
     stacks = []
     for group in groups.values():
-        size = group[0].configuration.trainer.stack_size
+        size = group[0].config.trainer.stack_size
         stacks += [group[start : start + size] for start in range(0, len(group), size)]
     return stacks, alone
 
@@ -111,7 +111,7 @@ def _alone(run: Run, progress: Progress, loggers: MakeLoggers) -> RunRecord:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as fast for one small network, and not slowed by whatever else the machine does
     try:
-        record = train_solo(run.configuration, run.seeds, loggers=loggers(run), callbacks=[EpochProgress(progress)])
+        record = train_solo(run.config, run.seeds, loggers=loggers(run), callbacks=[EpochProgress(progress)])
     except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 -- any error of a run is its result
         _let_through(error)
         record = failed(run, error)
@@ -137,11 +137,11 @@ def _let_through(error: BaseException) -> None:
 
 def failed(run: Run, error: BaseException) -> RunRecord:
     """Return the record of a run that raised an error: no curves, no scores, and what was said."""
-    log.error("run %s failed", run.run_id, exc_info=error)
-    nothing = np.full(run.configuration.trainer.epochs, np.nan)
+    log.error("run %s failed", run.id, exc_info=error)
+    nothing = np.full(run.config.trainer.max_epochs, np.nan)
     message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
     return RunRecord(
-        configuration=run.configuration,
+        config=run.config,
         seeds=run.seeds,
         status=RunStatus.FAILED,
         curves=LearningCurves(**dict.fromkeys(CURVE_KEYS, nothing)),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pima_hp.configuration import SchedulerSection
+from pima_hp.config import SchedulerSection
 
 Rates = NDArray[np.float64]
 

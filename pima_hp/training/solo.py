@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.config import Config, Seeds
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.data.prepared import DTYPES
 from pima_hp.model.metrics import final_scores
 from pima_hp.model.mlp import build_mlp
 from pima_hp.model.module import MLPClassifier
-from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
+from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.settings import hparams_of
 from pima_hp.training.device import device_of, engine_on
@@ -29,14 +29,14 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-def train_solo(configuration: Configuration, seeds: RunSeeds, **options: Any) -> RunRecord:
+def train_solo(configuration: Config, seeds: Seeds, **options: Any) -> RunRecord:
     """Train one run and return its record; see `fit_solo` for the options."""
     return fit_solo(configuration, seeds, **options)[0]
 
 
 def fit_solo(
-    configuration: Configuration,
-    seeds: RunSeeds,
+    configuration: Config,
+    seeds: Seeds,
     *,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[L.Callback] = (),
@@ -72,15 +72,15 @@ def fit_solo(
         trainer.fit(module, datamodule=data)
     diverged = module.diverged or not final.finite
     n_updates, n_trained = trainer.global_step, len(module.history)
-    whole = n_updates == configuration.trainer.epochs * len(data.train_dataloader())
+    whole = n_updates == configuration.trainer.max_epochs * len(data.train_dataloader())
     whole = whole and all(scores.keys() >= set(CURVE_KEYS.values()) for scores in module.history)
     status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
     _, labels = data.part("train")
     record = RunRecord(
-        configuration=configuration,
+        config=configuration,
         seeds=seeds,
         status=status,
-        curves=_curves(module.history, configuration.trainer.epochs, diverged=diverged),
+        curves=_curves(module.history, configuration.trainer.max_epochs, diverged=diverged),
         scores={} if diverged else final.scores,
         n_updates=n_updates,
         stop_epoch=0 if status is RunStatus.COMPLETED else n_trained,
@@ -96,8 +96,8 @@ def fit_solo(
 class FinalScores(L.Callback):
     """Score each split with the final weights and log that with the hyperparameters: TensorBoard's HParams tab."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self.configuration = configuration
+    def __init__(self, configuration: Config) -> None:
+        self.config = configuration
         self.scores: dict[str, float] = {}  # `train/auroc`, `val/brier`, ...; empty for a run that diverged
 
     @property
@@ -111,13 +111,13 @@ class FinalScores(L.Callback):
         if pl_module.diverged:
             return
         data: PimaDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        parts = ["train", "val", "test"] if self.configuration.data.val_fraction else ["train", "val"]
+        parts = ["train", "val", "test"] if self.config.data.val_fraction else ["train", "val"]
         with torch.inference_mode():
             for part in parts:
                 features, labels = data.part(part)
                 scores = final_scores(pl_module(features), labels)
                 self.scores |= {f"{part}/{name}": score for name, score in scores.items()}
-        hparams = hparams_of(self.configuration.model_dump(by_alias=True))
+        hparams = hparams_of(self.config.model_dump(by_alias=True))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(hparams, {f"hp/{key}": score for key, score in self.scores.items()})
@@ -125,7 +125,7 @@ class FinalScores(L.Callback):
                 logger.log_hyperparams(hparams)
 
 
-def quiet_trainer(configuration: Configuration, **options: Any) -> L.Trainer:
+def quiet_trainer(configuration: Config, **options: Any) -> L.Trainer:
     """Return Lightning's Trainer for a configuration, without its bar, summary, checkpoints and logger.
 
     Args:
@@ -142,8 +142,8 @@ def quiet_trainer(configuration: Configuration, **options: Any) -> L.Trainer:
     return L.Trainer(
         accelerator="gpu" if device_of(configuration).type == "cuda" else "cpu",
         devices=1,
-        precision="64-true" if configuration.trainer.precision == 64 else "32-true",
-        max_epochs=configuration.trainer.epochs,
+        precision=configuration.trainer.precision,
+        max_epochs=configuration.trainer.max_epochs,
         **{**quiet, **options},
     )
 

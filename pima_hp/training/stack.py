@@ -14,7 +14,7 @@ from pima_hp.data.table import Table
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.model.stacked import StackedMLP
 from pima_hp.model.stacked_metrics import stacked_final_scores
-from pima_hp.record import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
+from pima_hp.run import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
 from pima_hp.training.progress import Progress
@@ -41,8 +41,8 @@ class Stack(ABC):
     def __init__(self, runs: Sequence[Run], padding: int) -> None:
         self.runs, self.n_runs = list(runs), len(runs)
         self.members = [*runs, *[runs[0]] * (-len(runs) % padding)]
-        first = self.members[0].configuration
-        self.n_epochs, self.epoch = first.trainer.epochs, 0
+        first = self.members[0].config
+        self.n_epochs, self.epoch = first.trainer.max_epochs, 0
         dtype = DTYPES[first.trainer.precision]
         table = table_of(first)
         prepared, of_member = _prepared_once(self.members, table)
@@ -56,13 +56,13 @@ class Stack(ABC):
         self.batch_size = batch_size(first, self.labels["train"].shape[1])
         widths = [len(table.feature_names), *first.model.hidden_widths]
         vectors = [
-            initial_parameters(widths, run.configuration.model.initialization, stream(run.seeds.init, Role.INIT), dtype)
+            initial_parameters(widths, run.config.model.initialization, stream(run.seeds.init, Role.INIT), dtype)
             for run in self.members
         ]
-        self.model = StackedMLP(widths, [run.configuration.activation for run in self.members], torch.stack(vectors))
+        self.model = StackedMLP(widths, [run.config.activation for run in self.members], torch.stack(vectors))
         self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if first.batch.shuffle else []
-        self._rates = np.array([run.configuration.optimizer.lr for run in self.members])
-        self._schedule = schedule_of(self._rates, [run.configuration.scheduler for run in self.members])
+        self._rates = np.array([run.config.optimizer.lr for run in self.members])
+        self._schedule = schedule_of(self._rates, [run.config.scheduler for run in self.members])
         self._monitor = (first.scheduler.monitor or "val/loss").replace("/", "_")
         shape = (len(self.members), self.n_epochs)
         self.curves = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in CURVE_KEYS}
@@ -128,7 +128,7 @@ class Stack(ABC):
             n_trained = int(stops[index]) + diverged
             records.append(
                 RunRecord(
-                    configuration=run.configuration,
+                    config=run.config,
                     seeds=run.seeds,
                     status=RunStatus.DIVERGED if diverged else RunStatus.COMPLETED,
                     curves=LearningCurves(**{name: curve[index] for name, curve in curves.items()}),
@@ -136,7 +136,7 @@ class Stack(ABC):
                     n_updates=n_trained * self.n_steps,
                     stop_epoch=n_trained if diverged else 0,
                     duration_s=duration_s / self.n_runs,
-                    engine=engine_on(engine, run.configuration),
+                    engine=engine_on(engine, run.config),
                     versions=versions(),
                     n_train=self.labels["train"].shape[1],
                     positive_rate=rates[index],
@@ -151,10 +151,10 @@ def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedD
     prepared: list[PreparedData] = []
     of_member: list[int] = []
     for run in members:
-        data = run.configuration.data
+        data = run.config.data
         key = (run.seeds.split, data.scaling, data.missing, data.stratified, tuple(data.zero_is_missing))
         if key not in places:
             places[key] = len(prepared)
-            prepared.append(prepare(table, run.configuration, run.seeds.split))
+            prepared.append(prepare(table, run.config, run.seeds.split))
         of_member.append(places[key])
     return prepared, of_member

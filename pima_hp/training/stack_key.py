@@ -2,12 +2,12 @@
 
 import json
 
-from pima_hp.configuration import Configuration
+from pima_hp.config import Config
 from pima_hp.model.stacked import PER_MEMBER_ACTIVATIONS
 from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
 
 
-def stack_key(configuration: Configuration) -> str:
+def stack_key(configuration: Config) -> str:
     """Return a text that is equal for configurations whose runs may be members of one stack.
 
     Members share the table, the sizes of the splits, the shape of the network, the class of activation,
@@ -31,7 +31,7 @@ def stack_key(configuration: Configuration) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _flags(configuration: Configuration) -> dict[str, object]:
+def _flags(configuration: Config) -> dict[str, object]:
     arguments = rule_arguments(configuration.optimizer) or {}
     rule = UPDATE_RULES.get(str(configuration.optimizer.target))
     used = {name: bool(arguments.get(name)) for name in ("momentum", "weight_decay")}  # else the formula is shorter

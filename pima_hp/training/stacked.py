@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pima_hp.model.stacked_metrics import stacked_epoch_scores
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.training.optimizers import StackedOptimizer, per_member
 from pima_hp.training.progress import Progress
 from pima_hp.training.solo import quiet_trainer
@@ -71,7 +71,7 @@ class TorchStack(Stack):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*configure_optimizers.* returned `None`")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            trainer = quiet_trainer(self.runs[0].configuration)
+            trainer = quiet_trainer(self.runs[0].config)
             trainer.fit(StackedTraining(self, progress), train_dataloaders=_OneBatch())
         self.to(torch.device("cpu"))
 
@@ -83,7 +83,7 @@ class TorchStack(Stack):
     def _train_and_score(self, rates: NDArray[np.float64]) -> None:
         (rates_now,) = rates  # Lightning's loop goes epoch by epoch
         if self.optimizer is None:
-            sections = [run.configuration.optimizer for run in self.members]
+            sections = [run.config.optimizer for run in self.members]
             self.optimizer = StackedOptimizer.of(self.model.vectors, sections)
         self.optimizer.set_lr(per_member(rates_now.tolist()))
         features, labels = self._served()

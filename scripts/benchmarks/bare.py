@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from pima_hp.data.prepared import prepare, table_of
 from pima_hp.instantiation import build
 from pima_hp.model.mlp import build_mlp
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
 
 
 def train_bare(run: Run, n_epochs: int) -> list[dict[str, float]]:
     """Train one run for some epochs and return its scores, epoch by epoch."""
-    configuration = run.configuration
+    configuration = run.config
     table = table_of(configuration)
     data = prepare(table, configuration, run.seeds.split)
     generator = stream(run.seeds.init, Role.INIT)

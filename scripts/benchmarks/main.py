@@ -19,11 +19,11 @@ EPOCHS = 100
 
 def solo() -> None:
     """Solo training against a bare torch loop that records the same figures, batch 5, 25 epochs a turn."""
-    (run,) = runs_of("batch=b5", "trainer.epochs=25")
+    (run,) = runs_of("batch=b5", "trainer.max_epochs=25")
     took = medians(
         {
             "bare torch loop": lambda: seconds(lambda: train_bare(run, 25)),
-            "solo (Lightning)": lambda: seconds(lambda: train_solo(run.configuration, run.seeds)),
+            "solo (Lightning)": lambda: seconds(lambda: train_solo(run.config, run.seeds)),
         },
         repetitions=9,
     )
@@ -39,12 +39,10 @@ def engines() -> None:
     rows: dict[str, dict[str, float]] = {}
     for batch in ("b5", "b32"):
         common = (f"batch={batch}", "optimizer=adam")
-        (run,) = runs_of(*common, "trainer.epochs=3")
+        (run,) = runs_of(*common, "trainer.max_epochs=3")
         contestants: dict[str, Callable[[], float]] = {
             "bare torch loop": lambda run=run: 1 / (seconds(lambda: train_bare(run, 3)) / 3 * EPOCHS),
-            "solo (Lightning)": lambda run=run: (
-                1 / (seconds(lambda: train_solo(run.configuration, run.seeds)) / 3 * EPOCHS)
-            ),
+            "solo (Lightning)": lambda run=run: 1 / (seconds(lambda: train_solo(run.config, run.seeds)) / 3 * EPOCHS),
         }
         for size in sizes:
             for engine in ("stacked", "fused"):
@@ -71,7 +69,7 @@ def scaling() -> None:
         (256, 25, 0.2), (512, 25, 0.2), (1024, 25, 0.2), (2048, 25, 0.2), (4096, 25, 0.2),
         (512, 50, 0.2), (512, 100, 0.2), (512, 25, 0.6),
     ):  # fmt: skip
-        runs = runs_of("batch=b5", f"n_replicates={size}", f"trainer.epochs={epochs}", f"data.test_fraction={test}")
+        runs = runs_of("batch=b5", f"n_replicates={size}", f"trainer.max_epochs={epochs}", f"data.test_fraction={test}")
         stack = make_stack(runs)
         took = seconds(stack.fit)
         n_rows = stack.labels["train"].shape[1]
@@ -84,7 +82,7 @@ def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
     from pima_hp.training.engines import train_stack
 
-    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.epochs=5", "trainer.stack_size=4096"))
+    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5", "trainer.stack_size=4096"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"memory at M=4096: {used:,.0f} MiB (at most 2,048 wanted)")
 
@@ -96,7 +94,7 @@ def gpu() -> None:
     for engine, n_epochs in (("fused", 10), ("stacked", 1)):
         for size in (1024, 8192, 65536):
             wanted = ("trainer=gpu", f"trainer.engine={engine}", "trainer.stack_size=65536", "batch=b5")
-            many = (f"n_replicates={size}", f"trainer.epochs={2 * n_epochs}")
+            many = (f"n_replicates={size}", f"trainer.max_epochs={2 * n_epochs}")
             stack = make_stack(runs_of(*wanted, "optimizer=adam", *many))
             stack.to(torch.device("cuda"))
 
@@ -111,7 +109,7 @@ def gpu() -> None:
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
     n_epochs = (EPOCHS if size <= 1024 else 25) if engine == "fused" else 2
-    runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.engine={engine}", f"trainer.epochs={n_epochs}")
+    runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.engine={engine}", f"trainer.max_epochs={n_epochs}")
 
     n_times = max(1, 32 // size) if engine == "fused" else 1  # a run alone is over in 20 ms, too short to be timed
 
@@ -123,7 +121,7 @@ def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], fl
 
 
 def _warm_up() -> None:
-    make_stack(runs_of("n_replicates=2", "trainer.epochs=1")).fit()
+    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1")).fit()
 
 
 def _machine() -> str:

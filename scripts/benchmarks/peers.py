@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from pima_hp.data.prepared import prepare, table_of
 from pima_hp.model.mlp import initial_parameters
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
 from pima_hp.training.engines import make_stack
 from scripts.benchmarks.bare import train_bare
@@ -21,7 +21,7 @@ WIDTHS = [8, 12, 8]
 
 def peers() -> None:
     """Print runs of 100 epochs a second, batch 5 and 32, Adam, and the ratio to JAX at the same size of stack."""
-    make_stack(runs_of("n_replicates=2", "trainer.epochs=1")).fit()
+    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1")).fit()
     for batch in (5, 32):
         contestants: dict[str, Callable[[], float]] = {}
         runs = {
@@ -44,8 +44,8 @@ def peers() -> None:
 
 def _stacked(runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return training features (M, n, D), labels (M, n) and initial parameters (M, P)."""
-    table = table_of(runs[0].configuration)
-    parts = [prepare(table, run.configuration, run.seeds.split) for run in runs]
+    table = table_of(runs[0].config)
+    parts = [prepare(table, run.config, run.seeds.split) for run in runs]
     served = [data.part(data.split.train) for data in parts]
     vectors = [initial_parameters(WIDTHS, "uniform", stream(run.seeds.init, Role.INIT), torch.float32) for run in runs]
     return torch.stack([x for x, _ in served]), torch.stack([y for _, y in served]), torch.stack(vectors)

@@ -39,6 +39,13 @@ def _beside_training(n_jobs: int) -> float:
     def timed(study: Study, *arguments: object, **options: object) -> None:
         training.append(seconds(lambda: train(study, *arguments, **options)))  # type: ignore[arg-type]
 
-    arguments = ["-m", f"batch.size=range(1,{n_jobs + 1})", "trainer.epochs=1", "logger=none", "trainer=cpu", "study=s"]
+    arguments = [
+        "-m",
+        f"batch.size=range(1,{n_jobs + 1})",
+        "trainer.max_epochs=1",
+        "logger=none",
+        "trainer=cpu",
+        "study=s",
+    ]
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Study, "train", timed):
         return seconds(lambda: app.run([*arguments, f"outputs={folder}"])) - sum(training)

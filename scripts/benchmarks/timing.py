@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from pima_hp.record import Run
 from pima_hp.request import request_of
+from pima_hp.run import Run
 
 
 def runs_of(*overrides: str) -> list[Run]:

@@ -111,7 +111,7 @@ def test_the_multiverse_sweep_makes_the_runs_that_h3a_and_h4a_ask_for():
     grids = yaml.safe_load((CONF / "experiment/article_multiverse.yaml").read_text())["hydra"]["sweeper"]["grids"]
     asked = {
         "batch.size": 10,
-        "trainer.epochs": 100,
+        "trainer.max_epochs": 100,
         "optimizer.lr": 0.001,
         "batch.shuffle": False,
         "activation": "relu",

@@ -50,7 +50,7 @@ def test_fewer_than_ten_complete_replicates_are_untestable():
 def test_missing_runs_are_named_with_the_command_that_makes_them():
     found = verdict(CLAIMS["H1"], study([({"activation": "relu", "batch.size": 5}, curves(0.8))]))
     assert found.word == "untestable"
-    assert "no runs with activation=relu, trainer.epochs=100, batch.size=10" in found.reason
+    assert "no runs with activation=relu, trainer.max_epochs=100, batch.size=10" in found.reason
     assert "pima-hp-train -m experiment=article" in found.reason
 
 
@@ -163,7 +163,9 @@ def test_learning_is_held_against_the_training_rows_that_a_run_records():
 
 def test_runs_too_short_to_answer_do_not_refute():
     names = ("rmsprop", "adamax", "adam")
-    arms = [({"activation": "relu", "optimizer": name, "trainer.epochs": 10}, curves(0.5, epochs=10)) for name in names]
+    arms = [
+        ({"activation": "relu", "optimizer": name, "trainer.max_epochs": 10}, curves(0.5, epochs=10)) for name in names
+    ]
     claim = CLAIMS["H9"]
     assert verdict(claim, study(arms)).word == "untestable"
     shorter = [

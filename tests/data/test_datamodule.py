@@ -12,7 +12,7 @@ from tests.data.conftest import given
 
 def module_of(*overrides: str) -> PimaDataModule:
     request = request_of(*overrides)
-    return PimaDataModule(request.configuration, request.seeds[0])
+    return PimaDataModule(request.config, request.seeds[0])
 
 
 @pytest.mark.parametrize("choice", [f"data={option}" for option in options("data")])
@@ -21,7 +21,7 @@ def test_each_option_serves_disjoint_parts_whole_and_in_batches(choice: str) -> 
     module.setup("fit")
     assert module.prepared is not None
     prepared = module.prepared
-    split, val_fraction = prepared.split, module.configuration.data.val_fraction
+    split, val_fraction = prepared.split, module.config.data.val_fraction
     rows = [split.train, split.test] + ([split.val] if val_fraction else [])
     assert torch.equal(torch.cat(rows).sort().values, torch.arange(len(prepared.labels)))
     batches = list(module.train_dataloader())

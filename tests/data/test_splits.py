@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pima_hp.configuration import DataSection
+from pima_hp.config import DataSection
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.splits import Split, split_rows
 from pima_hp.seeds import Role, stream

@@ -11,7 +11,7 @@ from pima_hp.ledger import read_study
 from tests.faults.commands import Command, run
 
 SWEEPS = {
-    engine: ("-m", f"trainer.engine={engine}", "trainer.epochs=2", "n_replicates=4", "study=s")
+    engine: ("-m", f"trainer.engine={engine}", "trainer.max_epochs=2", "n_replicates=4", "study=s")
     for engine in ("fused", "stacked", "solo")
 }
 BAD_SEED = 2
@@ -70,7 +70,7 @@ def test_a10_a_run_that_raises_has_failed_and_the_others_finish(
 
 @pytest.mark.parametrize("engine", ["auto", "solo"])
 def test_a10_one_run_that_raises_has_failed_and_leaves_no_curves(tmp_path: Path, engine: str) -> None:
-    one = (f"seed={BAD_SEED}", "trainer.epochs=2", f"trainer.engine={engine}", "study=s")
+    one = (f"seed={BAD_SEED}", "trainer.max_epochs=2", f"trainer.engine={engine}", "study=s")
     ended = run(tmp_path, *one, prepare=functools.partial(_bad, ValueError("planted")))
     assert ended.code == 1, ended
     assert "1 run failed; the first: ValueError: planted" in ended.err
@@ -98,7 +98,7 @@ def _leave() -> None:
     real = Stack.train_epochs
 
     def train_epochs(self: Stack, count: int = 1) -> None:
-        if self.runs[0].configuration.activation.name == "tanh":
+        if self.runs[0].config.activation.name == "tanh":
             os._exit(9)
         real(self, count)
 
@@ -106,7 +106,7 @@ def _leave() -> None:
 
 
 def test_a10_a_process_that_is_gone_at_once_loses_nothing_that_was_finished(tmp_path: Path) -> None:
-    sweep = ("-m", "activation=relu,tanh", "trainer.epochs=2", "n_replicates=4", "study=s")
+    sweep = ("-m", "activation=relu,tanh", "trainer.max_epochs=2", "n_replicates=4", "study=s")
     assert run(tmp_path, *sweep, prepare=_leave).code == 9
     assert set(read_study(tmp_path / "outputs" / "s")["activation"]) == {"relu"}
     ended = run(tmp_path, *sweep)
@@ -117,7 +117,7 @@ def test_a10_a_process_that_is_gone_at_once_loses_nothing_that_was_finished(tmp_
 def test_success_is_counted_by_the_runs_asked_for(tmp_path: Path) -> None:
     sweep = SWEEPS["fused"]
     assert run(tmp_path, *sweep, prepare=functools.partial(_bad, ValueError("planted"))).code == 1
-    ended = run(tmp_path, "seed=0", "trainer.epochs=2", "study=s")
+    ended = run(tmp_path, "seed=0", "trainer.max_epochs=2", "study=s")
     assert ended.code == 0, "another run of the same configuration has failed, not this one"
     assert "failed" not in ended.err
 
@@ -130,6 +130,6 @@ def test_a_worker_whose_command_was_killed_records_nothing(tmp_path: Path) -> No
     gone = Command(tmp_path, "dry_run=true")
     gone.end()
     study = tmp_path / "outputs" / "s"
-    ended = run(tmp_path, "trainer.epochs=2", "study=s", prepare=functools.partial(_work_for, gone.pid, study))
+    ended = run(tmp_path, "trainer.max_epochs=2", "study=s", prepare=functools.partial(_work_for, gone.pid, study))
     assert ended.code != 0
     assert not list(study.rglob("*.parquet"))

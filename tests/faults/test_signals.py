@@ -18,7 +18,7 @@ from tests.faults.kills import SWEEP, Uninterrupted
 from tests.faults.points import POINTS, Point, at, let, signalled
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
-LONG = ("trainer.epochs=100000", "study=s")
+LONG = ("trainer.max_epochs=100000", "study=s")
 ENGINES = {
     "fused": ("-m", "trainer.engine=fused", "n_replicates=2", *LONG),
     "stacked": ("-m", "trainer.engine=stacked", "n_replicates=2", *LONG),
@@ -55,7 +55,7 @@ def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) 
 def test_a6_what_lightning_had_logged_of_a_run_that_was_stopped_is_not_shown_beside_the_finished_one(
     tmp_path: Path,
 ) -> None:
-    run_alone = ("trainer.epochs=20", "study=s")
+    run_alone = ("trainer.max_epochs=20", "study=s")
     stopped = run(
         tmp_path, *run_alone, "trainer.engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9)
     )

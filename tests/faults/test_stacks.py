@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pima_hp.record import Run, RunRecord, RunStatus
+from pima_hp.run import Run, RunRecord, RunStatus
 from pima_hp.seeds import Role
 from pima_hp.training import engines, stack
 from pima_hp.training.engines import make_stack
@@ -39,7 +39,7 @@ Result = tuple[Any, ...]
 
 def _runs(engine: str, *overrides: str, n: int = 4, **changes: str) -> list[Run]:
     batch = () if any(override.startswith("batch") for override in overrides) else ("batch=b32",)
-    options = ("trainer.epochs=3", *batch, f"trainer.engine={engine}", f"n_replicates={n}", *overrides)
+    options = ("trainer.max_epochs=3", *batch, f"trainer.engine={engine}", f"n_replicates={n}", *overrides)
     return request_of(*options).runs
 
 
@@ -54,8 +54,8 @@ def _results(runs: Sequence[Run]) -> dict[str, Result]:
     """Train runs as a sweep does."""
     with Progress(len(runs)) as progress:
         records = [record for group in trained(runs, progress, together=True) for record in group]
-    assert len({record.run_id for record in records}) == len(records) == len(runs)
-    return {record.run_id: _result(record) for record in records}
+    assert len({record.id for record in records}) == len(records) == len(runs)
+    return {record.id: _result(record) for record in records}
 
 
 def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_c1_one_bad_run_leaves_the_others_bit_identical(
     alone = _results(good)
     plant(monkeypatch)
     together = _results([*good[:7], bad, *good[7:]])
-    ended, stop_epoch, *_ = together.pop(bad.run_id)
+    ended, stop_epoch, *_ = together.pop(bad.id)
     assert together == alone
     assert all(result[0] is RunStatus.COMPLETED for result in alone.values())
     assert (ended, stop_epoch > 0) == (status, status is RunStatus.DIVERGED)
@@ -117,14 +117,14 @@ def test_c2_bad_runs_at_every_position_several_and_all(engine: str) -> None:
     assert all(result[0] is RunStatus.DIVERGED for result in lost.values())
     for positions in [*([position] for position in range(17)), [0, 1], [0, 8, 16], list(range(1, 17))]:
         mixed = [bad[i] if i in positions else good[i] for i in range(17)]
-        assert _results(mixed) == {run.run_id: (alone | lost)[run.run_id] for run in mixed}
+        assert _results(mixed) == {run.id: (alone | lost)[run.id] for run in mixed}
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_c3_c4_shuffled_runs_in_stacks_of_any_size_have_equal_bits(engine: str, options: str) -> None:
     chosen, other = OPTIONS[options]
-    chosen = (*chosen, "trainer.epochs=2")
+    chosen = (*chosen, "trainer.max_epochs=2")
     runs = [*_runs(engine, *chosen, n=8), *_runs(engine, *chosen, "optimizer.lr=0.02", n=4)]
     runs += _runs(engine, *chosen, other, n=4)
     runs += _runs(engine, *chosen, "optimizer.lr=1.0e20", n=2)  # most of these diverge
@@ -187,14 +187,14 @@ def test_c8_what_does_not_fit_alone_has_failed_and_the_others_go_on(monkeypatch:
     expected = _results(small)
 
     def limited(runs: Sequence[Run], *rest: Any) -> Any:
-        if runs[0].configuration.model.hidden_widths != [4]:
+        if runs[0].config.model.hidden_widths != [4]:
             raise torch.OutOfMemoryError("planted")
         return make_stack(runs, *rest)
 
     monkeypatch.setattr(engines, "make_stack", limited)
     found = _results([*large, *small])
     assert {run_id: found[run_id] for run_id in expected} == expected
-    assert all(found[run.run_id][0] is RunStatus.FAILED for run in large)
+    assert all(found[run.id][0] is RunStatus.FAILED for run in large)
 
 
 def test_c11_runs_that_cannot_share_a_stack_never_do_and_what_cannot_be_stacked_is_said(
@@ -202,7 +202,7 @@ def test_c11_runs_that_cannot_share_a_stack_never_do_and_what_cannot_be_stacked_
 ) -> None:
     kinds = [
         *((), ("model.hidden_widths=[4]",), ("optimizer=adam",), ("activation=tanh",), ("batch.size=5",)),
-        *(("batch.shuffle=true",), ("scheduler=step",), ("trainer.epochs=4",), ("trainer.precision=64",)),
+        *(("batch.shuffle=true",), ("scheduler=step",), ("trainer.max_epochs=4",), ("trainer.precision=64",)),
     ]
     runs = [run for kind in kinds for run in _runs("auto", *kind, n=3)]
     solo = _runs("auto", "optimizer._target_=torch.optim.ASGD", "optimizer.alpha=0.75", n=2)
@@ -210,8 +210,8 @@ def test_c11_runs_that_cannot_share_a_stack_never_do_and_what_cannot_be_stacked_
     with caplog.at_level(logging.INFO):
         stacks, alone = stacks_of(mixed, together=True)
     assert len(stacks) == len(kinds)
-    assert all(len({run.configuration.config_id for run in group}) == 1 for group in stacks)
-    assert {run.run_id for run in alone} == {run.run_id for run in solo}
+    assert all(len({run.config.id for run in group}) == 1 for group in stacks)
+    assert {run.id for run in alone} == {run.id for run in solo}
     assert "2 runs are trained one at a time: no update rule for torch.optim.ASGD" in caplog.text
 
 

@@ -16,7 +16,7 @@ from tests.faults.commands import Command, Ended, run, wait_for
 from tests.faults.kills import SWEEP, Uninterrupted
 from tests.faults.points import at, signalled
 
-SMALL = ("-m", "activation=relu,tanh", "trainer.epochs=2", "trainer.stack_size=2", "n_replicates=4")
+SMALL = ("-m", "activation=relu,tanh", "trainer.max_epochs=2", "trainer.stack_size=2", "n_replicates=4")
 
 
 def _limited(n_bytes: int) -> None:
@@ -79,13 +79,13 @@ def test_b1_a_full_disk_is_one_line_and_the_next_command_goes_on(
 
 def test_b4_outputs_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("mine")
-    for arguments in (SMALL, ("trainer.epochs=2",)):
+    for arguments in (SMALL, ("trainer.max_epochs=2",)):
         _one_line_names(run(tmp_path, *arguments), "outputs")
     assert (tmp_path / "outputs").read_text() == "mine"
 
 
 def test_b4_a_path_that_is_too_long(tmp_path: Path) -> None:
-    for arguments in (SMALL, ("trainer.epochs=2",)):
+    for arguments in (SMALL, ("trainer.max_epochs=2",)):
         _one_line_names(run(tmp_path, *arguments, f"outputs={'x' * 300}"), "x" * 300, "ENAMETOOLONG")
         _one_line_names(run(tmp_path, *arguments, f"outputs={'y/' * 3000}"), "ENAMETOOLONG")
     assert not list(tmp_path.glob("[!.]*"))
@@ -119,7 +119,7 @@ def test_b6_of_two_sweeps_in_a_folder_one_runs_and_the_other_is_refused(
 
 
 def test_b6_a_sweep_on_a_busy_study_is_refused_at_once(tmp_path: Path) -> None:
-    first = Command(tmp_path, *SWEEP, "trainer.epochs=100000")
+    first = Command(tmp_path, *SWEEP, "trainer.max_epochs=100000")
     wait_for((tmp_path / "outputs" / "s" / "ledger" / "manifest.json").exists)
     second = run(tmp_path, *SWEEP)
     assert second.code == 3
@@ -134,7 +134,7 @@ def _pid_of(commands: list[Command]) -> int:
 
 def test_b7_commands_of_one_second_without_a_name_have_a_folder_each(tmp_path: Path) -> None:
     commands = [Command(tmp_path, *SMALL) for _ in range(5)]
-    commands += [Command(tmp_path, f"seed={seed}", "trainer.epochs=1") for seed in range(3)]
+    commands += [Command(tmp_path, f"seed={seed}", "trainer.max_epochs=1") for seed in range(3)]
     assert [command.end().code for command in commands] == [0] * 8
     folders = list((tmp_path / "outputs").iterdir())
     assert sorted(len(read_study(folder)) for folder in folders) == [1] * 3 + [8] * 5

@@ -118,10 +118,10 @@ def test_grids_are_expanded_as_hydra_writes_sweeps(
 
 
 def test_each_job_is_published_as_hydra_publishes_any_job(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "seed=0,1", "trainer.epochs=1", "batch=full", "study=s", "hydra.job.chdir=false")
+    done = command("-m", "seed=0,1", "trainer.max_epochs=1", "batch=full", "study=s", "hydra.job.chdir=false")
     assert done.code == 0
     jobs = sorted((tmp_path / "outputs" / "s" / "jobs").iterdir())
-    assert [path.name for path in jobs] == [f"batch=full,seed={n},study=s,trainer.epochs=1" for n in (0, 1)]
+    assert [path.name for path in jobs] == [f"batch=full,seed={n},study=s,trainer.max_epochs=1" for n in (0, 1)]
     for number, job in enumerate(jobs):
         assert {path.name for path in job.iterdir()} == {".hydra", "app.log"}
         assert OmegaConf.load(job / ".hydra" / "config.yaml").seed == number
@@ -139,7 +139,7 @@ def expected(command: Command, tmp_path: Path) -> dict[str, list[float]]:
     return dict(zip(frame["run_id"], (curve.tolist() for curve in frame["val/loss"]), strict=True))
 
 
-SWEEP = ("activation=relu,tanh", "seed=0,1", "trainer.epochs=2", "trainer.precision=64", "batch=full", "study=s")
+SWEEP = ("activation=relu,tanh", "seed=0,1", "trainer.max_epochs=2", "trainer.precision=64", "batch=full", "study=s")
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
@@ -174,9 +174,9 @@ def test_another_sweeper_plans_and_publishes_all_the_same(command: Command, tmp_
     assert done.code == 0
     assert "trained 4 runs" in done.err
     assert {path.name for path in study.iterdir()} >= {"ledger", "runs.csv", "tensorboard"}
-    changed = command(*sweep, "trainer.epochs=3")
+    changed = command(*sweep, "trainer.max_epochs=3")
     assert changed.code == 3
-    assert "trainer.epochs: 2 -> 3" in changed.err
+    assert "trainer.max_epochs: 2 -> 3" in changed.err
     with_basic_launcher = command(*sweep, "hydra/launcher=basic", "study=t")
     assert with_basic_launcher.code == 0
     assert len(read_study(tmp_path / "outputs" / "t")) == 4

@@ -20,7 +20,7 @@ COMMANDS = [
     ["++optimizer.eps=1e-3", "activation=leaky_relu", "activation.negative_slope=0.1"],
     ["data=csv", "data.path='a b,c.csv'", "data.features=[a,'b c']", "model.hidden_widths=[3,4]"],
     ["~optimizer.momentum", "optimizer=sgd"],
-    ["scheduler=cosine", "trainer.epochs=7", "streams.split=0"],
+    ["scheduler=cosine", "trainer.max_epochs=7", "streams.split=0"],
     ["batch=b5", "batch.size=full", "study=x", "hydra.job.chdir=false"],
     ["seed=1", "seed=2"],
     [],
@@ -66,7 +66,7 @@ def test_jobs_share_nothing(composed: ComposedJobs) -> None:
         (["optimizer=adm"], "optimizer: must be one of adagrad, "),
         (["+optimizer.lr=1"], "optimizer.lr: is a setting already"),
         (["~optimizer.nothing"], ""),
-        (["trainer.epochs.deeper=1"], ""),
+        (["trainer.max_epochs.deeper=1"], ""),
     ],
 )
 def test_what_hydra_refuses_is_refused(composed: ComposedJobs, overrides: list[str], problem: str) -> None:

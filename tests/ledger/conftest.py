@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.config import Config, Seeds
 from pima_hp.ledger.manifest import _digest
 from pima_hp.ledger.parts import part_name
-from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
+from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 
 SETTINGS: dict[str, Any] = {
     "data": {
@@ -30,15 +30,15 @@ SETTINGS: dict[str, Any] = {
     "optimizer": {"name": "adam", "_target_": "torch.optim.Adam", "lr": 1.0e-3, "betas": [0.9, 0.999]},
     "scheduler": {"name": "none", "_target_": None, "monitor": None},
     "batch": {"size": 16, "shuffle": False},
-    "trainer": {"epochs": 100, "precision": 32, "accelerator": "cpu", "engine": "auto", "stack_size": 64},
+    "trainer": {"max_epochs": 100, "precision": "32-true", "accelerator": "cpu", "engine": "auto", "stack_size": 64},
     "data_digest": "0" * 64,
 }
 LEAKY = {"name": "leaky_relu", "_target_": "torch.nn.LeakyReLU", "negative_slope": 0.3}
 SGD = {"name": "sgd", "_target_": "torch.optim.SGD", "lr": 0.1}
 
 
-def configuration_of(**changes: Any) -> Configuration:
-    """The article's configuration with changes: a whole section, or `trainer__epochs=3` for one key."""
+def configuration_of(**changes: Any) -> Config:
+    """The article's configuration with changes: a whole section, or `trainer__max_epochs=3` for one key."""
     settings = {key: dict(value) if isinstance(value, dict) else value for key, value in SETTINGS.items()}
     for key, value in changes.items():
         section, _, name = key.partition("__")
@@ -46,19 +46,17 @@ def configuration_of(**changes: Any) -> Configuration:
             settings[section][name] = value
         else:
             settings[section] = value
-    return Configuration.model_validate(settings)
+    return Config.model_validate(settings)
 
 
-def seeds_of(seed: int) -> RunSeeds:
-    return RunSeeds(seed=seed, init=seed, split=seed, order=seed)
+def seeds_of(seed: int) -> Seeds:
+    return Seeds(seed=seed, init=seed, split=seed, order=seed)
 
 
-def record_of(
-    configuration: Configuration, seed: int, status: RunStatus = RunStatus.COMPLETED, **changes: Any
-) -> RunRecord:
+def record_of(configuration: Config, seed: int, status: RunStatus = RunStatus.COMPLETED, **changes: Any) -> RunRecord:
     """A run whose result is a function of configuration and seed, as a real one's is."""
-    generator = np.random.default_rng([int(configuration.config_id, 16), seed])
-    n_epochs = configuration.trainer.epochs
+    generator = np.random.default_rng([int(configuration.id, 16), seed])
+    n_epochs = configuration.trainer.max_epochs
     curves = {name: generator.random(n_epochs) for name in CURVE_KEYS}
     stop_epoch = n_epochs // 2 + 1 if status in (RunStatus.DIVERGED, RunStatus.STOPPED) else 0
     n_trained = {RunStatus.COMPLETED: n_epochs, RunStatus.FAILED: 0}.get(status, stop_epoch)
@@ -67,7 +65,7 @@ def record_of(
         curve[n_scored:] = np.nan
     scored = status in (RunStatus.COMPLETED, RunStatus.STOPPED)
     values: dict[str, Any] = {
-        "configuration": configuration,
+        "config": configuration,
         "seeds": seeds_of(seed),
         "status": status,
         "curves": LearningCurves(**curves),

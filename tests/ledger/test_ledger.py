@@ -17,17 +17,17 @@ import pytest
 from pima_hp.errors import InputError, StudyError
 from pima_hp.ledger import CURVE_COLUMNS, Ledger, Manifest, PlannedConfiguration, read_study, setting_columns
 from pima_hp.ledger.parts import part_name
-from pima_hp.record import CURVE_KEYS, RunRecord, RunStatus
+from pima_hp.run import CURVE_KEYS, RunRecord, RunStatus
 from tests.ledger.conftest import LEAKY, MIXED, SGD, configuration_of, record_of, restamp, seeds_of
 
 
 def _assert_holds(frame: pd.DataFrame, records: list[RunRecord]) -> None:
     """Every record is a row, every value bit for bit, NaN as NaN."""
     rows = frame.set_index("run_id")
-    assert sorted(rows.index) == sorted(record.run_id for record in records)
+    assert sorted(rows.index) == sorted(record.id for record in records)
     for record in records:
-        row = rows.loc[record.run_id]
-        assert row["config_id"] == record.configuration.config_id
+        row = rows.loc[record.id]
+        assert row["config_id"] == record.config.id
         assert [row[key] for key in ("seed", "init_seed", "split_seed", "order_seed")] == list(
             record.seeds.model_dump().values()
         )
@@ -47,9 +47,9 @@ def _assert_holds(frame: pd.DataFrame, records: list[RunRecord]) -> None:
 
 def _some_records() -> list[RunRecord]:
     configurations = [
-        configuration_of(trainer__epochs=5),
-        configuration_of(trainer__epochs=8, activation=LEAKY, batch__size="full"),
-        configuration_of(trainer__epochs=5, optimizer=SGD),
+        configuration_of(trainer__max_epochs=5),
+        configuration_of(trainer__max_epochs=8, activation=LEAKY, batch__size="full"),
+        configuration_of(trainer__max_epochs=5, optimizer=SGD),
     ]
     statuses = [RunStatus.COMPLETED, RunStatus.DIVERGED, RunStatus.STOPPED, RunStatus.FAILED]
     return [record_of(c, seed, status) for c in configurations for seed, status in enumerate(statuses)]
@@ -91,7 +91,7 @@ def test_settings_are_columns_named_as_on_the_command_line(tmp_path: Path) -> No
     assert leaky["activation.negative_slope"] == 0.3
     assert leaky["batch.size"] == "full"
     assert leaky["model.hidden_widths"] == (12, 8)
-    assert leaky["trainer.epochs"] == 8
+    assert leaky["trainer.max_epochs"] == 8
     assert rows["activation.negative_slope"].isna().tolist().count(True) == 2
     assert set(rows["optimizer"]) == {"adam", "sgd"}
     assert {"activation", "optimizer.lr", "data_digest"} <= set(setting_columns(rows))
@@ -120,9 +120,9 @@ def test_equal_records_are_equal_bytes_and_append_mends_its_own_part(tmp_path: P
 
 
 def test_a_run_that_was_stopped_early_is_finished(tmp_path: Path) -> None:
-    stopped = record_of(configuration_of(trainer__epochs=6), 0, RunStatus.STOPPED)
+    stopped = record_of(configuration_of(trainer__max_epochs=6), 0, RunStatus.STOPPED)
     Ledger(tmp_path).append([stopped])
-    assert Ledger(tmp_path).finished_run_ids() == {stopped.run_id}
+    assert Ledger(tmp_path).finished_run_ids() == {stopped.id}
     _assert_holds(read_study(tmp_path), [stopped])
     (row,) = read_study(tmp_path).to_dict("records")
     assert (row["status"], row["stop_epoch"], row["n_updates"]) == ("stopped early", 4, 4 * 39)
@@ -131,16 +131,16 @@ def test_a_run_that_was_stopped_early_is_finished(tmp_path: Path) -> None:
 
 
 def test_failed_runs_are_not_finished_and_a_later_success_replaces_them(tmp_path: Path) -> None:
-    configuration = configuration_of(trainer__epochs=3)
+    configuration = configuration_of(trainer__max_epochs=3)
     failed = record_of(configuration, 0, RunStatus.FAILED)
     diverged = record_of(configuration, 1, RunStatus.DIVERGED)
     ledger = Ledger(tmp_path)
     ledger.append([failed, diverged])
     ledger.append([replace(failed, message="another reason", duration_s=9.0)])
-    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == {diverged.run_id}
+    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == {diverged.id}
     assert ledger.frame()["status"].tolist() == ["failed", "diverged"]
     ledger.append([record_of(configuration, 0)])
-    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == {failed.run_id, diverged.run_id}
+    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == {failed.id, diverged.id}
     assert ledger.frame()["status"].tolist() == ["completed", "diverged"]
 
 
@@ -185,7 +185,7 @@ def test_b11_a_true_conflict_names_both_parts(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         ledger.frame()
     message = str(caught.value)
-    assert record.run_id in message
+    assert record.id in message
     assert all(part.name in message for part in _parts(tmp_path))
     assert "\n" not in message
 
@@ -194,16 +194,16 @@ def test_rows_follow_the_manifest_then_the_seed(tmp_path: Path) -> None:
     records = _some_records()
     ledger = Ledger(tmp_path)
     ledger.append(list(reversed(records)))
-    by_id = sorted({record.configuration.config_id for record in records})
+    by_id = sorted({record.config.id for record in records})
     assert list(dict.fromkeys(ledger.frame()["config_id"])) == by_id
-    configurations = {record.configuration.config_id: record.configuration for record in records}
+    configurations = {record.config.id: record.config for record in records}
     planned = {
         config_id: PlannedConfiguration.of(configuration, "label", [seeds_of(0)])
         for config_id, configuration in configurations.items()
     }
     Manifest(planned, ("activation", "optimizer"), {}).write(tmp_path)
     frame = ledger.frame()
-    assert frame["run_id"].tolist() == [record.run_id for record in records]
+    assert frame["run_id"].tolist() == [record.id for record in records]
     (ledger.folder / "manifest.json").write_text("{")
     assert ledger.frame()["run_id"].tolist() != frame["run_id"].tolist()
     assert "manifest.json" in ledger.damaged[0]

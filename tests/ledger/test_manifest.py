@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pima_hp.configuration import Configuration
+from pima_hp.config import Config
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger import Manifest, PlannedConfiguration
 from tests.ledger.conftest import LEAKY, MIXED, SGD, configuration_of, restamp, seeds_of
@@ -15,9 +15,9 @@ A, B = ({"data__path": f"{name}.csv", "data_digest": digit * 64} for name, digit
 A_CHANGED = {**A, "data_digest": "c" * 64}
 
 
-def _manifest(*configurations: Configuration, swept: tuple[str, ...] = (), seeds: int = 2) -> Manifest:
+def _manifest(*configurations: Config, swept: tuple[str, ...] = (), seeds: int = 2) -> Manifest:
     planned = {
-        configuration.config_id: PlannedConfiguration.of(
+        configuration.id: PlannedConfiguration.of(
             configuration, f"label{place}", [seeds_of(seed) for seed in range(seeds)]
         )
         for place, configuration in enumerate(configurations)
@@ -55,7 +55,7 @@ def test_run_ids_are_those_of_the_records() -> None:
         ([{}], (), [{"optimizer": SGD}, {}], ("optimizer",)),
         ([{}, {"optimizer": SGD}], ("optimizer",), [{"activation": LEAKY}], ("activation",)),
         ([{}, {"optimizer__lr": 0.1}], ("optimizer.lr",), [{"optimizer__lr": 0.2}], ()),
-        ([{}], (), [{"trainer__epochs": 50}, {}], ("trainer.epochs",)),
+        ([{}], (), [{"trainer__max_epochs": 50}, {}], ("trainer.max_epochs",)),
         ([{}], (), [A], ("data",)),
         ([A, B], ("data.path",), [B], ()),
         ([A], (), [{**A, "data__path": "elsewhere/a.csv", "trainer__accelerator": "gpu"}], ()),
@@ -76,14 +76,14 @@ def test_a_study_may_grow(old: list[Any], old_swept: Any, new: list[Any], new_sw
     ("changes", "swept", "lines"),
     [
         (
-            {"trainer__epochs": 50},
+            {"trainer__max_epochs": 50},
             (),
-            ["trainer.epochs: 100 -> 50", "study=OTHER", "-m trainer.epochs=100,50"],
+            ["trainer.max_epochs: 100 -> 50", "study=OTHER", "-m trainer.max_epochs=100,50"],
         ),
         (
-            {"trainer__epochs": 50, "batch__size": "full"},
+            {"trainer__max_epochs": 50, "batch__size": "full"},
             ("optimizer",),
-            ["batch.size: 16 -> full", "trainer.epochs: 100 -> 50", "-m batch.size=16,full"],
+            ["batch.size: 16 -> full", "trainer.max_epochs: 100 -> 50", "-m batch.size=16,full"],
         ),
         (
             {"optimizer": SGD},

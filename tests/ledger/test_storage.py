@@ -25,7 +25,7 @@ from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger
 from tests.ledger.conftest import configuration_of, record_of
 study, limit = Path(sys.argv[1]), int(sys.argv[2])
-small, large = configuration_of(trainer__epochs=2), configuration_of(trainer__epochs=3000)
+small, large = configuration_of(trainer__max_epochs=2), configuration_of(trainer__max_epochs=3000)
 ledger = Ledger(study)
 ledger.append([record_of(small, 0)])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -42,7 +42,7 @@ from pathlib import Path
 from pima_hp.ledger import Ledger
 from tests.ledger.conftest import configuration_of, record_of
 study, acknowledged = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-records = [record_of(configuration_of(trainer__epochs=4), seed) for seed in range(4000)]
+records = [record_of(configuration_of(trainer__max_epochs=4), seed) for seed in range(4000)]
 moments = random.Random(int(sys.argv[3]))
 for kill in range(10):
     child = os.fork()
@@ -50,7 +50,7 @@ for kill in range(10):
         ledger = Ledger(study)
         for record in records[kill * 400 : (kill + 1) * 400]:
             ledger.append([record])
-            os.write(acknowledged, (record.run_id + os.linesep).encode())
+            os.write(acknowledged, (record.id + os.linesep).encode())
         os._exit(0)
     time.sleep(moments.uniform(0.01, 0.25))
     os.kill(child, signal.SIGKILL)
@@ -63,7 +63,7 @@ from pathlib import Path
 from pima_hp.ledger import Ledger
 from tests.ledger.conftest import configuration_of, record_of
 study, call, when = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-configuration = configuration_of(trainer__epochs=4)
+configuration = configuration_of(trainer__max_epochs=4)
 ledger = Ledger(study)
 ledger.append([record_of(configuration, 0)])
 real = getattr(os, call)
@@ -113,13 +113,13 @@ def test_b1_a_full_disk_is_one_line_and_costs_no_recorded_run(tmp_path: Path, li
     assert "EFBIG" in line
     ledger = Ledger(tmp_path / "study")
     assert len(ledger.finished_run_ids()) == len(list(ledger.folder.iterdir())) == 1
-    ledger.append([record_of(configuration_of(trainer__epochs=3000), 1)])
+    ledger.append([record_of(configuration_of(trainer__max_epochs=3000), 1)])
     assert len(Ledger(tmp_path / "study").frame()) == 2
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES"])
 def test_b2_every_call_may_fail(tmp_path: Path, code: str) -> None:
-    configuration = configuration_of(trainer__epochs=2)
+    configuration = configuration_of(trainer__max_epochs=2)
     kept, lost = record_of(configuration, 0), record_of(configuration, 1)
     Ledger(tmp_path).append([kept])
     after = 0
@@ -140,7 +140,7 @@ def test_b2_every_call_may_fail(tmp_path: Path, code: str) -> None:
         assert str(tmp_path) in str(error)
         assert "\n" not in str(error)
         assert not ledger.damaged
-        assert kept.run_id in Ledger(tmp_path).finished_run_ids()
+        assert kept.id in Ledger(tmp_path).finished_run_ids()
         assert not list(ledger.folder.glob(".*"))
         after += 1
     assert after >= 7
@@ -183,7 +183,7 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_b4_folders_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    record = record_of(configuration_of(trainer__epochs=2), 0)
+    record = record_of(configuration_of(trainer__max_epochs=2), 0)
     beyond = tmp_path / ("x" * 300)
     for study, named in (
         (tmp_path / "file",) * 2,

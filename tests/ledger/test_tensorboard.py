@@ -16,7 +16,7 @@ from pima_hp.errors import StorageError
 from pima_hp.ledger import CURVE_COLUMNS, Ledger
 from pima_hp.ledger.events import curve_events, file_bytes, scalar_event
 from pima_hp.ledger.tensorboard import RUN_FILE, STUDY_FILE, remove_runs, write_run, write_study
-from pima_hp.record import RunStatus
+from pima_hp.run import RunStatus
 from tests.ledger.conftest import LEAKY, configuration_of, record_of
 
 
@@ -32,9 +32,9 @@ def _session(events: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def frame(tmp_path: Path) -> pd.DataFrame:
-    relu = configuration_of(trainer__epochs=6)
-    leaky = configuration_of(trainer__epochs=6, activation=LEAKY, batch__size="full")
-    single = configuration_of(trainer__epochs=6, optimizer__lr=0.5)
+    relu = configuration_of(trainer__max_epochs=6)
+    leaky = configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full")
+    single = configuration_of(trainer__max_epochs=6, optimizer__lr=0.5)
     ledger = Ledger(tmp_path / "study")
     ledger.append([record_of(relu, seed) for seed in range(7)])
     ledger.append([record_of(leaky, seed, RunStatus.DIVERGED if seed else RunStatus.COMPLETED) for seed in range(3)])
@@ -189,7 +189,7 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     assert session["activation"] == row["activation"]
     assert session["model.hidden_widths"] == "(12, 8)"
     assert session["data.stratified"] is False
-    assert session["trainer.epochs"] == 6.0
+    assert session["trainer.max_epochs"] == 6.0
     assert "trainer.engine" not in session
     assert "lr" not in events.Tags()["scalars"]
     assert write_run(tmp_path / "run", row, np.linspace(1, 0, 6))
@@ -200,7 +200,7 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
 def test_the_curves_of_a_run_end_where_its_training_ended(
     tmp_path: Path, status: str, n_epochs: int, ended: int
 ) -> None:
-    configuration = configuration_of(trainer__epochs=6)
+    configuration = configuration_of(trainer__max_epochs=6)
     ledger = Ledger(tmp_path)
     ledger.append([record_of(configuration, 0, RunStatus(status)), record_of(configuration, 1)])
     frame = ledger.frame()
@@ -211,7 +211,7 @@ def test_the_curves_of_a_run_end_where_its_training_ended(
     end = events.summary_metadata[metadata.SESSION_END_INFO_TAG].plugin_data.content
     assert metadata.parse_session_end_info_plugin_data(end).status == ended  # 1: success, 2: failure
     assert ("hp/val/auroc" in events.Tags()["scalars"]) is (status == "stopped early")
-    write_study(tmp_path / "tb", frame, {configuration.config_id: "both"})
+    write_study(tmp_path / "tb", frame, {configuration.id: "both"})
     means = _read(tmp_path / "tb" / "both").Scalars("val/loss")
     assert [one.value for one in means[n_epochs:]] == pytest.approx(frame["val/loss"][1][n_epochs:].tolist())
     (final,) = _read(tmp_path / "tb" / "both").Scalars("hp/val/auroc")

@@ -21,7 +21,7 @@ BASELINE: dict[str, Any] = {
     "data.zero_is_missing": ["bmi"], "data.path": None, "data_digest": SHIPPED_SHA256,
     "model.hidden_widths": [12, 8], "model.initialization": "uniform", "activation": "relu",
     "optimizer": "rmsprop", "optimizer.lr": 0.001, "scheduler": "none", "batch.size": 10,
-    "batch.shuffle": False, "trainer.epochs": 100, "trainer.accelerator": "cpu",
+    "batch.shuffle": False, "trainer.max_epochs": 100, "trainer.accelerator": "cpu",
 }  # fmt: skip
 
 MakeStudy = Callable[..., pd.DataFrame]
@@ -49,7 +49,7 @@ def study(
                 "init_seed": seed, "split_seed": seed, "order_seed": seed, "stop_epoch": stop, "message": "",
                 "status": "diverged" if stop else "completed", "versions": "{}",
                 "n_updates": 62 * epochs, "duration_s": 0.1, "n_train": 614, "positive_rate": 214 / 614,
-                "trainer.epochs": epochs, "final/val/auroc": 0.8,
+                "trainer.max_epochs": epochs, "final/val/auroc": 0.8,
             }  # fmt: skip
             for key, end, noise in [
                 ("train/accuracy", 0.74 + 0.02 * (number % 4), 0.008), ("train/accuracy_end", 0.76, 0.008),

@@ -116,7 +116,7 @@ def test_a_csv_of_ones_own_with_a_fifth_of_positives(command, tmp_path):
     rows = rng.normal(size=(300, 3)) + labels[:, None] * [1.8, 0, 0.8]
     lines = [f"{a:.4f},{b:.4f},{c:.4f},{int(sick)}" for (a, b, c), sick in zip(rows, labels, strict=True)]
     (tmp_path / "own.csv").write_text("\n".join(["a,b,c,sick", *lines]) + "\n")
-    sweep = ("-m", "batch.size=16,64", "n_replicates=10", "trainer.epochs=5", "study=s", "report=true")
+    sweep = ("-m", "batch.size=16,64", "n_replicates=10", "trainer.max_epochs=5", "study=s", "report=true")
     done = command(*sweep, "data=csv", "data.path=own.csv", "data.label=sick")
     assert done.code == 0, done.err
     assert "0.84 median" in done.out

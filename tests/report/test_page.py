@@ -17,10 +17,10 @@ from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.floors import Splits
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
-from pima_hp.record import RunStatus
 from pima_hp.report.build import write_report
 from pima_hp.report.results import Results
 from pima_hp.report.text import write
+from pima_hp.run import RunStatus
 from tests.ledger.conftest import configuration_of, record_of, seeds_of
 from tests.report.conftest import Page, results_of
 
@@ -180,9 +180,9 @@ def test_diverged_and_failed_runs_are_counted_and_listed(make_study, tmp_path):
 
 
 def ledger_of(folder, n_done, n_planned, status=RunStatus.COMPLETED):
-    configuration = configuration_of(trainer__epochs=5)
+    configuration = configuration_of(trainer__max_epochs=5)
     planned = PlannedConfiguration.of(configuration, "baseline", [seeds_of(seed) for seed in range(n_planned)])
-    Manifest({configuration.config_id: planned}, ("batch.size",), {"torch": "2"}).write(folder)
+    Manifest({configuration.id: planned}, ("batch.size",), {"torch": "2"}).write(folder)
     Ledger(folder).append([record_of(configuration, seed, status) for seed in range(n_done)])
     return folder
 

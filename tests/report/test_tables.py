@@ -51,7 +51,7 @@ def test_summary_of_curves_of_other_lengths(make_study):
     frame = pd.concat([make_study(BATCHES[:1], 2, epochs=30), make_study(BATCHES[1:2], 2).assign(config_id="other")])
     table = summary(frame, swept(frame))
     assert table["final_train_accuracy_mean"].notna().all()
-    assert table["trainer.epochs"].tolist() == ["30", "100"]
+    assert table["trainer.max_epochs"].tolist() == ["30", "100"]
 
 
 def test_a_threshold_never_reached_is_infinite_and_shown_as_never(make_study):

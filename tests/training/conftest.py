@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from pima_hp.configuration import TrainerSection
+from pima_hp.config import TrainerSection
 from pima_hp.data.table import SHIPPED
-from pima_hp.record import LearningCurves, Run, RunRecord
+from pima_hp.run import LearningCurves, Run, RunRecord
 from pima_hp.training.engines import train_stack
 from pima_hp.training.fused import compiled
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
@@ -41,7 +41,7 @@ def runs_of(tmp_path_factory: pytest.TempPathFactory) -> RunsOf:
 
 
 def alone(run: Run) -> RunRecord:
-    return train_solo(run.configuration, run.seeds)
+    return train_solo(run.config, run.seeds)
 
 
 def together(runs: Sequence[Run], engine: str) -> list[RunRecord]:
@@ -50,8 +50,8 @@ def together(runs: Sequence[Run], engine: str) -> list[RunRecord]:
 
 
 def with_engine(run: Run, engine: str) -> Run:
-    trainer = run.configuration.trainer.model_copy(update={"engine": engine})
-    return replace(run, configuration=run.configuration.model_copy(update={"trainer": trainer}))
+    trainer = run.config.trainer.model_copy(update={"engine": engine})
+    return replace(run, config=run.config.model_copy(update={"trainer": trainer}))
 
 
 def arrays_of(curves: LearningCurves) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def same_bits(one: RunRecord, other: RunRecord) -> bool:
 def assert_parity(stacked: RunRecord, solo: RunRecord, rtol: float) -> None:
     """Equal curves and loss to `rtol`; torchmetrics gives AUROC, F1 and Brier in single precision: to 1e-6."""
     assert (stacked.status, stacked.stop_epoch, stacked.n_updates) == (solo.status, solo.stop_epoch, solo.n_updates)
-    assert (stacked.configuration.config_id, stacked.seeds) == (solo.configuration.config_id, solo.seeds)
+    assert (stacked.config.id, stacked.seeds) == (solo.config.id, solo.seeds)
     for name, curve in arrays_of(solo.curves).items():
         np.testing.assert_allclose(getattr(stacked.curves, name), curve, rtol=rtol, err_msg=name)
     assert set(stacked.scores) == set(solo.scores)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pima_hp.model.mlp import MLP, build_mlp
-from pima_hp.record import Run, RunRecord
+from pima_hp.run import Run, RunRecord
 from tests.training.conftest import alone, arrays_of
 
 

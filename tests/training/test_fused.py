@@ -62,24 +62,24 @@ def test_functions_at_the_ends_of_the_numbers(name):
 @pytest.mark.parametrize("group", ["activation", "optimizer", "scheduler", "batch"])
 def test_every_option_has_a_row(runs_of: RunsOf, group: str):
     for option in options(group):
-        assert engine_of(runs_of(f"{group}={option}")[0].configuration) == ("fused", ""), option
+        assert engine_of(runs_of(f"{group}={option}")[0].config) == ("fused", ""), option
 
 
 def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_torch(runs_of: RunsOf):
     (run,) = runs_of("activation=gelu", "activation.approximate=tanh")
-    assert activation_row(run.configuration.activation) is None
+    assert activation_row(run.config.activation) is None
     assert isinstance(make_stack([run]), TorchStack)
 
 
 def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
     (run,) = runs_of("model.hidden_widths=[4096,4096]", "batch=full")
-    engine, reason = engine_of(run.configuration)
+    engine, reason = engine_of(run.config)
     assert engine == "stacked"
     assert "too large" in reason
 
 
 SHUFFLED = ["batch.shuffle=true", "optimizer=nadam", "activation=gelu"]
-OFTEN_SCORED = ["batch=full", "trainer.epochs=600"]  # scoring takes as long as training and falls behind it
+OFTEN_SCORED = ["batch=full", "trainer.max_epochs=600"]  # scoring takes as long as training and falls behind it
 
 
 @pytest.mark.parametrize(
@@ -120,20 +120,20 @@ def test_without_a_compiler_torch_trains_and_says_so_once(runs_of: RunsOf, monke
     said = [record.message for record in caplog.records if "cannot be compiled here" in record.message]
     assert len(said) == 1
     assert said[0].endswith("ImportError: no numba in this test")
-    assert "trainer.engine: fused cannot train this" in refusal_of(with_engine(runs[0], "fused").configuration)
+    assert "trainer.engine: fused cannot train this" in refusal_of(with_engine(runs[0], "fused").config)
 
 
 def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
     (run,) = runs_of()
     FusedStackOnCPU([run], 1).fit()
-    assert table_of(run.configuration) is not None
+    assert table_of(run.config) is not None
     assert float(torch.tensor(1e-40) * 0.5) != 0.0
 
 
 @pytest.mark.parametrize(("precision", "expected"), [(32, np.inf), (64, 1e39 / 24)])
 def test_a_loss_whose_sum_overflows_in_solo_is_infinite(runs_of: RunsOf, precision: int, expected: float) -> None:
     """Solo adds up in the run's own precision, the kernel in double: found by a random search, `val/loss` near 1e37."""
-    (run,) = runs_of(f"trainer.precision={precision}", "trainer.epochs=1")
+    (run,) = runs_of(f"trainer.precision={precision}", "trainer.max_epochs=1")
     stack = FusedStackOnCPU([run], 1)
     sums = torch.zeros(1, N_SCORES, stack.lanes, dtype=torch.float64)
     sums[:, -1] = 1e39

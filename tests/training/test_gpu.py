@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; found none"),
 ]
-SETTINGS = ("trainer.precision=64", "trainer.epochs=3", "data.scaling=standard", "optimizer=adam", "n_replicates=3")
+SETTINGS = ("trainer.precision=64", "trainer.max_epochs=3", "data.scaling=standard", "optimizer=adam", "n_replicates=3")
 
 
 @pytest.mark.parametrize("extra", [[], ["batch.shuffle=true", "activation=gelu", "scheduler=plateau_half"]])
@@ -31,6 +31,6 @@ def test_a_stack_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf, engine: str, 
 
 def test_a_solo_run_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf) -> None:
     (gpu, *_), (cpu, *_) = runs_of(*SETTINGS, "trainer=gpu"), runs_of(*SETTINGS, "trainer=cpu")
-    on_gpu, on_cpu = (train_solo(run.configuration, run.seeds) for run in (gpu, cpu))
+    on_gpu, on_cpu = (train_solo(run.config, run.seeds) for run in (gpu, cpu))
     for name, curve in arrays_of(on_cpu.curves).items():
         np.testing.assert_allclose(getattr(on_gpu.curves, name), curve, rtol=1e-9, err_msg=name)

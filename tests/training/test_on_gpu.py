@@ -12,7 +12,7 @@ import torch
 
 from pima_hp.composition import options
 from pima_hp.data.table import SHIPPED
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.training import fused
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from tests.conftest import request_of
@@ -21,7 +21,7 @@ triton = pytest.importorskip("triton", reason="needs Triton, which has wheels fo
 
 MODULES = [f"pima_hp.training.fused.{name}" for name in ("warp", "on_gpu")]
 SMALL = (
-    *("trainer.precision=64", "trainer.epochs=2", "n_replicates=2", "model.hidden_widths=[2]"),
+    *("trainer.precision=64", "trainer.max_epochs=2", "n_replicates=2", "model.hidden_widths=[2]"),
     *("data.features=[glucose,bmi]", "data.zero_is_missing=[]", "data.scaling=standard", "batch.size=5"),
 )
 GROUPS = ("activation", "optimizer", "scheduler")

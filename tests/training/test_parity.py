@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from pima_hp.configuration import ModelSection
+from pima_hp.config import ModelSection
 from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import build_mlp
 from pima_hp.options import options
@@ -24,8 +24,8 @@ from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, toget
 
 GROUPS = ("activation", "optimizer", "scheduler", "batch", "data", "model")
 INITIALIZATIONS = get_args(ModelSection.model_fields["initialization"].annotation)
-SHORT = ("trainer.epochs=3", "trainer.precision=64", "n_replicates=2", "seed=3")
-FLOAT32 = ("trainer.epochs=1", "n_replicates=2", "data.scaling=standard", "batch=full")
+SHORT = ("trainer.max_epochs=3", "trainer.precision=64", "n_replicates=2", "seed=3")
+FLOAT32 = ("trainer.max_epochs=1", "n_replicates=2", "data.scaling=standard", "batch=full")
 
 
 def combinations(n: int) -> list[str]:
@@ -67,7 +67,7 @@ def test_each_member_equals_its_solo_run_in_double_precision(runs_of: RunsOf, ca
     expected = [alone(run) for run in runs]
     assert {record.status for record in expected} == {"completed"}
     for engine in ENGINES:
-        if engine == "fused" and (reason := engine_of(runs[0].configuration)[1]):
+        if engine == "fused" and (reason := engine_of(runs[0].config)[1]):
             with pytest.raises(ConfigurationError, match=r"trainer\.engine: fused cannot train this"):
                 together(runs, engine)
             assert reason
@@ -82,7 +82,7 @@ def test_the_initial_weights_are_bit_equal_in_single_precision(runs_of: RunsOf, 
     runs = runs_of("n_replicates=3", f"model.initialization={name}")
     stack = make_stack([with_engine(run, engine) for run in runs])
     for index, run in enumerate(runs):
-        solo = build_mlp(run.configuration, 8, stream(run.seeds.init, Role.INIT), torch.float32)
+        solo = build_mlp(run.config, 8, stream(run.seeds.init, Role.INIT), torch.float32)
         member = parameters_to_vector(stack.model.member(index).parameters())
         assert torch.equal(member, parameters_to_vector(solo.parameters()))
 
@@ -100,7 +100,7 @@ def test_the_first_step_agrees_in_single_precision(runs_of: RunsOf, engine: str,
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_float32_stays_near_solo_over_a_short_training(runs_of: RunsOf, engine: str) -> None:
-    runs = runs_of("trainer.epochs=10", "n_replicates=10", "optimizer=adam", "data.scaling=standard")
+    runs = runs_of("trainer.max_epochs=10", "n_replicates=10", "optimizer=adam", "data.scaling=standard")
     ends = [
         [record.curves.val_loss[-1] for record in records] for records in (together(runs, engine), map(alone, runs))
     ]
@@ -112,7 +112,7 @@ def test_float32_stays_near_solo_over_a_short_training(runs_of: RunsOf, engine: 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_final_accuracies_of_200_seeds_have_one_distribution(runs_of: RunsOf, engine: str) -> None:
     stats = pytest.importorskip("scipy.stats")
-    overrides = ("trainer.epochs=50", "n_replicates=200", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
+    overrides = ("trainer.max_epochs=50", "n_replicates=200", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
     runs = runs_of(*overrides, "data.scaling=standard")
     stacked = [record.curves.val_accuracy[-1] for record in together(runs, engine)]
     solo = [alone(run).curves.val_accuracy[-1] for run in runs]

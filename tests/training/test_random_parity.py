@@ -19,7 +19,7 @@ import torch
 
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.module import MLPClassifier
-from pima_hp.record import Run, RunRecord
+from pima_hp.run import Run, RunRecord
 from pima_hp.training.checks import component_problems
 from pima_hp.training.engines import engine_of
 from pima_hp.training.schedule import stacks_of
@@ -57,11 +57,11 @@ class Search:
         for seed in seeds:
             drawn = draw(seed, path, precision.bits)
             for run in drawn.runs:
-                assert component_problems(run.configuration) == [], f"draw {seed}: {drawn}"
+                assert component_problems(run.config) == [], f"draw {seed}: {drawn}"
             for stack in stacks_of(drawn.runs, together=True)[0]:
-                solos = [fit_solo(run.configuration, run.seeds) for run in stack]
+                solos = [fit_solo(run.config, run.seeds) for run in stack]
                 for engine in ENGINES:
-                    if engine == "fused" and engine_of(stack[0].configuration)[1]:
+                    if engine == "fused" and engine_of(stack[0].config)[1]:
                         continue
                     self.compared[engine].add(seed)
                     for run, (solo, module), record in zip(stack, solos, together(stack, engine), strict=True):
@@ -93,7 +93,7 @@ def score_problem(run: Run, solo: RunRecord, module: MLPClassifier, record: RunR
     rounding that orders them: such a pair may count for one engine and not for the other. torchmetrics adds up in
     single precision.
     """
-    data = PimaDataModule(run.configuration, run.seeds)
+    data = PimaDataModule(run.config, run.seeds)
     data.setup()
     for key, score in solo.scores.items():
         part, _, metric = key.partition("/")
@@ -122,7 +122,7 @@ def search(n: int, runs_of: RunsOf, precision: Precision, capfd: pytest.CaptureF
         sys.stderr.write(f"\nrandom parity, {precision.bits} bits, {n} draws: PIMA_HP_TEST_SEED={first}\n")
     found = Search()
     (run,) = runs_of()
-    found.go(range(first, first + n), str(run.configuration.data.path), precision)
+    found.go(range(first, first + n), str(run.config.data.path), precision)
     n_compared = len(set.union(*found.compared.values()))
     with capfd.disabled():
         sys.stderr.write(

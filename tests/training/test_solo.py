@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.mlp import build_mlp
-from pima_hp.record import CURVE_KEYS, LearningCurves, RunRecord
 from pima_hp.request import Request
+from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord
 from pima_hp.seeds import Role, stream
 from pima_hp.training.loggers import loggers_of
 from pima_hp.training.solo import fit_solo, train_solo
@@ -34,25 +34,27 @@ def same_bits(one: RunRecord, other: RunRecord) -> bool:
 
 
 def solo(request: Request, **options: object) -> RunRecord:
-    return train_solo(request.configuration, request.seeds[0], **options)
+    return train_solo(request.config, request.seeds[0], **options)
 
 
 @pytest.mark.parametrize("overrides", [(), ("batch.shuffle=true", "optimizer=adam", "data=pima_honest", "seed=5")])
 def test_the_same_configuration_and_seed_gives_the_same_bits(overrides: tuple[str, ...]) -> None:
-    request = request_of("trainer.epochs=3", "batch=b32", *overrides)
+    request = request_of("trainer.max_epochs=3", "batch=b32", *overrides)
     torch.manual_seed(1)
     first = solo(request)
     torch.manual_seed(2)
     torch.rand(3)
     assert same_bits(first, solo(request))
-    other = request_of("trainer.epochs=3", "batch=b32", *overrides, "seed=6")
+    other = request_of("trainer.max_epochs=3", "batch=b32", *overrides, "seed=6")
     assert not same_bits(first, solo(other))
 
 
 def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
-    request = request_of("trainer.epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
+    request = request_of(
+        "trainer.max_epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16"
+    )
     record = solo(request)
-    configuration, seeds = request.configuration, request.seeds[0]
+    configuration, seeds = request.config, request.seeds[0]
     data = PimaDataModule(configuration, seeds)
     model = build_mlp(configuration, 8, stream(seeds.init, Role.INIT), torch.float64)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, eps=1e-7)
@@ -86,7 +88,9 @@ def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
 
 
 def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
-    request = request_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=5", "batch=b32", "activation=identity")
+    request = request_of(
+        "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity"
+    )
     record = solo(request)
     assert record.status == "diverged"
     assert record.stop_epoch == 1
@@ -95,7 +99,7 @@ def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
         assert len(curve) == 5
         assert np.isnan(curve).all()
     later = solo(
-        request_of("optimizer=sgd", "optimizer.lr=4", "trainer.epochs=30", "batch=b32", "activation=identity",
+        request_of("optimizer=sgd", "optimizer.lr=4", "trainer.max_epochs=30", "batch=b32", "activation=identity",
                    "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "data.scaling=standard", "seed=1")
     )  # fmt: skip
     assert later.status == "diverged"
@@ -106,19 +110,19 @@ def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
 
 
 def test_validation_rows_of_their_own_leave_the_test_rows_for_the_end() -> None:
-    record = solo(request_of("data=pima_honest", "trainer.epochs=2", "batch=full"))
+    record = solo(request_of("data=pima_honest", "trainer.max_epochs=2", "batch=full"))
     assert {key.partition("/")[0] for key in record.scores} == {"train", "val", "test"}
-    watched = solo(request_of("data=pima", "trainer.epochs=2", "batch=full"))
+    watched = solo(request_of("data=pima", "trainer.max_epochs=2", "batch=full"))
     assert {key.partition("/")[0] for key in watched.scores} == {"train", "val"}
     assert {key.partition("/")[2] for key in watched.scores} == {"accuracy", "loss", "auroc", "f1", "brier"}
 
 
 @pytest.fixture
 def logged(tmp_path: Path) -> tuple[Request, RunRecord, Path]:
-    request = request_of("logger=both", "trainer.epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
+    request = request_of("logger=both", "trainer.max_epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
     (run,) = request.runs
-    loggers = loggers_of(run, request.folder, {run.configuration.config_id: "adam"}, request.logger)
-    return request, train_solo(run.configuration, run.seeds, loggers=loggers), request.folder
+    loggers = loggers_of(run, request.folder, {run.config.id: "adam"}, request.logger)
+    return request, train_solo(run.config, run.seeds, loggers=loggers), request.folder
 
 
 def test_tensorboard_shows_scores_against_the_epoch_and_hyperparameters(
@@ -127,7 +131,7 @@ def test_tensorboard_shows_scores_against_the_epoch_and_hyperparameters(
     request, record, folder = logged
     (run,) = request.runs
     (events,) = folder.rglob("events.out.tfevents*")
-    assert events.parent.name == f"adam,seed=0,{run.run_id[:6]}"
+    assert events.parent.name == f"adam,seed=0,{run.id[:6]}"
     accumulator = EventAccumulator(str(events.parent), size_guidance={"scalars": 0})
     accumulator.Reload()
     tags = set(accumulator.Tags()["scalars"])
@@ -167,11 +171,11 @@ class Counter(L.Callback):
 
 
 def test_any_callback_of_lightning_works(tmp_path: Path) -> None:
-    request = request_of("trainer.epochs=4", "batch=b32", "optimizer=adam", "optimizer.lr=0.01")
+    request = request_of("trainer.max_epochs=4", "batch=b32", "optimizer=adam", "optimizer.lr=0.01")
     checkpoint = ModelCheckpoint(tmp_path, monitor="val/loss", save_last=True)
     counter = Counter()
     record, module = fit_solo(
-        request.configuration, request.seeds[0], callbacks=[checkpoint, counter], enable_checkpointing=True
+        request.config, request.seeds[0], callbacks=[checkpoint, counter], enable_checkpointing=True
     )
     assert (counter.n_batches, counter.n_epochs) == (4 * 20, 4)
     assert float(checkpoint.best_model_score or math.nan) == pytest.approx(record.curves.val_loss.min(), rel=1e-6)
@@ -209,8 +213,8 @@ CUTS: dict[str, tuple[dict[str, Any], int, int, int]] = {
 def test_a_run_that_is_cut_short_says_so_and_where(
     options: dict[str, Any], stop_epoch: int, n_updates: int, n_watched: int
 ) -> None:
-    request = request_of("trainer.epochs=5", "batch=b32", "scheduler=plateau_half")
-    record, module = fit_solo(request.configuration, request.seeds[0], **options)
+    request = request_of("trainer.max_epochs=5", "batch=b32", "scheduler=plateau_half")
+    record, module = fit_solo(request.config, request.seeds[0], **options)
     assert (record.status, record.stop_epoch, record.n_updates) == ("stopped early", stop_epoch, n_updates)
     whole = solo(request)
     for name, curve in arrays_of(record.curves).items():
@@ -219,14 +223,14 @@ def test_a_run_that_is_cut_short_says_so_and_where(
         n_whole = 0 if "limit_train_batches" in options else min(n_updates // 20, n_scored)
         assert np.array_equal(curve[:n_whole], getattr(whole.curves, name)[:n_whole]), name
     if record.scores:
-        features, labels = PimaDataModule(request.configuration, request.seeds[0]).part("val")
+        features, labels = PimaDataModule(request.config, request.seeds[0]).part("val")
         with torch.no_grad():
             loss = F.binary_cross_entropy_with_logits(module(features), labels)
         assert record.scores["val/loss"] == pytest.approx(float(loss), rel=1e-6)  # of the last weights, in float32
 
 
 def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
-    request = request_of("trainer.epochs=2", "batch=full")
+    request = request_of("trainer.max_epochs=2", "batch=full")
     stops = ({"max_steps": 2}, {"callbacks": [EarlyStopping("val/loss", patience=0, min_delta=10.0)]})
     for options in stops:
         record = solo(request, **options)
@@ -235,6 +239,8 @@ def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
 
 
 def test_weights_that_are_lost_in_an_epoch_cut_short_are_a_divergence() -> None:
-    request = request_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=5", "batch=b32", "activation=identity")
+    request = request_of(
+        "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity"
+    )
     record = solo(request, max_steps=1)
     assert (record.status, record.stop_epoch, record.n_updates, record.scores) == ("diverged", 1, 1, {})

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pima_hp.options import options
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.training.device import engine_on
 from pima_hp.training.engines import engine_of
 from pima_hp.training.progress import Progress
@@ -14,7 +14,7 @@ from pima_hp.training.schedule import stacks_of, trained
 from pima_hp.training.stack_key import stack_key
 from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, same_bits, together
 
-SHORT = ("trainer.epochs=3", "batch=b32", "data.scaling=standard")
+SHORT = ("trainer.max_epochs=3", "batch=b32", "data.scaling=standard")
 BOTH = pytest.mark.parametrize("engine", ENGINES)
 
 
@@ -63,7 +63,7 @@ MEMBERS = {
 @pytest.mark.parametrize("what", MEMBERS)
 def test_members_may_differ_and_each_equals_its_solo_run(runs_of: RunsOf, engine: str, what: str) -> None:
     runs = [run for own in MEMBERS[what] for run in runs_of(*SHORT, "trainer.precision=64", *own)]
-    assert len({stack_key(run.configuration) for run in runs}) == 1
+    assert len({stack_key(run.config) for run in runs}) == 1
     records = together(runs, engine)
     for record, run in zip(records, runs, strict=True):
         assert_parity(record, alone(run), rtol=1e-9)
@@ -74,13 +74,13 @@ def test_members_with_and_without_momentum_or_weight_decay_stand_apart(runs_of: 
     """The shorter formula of a member without them must not depend on its neighbours."""
     for name in ("momentum", "weight_decay"):
         runs = [run for value in (0.0, 0.1) for run in runs_of("optimizer=sgd", f"optimizer.{name}={value}")]
-        assert len({stack_key(run.configuration) for run in runs}) == 2
+        assert len({stack_key(run.config) for run in runs}) == 2
 
 
 def test_switches_of_an_activation_are_shared_by_a_stack(runs_of: RunsOf) -> None:
     leaky = ("activation._target_=torch.nn.LeakyReLU", *SHORT)
     runs = [run for switch in ("true", "false") for run in runs_of(*leaky, f"+activation.inplace={switch}")]
-    assert len({stack_key(run.configuration) for run in runs}) == 2
+    assert len({stack_key(run.config) for run in runs}) == 2
     for run in runs:
         assert_parity(together([run], "stacked")[0], alone(run), rtol=1e-4)
 
@@ -99,14 +99,14 @@ ODD = ("trainer.precision=64", "batch.size=10", "optimizer=nadam", "optimizer.be
 @pytest.mark.parametrize("variant", [*VARIANTS, ODD], ids=" ".join)
 def test_c4_grouping_does_not_change_a_bit(runs_of: RunsOf, engine: str, variant: tuple[str, ...]) -> None:
     runs = mixed(runs_of, *variant)
-    whole = {run.run_id: record for run, record in zip(runs, together(runs, engine), strict=True)}
+    whole = {run.id: record for run, record in zip(runs, together(runs, engine), strict=True)}
     order = [(37 * place) % len(runs) for place in range(len(runs))]
     shuffled = [runs[place] for place in order]
     for size in (80, 65, 17, 2):
         for start in range(0, len(runs) if size > 2 else 8, size):
             stack = shuffled[start : start + size]
             for run, record in zip(stack, together(stack, engine), strict=True):
-                assert same_bits(record, whole[run.run_id]), (size, start)
+                assert same_bits(record, whole[run.id]), (size, start)
 
 
 @BOTH
@@ -118,10 +118,10 @@ def test_c1_c3_a_run_that_diverges_leaves_its_neighbours_alone(
     runs = mixed(runs_of, *variant)[30:50]
     clean = together(runs, engine)
     for place in (0, 7, 19):
-        bad = runs[place].configuration
+        bad = runs[place].config
         optimizer = bad.optimizer.model_copy(update={"lr": rate})  # past the checks, which refuse NaN
         members = [*runs]
-        members[place] = replace(runs[place], configuration=bad.model_copy(update={"optimizer": optimizer}))
+        members[place] = replace(runs[place], config=bad.model_copy(update={"optimizer": optimizer}))
         records = together(members, engine)
         found = (records[place].status, records[place].stop_epoch, records[place].n_updates)
         if rate == 1e30:  # a saturated tanh keeps the loss finite
@@ -129,7 +129,7 @@ def test_c1_c3_a_run_that_diverges_leaves_its_neighbours_alone(
             assert found == (solo.status, solo.stop_epoch, solo.n_updates)
             assert solo.status == "diverged" or "activation=tanh" in variant
         else:
-            assert found == ("diverged", 1, clean[place].n_updates / bad.trainer.epochs)
+            assert found == ("diverged", 1, clean[place].n_updates / bad.trainer.max_epochs)
         assert bool(records[place].scores) == (found[0] == "completed")
         for other in range(len(runs)):
             assert other == place or same_bits(records[other], clean[other]), (place, other)
@@ -137,7 +137,7 @@ def test_c1_c3_a_run_that_diverges_leaves_its_neighbours_alone(
 
 @BOTH
 def test_all_members_may_diverge_and_each_stops_where_its_solo_run_does(runs_of: RunsOf, engine: str) -> None:
-    wild = ("optimizer=sgd", "activation=identity", "trainer.epochs=20", "trainer.precision=64", "n_replicates=2")
+    wild = ("optimizer=sgd", "activation=identity", "trainer.max_epochs=20", "trainer.precision=64", "n_replicates=2")
     wild += ("batch=b32", "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "data.scaling=standard")
     runs = [run for rate in (1.0, 3.0, 1e5, 1e30) for run in runs_of(*wild, f"optimizer.lr={rate}")]
     records, expected = together(runs, engine), [alone(run) for run in runs]
@@ -153,7 +153,7 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf)
                                        for option in options(group)]  # fmt: skip
     variants += [("batch=b5",), ("batch=full",), ("batch.shuffle=true",), ("model.hidden_widths=[5]",), ()]
     variants += [
-        ("trainer.epochs=2",),
+        ("trainer.max_epochs=2",),
         ("trainer.precision=64",),
         ("data.test_fraction=0.3",),
         ("data.val_fraction=0.2",),
@@ -162,11 +162,11 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf)
     runs = [run for variant in variants for run in runs_of(*variant, "n_replicates=2")]
     stacks, solo_only = stacks_of(runs, together=True)
     assert solo_only == []
-    assert sorted(run.run_id for stack in stacks for run in stack) == sorted(run.run_id for run in runs)
+    assert sorted(run.id for stack in stacks for run in stack) == sorted(run.id for run in runs)
     for stack in stacks:
-        first = stack[0].configuration
+        first = stack[0].config
         for run in stack:
-            other = run.configuration
+            other = run.config
             assert other.model.hidden_widths == first.model.hidden_widths
             assert other.activation.target == first.activation.target
             assert other.optimizer.target == first.optimizer.target
@@ -201,17 +201,17 @@ def test_one_run_is_a_stack_for_the_fused_engine_alone(runs_of: RunsOf) -> None:
 
 
 def test_a_record_says_which_engine_trained_it_and_where_unless_that_is_the_cpu(runs_of: RunsOf) -> None:
-    runs = runs_of("trainer.epochs=1", "n_replicates=2")
+    runs = runs_of("trainer.max_epochs=1", "n_replicates=2")
     for engine in ENGINES:
         assert [record.engine for record in together(runs, engine)] == [engine] * 2
-        assert engine_on(engine, runs[0].configuration) == engine
+        assert engine_on(engine, runs[0].config) == engine
     assert alone(runs[0]).engine == "solo"
     (on_gpu,) = runs_of("trainer=gpu")
-    assert engine_on("stacked", on_gpu.configuration) == "stacked on cuda"
+    assert engine_on("stacked", on_gpu.config) == "stacked on cuda"
 
 
 def test_a_record_says_how_many_rows_it_was_trained_on_and_how_many_of_them_are_positive(runs_of: RunsOf) -> None:
-    runs = runs_of("trainer.epochs=1", "n_replicates=3", "data.stratified=false")
+    runs = runs_of("trainer.max_epochs=1", "n_replicates=3", "data.stratified=false")
     records = [alone(runs[0]), *together(runs, ENGINES[0]), *together(runs, ENGINES[1])]
     assert {record.n_train for record in records} == {96}  # of 120
     rates = [record.positive_rate for record in records]
@@ -235,7 +235,7 @@ def test_a_variant_without_a_row_is_trained_solo_and_that_is_said(
     runs_of: RunsOf, caplog: pytest.LogCaptureFixture, variant: tuple[str, ...], reason: str
 ) -> None:
     runs = runs_of(*SHORT, *variant, "n_replicates=2")
-    engine, why = engine_of(runs[0].configuration)
+    engine, why = engine_of(runs[0].config)
     assert engine == "solo"
     assert why.startswith(reason)
     with caplog.at_level(logging.INFO), Progress(len(runs)) as progress:

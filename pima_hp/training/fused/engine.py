@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pima_hp.configuration import Configuration
-from pima_hp.record import Run
+from pima_hp.config import Config
+from pima_hp.run import Run
 from pima_hp.training.fused.tables import (
     N_HYPERPARAMETERS,
     N_RUNNING,
@@ -34,7 +34,7 @@ of all members, so that progress and interruption do not wait, and as many weigh
 _SCORES = ("train_accuracy", "train_loss", "train_accuracy_end", "train_loss_end", "val_accuracy", "val_loss")
 
 
-def why_not_fused(configuration: Configuration, n_train: int) -> str:
+def why_not_fused(configuration: Config, n_train: int) -> str:
     """Return why the kernel does not know a configuration, in words; empty when it does."""
     if activation_row(configuration.activation) is None:
         return f"no row for the activation {configuration.activation.target} with its arguments"
@@ -66,14 +66,14 @@ class FusedStack(Stack):
         super().__init__(runs, lanes)
         self.lanes, self.device = lanes, device
         self.to(device)
-        first = self.members[0].configuration
+        first = self.members[0].config
         self.weights = self._packed(self.model.vectors)
         row = activation_row(first.activation)
         rule = RULES[str(first.optimizer.target)]
         assert row is not None  # noqa: S101 -- `why_not_fused` was asked
-        given = [run.configuration.activation.arguments.get(row.argument, 0.0) for run in self.members]
+        given = [run.config.activation.arguments.get(row.argument, 0.0) for run in self.members]
         self.argument = torch.tensor(given, dtype=torch.float64).to(self.weights).reshape(self.n_blocks, lanes)
-        arguments = [rule_arguments(run.configuration.optimizer) or {} for run in self.members]
+        arguments = [rule_arguments(run.config.optimizer) or {} for run in self.members]
         for each in arguments:
             if not each.get("momentum"):
                 each["dampening"] = 0.0  # torch ignores it without momentum
@@ -103,7 +103,7 @@ class FusedStack(Stack):
     @property
     def looks_at_scores(self) -> bool:
         """Whether the learning rates of an epoch depend on the scores of the one before."""
-        return str(self.runs[0].configuration.scheduler.target).endswith("ReduceLROnPlateau")
+        return str(self.runs[0].config.scheduler.target).endswith("ReduceLROnPlateau")
 
     def work(self, n_workers: int) -> tuple[Tensor, ...]:
         """Return the memory of so many workers, each the rows that `kernel` names, of a batch and of gradients."""

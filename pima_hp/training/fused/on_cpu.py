@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.training.fused.compiled import Kind, kernel
 from pima_hp.training.fused.engine import FusedStack
 from pima_hp.training.fused.tables import NARROW, WIDE
@@ -20,7 +20,7 @@ def _threads(n_threads: int) -> ThreadPoolExecutor:
 
 def kind_of(runs: Sequence[Run]) -> Kind:
     """Return the kind of kernel that trains a stack."""
-    return Kind(NARROW if len(runs) <= NARROW else WIDE, f"float{runs[0].configuration.trainer.precision}")
+    return Kind(NARROW if len(runs) <= NARROW else WIDE, runs[0].config.trainer.dtype)
 
 
 _DTYPES = {

@@ -17,7 +17,7 @@ import triton.language as tl
 from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
-from pima_hp.record import Run
+from pima_hp.run import Run
 from pima_hp.training.fused import activations, kernel, rules, tables, warp
 from pima_hp.training.fused.engine import FusedStack
 from pima_hp.training.fused.warp import LANES, at, constant, exp, load, store

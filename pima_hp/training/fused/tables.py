@@ -6,7 +6,7 @@ Without numba and without torch: a process whose kernel is in the cache needs ne
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pima_hp.configuration import ActivationSection
+from pima_hp.config import ActivationSection
 
 WIDE, NARROW = 16, 8
 """Lanes of a block, and of a block of few members: many processors work through half a register twice as fast."""

@@ -225,14 +225,24 @@ HOW_NOT_WHAT = {"accelerator", "engine", "stack_size"}  # do not change what a r
 class TrainerSection(Section):
     """How long and how precisely to train, where, and through which program."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
-    precision: Literal[32, 64]
+    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    precision: Literal["32-true", "64-true"]
     accelerator: Literal["auto", "cpu", "gpu"]
     engine: Literal["auto", "solo", "stacked", "fused"]
     stack_size: Annotated[int, Field(ge=2, le=65536)]
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _spelled_out(cls, precision: object) -> object:
+        return {"32": "32-true", "64": "64-true"}.get(str(precision), precision)
 
-class RunSeeds(Section):
+    @property
+    def dtype(self) -> str:
+        """Name of the floating-point type of weights and data."""
+        return f"float{self.precision[:2]}"
+
+
+class Seeds(Section):
     """The seed of a run and of its three streams."""
 
     seed: Seed
@@ -241,7 +251,7 @@ class RunSeeds(Section):
     order: Seed
 
 
-class Configuration(Section):
+class Config(Section):
     """All settings that decide what a run computes, without the seed."""
 
     data: DataSection
@@ -260,13 +270,13 @@ class Configuration(Section):
         return self.model_dump(by_alias=True, exclude={"data": {"path"}, "trainer": HOW_NOT_WHAT, **names})
 
     @cached_property
-    def config_id(self) -> str:
+    def id(self) -> str:
         """Digest of the content: two spellings of one configuration have one id."""
         return _digest(self.content)
 
-    def run_id(self, seeds: RunSeeds) -> str:
+    def run_id(self, seeds: Seeds) -> str:
         """Digest of the configuration and the seeds."""
-        return _digest({"config_id": self.config_id, **seeds.model_dump()})
+        return _digest({"config_id": self.id, **seeds.model_dump()})
 
 
 def _digest(content: object) -> str:

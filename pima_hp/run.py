@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pima_hp.configuration import Configuration, RunSeeds
+from pima_hp.config import Config, Seeds
 
 Array = NDArray[np.float64]
 
@@ -25,13 +25,13 @@ class RunStatus(StrEnum):
 class Run:
     """One training to be made: a configuration and its seeds."""
 
-    configuration: Configuration
-    seeds: RunSeeds
+    config: Config
+    seeds: Seeds
 
     @cached_property
-    def run_id(self) -> str:
+    def id(self) -> str:
         """Digest of configuration and seeds."""
-        return self.configuration.run_id(self.seeds)
+        return self.config.run_id(self.seeds)
 
 
 def replicate_of(
@@ -100,8 +100,8 @@ class RunRecord:
         positive_rate: share of these rows whose label is 1; None for a run that failed.
     """
 
-    configuration: Configuration
-    seeds: RunSeeds
+    config: Config
+    seeds: Seeds
     status: RunStatus
     curves: LearningCurves
     scores: dict[str, float]
@@ -115,6 +115,6 @@ class RunRecord:
     positive_rate: float | None = None
 
     @property
-    def run_id(self) -> str:
+    def id(self) -> str:
         """Digest of configuration and seeds."""
-        return self.configuration.run_id(self.seeds)
+        return self.config.run_id(self.seeds)
