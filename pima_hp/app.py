@@ -11,10 +11,10 @@ import hydra
 from omegaconf import DictConfig
 
 from pima_hp.composition import UNNAMED_STUDY, composed_alone, explain, is_of_hydra, register_resolvers
+from pima_hp.config.options import CONF
 from pima_hp.errors import InputError, PimaError, StorageError
 from pima_hp.interruption import Interrupted, asked_to_stop, listen, stop_listening
 from pima_hp.ledger.atomic import storage_error
-from pima_hp.options import CONF
 from pima_hp.session import session, swept_keys
 from pima_hp.study import say
 

@@ -5,9 +5,10 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -19,9 +20,9 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from pima_hp.config.options import CONF, options
 from pima_hp.errors import ConfigurationError
-from pima_hp.instantiation import foreign_code
-from pima_hp.options import CONF, options
+from pima_hp.settings import flattened
 from pima_hp.validation import nearest, shown
 
 UNNAMED_STUDY = "PIMA_HP_UNNAMED_STUDY"  # environment variable: the name that this command made up
@@ -167,6 +168,22 @@ def _hint(key: str) -> str:
     if close := difflib.get_close_matches(leaf, short, n=1):
         return f"; nearest: {short[close[0]]}"
     return "; see pima-hp-train --help"
+
+
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
+_LOG_CLASSES = {"logging.FileHandler", "logging.Formatter", "logging.NullHandler", "logging.StreamHandler"}
+_LOG_CLASSES |= {"colorlog.ColoredFormatter"}
+
+
+def foreign_code(hydra_settings: Mapping[str, Any]) -> list[str]:
+    """Return one line for each class in Hydra's own settings that Hydra would call, and that is not known here."""
+    problems = []
+    for key, value in flattened(hydra_settings).items():
+        leaf = key.rpartition(".")[2]
+        plugin = key in ("launcher._target_", "sweeper._target_") and str(value).startswith(_PLUGINS)
+        if (leaf == "_target_" and not plugin) or (leaf in ("class", "()") and value not in _LOG_CLASSES):
+            problems.append(f"hydra.{key}: must be in the allow-list of the project; found {value!r:.60}")
+    return problems
 
 
 def is_of_hydra(error: Exception) -> bool:

@@ -1,6 +1,7 @@
 """What a run leaves behind: `RunRecord`, handed from training to the ledger and on to analysis."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -118,3 +119,53 @@ class RunRecord:
     def id(self) -> str:
         """Digest of configuration and seeds."""
         return self.config.run_id(self.seeds)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What runs that were trained together left behind, as columns: M runs, E epochs.
+
+    Attributes:
+        runs: M, in order.
+        status: (M,) how each ended.
+        curves: key (`val/accuracy`, `lr`) -> (M, E); NaN from the epoch in which a run diverged, or after its last.
+        scores: key (`val/auroc`) -> (M,) of the last weights; NaN for a run that diverged or failed.
+        n_updates: (M,) optimizer steps made; see `RunRecord`.
+        stop_epoch: (M,) the epoch (from 1) in which a run diverged, or the last of a run that was stopped; else 0.
+        positive_rate: (M,) share of the training rows whose label is 1; NaN for a run that failed.
+        n_train: rows that each run was trained on; 0 for runs that failed.
+        duration_s: each run's share of the wall time of training.
+        engine: what trained them, with the device unless that is the CPU (`stacked on cuda`); empty if they failed.
+        message: what a failed run raised.
+        versions: version of the project and of each package that the numbers depend on.
+    """
+
+    runs: Sequence[Run]
+    status: Sequence[RunStatus]
+    curves: Mapping[str, Array]
+    scores: Mapping[str, Array]
+    n_updates: NDArray[np.int64]
+    stop_epoch: NDArray[np.int64]
+    positive_rate: Array
+    n_train: int = 0
+    duration_s: float = 0.0
+    engine: str = ""
+    message: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __getitem__(self, member: int) -> "Results":
+        """Return one run's view, M = 1."""
+        one = slice(member, member + 1)
+        return replace(
+            self,
+            runs=self.runs[one],
+            status=self.status[one],
+            curves={key: curve[one] for key, curve in self.curves.items()},
+            scores={key: score[one] for key, score in self.scores.items()},
+            n_updates=self.n_updates[one],
+            stop_epoch=self.stop_epoch[one],
+            positive_rate=self.positive_rate[one],
+        )

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pima_hp.config import HOW_NOT_WHAT
+from pima_hp.config.sections import INERT_ARGUMENTS
 
 Setting = bool | int | float | str | tuple[Any, ...] | None
-_HOW = frozenset(f"trainer.{name}" for name in HOW_NOT_WHAT)
+_HOW = frozenset(f"trainer.{name}" for name in INERT_ARGUMENTS)
 NOT_A_SETTING = _HOW | {"data.path"}
 """Where and how a run is made: no part of what it computes."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from hydra.utils import get_class
 
 from pima_hp.config import Config, DataSection, ModelSection
-from pima_hp.options import option_content, options
+from pima_hp.config.options import option_content, options
 from pima_hp.request import parse_request
 from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
@@ -128,7 +128,7 @@ def settings(rng: Rng, path: str, precision: int) -> Settings:
         "shuffle": bool(rng.integers(2)),
     }
     n_epochs = 3 if "patience" in found["scheduler"] else 2
-    found["trainer"] |= {"epochs": n_epochs, "precision": precision, "accelerator": "cpu"}
+    found["trainer"] |= {"max_epochs": n_epochs, "precision": f"{precision}-true", "accelerator": "cpu"}
     return found
 
 

@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from pima_hp.composition import groups, register_resolvers
+from pima_hp.config.options import CONF, options
 from pima_hp.jobs import ComposedJobs
-from pima_hp.options import CONF, options
 from pima_hp.request import Request
 from pima_hp.session import requests_of
 from pima_hp.study import label_of

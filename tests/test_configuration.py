@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from pima_hp.config import MAX_SEED, Config, Seeds
+from pima_hp.config.options import CONF, options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
-from pima_hp.options import CONF, options
 from pima_hp.request import _OTHERS, _SECTIONS, JobSection, parse_request
 from pima_hp.seeds import Role, stream
 from tests.conftest import Settings, request_of, seeds_of, settings_of

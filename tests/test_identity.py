@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from pima_hp.config import Config
+from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
-from pima_hp.options import options
 from pima_hp.request import parse_request
 from pima_hp.run import Run, RunRecord
 from pima_hp.settings import NAMED_SECTIONS
@@ -70,7 +70,7 @@ def allowed(make: Callable[[], Settings]) -> Settings:
 
 def with_a_change(rng: Rng, given: Settings, path: str) -> Settings:
     """The configuration with one setting, or one section, as another draw has it."""
-    other, changed = settings(rng, path, given["trainer"]["precision"]), deepcopy(given)
+    other, changed = settings(rng, path, int(given["trainer"]["precision"][:2])), deepcopy(given)
     section = str(rng.choice(SECTIONS))
     kept = [key for key in given[section] if key in other[section] and given[section][key] != other[section][key]]
     if given[section].get("_target_") == other[section].get("_target_") and kept:

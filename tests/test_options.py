@@ -13,10 +13,10 @@ from pima_hp.config import (
     OptimizerSection,
     SchedulerSection,
 )
+from pima_hp.config.build import build
+from pima_hp.config.options import option_name, options
 from pima_hp.errors import ConfigurationError
-from pima_hp.instantiation import build
 from pima_hp.ledger import read_study
-from pima_hp.options import option_name, options
 from pima_hp.settings import NAMED_SECTIONS, columns_of
 from tests.conftest import Command, request_of
 

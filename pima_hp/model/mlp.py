@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
 from pima_hp.config import Config
-from pima_hp.instantiation import build
+from pima_hp.config.build import build
 
 
 class MLP(nn.Module):
@@ -85,7 +85,7 @@ def build_mlp(configuration: Config, n_features: int, generator: torch.Generator
     """Build the network of a configuration with initial weights from the run's `init` stream."""
     widths = [n_features, *configuration.model.hidden_widths]
     with torch.device("meta"):  # nothing is drawn from the global generator
-        model = MLP(widths, build(configuration.activation))
+        model = MLP(widths, build(configuration.activation.node, nn.Module))
     model = model.to_empty(device="cpu").to(dtype)
     vector = initial_parameters(widths, configuration.model.initialization, generator, dtype)
     vector_to_parameters(vector, model.parameters())

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pima_hp.config import OptimizerSection, SchedulerSection
+from pima_hp.config.build import build
 from pima_hp.data.datamodule import Batch
-from pima_hp.instantiation import build
 from pima_hp.model.metrics import epoch_scores
 from pima_hp.model.mlp import MLP
 
@@ -52,10 +52,10 @@ class MLPClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, and the scheduler when there is one."""
-        optimizer = build(self.optimizer_section, self.parameters())
+        optimizer = build(self.optimizer_section.node, torch.optim.Optimizer, self.parameters())
         if self.scheduler_section.target is None:
             return optimizer
-        return [optimizer], [build(self.scheduler_section, optimizer)]
+        return [optimizer], [build(self.scheduler_section.node, LRScheduler, optimizer)]
 
     def on_train_start(self) -> None:
         """Keep the optimizer: Lightning's look-up costs as much as a layer."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from pima_hp.config import ActivationSection
-from pima_hp.instantiation import build
+from pima_hp.config.build import build
 from pima_hp.model.mlp import MLP, layer_shapes
 
 Columns = dict[str, Tensor]  # argument -> (M, 1, 1), one value a member
@@ -53,7 +53,7 @@ class StackedMLP(nn.Module):
 
     def member(self, index: int) -> MLP:
         """Return a copy of one member as an ordinary network."""
-        model = MLP(self.widths, build(self.activations[index])).to(self.vectors)
+        model = MLP(self.widths, build(self.activations[index].node, nn.Module)).to(self.vectors)
         vector_to_parameters(self.vectors[index].clone(), model.parameters())
         return model
 
@@ -104,7 +104,7 @@ def _stacked_activation(sections: Sequence[ActivationSection], like: Tensor) -> 
     """Return the activation of a stack; columns of arguments when its members differ in them."""
     arguments = [section.arguments for section in sections]
     if all(each == arguments[0] for each in arguments):
-        activation: nn.Module = build(sections[0])
+        activation: nn.Module = build(sections[0].node, nn.Module)
         return activation
     columns = {
         name: torch.tensor([each[name] for each in arguments], dtype=torch.float64).to(like)[:, None, None]

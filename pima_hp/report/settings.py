@@ -27,7 +27,8 @@ LABELS = {
 }
 
 _WORDS = {**LABELS, "window_epochs": "window (epochs)", "sustained_epochs": "epochs in a row",
-          "data.scaling": "scaling", "trainer.max_epochs": "epochs", "model.hidden_widths": "hidden widths"}  # fmt: skip
+          "data.scaling": "scaling", "trainer.max_epochs": "epochs",
+          "model.hidden_widths": "hidden widths"}  # fmt: skip
 
 
 def label(key: str) -> str:

@@ -9,8 +9,8 @@ import torch
 from hydra.utils import get_class
 
 from pima_hp.config import Component, Config, OptimizerSection
+from pima_hp.config.build import build
 from pima_hp.errors import ConfigurationError
-from pima_hp.instantiation import build
 from pima_hp.training.engines import refusal_of
 
 
@@ -50,11 +50,11 @@ def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
     try:
         with _without_compiler():
             if section == "activation":
-                build(component)(torch.zeros(1, requires_grad=True) * 1).backward()
+                build(component.node, torch.nn.Module)(torch.zeros(1, requires_grad=True) * 1).backward()
             elif section == "optimizer":
-                build(component, [parameter])
+                build(component.node, torch.optim.Optimizer, [parameter])
             else:
-                build(component, torch.optim.SGD([parameter], lr=0.1))
+                build(component.node, torch.optim.lr_scheduler.LRScheduler, torch.optim.SGD([parameter], lr=0.1))
     except ConfigurationError as error:
         return tuple(f"{section}: {problem}" for problem in error.problems)
     except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the person

@@ -142,7 +142,7 @@ def quiet_trainer(configuration: Config, **options: Any) -> L.Trainer:
     return L.Trainer(
         accelerator="gpu" if device_of(configuration).type == "cuda" else "cpu",
         devices=1,
-        precision=configuration.trainer.precision,
+        precision=configuration.trainer.precision,  # type: ignore[arg-type]
         max_epochs=configuration.trainer.max_epochs,
         **{**quiet, **options},
     )

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pima_hp.config.build import build
 from pima_hp.data.prepared import prepare, table_of
-from pima_hp.instantiation import build
 from pima_hp.model.mlp import build_mlp
 from pima_hp.run import Run
 from pima_hp.seeds import Role, stream

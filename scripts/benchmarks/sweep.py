@@ -9,8 +9,8 @@ from hydra.types import RunMode
 
 from pima_hp import app
 from pima_hp.composition import register_resolvers
+from pima_hp.config.options import CONF
 from pima_hp.jobs import ComposedJobs
-from pima_hp.options import CONF
 from pima_hp.study import Study
 from scripts.benchmarks.timing import seconds
 

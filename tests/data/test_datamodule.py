@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pima_hp.config.options import options
 from pima_hp.data.datamodule import BatchLoader, PimaDataModule
-from pima_hp.options import options
 from pima_hp.seeds import Role, stream
 from tests.conftest import request_of
 from tests.data.conftest import given

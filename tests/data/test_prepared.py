@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pima_hp.config.options import options
 from pima_hp.data.prepared import clean_and_scale, prepare, table_of
 from pima_hp.data.table import Table
 from pima_hp.errors import StudyError
-from pima_hp.options import options
 from tests.conftest import request_of
 from tests.data.conftest import given
 

@@ -9,9 +9,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from pima_hp.composition import register_resolvers
+from pima_hp.config.options import CONF
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import ComposedJobs
-from pima_hp.options import CONF
 
 COMMANDS = [
     ["optimizer=adam", "optimizer.lr=0.1", "batch.size=5"],

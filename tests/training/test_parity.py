@@ -13,9 +13,9 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from pima_hp.config import ModelSection
+from pima_hp.config.options import options
 from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import build_mlp
-from pima_hp.options import options
 from pima_hp.seeds import Role, stream
 from pima_hp.training.engines import engine_of, make_stack
 from pima_hp.training.schedule import stacks_of

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pima_hp.options import options
+from pima_hp.config.options import options
 from pima_hp.run import Run
 from pima_hp.training.device import engine_on
 from pima_hp.training.engines import engine_of

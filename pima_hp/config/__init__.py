@@ -1,0 +1,35 @@
+"""The typed settings of a run, the options of `conf/`, and the classes that `_target_` names. No torch at import."""
+
+from pima_hp.config.sections import (
+    MAX_SEED,
+    ActivationSection,
+    BatchSection,
+    CallbackSection,
+    Component,
+    Config,
+    DataSection,
+    ModelSection,
+    OptimizerSection,
+    SchedulerSection,
+    Section,
+    Seed,
+    Seeds,
+    TrainerSection,
+)
+
+__all__ = [
+    "MAX_SEED",
+    "ActivationSection",
+    "BatchSection",
+    "CallbackSection",
+    "Component",
+    "Config",
+    "DataSection",
+    "ModelSection",
+    "OptimizerSection",
+    "SchedulerSection",
+    "Section",
+    "Seed",
+    "Seeds",
+    "TrainerSection",
+]

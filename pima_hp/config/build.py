@@ -1,0 +1,102 @@
+"""The one place where a `_target_` becomes an object: what it may be is checked before it is called."""
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pima_hp.errors import ConfigurationError
+
+T = TypeVar("T")
+
+TRUSTED = ("torch", "lightning", "torchmetrics", "pima_hp")
+"""Packages that are imported to look up a class, whoever names it; others must have been imported before."""
+
+
+def class_of(target: object, kind: type[T]) -> type[T]:
+    """Return the class that a `_target_` names.
+
+    Classes outside the trusted packages are found only where their module is imported already, so that no file that is
+    read (a checkpoint, a ledger) can have code executed; see `import_own`.
+
+    Raises:
+        ConfigurationError: there is no such class, or it is of another kind.
+    """
+    found = _located(str(target), importing=str(target).partition(".")[0] in TRUSTED)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        wanted = f"{kind.__module__}.{kind.__qualname__}"
+        raise ConfigurationError(f"_target_: must be a class of the kind {wanted}; found {str(target)!r:.80}")
+    return found
+
+
+def import_own(target: str, kind: type) -> str:
+    """Import a class of the user's own and return the digest of the file that defines it; empty for trusted packages.
+
+    Only for what the user has named in this command.
+
+    Raises:
+        ConfigurationError: it cannot be imported, is of another kind, or has no source.
+    """
+    root = target.partition(".")[0]
+    if root in TRUSTED:
+        class_of(target, kind)
+        return ""
+    if root in sys.stdlib_module_names or "." not in target or not target.replace(".", "a").isidentifier():
+        raise ConfigurationError(
+            f"_target_: must be a class of {', '.join(TRUSTED)} or of your own; found {target!r:.80}"
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a module beside the command, as with `python -m`
+    try:
+        _located(target, importing=True)
+        path = inspect.getsourcefile(class_of(target, kind))
+        return hashlib.sha256(Path(path or "").read_bytes()).hexdigest()[:16]
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(f"_target_: {target!r:.80} cannot be imported: {reason:.300}") from error
+
+
+def build(node: Mapping[str, Any], kind: type[T], *positional: Any, **keywords: Any) -> T:
+    """Return the object that a node describes.
+
+    Args:
+        node: `_target_` and arguments.
+        kind: what its class must be or inherit from.
+        positional: objects that no YAML can hold (parameters of a model, an optimizer).
+        keywords: the same, by name.
+
+    Raises:
+        ConfigurationError: the class is of another kind, or does not take these arguments.
+    """
+    found = class_of(node.get("_target_"), kind)
+    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+    try:  # `hydra.utils.instantiate` would also interpret `_args_` and interpolations
+        return found(*positional, **{**arguments, **keywords})
+    except (TypeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{node.get('_target_')} refused its arguments: {reason}") from error
+
+
+def _located(target: str, *, importing: bool) -> object:
+    """Return what a dotted name stands for; None where there is nothing."""
+    parts = target.split(".")
+    for n_module in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:n_module])
+        module = sys.modules.get(name)
+        if module is None and importing:
+            try:
+                module = importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                if error.name != name and not name.startswith(f"{error.name}."):
+                    raise
+        if module is not None:
+            found: object = module
+            for part in parts[n_module:]:
+                found = getattr(found, part, None)
+            return found
+    return None
