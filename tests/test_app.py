@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pima_hp import reporting
+from pima_hp.commands import report as reporting
 from pima_hp.composition import job_folder, register_resolvers
 from pima_hp.errors import StudyError
 from pima_hp.ledger import Ledger, read_study
-from pima_hp.study import Study
+from pima_hp.commands.study import Study
 from pima_hp.training.solo import train_solo
-from tests.conftest import Command, request_of
+from tests.conftest import Command, job_of
 from tests.ledger.conftest import MIXED, restamp
 
 QUICK = ("trainer.max_epochs=2", "batch=full")
@@ -151,7 +151,7 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
 
 def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp_path: Path) -> None:
     own = ("study=s", "trainer.max_epochs=4", "batch=full")
-    (run,) = request_of(*own).runs
+    (run,) = job_of(*own).runs
     study = tmp_path / "outputs" / "s"
     Ledger(study).append([train_solo(run.config, run.seeds, max_steps=3)])
     ledger = state_of(study)
@@ -164,7 +164,7 @@ def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp
     assert rows["status"].to_dict() == {0: "stopped early", 1: "completed"}
     assert rows[["stop_epoch", "n_updates"]].to_numpy().tolist() == [[3, 3], [0, 4]]
     last = read_study(study).set_index("seed")["val/accuracy"]
-    mean = Study(study).mean_score(request_of(*own, "n_replicates=2"), "val/accuracy")
+    mean = Study(study).mean_score(job_of(*own, "n_replicates=2"), "val/accuracy")
     assert mean == pytest.approx((last[0][2] + last[1][3]) / 2), "each run's last epoch"
 
 

@@ -18,7 +18,7 @@ from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
 from pima_hp.request import _OTHERS, _SECTIONS, JobSection, parse_request
 from pima_hp.seeds import Role, stream
-from tests.conftest import Settings, request_of, seeds_of, settings_of
+from tests.conftest import Settings, job_of, seeds_of, settings_of
 
 COMPONENTS = ("activation", "optimizer", "scheduler")
 NO_NUMBERS: list[Any] = [math.nan, math.inf, -math.inf, float("1e400"), "word", True, {"a": 1}]
@@ -186,7 +186,7 @@ def test_a_hostile_value_is_shown_escaped_and_cut() -> None:
 
 
 def config_id(*overrides: str) -> str:
-    return request_of(*overrides).config.id
+    return job_of(*overrides).config.id
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def leaves(settings: Settings) -> Iterator[tuple[str, str]]:
             yield from ((section, name) for name in content)
 
 
-BASE = request_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half").config
+BASE = job_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half").config
 OTHER: dict[str, Any] = {
     "path": "elsewhere.csv", "label": "age", "missing": "median", "scaling": "minmax", "features": ["age"],
     "zero_is_missing": ["bmi"], "hidden_widths": [12, 9], "initialization": "he_normal", "precision": 64,
@@ -264,11 +264,11 @@ def test_a_run_id_depends_on_the_configuration_and_on_each_seed() -> None:
     seeds = {"seed": 1, "init": 2, "split": 3, "order": 4}
     ids = [BASE.run_id(Seeds(**{**seeds, role: 5})) for role in seeds]
     assert len({BASE.run_id(Seeds(**seeds)), *ids}) == 5
-    assert request_of().runs[0].id != BASE.run_id(seeds_of(0))
+    assert job_of().runs[0].id != BASE.run_id(seeds_of(0))
 
 
 def test_replicates_have_seeds_in_a_row_and_a_pinned_stream_its_own() -> None:
-    seeds = request_of("seed=7", "n_replicates=3", "streams.split=0").seeds
+    seeds = job_of("seed=7", "n_replicates=3", "streams.split=0").seeds
     assert [(s.seed, s.init, s.split, s.order) for s in seeds] == [(7, 7, 0, 7), (8, 8, 0, 8), (9, 9, 0, 9)]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pima_hp.errors import InputError, PimaError, StorageError
-from pima_hp.interruption import Interrupted, asked_to_stop, listen, stop_listening
+from pima_hp.training.interruption import Interrupted, asked_to_stop, listen, stop_listening
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 

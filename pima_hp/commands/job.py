@@ -19,7 +19,7 @@ from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
 from pima_hp.run import Run, replicate_of
-from pima_hp.settings import flattened
+from pima_hp.config.flat import flattened
 
 
 class StreamsSection(Section):

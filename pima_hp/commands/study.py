@@ -19,7 +19,7 @@ from pima_hp.ledger.frame import curve_columns
 from pima_hp.ledger.manifest import plain_path
 from pima_hp.ledger.names import labels_of, run_name
 from pima_hp.run import Run
-from pima_hp.settings import columns_of
+from pima_hp.config.flat import columns_of
 from pima_hp.versions import versions
 
 if TYPE_CHECKING:

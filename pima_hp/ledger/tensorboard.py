@@ -23,7 +23,7 @@ from pima_hp.ledger.events import (
 )
 from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, distinct, setting_columns
 from pima_hp.run import RunStatus
-from pima_hp.settings import is_hparam
+from pima_hp.config.flat import is_hparam
 
 STUDY_FILE = "events.out.tfevents.0.pima_hp_study"
 RUN_FILE = "events.out.tfevents.0.pima_hp_run"

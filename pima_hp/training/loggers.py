@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from pima_hp.interruption import SIGNALS
+from pima_hp.training.interruption import SIGNALS
 from pima_hp.request import LoggerSection
 from pima_hp.run import Run, run_folder
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pima_hp.errors import EngineError, StudyError
-from pima_hp.interruption import asked_to_stop
+from pima_hp.training.interruption import asked_to_stop
 from pima_hp.run import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, load_kernel, train_stack
 from pima_hp.training.progress import Progress

@@ -20,7 +20,7 @@ from pima_hp.model.mlp import build_mlp
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
-from pima_hp.settings import hparams_of
+from pima_hp.config.flat import hparams_of
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 

@@ -11,7 +11,7 @@ from pima_hp import app
 from pima_hp.composition import register_resolvers
 from pima_hp.config.options import CONF
 from pima_hp.jobs import ComposedJobs
-from pima_hp.study import Study
+from pima_hp.commands.study import Study
 from scripts.benchmarks.timing import seconds
 
 JOBS = 100

@@ -19,7 +19,7 @@ from pima_hp import app, interruption
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        *("lightning", "pima_hp.app", "pima_hp.plan", "pima_hp.summary", "pima_hp.ledger.tensorboard"),
+        *("lightning", "pima_hp.app", "pima_hp.plan", "pima_hp.commands.summary", "pima_hp.ledger.tensorboard"),
         *("pima_hp.training.checks", "pima_hp.training.callbacks", "pima_hp.training.device"),
         *("pima_hp.training.schedule", "pima_hp.training.solo", "pima_hp.training.stacked"),
         *("pima_hp.training.loggers", "pima_hp.training.fused.engine"),
