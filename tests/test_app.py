@@ -135,8 +135,8 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
     before = state_of(tmp_path)
     told = MIXED.format(study=Path("outputs") / "old")
     for more in (
-        ("n_replicates=3",), ("-m", "seed=0,1"), ("dry_run=true",), (f"materialize={run_id}",), ("report=true",),
-        ("-m", "hydra/sweeper=basic", "seed=0,1"), ("trainer.engine=solo",),
+        ("n_replicates=3",), ("-m", "seed=0,1"), ("dry_run=true",), (f"export={run_id}",), ("report=true",),
+        ("-m", "hydra/sweeper=basic", "seed=0,1"), ("engine=solo",),
     ):  # fmt: skip
         done = command(*more, "study=old", *QUICK)
         assert (done.code, done.out, done.err) == (3, "", f"{told}\n"), more
@@ -185,7 +185,7 @@ def test_d8_a_sweep_of_one_job(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sweep", [(), ("-m",)])
 def test_a_dry_run_prints_the_plan_and_writes_nothing(command: Command, tmp_path: Path, sweep: tuple[str, ...]) -> None:
     values = ("activation=relu,tanh", "n_replicates=70") if sweep else ("n_replicates=70",)
-    done = command(*sweep, *values, "dry_run=true", "study=s", "trainer.stack_size=64", *QUICK)
+    done = command(*sweep, *values, "dry_run=true", "study=s", "engine.stack_size=64", *QUICK)
     assert done.code == 0
     n_configurations = 2 if sweep else 1
     assert re.search(rf"configurations +{n_configurations}: ", done.out)
@@ -200,22 +200,22 @@ def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path
     command("-m", "activation=relu,tanh", "n_replicates=2", "study=s", *QUICK)
     run_id = read_study(study)["run_id"].iloc[3]
     before = set(study.rglob("events*"))
-    done = command("activation=tanh", "study=s", f"materialize={run_id}", *QUICK)
+    done = command("activation=tanh", "study=s", f"export={run_id}", *QUICK)
     assert done.code == 0, done.err
     (new,) = set(study.rglob("events*")) - before
     assert new.parent.name.endswith(run_id[:6])
     assert "trained" not in done.err
     for digits in ("123456", "4e12"):  # an id may look like a number
-        assert f"{digits!r} is that of 0 of 4" in command("study=s", f"materialize={digits}", *QUICK).err
-    assert "found no study" in command("-m", "study=new", f"materialize={run_id}", *QUICK).err
+        assert f"{digits!r} is that of 0 of 4" in command("study=s", f"export={digits}", *QUICK).err
+    assert "found no study" in command("-m", "study=new", f"export={run_id}", *QUICK).err
     assert not (tmp_path / "outputs" / "new").exists()
-    wrong = command("activation=tanh", "study=s", "materialize=0000", *QUICK)
+    wrong = command("activation=tanh", "study=s", "export=0000", *QUICK)
     assert wrong.code == 2
-    assert wrong.refusals[0].startswith("materialize: must be the id of one run")
+    assert wrong.refusals[0].startswith("export: must be the id of one run")
 
 
 def test_per_run_logs_and_no_logs(command: Command, tmp_path: Path) -> None:
-    command("-m", "activation=relu,tanh", "logger.per_run=true", "study=each", *QUICK)
+    command("-m", "activation=relu,tanh", "log_each_run=true", "study=each", *QUICK)
     frame = read_study(tmp_path / "outputs" / "each")
     folders = {path.parent.name for path in (tmp_path / "outputs" / "each").rglob("events*")}
     assert {name.rpartition(",")[2] for name in folders if "seed=" in name} == {i[:6] for i in frame["run_id"]}

@@ -140,7 +140,7 @@ def test_d3_a_hyperparameter_must_be_a_finite_number(choice: str, key: str) -> N
         ("data.label=outcom", "nearest: 'outcome'"),
         ("activation._target_=torch.nn.Relu", "activation._target_: must be in the allow-list of the project"),
         ("study=../elsewhere", "study: "),
-        ("materialize=../x", "materialize: "),
+        ("export=../x", "export: "),
     ],
 )
 def test_d4_d5_a_bound_and_what_is_allowed_are_named(override: str, expected: str) -> None:
@@ -199,7 +199,7 @@ def config_id(*overrides: str) -> str:
         ("optimizer=sgd_momentum", "optimizer=sgd optimizer.momentum=0.9 +optimizer.nesterov=false"),
         ("optimizer.weight_decay=-0.0", "optimizer.weight_decay=0"),
         ("seed=1 n_replicates=5 streams.split=3", ""),
-        ("trainer=cpu trainer.engine=solo trainer.stack_size=7", "trainer=auto"),
+        ("trainer=cpu engine=solo engine.stack_size=7", "trainer=auto"),
         ("logger=both debug=overfit outputs=x study=y dry_run=true", ""),
         ("data=pima_standardized", "data.scaling=standard"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pima_hp.errors import ConfigurationError
-from pima_hp.request import job_of
+from tests.conftest import job_of
 from tests.conftest import Command
 
 QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")

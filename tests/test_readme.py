@@ -32,7 +32,7 @@ def test_training_command(command: Command, line: str, tmp_path: Path):
         from pima_hp.ledger import read_study
 
         arguments = [
-            f"materialize={read_study('outputs/article')['run_id'][0]}" if one.startswith("materialize=") else one
+            f"export={read_study('outputs/article')['run_id'][0]}" if one.startswith("export=") else one
             for one in arguments
         ]
         short = {"trainer.max_epochs": "2"}

@@ -224,7 +224,7 @@ def test_a_sweep_has_one_study(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_run_of_no_study_is_not_materialized(command: Command, tmp_path: Path) -> None:
-    done = command("materialize=0123", "study=nosuch")
+    done = command("export=0123", "study=nosuch")
     assert done.code == 2
     assert "found no study in" in done.refusals[0]
     assert list(tmp_path.iterdir()) == []
@@ -253,7 +253,7 @@ def test_what_is_no_value_is_one_line(command: Command, override: str) -> None:
 
 
 def test_an_engine_that_cannot_is_refused_before_training(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "activation=gelu", "activation.approximate=tanh", "trainer.engine=fused", "n_replicates=2")
+    done = command("-m", "activation=gelu", "activation.approximate=tanh", "engine=fused", "n_replicates=2")
     assert done.code == 2
     assert "trainer.engine: fused cannot train this" in done.refusals[0]
     assert list(tmp_path.iterdir()) == []

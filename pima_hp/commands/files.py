@@ -17,7 +17,7 @@ from pima_hp.config.flat import flattened
 
 _MOST_FILES = 1000
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
-_FREE = ("mode", "overrides.", "job.override_dirname", "job.name", "job.config_name", "runtime.", "searchpath", "sweeper.")
+_FREE: tuple[str, ...] = ("mode", "overrides.", "job.override_dirname", "job.name", "job.config_name", "runtime.", "searchpath", "sweeper.")
 _FREE += ("launcher.",)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
@@ -73,9 +73,9 @@ class StudyCallback(Callback):
         if jobs and jobs[0].is_recorded:
             study.train_jobs(jobs, together=True)
 
-    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+    def on_run_end(self, config: DictConfig, **given: Any) -> None:
         """Publish and summarize."""
-        if job_return.status == JobStatus.COMPLETED:
+        if given["job_return"].status == JobStatus.COMPLETED:
             self._finish(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from pima_hp.request import job_of
+from tests.conftest import job_of
 from pima_hp.run import Run
 
 

@@ -39,7 +39,7 @@ Result = tuple[Any, ...]
 
 def _runs(engine: str, *overrides: str, n: int = 4, **changes: str) -> list[Run]:
     batch = () if any(override.startswith("batch") for override in overrides) else ("batch=b32",)
-    options = ("trainer.max_epochs=3", *batch, f"trainer.engine={engine}", f"n_replicates={n}", *overrides)
+    options = ("trainer.max_epochs=3", *batch, f"engine={engine}", f"n_replicates={n}", *overrides)
     return job_of(*options).runs
 
 

@@ -19,8 +19,8 @@ SETTINGS = ("trainer.precision=64", "trainer.max_epochs=3", "data.scaling=standa
 @pytest.mark.parametrize("extra", [[], ["batch.shuffle=true", "activation=gelu", "scheduler=plateau_half"]])
 @pytest.mark.parametrize("engine", ["fused", "stacked"])
 def test_a_stack_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf, engine: str, extra: list[str]) -> None:
-    on_gpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=gpu", f"trainer.engine={engine}"))
-    on_cpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=cpu", "trainer.engine=stacked"))
+    on_gpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=gpu", f"engine={engine}"))
+    on_cpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=cpu", "engine=stacked"))
     assert isinstance(on_gpu, TorchStack) == (engine == "stacked")
     for stack in (on_gpu, on_cpu):
         stack.fit()
