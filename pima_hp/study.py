@@ -6,19 +6,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
 
 from pima_hp.composition import job_folder
-from pima_hp.config import SchedulerSection
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.manifest import plain_path
+from pima_hp.ledger.names import run_name
 from pima_hp.request import LoggerSection, Request
-from pima_hp.run import Run, RunStatus, run_folder
+from pima_hp.run import Run, RunStatus
 from pima_hp.versions import versions
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class Study:
         if (events := self.folder / "tensorboard").is_dir():
             from pima_hp.ledger.tensorboard import remove_runs
 
-            names = [_event_folder(labels, run.config.id, run.seeds.seed, run.id) for run in runs]
-            remove_runs(events, set(names))
+            remove_runs(events, [run.id for run in runs])
         began = time.perf_counter()
         with Progress(len(runs)) as progress:
             for records in trained(runs, progress, together=together, csv=bool(logger and logger.csv), loggers=loggers):
@@ -193,14 +192,11 @@ class Study:
     def write_runs(self, frame: pd.DataFrame) -> None:
         """Write each run of a frame as a normal event folder, named by its configuration and seed."""
         from pima_hp.ledger.tensorboard import write_run
-        from pima_hp.training.schedulers import rates_of_run
 
         labels = self.labels()
         for _, row in frame.iterrows():
             folder = self.folder / "tensorboard" / _event_folder(labels, row["config_id"], row["seed"], row["run_id"])
-            scheduler = _scheduler_of(row)
-            rates = rates_of_run(row["optimizer.lr"], scheduler, row[scheduler.monitor or "val/loss"])
-            write_run(folder, row, rates)
+            write_run(folder, row)
 
     def materialize(self, run_id: str) -> None:
         """Write the run whose id begins so as a normal event folder."""
@@ -231,14 +227,7 @@ def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _event_folder(labels: Mapping[str, str], config_id: str, seed: int, run_id: str) -> str:
-    return run_folder(labels.get(config_id, config_id), seed, run_id)
-
-
-def _scheduler_of(row: "pd.Series[Any]") -> SchedulerSection:
-    """The schedule of a run, from a row of the study's frame."""
-    settings = {str(name).partition("scheduler.")[2]: value for name, value in row.items()}
-    present = {name: value for name, value in settings.items() if name and value is not None and value == value}
-    return SchedulerSection.model_validate({"_target_": None, **present, "name": row["scheduler"]})
+    return run_name(labels.get(config_id, config_id), seed, run_id)
 
 
 def label_of(request: Request, swept: Sequence[str]) -> str:
