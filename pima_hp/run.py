@@ -12,6 +12,9 @@ from pima_hp.config import Config, Seeds
 
 Array = NDArray[np.float64]
 
+FINAL = "~final/"
+"""Before the keys of final scores in TensorBoard, which sorts `~` behind every letter: the curves come first."""
+
 
 class RunStatus(StrEnum):
     """How a run ended."""
@@ -45,11 +48,6 @@ def replicate_of(
     """
     whole = isinstance(size, str) or (n_train is not None and size >= n_train)
     return (init, split, order) if shuffle and not whole else (init, split)
-
-
-def run_folder(label: str, seed: int, run_id: str) -> str:
-    """Return the name of a run's own event folder: its configuration, its seed, the beginning of its id."""
-    return f"{label},seed={seed},{run_id[:6]}"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from pima_hp.training.interruption import SIGNALS
+from pima_hp.interruption import SIGNALS
+from pima_hp.ledger.names import run_name
 from pima_hp.request import LoggerSection
-from pima_hp.run import Run, run_folder
+from pima_hp.run import Run
 
 
 @contextmanager
@@ -36,7 +37,10 @@ def _signals_held_back() -> Iterator[None]:
 
 
 class UninterruptedTensorBoardLogger(TensorBoardLogger):
-    """Lightning's logger, whose writing no signal interrupts."""
+    """Lightning's logger, whose writing no signal interrupts, and which shows an epoch within a second."""
+
+    def __init__(self, *args: Any, flush_secs: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, flush_secs=flush_secs, **kwargs)
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         """Log the scores of an epoch."""
@@ -64,7 +68,7 @@ def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: 
         wanted: which loggers to make.
     """
     label = labels.get(run.config.id, run.config.id)
-    name = run_folder(label, run.seeds.seed, run.id)
+    name = run_name(label, run.seeds.seed, run.id)
     loggers: list[Logger] = []
     if wanted.tensorboard:
         folder = study_folder / "tensorboard"
