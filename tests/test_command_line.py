@@ -41,7 +41,10 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
         ("logger=wandb", "logger.wandb: needs a package that is not installed: pip install wandb"),
         ("logger=mlflow", "logger.mlflow: needs a package that is not installed: pip install mlflow"),
         ("logger.tensorboard.save_dir=/tmp/x", "logger.tensorboard.save_dir: must lie in the study's folder"),
-        ("callbacks.model_checkpoint.dirpath=../x", "callbacks.model_checkpoint.dirpath: must lie in the study's folder"),
+        (
+            "callbacks.model_checkpoint.dirpath=../x",
+            "callbacks.model_checkpoint.dirpath: must lie in the study's folder",
+        ),
         ("callbacks.model_checkpoint.mode=least", "callbacks.model_checkpoint: "),
         ("+callbacks.early_stopping.patience=3", "callbacks.early_stopping: must name a class by _target_"),
         ("train=false", "train: false must go with test=true ckpt_path=FILE"),
@@ -103,7 +106,14 @@ def test_flags_may_stand_amid_overrides(command: Command, tmp_path: Path) -> Non
     done = command("activation=tanh", "-m", "seed=0,1", *QUICK)
     assert done.code == 0, done.err
     assert len(read_study(tmp_path / "outputs" / "s")) == 2
-    assert flags_first(["a=1", "-m", "~b", "--config-dir", "x=y", "c=2"]) == ["-m", "--config-dir", "x=y", "a=1", "~b", "c=2"]
+    assert flags_first(["a=1", "-m", "~b", "--config-dir", "x=y", "c=2"]) == [
+        "-m",
+        "--config-dir",
+        "x=y",
+        "a=1",
+        "~b",
+        "c=2",
+    ]
 
 
 def test_control_characters_do_not_reach_the_terminal(command: Command) -> None:

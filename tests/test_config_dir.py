@@ -153,7 +153,9 @@ def test_an_own_network_is_trained_by_lightning_and_recorded(
 
 
 @pytest.mark.parametrize("name", ["activation", "optimizer", "model", "callbacks.x", "logger.x", "data", "trainer"])
-@pytest.mark.parametrize("target", ["os.system", "antigravity.x", "idlelib.idle.x", "builtins.open", "torch.load", "json.JSONDecoder"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "antigravity.x", "idlelib.idle.x", "builtins.open", "torch.load", "json.JSONDecoder"]
+)
 def test_a_class_of_the_wrong_kind_is_refused_before_it_is_imported_or_called(
     command: Command, tmp_path: Path, name: str, target: str
 ) -> None:

@@ -86,7 +86,9 @@ class ComposedJobs:
         task = [text for text, one in zip(overrides, parsed, strict=True) if not one.is_hydra_override()]
         config.hydra.overrides.task = task
         separators = config.hydra.job.config.override_dirname
-        named = [one for one in parsed if not one.is_hydra_override() and one.key_or_group not in separators.exclude_keys]
+        named = [
+            one for one in parsed if not one.is_hydra_override() and one.key_or_group not in separators.exclude_keys
+        ]
         lines = sorted(str(one.input_line) for one in named)
         config.hydra.job.override_dirname = separators.item_sep.join(lines).replace("=", separators.kv_sep)
         return config

@@ -17,7 +17,16 @@ from pima_hp.config.flat import flattened
 
 _MOST_FILES = 1000
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
-_FREE: tuple[str, ...] = ("mode", "overrides.", "job.override_dirname", "job.name", "job.config_name", "runtime.", "searchpath", "sweeper.")
+_FREE: tuple[str, ...] = (
+    "mode",
+    "overrides.",
+    "job.override_dirname",
+    "job.name",
+    "job.config_name",
+    "runtime.",
+    "searchpath",
+    "sweeper.",
+)
 _FREE += ("launcher.",)
 
 
@@ -71,7 +80,9 @@ def check_hydra_settings(found: Mapping[str, Any], allowed: Mapping[str, Any]) -
         if plugin and not str(flat.get(key)).startswith(_PLUGINS):
             problems.append(f"hydra.{key}: must be an installed plugin of Hydra; found {flat.get(key)!r:.60}")
         elif not key.startswith(_FREE) and flat.get(key) != own.get(key):
-            problems.append(f"hydra.{key}: must not be set by a file, only on the command line; found {flat.get(key)!r:.60}")
+            problems.append(
+                f"hydra.{key}: must not be set by a file, only on the command line; found {flat.get(key)!r:.60}"
+            )
         elif key.endswith("._target_") and not plugin and flat.get(key) != own.get(key):
             problems.append(f"hydra.{key}: must not be set by a file; found {flat.get(key)!r:.60}")
     if problems:

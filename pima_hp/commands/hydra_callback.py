@@ -21,7 +21,19 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run, RunStatus
 
 _MOST_PROBLEMS = 20
-_SHARED = ("study", "outputs", "dry_run", "debug", "train", "test", "ckpt_path", "report", "claim_dir", "log_each_run", "export")
+_SHARED = (
+    "study",
+    "outputs",
+    "dry_run",
+    "debug",
+    "train",
+    "test",
+    "ckpt_path",
+    "report",
+    "claim_dir",
+    "log_each_run",
+    "export",
+)
 Overrides = tuple[str, ...]
 
 
@@ -200,7 +212,9 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
 def _not_shared(jobs: Sequence[Job]) -> list[str]:
     """Return one line for each setting that all jobs of a sweep must share, and do not."""
     first = jobs[0]
-    names = [name for name in _SHARED if any(getattr(job.settings, name) != getattr(first.settings, name) for job in jobs)]
+    names = [
+        name for name in _SHARED if any(getattr(job.settings, name) != getattr(first.settings, name) for job in jobs)
+    ]
     names += ["engine"] if any(job.engine != first.engine for job in jobs) else []
     names += ["logger"] if any(set(job.loggers) != set(first.loggers) for job in jobs) else []
     return [f"{name}: must be the same for all jobs of a sweep; one command, one study" for name in names]

@@ -127,7 +127,10 @@ def parse(cfg: DictConfig) -> Job:
     sound, problems = parse_sections(settings, _SECTIONS | _OTHERS)
     nodes = {name: _components(name, settings.get(name), problems) for name in _NODES}
     sound = {name: _with_source(name, section, problems) for name, section in sound.items()}
-    nodes = {group: {name: _with_source(f"{group}.{name}", node, problems) for name, node in own.items()} for group, own in nodes.items()}
+    nodes = {
+        group: {name: _with_source(f"{group}.{name}", node, problems) for name, node in own.items()}
+        for group, own in nodes.items()
+    }
     rest = {key: value for key, value in settings.items() if key not in _SECTIONS | _OTHERS | dict.fromkeys(_NODES)}
     for old in [key for key in rest if key in RENAMED]:
         problems.append(f"{old}: is called {RENAMED[old]} now")
@@ -162,7 +165,15 @@ def parse(cfg: DictConfig) -> Job:
     config = Config(data_digest=digest, callbacks=acting, **{name: sound[name] for name in _SECTIONS})
     seeds = [_seeds(job.seed + replicate, sound["streams"]) for replicate in range(job.n_replicates)]
     runs = tuple(Run(config, each) for each in seeds)
-    return Job(cfg, runs, sound["engine"], job, nodes["callbacks"], nodes["logger"], (*notes, *_copies_note(runs, len(table.labels))))
+    return Job(
+        cfg,
+        runs,
+        sound["engine"],
+        job,
+        nodes["callbacks"],
+        nodes["logger"],
+        (*notes, *_copies_note(runs, len(table.labels))),
+    )
 
 
 def _components(group: str, nodes: object, problems: list[str]) -> dict[str, CallbackSection]:
@@ -318,7 +329,9 @@ def _outside_study(key: str, node: Component, job: Job) -> list[str]:
         if isinstance(value, str) and name.endswith(("dir", "path", "dirpath", "filename")):
             place = Path(value) if name != "filename" else job.folder / value
             if value and inside not in (place.resolve(), *place.resolve().parents):
-                problems.append(f"{key}.{name}: must lie in the study's folder {str(job.folder)!r}; found {shown(value, 200)}")
+                problems.append(
+                    f"{key}.{name}: must lie in the study's folder {str(job.folder)!r}; found {shown(value, 200)}"
+                )
     return problems
 
 

@@ -58,10 +58,16 @@ def score_test_rows(module: "MLPClassifier", run: Run) -> float:
     data.setup("test")
     if module.preprocessing != data.preprocessing:
         raise ConfigurationError("ckpt_path: must go with the data settings and the seed that it was trained with")
-    best = getattr(module._trainer and module.trainer.checkpoint_callback, "best_model_path", "") if module._trainer else ""
+    best = (
+        getattr(module._trainer and module.trainer.checkpoint_callback, "best_model_path", "")
+        if module._trainer
+        else ""
+    )
     if best:
         module = type(module).load_from_checkpoint(best)
     (scores,) = quiet_trainer(run.config).test(module, datamodule=data, verbose=False)
     which = "best checkpoint" if best else "last weights"
-    say(f"test rows, {which}: " + ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items()))
+    say(
+        f"test rows, {which}: " + ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items())
+    )
     return float(scores["test/accuracy"])

@@ -47,7 +47,9 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, _Loader)
         if (size := _expanded_size(node, {})) > MAX_NODES:
-            raise ConfigurationError(f"{path}: must have at most {MAX_NODES:,} values, aliases expanded; found {size:,}")
+            raise ConfigurationError(
+                f"{path}: must have at most {MAX_NODES:,} values, aliases expanded; found {size:,}"
+            )
         content: dict[str, Any] | None = yaml.load(text, _Loader)  # noqa: S506 -- a safe loader
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError(f"{path}: must be YAML; {' '.join(str(error).split())[:200]}") from error

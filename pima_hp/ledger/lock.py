@@ -117,5 +117,7 @@ class StudyLock:
             owner = Owner(**json.loads(self._owner_path.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        known = isinstance(owner.pid, int) and all(isinstance(one, str) for one in (owner.host, owner.start, owner.command))
+        known = isinstance(owner.pid, int) and all(
+            isinstance(one, str) for one in (owner.host, owner.start, owner.command)
+        )
         return owner if known else None

@@ -69,7 +69,11 @@ def _trainer_problems(config: Config) -> list[str]:
         return [f"trainer.{error}"]
     known = set(inspect.signature(lightning.Trainer).parameters)
     arguments = config.trainer.arguments
-    problems = [f"trainer.{name}: no such argument of the Trainer{nearest(name, known)}" for name in arguments if name not in known]
+    problems = [
+        f"trainer.{name}: no such argument of the Trainer{nearest(name, known)}"
+        for name in arguments
+        if name not in known
+    ]
     if not problems:
         from pima_hp.training.solo import quiet_trainer
 

@@ -56,9 +56,7 @@ def test_a6_what_lightning_had_logged_of_a_run_that_was_stopped_is_not_shown_bes
     tmp_path: Path,
 ) -> None:
     run_alone = ("trainer.max_epochs=20", "study=s")
-    stopped = run(
-        tmp_path, *run_alone, "engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9)
-    )
+    stopped = run(tmp_path, *run_alone, "engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9))
     _stopped_well(stopped, TERM, tmp_path)
     (begun,) = tmp_path.rglob("*tfevents*")
     for engine, files in (("solo", 1), ("auto", 1)):

@@ -50,9 +50,7 @@ def test_the_same_configuration_and_seed_gives_the_same_bits(overrides: tuple[st
 
 
 def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
-    request = job_of(
-        "trainer.max_epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16"
-    )
+    request = job_of("trainer.max_epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
     record = solo(request)
     configuration, seeds = request.config, request.seeds[0]
     data = PimaDataModule(configuration, seeds)
@@ -88,9 +86,7 @@ def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
 
 
 def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
-    request = job_of(
-        "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity"
-    )
+    request = job_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity")
     record = solo(request)
     assert record.status == "diverged"
     assert record.stop_epoch == 1
@@ -239,8 +235,6 @@ def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
 
 
 def test_weights_that_are_lost_in_an_epoch_cut_short_are_a_divergence() -> None:
-    request = job_of(
-        "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity"
-    )
+    request = job_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity")
     record = solo(request, max_steps=1)
     assert (record.status, record.stop_epoch, record.n_updates, record.scores) == ("diverged", 1, 1, {})
