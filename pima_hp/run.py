@@ -12,6 +12,9 @@ from pima_hp.config import Config, Seeds
 
 Array = NDArray[np.float64]
 
+FINAL = "hp/"
+"""What the tag of a final score begins with in TensorBoard: `hp/val/auroc`."""
+
 
 class RunStatus(StrEnum):
     """How a run ended."""
