@@ -4,7 +4,9 @@ PimaError                     1
 ├── InputError                2   what was asked for is refused; nothing was trained
 │   ├── ConfigurationError        one line a problem: what must hold, what was found, what is allowed
 │   │   └── EngineError           the engine that was asked for cannot be used on this machine
-│   └── TableError                the same for the data file
+│   ├── TableError                the same for the data file
+│   ├── RowsError                 raw rows for a prediction lack a column or a number
+│   └── CheckpointError           a file that is no checkpoint of this project
 ├── StudyError                3   the study is busy, or was begun with another meaning
 └── StorageError              4   the outputs folder cannot be written or read
 """
@@ -38,6 +40,14 @@ class EngineError(ConfigurationError):
 
 class TableError(InputError):
     """A data file that is not what its settings say."""
+
+
+class RowsError(InputError):
+    """Raw rows for a prediction that lack a column or a number."""
+
+
+class CheckpointError(InputError):
+    """A file that is no checkpoint of this project."""
 
 
 class StudyError(PimaError):

@@ -1,20 +1,26 @@
 """Streams of random numbers: the only place of the project that makes a generator."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 import torch
 
 
 class Role(StrEnum):
-    """What a stream of random numbers is for; each role of a run has a stream of its own."""
+    """What a stream of random numbers is for; each role of a run has a stream of its own.
+
+    `NOISE` is what torch's global generator gives while a run trains, such as to dropout; its seed is that of `INIT`.
+    """
 
     INIT = "init"
     SPLIT = "split"
     ORDER = "order"
+    NOISE = "noise"
 
 
 # One odd constant a role: the same seed gives unrelated numbers in each of them.
-_SALT = {Role.INIT: 0x9E3779B1, Role.SPLIT: 0x85EBCA77, Role.ORDER: 0xC2B2AE3D}
+_SALT = {Role.INIT: 0x9E3779B1, Role.SPLIT: 0x85EBCA77, Role.ORDER: 0xC2B2AE3D, Role.NOISE: 0x27D4EB2F}
 
 
 def _mix(value: int) -> int:
@@ -40,3 +46,11 @@ def stream(seed: int, role: Role) -> torch.Generator:
     True
     """
     return torch.Generator().manual_seed(_mix(seed ^ _SALT[role]))
+
+
+@contextmanager
+def seeded(seed: int, role: Role) -> Iterator[None]:
+    """Let torch's global generators give the numbers of `stream` in this block, and what they gave before after it."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(_mix(seed ^ _SALT[role]))
+        yield

@@ -4,9 +4,9 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Import the datamodule, and Lightning with it, only when it is asked for: reading a table needs neither."""
+    """Import `PimaDataModule` when it is asked for: it brings in Lightning."""
     if name == "PimaDataModule":
         from pima_hp.data.datamodule import PimaDataModule
 
         return PimaDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(name)

@@ -1,16 +1,16 @@
-"""The network, alone or stacked, the LightningModule that trains it, and how it is scored."""
+"""The network, alone and stacked, and how it is trained and scored."""
 
 from typing import Any
 
-from pima_hp.model.mlp import MLP
-
-__all__ = ["MLP", "MLPClassifier"]
-
 
 def __getattr__(name: str) -> Any:
-    """Import the LightningModule, and Lightning with it, only when it is asked for."""
+    """Import `MLP`, `StackedLinear` and `MLPClassifier` when they are asked for: they bring in torch and Lightning."""
+    if name in ("MLP", "StackedLinear"):
+        from pima_hp.model import mlp
+
+        return getattr(mlp, name)
     if name == "MLPClassifier":
         from pima_hp.model.module import MLPClassifier
 
         return MLPClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(name)

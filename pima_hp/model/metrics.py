@@ -1,43 +1,78 @@
-"""Scores of the predictions of one network, by torchmetrics."""
+"""Scores of the predictions of one network (n,), or of M networks (M, n): metrics over the last axis."""
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional import mean_squared_error
-from torchmetrics.functional.classification import binary_auroc, binary_stat_scores
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the fraction of rows whose class is predicted, probability above 0.5, in double precision."""
+    return ((logits.sigmoid() > 0.5) == (labels > 0.5)).double().mean(-1)  # torchmetrics rounds to single precision
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the binary cross entropy in nats."""
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
+
+
+def f1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return F1 of the positive class; 0 where no row is positive or predicted to be."""
+    predicted, positive = logits.sigmoid() > 0.5, labels > 0.5
+    n_hits, n_either = (predicted & positive).sum(-1), predicted.sum(-1) + positive.sum(-1)
+    return 2 * n_hits.double() / n_either.clamp(min=1)  # torchmetrics rounds, and cannot do one member
+
+
+def brier(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean squared error of the probability."""
+    return (logits.sigmoid() - labels).square().mean(-1)
+
+
+def auroc(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the area under the ROC curve; NaN where one class is missing.
+
+    It is the Mann-Whitney statistic with ties counted half, which is the area that torchmetrics sums by trapezoids.
+    """
+    positive = labels > 0.5
+    n_positive = positive.sum(-1).double()
+    return _wins(logits.sigmoid(), positive) / (n_positive * (labels.shape[-1] - n_positive))
+
+
+EPOCH_METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "loss": loss,
+}
+"""What is scored every epoch; a line here reaches curves, ledger, frame and TensorBoard."""
+
+FINAL_METRICS: dict[str, Metric] = {"accuracy": accuracy, "loss": loss, "auroc": auroc, "f1": f1, "brier": brier}
+"""What the last weights are scored by."""
 
 
 def epoch_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return `accuracy` (fraction of rows, probability above 0.5) and `loss` (binary cross entropy, nats).
+    """Return the scores of `EPOCH_METRICS`, () or (M,), from logits and labels (n,) or (M, n)."""
+    return {name: metric(logits, labels) for name, metric in EPOCH_METRICS.items()}
 
-    Args:
-        logits: (n,)
-        labels: (n,) zeros and ones.
+
+def final_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return the scores of `FINAL_METRICS`, () or (M,), from logits and labels (n,) or (M, n)."""
+    return {name: metric(logits, labels) for name, metric in FINAL_METRICS.items()}
+
+
+def _wins(probabilities: Tensor, positive: Tensor) -> Tensor:
+    """Count the pairs of a positive and a negative row where the positive is more probable, (M,); ties count half.
+
+    Numbers that are not negative are ordered as their bits are. With the class as the last bit, one sort of whole
+    numbers, which numpy does in vector registers, gives the order of the classes: ten times faster than ranks by torch.
     """
-    tp, _, tn, _, _ = binary_stat_scores(logits.sigmoid(), labels.long(), validate_args=False)
-    return {
-        "accuracy": (tp + tn).double() / len(labels),  # torchmetrics' own accuracy is rounded to single precision
-        "loss": F.binary_cross_entropy_with_logits(logits, labels),
-    }
-
-
-def final_scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return the scores of a trained network on the rows of one split.
-
-    `accuracy`, `loss`, `auroc` (NaN when one class is missing), `f1` (of the positive class) and `brier`
-    (mean squared error of the probability).
-
-    Args:
-        logits: (n,)
-        labels: (n,) zeros and ones.
-    """
-    probabilities, classes = logits.sigmoid(), labels.long()
-    both = bool((classes == 0).any() and (classes == 1).any())
-    tp, fp, _, fn, _ = binary_stat_scores(probabilities, classes, validate_args=False)
-    scores = {
-        **epoch_scores(logits, labels),
-        "auroc": binary_auroc(probabilities, classes, validate_args=False) if both else torch.tensor(torch.nan),
-        "f1": 2 * tp.double() / (2 * tp + fp + fn).clamp(min=1),
-        "brier": mean_squared_error(probabilities, labels),
-    }
-    return {name: float(score) for name, score in scores.items()}
+    bits = probabilities.contiguous().view({4: torch.int32, 8: torch.int64}[probabilities.element_size()]) * 2
+    wins = torch.zeros(positive.shape[:-1], dtype=torch.float64, device=probabilities.device)
+    for last in (True, False):  # whether positive rows come last, or first, among those of equal probability
+        ordered = torch.from_numpy(np.sort((bits + (positive == last)).cpu().numpy(), axis=-1)).to(probabilities.device)
+        is_positive = ((ordered & 1) == 1) == last
+        negatives_before = (~is_positive).cumsum(-1, dtype=torch.int32)
+        wins += (negatives_before * is_positive).sum(-1).double() / 2
+    return wins

@@ -1,37 +1,129 @@
-"""The multi-layer perceptron and its initial weights."""
+"""The multi-layer perceptron, one or M at once, and its initial weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import vector_to_parameters
+from torch.nn.utils import skip_init
 
-from pima_hp.config import Config
 from pima_hp.config.build import build
+
+
+class StackedLinear(nn.Module):
+    """M linear layers of one shape: `nn.Linear` with a leading member axis; members never mix.
+
+    Args:
+        n_members: M.
+        in_features: D.
+        out_features: H.
+
+    Attributes:
+        weight: (M, H, D)
+        bias: (M, H)
+
+    Shape:
+        (M, B, D) -> (M, B, H)
+
+    >>> layer = StackedLinear(n_members=3, in_features=8, out_features=12)
+    >>> layer(torch.zeros(3, 5, 8)).shape
+    torch.Size([3, 5, 12])
+    """
+
+    def __init__(self, n_members: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_members, out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(n_members, out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters as `nn.Linear` does."""
+        bound = 1 / math.sqrt(self.weight.shape[-1])
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (M, B, D) to (M, B, H)."""
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
+
+    def extra_repr(self) -> str:
+        """Return the shape, as `print` shows it."""
+        n_members, out_features, in_features = self.weight.shape
+        return f"n_members={n_members}, in_features={in_features}, out_features={out_features}"
 
 
 class MLP(nn.Module):
     """Fully connected layers with one hidden activation and a single logit.
 
     Args:
-        widths: of the input and of each hidden layer: (8, 12, 8) is the article's 8-12-8-1.
-        activation: elementwise, shared by all hidden layers.
+        n_features: D.
+        hidden_widths: of each hidden layer: (12, 8) with D = 8 is the article's 8-12-8-1.
+        activation: elementwise, shared by all hidden layers: a module, or its `_target_` and arguments.
+        initialization: see `initial_parameters`.
+        n_members: M networks at once; None: one.
+
+    Shape:
+        (B, D) -> (B,), or (M, B, D) -> (M, B) with `n_members`.
+
+    >>> MLP(8, [12, 8], nn.ReLU())(torch.zeros(5, 8)).shape
+    torch.Size([5])
     """
 
-    def __init__(self, widths: Sequence[int], activation: nn.Module) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        hidden_widths: Sequence[int],
+        activation: Mapping[str, Any] | nn.Module,
+        initialization: str = "uniform",
+        n_members: int | None = None,
+    ) -> None:
         super().__init__()
+        if not isinstance(activation, nn.Module):
+            activation = build(activation, nn.Module)
+        self.widths, self.initialization, self.n_members = (n_features, *hidden_widths), initialization, n_members
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths, [*widths[1:], 1], strict=True):
-            layers += [nn.Linear(fan_in, fan_out), activation]
-        self.widths = tuple(widths)
+        for fan_out, fan_in in layer_shapes(self.widths):
+            linear = skip_init(nn.Linear, fan_in, fan_out) if n_members is None else None
+            layers += [linear or StackedLinear(n_members or 1, fan_in, fan_out), activation]
         self.layers = nn.Sequential(*layers[:-1])
+        self.reset_parameters([torch.default_generator] * (n_members or 1))
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw the initial parameters, those of each member from a generator of its own."""
+        dtype = self.layers[0].weight.dtype
+        vectors = [
+            initial_parameters(self.widths, self.initialization, generator, torch.get_default_dtype())
+            for generator in generators
+        ]
+        load_vectors(self, (vectors[0] if self.n_members is None else torch.stack(vectors)).to(dtype))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, D) features to (B,) logits."""
+        """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
         logits: Tensor = self.layers(features)
         return logits.squeeze(-1)
+
+
+@torch.no_grad()
+def load_vectors(model: MLP, vectors: Tensor) -> None:
+    """Set the weights and biases of a network from (P,), or of M networks from (M, P), in the order of its layers."""
+    start = 0
+    for parameter in _weights_and_biases(model):
+        stop = start + parameter.numel() // vectors.shape[:-1].numel()
+        parameter.copy_(vectors[..., start:stop].reshape(parameter.shape))
+        start = stop
+
+
+def vectors_of(model: MLP) -> Tensor:
+    """Return a copy of the weights and biases of a network as (P,), of M networks as (M, P); see `load_vectors`."""
+    leading = () if model.n_members is None else (model.n_members,)
+    return torch.cat([parameter.detach().reshape(*leading, -1) for parameter in _weights_and_biases(model)], dim=-1)
+
+
+def _weights_and_biases(model: MLP) -> list[nn.Parameter]:
+    layers = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
+    return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
 
 
 def layer_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
@@ -79,14 +171,3 @@ def _scales(initialization: str, fan_in: int, fan_out: int) -> tuple[float, floa
         "he_normal": (math.sqrt(2 / fan_in), 0.0),
         "torch_default": (1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),
     }[initialization]
-
-
-def build_mlp(configuration: Config, n_features: int, generator: torch.Generator, dtype: torch.dtype) -> MLP:
-    """Build the network of a configuration with initial weights from the run's `init` stream."""
-    widths = [n_features, *configuration.model.hidden_widths]
-    with torch.device("meta"):  # nothing is drawn from the global generator
-        model = MLP(widths, build(configuration.activation.node, nn.Module))
-    model = model.to_empty(device="cpu").to(dtype)
-    vector = initial_parameters(widths, configuration.model.initialization, generator, dtype)
-    vector_to_parameters(vector, model.parameters())
-    return model

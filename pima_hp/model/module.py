@@ -1,120 +1,262 @@
-"""The LightningModule: one network, one optimizer, the scores of every epoch."""
+"""The LightningModule: one network or M stacked ones, one optimizer, the scores of every epoch."""
 
-import math
-from typing import Any
+import inspect
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import lightning as L
+import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pima_hp.config import OptimizerSection, SchedulerSection
-from pima_hp.config.build import build
+from pima_hp.config.build import build, class_of
 from pima_hp.data.datamodule import Batch
-from pima_hp.model.metrics import epoch_scores
+from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.errors import CheckpointError, InputError
+from pima_hp.model.checkpoint import read_checkpoint
+from pima_hp.model.metrics import epoch_scores, final_scores
 from pima_hp.model.mlp import MLP
+from pima_hp.seeds import Role, seeded, stream
 
-_VAL_KEYS = (("val/accuracy", "val/loss"), ("train/accuracy_end", "train/loss_end"))
+Scores = dict[str, NDArray[np.float64]]
+
+_WATCHED = (("val", ""), ("train", "_end"))
+"""Split and suffix of the keys for each validation loader of the datamodule."""
 
 
 class MLPClassifier(L.LightningModule):
-    """Train an `MLP` on binary cross entropy and score every epoch.
+    """Binary classifier trained on cross entropy, scored every epoch.
 
     Logged once an epoch, against the epoch (from 1): `train/accuracy` and `train/loss` (running values, as Keras
-    reports them: each row scored just before the update that uses it), `train/accuracy_end` and
-    `train/loss_end` (all training rows with the weights at the end of the epoch), `val/accuracy`, `val/loss`, `lr`.
+    reports them: each row scored just before the update that uses it), `train/accuracy_end` and `train/loss_end` (all
+    training rows with the weights at the end of the epoch), `val/accuracy`, `val/loss`, `lr`. For M networks the mean
+    is logged; `history` has the value of each.
 
-    Optimization is manual and the running scores are computed once an epoch from kept logits: at batch
-    size 5 that halves the time of a run against automatic optimization with `self.log` in every step.
+    The arguments are plain values, so that a checkpoint loads with `weights_only=True` and nothing else given.
 
     Args:
-        model: the network, with its initial weights.
-        optimizer: update rule and hyperparameters.
-        scheduler: of the learning rate; its steps are epochs.
+        model: `_target_` and arguments of a network that maps (B, D) features to (B,) logits, or (M, B, D) to (M, B).
+        optimizer: `_target_` and hyperparameters.
+        scheduler: the same, of the learning rate; its steps are epochs.
+        monitor: what `ReduceLROnPlateau` looks at.
+        init_seed: of the initial weights, one for each of M networks.
+        dtype: of the weights.
+
+    Attributes:
+        history: epoch (from 1) -> key -> score, () or (M,), not rounded; Lightning stores what it logs as float32.
+        preprocessing: of raw rows, from the datamodule that it was trained with or from its checkpoint.
     """
 
-    def __init__(self, model: MLP, optimizer: OptimizerSection, scheduler: SchedulerSection) -> None:
+    def __init__(
+        self,
+        model: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any] | None = None,
+        monitor: str = "val/loss",
+        init_seed: int | list[int] = 0,
+        dtype: str = "float32",
+    ) -> None:
         super().__init__()
-        self.automatic_optimization = False
-        self.model = model
-        self.optimizer_section, self.scheduler_section = optimizer, scheduler
-        self.history: list[dict[str, float]] = []
-        self._running: list[tuple[Tensor, Tensor]] = []
-        self._scores: dict[str, float] = {}
-        self._optimizer: LightningOptimizer
+        self.save_hyperparameters(logger=False)
+        self.model = build_network(model, init_seed, dtype)
+        self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
+        self.history: dict[int, Scores] = {}
+        self.preprocessing: Preprocessing | None = None
+        self._shape = np.shape(init_seed)  # of a score: () or (M,)
+        self._lr = 0.0
+        self._kept: dict[tuple[str, str], list[Batch]] = defaultdict(list)  # logits and labels of an epoch
+        self._watched: Scores = {}
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, D) features to (B,) logits."""
+        """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
         logits: Tensor = self.model(features)
         return logits
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, and the scheduler when there is one."""
-        optimizer = build(self.optimizer_section.node, torch.optim.Optimizer, self.parameters())
-        if self.scheduler_section.target is None:
+        optimizer = build(self.optimizer, torch.optim.Optimizer, self.parameters())
+        if self.scheduler is None:
             return optimizer
-        return [optimizer], [build(self.scheduler_section.node, LRScheduler, optimizer)]
+        scheduler = build(self.scheduler, LRScheduler, optimizer)
+        steps = {"scheduler": scheduler, "interval": "epoch", "monitor": self.monitor, "strict": False}
+        return {"optimizer": optimizer, "lr_scheduler": steps}
 
-    def on_train_start(self) -> None:
-        """Keep the optimizer: Lightning's look-up costs as much as a layer."""
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 -- there is one
-        self._optimizer = optimizer
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 -- Lightning's signature
-        """Make one update from (B, D) features and (B,) labels."""
-        features, labels = batch
-        logits = self.model(features)
-        loss = F.binary_cross_entropy_with_logits(logits, labels)
-        self._optimizer.zero_grad()
-        self.manual_backward(loss)
-        self._optimizer.step()
-        self._running.append((logits.detach(), labels))
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
-        """Score the watched rows (loader 0) and the training rows (loader 1)."""
-        features, labels = batch
-        scores = epoch_scores(self.model(features), labels)
-        accuracy, loss = _VAL_KEYS[dataloader_idx]
-        self._keep({accuracy: scores["accuracy"], loss: scores["loss"]}, add_dataloader_idx=False, batch_size=1)
-
-    def on_validation_epoch_end(self) -> None:
-        """Put what validation has logged at its epoch."""
-        self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
-
-    def on_train_epoch_end(self) -> None:
-        """Score the epoch, stop a diverged run, step the scheduler."""
-        if not self._running:  # stopped before the first batch
-            return
-        logits, labels = (torch.cat(parts) for parts in zip(*self._running, strict=True))
-        self._running.clear()
-        running = epoch_scores(logits, labels)
-        self._keep({"train/accuracy": running["accuracy"], "train/loss": running["loss"]})
-        self._keep({"lr": torch.tensor(self._optimizer.param_groups[0]["lr"], dtype=torch.float64)})
-        self.log("step", float(self.current_epoch + 1))
-        self.history.append(self._scores)
-        self._scores = {}
-        if self.diverged:
-            self.trainer.should_stop = True
-            return
-        scheduler = self.lr_schedulers()
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Set the learning rate of the next epoch."""
         if isinstance(scheduler, ReduceLROnPlateau):
-            watched = self.scheduler_section.monitor or "val/loss"
-            if watched in self.history[-1]:  # not where the epoch was cut short
-                scheduler.step(self.history[-1][watched])
-        elif isinstance(scheduler, LRScheduler):
+            scores = self.history.get(self.current_epoch + 1, {})
+            scheduler.step(float(scores.get(self.monitor, metric)))  # not rounded
+        else:
             scheduler.step()
 
-    def _keep(self, scores: dict[str, Tensor], **options: Any) -> None:
-        """Log scores, and keep them unrounded: Lightning stores what it logs in single precision."""
-        self.log_dict(scores, **options)
-        self._scores |= {key: float(score) for key, score in scores.items()}
+    def on_fit_start(self) -> None:
+        """Take over the preprocessing of raw rows."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        self.preprocessing = getattr(datamodule, "preprocessing", None)
+
+    def on_train_epoch_start(self) -> None:
+        """Note the learning rate, which schedulers change before the epoch ends."""
+        self._add_what_others_logged()
+        self._lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
+        """Return the loss of one update; of M networks the sum."""
+        features, labels = batch
+        logits = self(features)
+        self._kept["train", ""].append((logits.detach(), labels))
+        if logits.ndim == 1:
+            return F.binary_cross_entropy_with_logits(logits, labels)
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1).sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
+        """Predict the watched rows (loader 0) and the training rows (loader 1)."""
+        features, labels = batch
+        self._kept[_WATCHED[dataloader_idx]].append((self(features), labels))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Predict the test rows."""
+        features, labels = batch
+        self._kept["test", ""].append((self(features), labels))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Return the probabilities of the positive class, (B,) or (M, B)."""
+        probabilities: Tensor = self(batch[0]).sigmoid()
+        return probabilities
+
+    def on_validation_epoch_end(self) -> None:
+        """Score and log what validation has predicted."""
+        self._watched = {}
+        for split, suffix in _WATCHED:
+            self._watched |= self._score(split, suffix)
+        self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
+
+    def on_test_epoch_end(self) -> None:
+        """Score and log the test rows."""
+        logits, labels = self._predicted("test", "")
+        self.log_dict({f"test/{name}": score.mean() for name, score in final_scores(logits, labels).items()})
+
+    def on_train_epoch_end(self) -> None:
+        """Score and log the epoch; stop a run that diverged."""
+        if not self._kept["train", ""]:  # stopped before the first batch
+            return
+        lr = np.full(self._shape, self._lr)
+        self.log("lr", self._lr)
+        self.log("step", float(self.current_epoch + 1))
+        self.history[self.current_epoch + 1] = {**self._score("train", ""), **self._watched, "lr": lr}
+        self._watched = {}
+        if self.diverged.all():
+            self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        """Complete the last epoch."""
+        self._add_what_others_logged()
+
+    def _add_what_others_logged(self) -> None:
+        """Add to the last epoch what a subclass or a callback has logged in it."""
+        if self.history:
+            last = self.history[max(self.history)]
+            logged = {key: value for key, value in self.trainer.callback_metrics.items() if key != "step"}
+            last |= {key: np.full(self._shape, float(value)) for key, value in logged.items() if key not in last}
+
+    def _predicted(self, split: str, suffix: str) -> Batch:
+        """Return logits and labels of an epoch, (n,) or (M, n), in at least single precision."""
+        kept = self._kept.pop((split, suffix))
+        logits, labels = (torch.cat(parts, dim=-1) for parts in zip(*kept, strict=True))
+        return (logits, labels) if logits.dtype == torch.float64 else (logits.float(), labels.float())
+
+    def _score(self, split: str, suffix: str) -> Scores:
+        """Log the scores of an epoch and return them."""
+        if not self._kept[split, suffix]:
+            return {}
+        scores = {
+            f"{split}/{name}{suffix}": score for name, score in epoch_scores(*self._predicted(split, suffix)).items()
+        }
+        self.log_dict({key: score.mean() for key, score in scores.items()}, prog_bar=not suffix)
+        return {key: score.detach().double().cpu().numpy() for key, score in scores.items()}
 
     @property
-    def diverged(self) -> bool:
-        """Whether a loss of the last epoch is infinite or not a number."""
-        last = self.history[-1] if self.history else {}
-        losses = [value for key, value in last.items() if key.partition("/")[2].startswith("loss")]
-        return not all(math.isfinite(loss) for loss in losses)
+    def diverged(self) -> NDArray[np.bool_]:
+        """Whether a loss of the last epoch is infinite or not a number, () or (M,)."""
+        last = self.history[max(self.history)] if self.history else {}
+        losses = [value for key, value in last.items() if key.partition("/")[2] in ("loss", "loss_end")]
+        return np.any([~np.isfinite(loss) for loss in losses] or [False], axis=0)
+
+    @torch.no_grad()
+    def predict(self, rows: pd.DataFrame) -> Tensor:
+        """Return the probability of the positive class, (n,), for a frame of raw rows.
+
+        Raises:
+            InputError: it lacks a column or a number, or the module has not been trained.
+        """
+        if self.preprocessing is None:
+            raise InputError("predict: must be asked of a module that a PimaDataModule has trained alone; found none")
+        features = self.preprocessing.rows(rows)
+        was_training = self.training
+        self.eval()
+        weights = next(self.parameters())
+        probabilities: Tensor = self(features.to(weights)).sigmoid()
+        self.train(was_training)
+        return probabilities
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the preprocessing of raw rows."""
+        checkpoint["preprocessing"] = None if self.preprocessing is None else self.preprocessing.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the preprocessing of raw rows."""
+        stored = checkpoint.get("preprocessing")
+        self.preprocessing = None if stored is None else Preprocessing.from_dict(stored)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+    ) -> Self:
+        """Return the module of a local checkpoint, in evaluation mode; nothing else is needed.
+
+        Lightning's own way would read other files, and call a function that the checkpoint names.
+
+        Raises:
+            CheckpointError: it is no checkpoint of this class.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        try:
+            module = cls(**checkpoint["hyper_parameters"])
+            module.on_load_checkpoint(checkpoint)
+            module.load_state_dict(checkpoint["state_dict"])
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            path = f"{str(checkpoint_path)!r:.200}"
+            raise CheckpointError(f"{path}: must be a checkpoint of {cls.__name__}: {reason:.200}") from error
+        return module.to(map_location).eval()
+
+
+def build_network(node: Mapping[str, Any], init_seed: int | Sequence[int], dtype: str) -> nn.Module:
+    """Return a network with initial weights from the `init` stream, of each member for a stacked `MLP`.
+
+    Args:
+        node: `_target_` and arguments; `n_features` and `activation` are dropped where the class does not take them.
+        init_seed: one, or one a member.
+        dtype: of the weights.
+    """
+    found = class_of(node.get("_target_"), nn.Module)
+    taken = inspect.signature(found).parameters
+    arguments = {key: value for key, value in node.items() if key in taken or key not in ("n_features", "activation")}
+    seeds = [init_seed] if isinstance(init_seed, int) else init_seed
+    before = torch.get_default_dtype()
+    torch.set_default_dtype({"float32": torch.float32, "float64": torch.float64}[dtype])
+    try:
+        with seeded(seeds[0], Role.INIT):
+            if "activation" in arguments:
+                arguments["activation"] = build(arguments["activation"], nn.Module)
+            network = build(arguments, nn.Module)
+        if isinstance(network, MLP) and network.n_members is not None:
+            network.reset_parameters([stream(seed, Role.INIT) for seed in seeds])
+    finally:
+        torch.set_default_dtype(before)
+    return network

@@ -1,27 +1,27 @@
-"""Train one run with Lightning's Trainer: the definition of what a run is."""
+"""Train runs with Lightning's Trainer: one at a time is the definition of what a run is."""
 
 import logging
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from pima_hp.config import Config, Seeds
+from pima_hp.config import Config
+from pima_hp.config.build import build
 from pima_hp.data.datamodule import PimaDataModule
-from pima_hp.data.prepared import DTYPES
-from pima_hp.ledger.names import distinguishing
-from pima_hp.model.metrics import final_scores
-from pima_hp.model.mlp import build_mlp
-from pima_hp.model.module import MLPClassifier
-from pima_hp.run import CURVE_KEYS, FINAL, LearningCurves, RunRecord, RunStatus
-from pima_hp.seeds import Role, stream
-from pima_hp.config.flat import columns_of, hparams_of
+from pima_hp.model.metrics import EPOCH_METRICS, final_scores
+from pima_hp.model.module import MLPClassifier, Scores
+from pima_hp.run import FINAL, Results, Run, RunStatus
+from pima_hp.seeds import Role, seeded
+from pima_hp.config.flat import hparams_of
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 
@@ -29,134 +29,186 @@ from pima_hp.versions import versions
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
+_EXPECTED = (
+    (".*LeafSpec.*", FutureWarning),  # Lightning's own use of torch
+    ("GPU available but not used", UserWarning),
+    (".*smaller than the logging interval", UserWarning),  # scores are logged once an epoch
+    ("Checkpoint directory .* exists and is not empty", UserWarning),
+    ("ReduceLROnPlateau conditioned on metric", RuntimeWarning),  # an epoch cut short was not watched
+    (r"(?s)Detected call of `lr_scheduler.step\(\)` before", UserWarning),  # a run stopped before its first update
+)
 
-def train_solo(configuration: Config, seeds: Seeds, **options: Any) -> RunRecord:
-    """Train one run and return its record; see `fit_solo` for the options."""
-    return fit_solo(configuration, seeds, **options)[0]
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ignore the warnings of Lightning that say what this project means to do."""
+    with warnings.catch_warnings():
+        for message, category in _EXPECTED:
+            warnings.filterwarnings("ignore", message=message, category=category)
+        yield
 
 
-def fit_solo(
-    configuration: Config,
-    seeds: Seeds,
+def fit(
+    run: Run,
     *,
-    loggers: Sequence[Logger] = (),
     callbacks: Sequence[L.Callback] = (),
-    **trainer_options: Any,
-) -> tuple[RunRecord, MLPClassifier]:
-    """Train one run and return its record and the trained module.
+    loggers: Sequence[Logger] = (),
+    ckpt_path: str | None = None,
+    **trainer_arguments: Any,
+) -> tuple[Results, MLPClassifier]:
+    """Train one run and return its results and the module; `module.trainer` is the Trainer, with the datamodule.
 
     Args:
-        configuration: all settings but the seed.
-        seeds: of the run and its streams.
-        loggers: Lightning's; scores are logged once an epoch, hyperparameters with the final scores at the end.
-        callbacks: any Lightning callbacks.
-        trainer_options: further arguments of `lightning.Trainer`, such as `fast_dev_run`.
+        run: its configuration and seeds.
+        callbacks: any of Lightning.
+        loggers: of Lightning; scores are logged once an epoch, hyperparameters with the final scores at the end.
+        ckpt_path: a checkpoint of this run, to be continued.
+        trainer_arguments: of `lightning.Trainer`, in place of those of the configuration.
     """
-    began = time.perf_counter()
-    precision = configuration.trainer.precision
-    data = PimaDataModule(configuration, seeds)
-    data.setup()
-    n_features = len(data.table.feature_names)
-    model = build_mlp(configuration, n_features, stream(seeds.init, Role.INIT), DTYPES[precision])
-    module = MLPClassifier(model, configuration.optimizer, configuration.scheduler)
-    final = FinalScores(configuration)
-    own = {
-        "logger": list(loggers) or False,
-        "callbacks": [*callbacks, final],
-        "log_every_n_steps": 1 if trainer_options else len(data.train_dataloader()),  # scores come once an epoch
-    }
-    trainer = quiet_trainer(configuration, **own, **trainer_options)
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*LeafSpec.*", category=FutureWarning
-        )  # Lightning's own use of torch
-        trainer.fit(module, datamodule=data)
-    diverged = module.diverged or not final.finite
-    n_updates, n_trained = trainer.global_step, len(module.history)
-    whole = n_updates == configuration.trainer.max_epochs * len(data.train_dataloader())
-    whole = whole and all(scores.keys() >= set(CURVE_KEYS.values()) for scores in module.history)
-    status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
-    _, labels = data.part("train")
-    record = RunRecord(
-        config=configuration,
-        seeds=seeds,
-        status=status,
-        curves=_curves(module.history, configuration.trainer.max_epochs, diverged=diverged),
-        scores={} if diverged else final.scores,
-        n_updates=n_updates,
-        stop_epoch=0 if status is RunStatus.COMPLETED else n_trained,
-        duration_s=time.perf_counter() - began,
-        engine=engine_on("solo", configuration),
-        versions=versions(),
-        n_train=len(labels),
-        positive_rate=float(labels.double().mean()),
+    began, config = time.perf_counter(), run.config
+    data = datamodule_of(config, run.seeds)
+    final = FinalScores(config)
+    with quiet(), seeded(run.seeds.init, Role.NOISE):
+        module = module_of(config, data, run.seeds.init)
+        trainer = trainer_of(config, [*callbacks, final], loggers, **trainer_arguments)
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    diverged = bool(module.diverged.any()) or not final.finite
+    last_epoch, n_updates = max(module.history, default=0), trainer.global_step
+    whole = n_updates == planned_updates(config, len(data.train_dataloader()))
+    whole = whole and _curve_keys() <= set.intersection(
+        *(set(scores) for scores in module.history.values()), _curve_keys()
     )
-    return record, module
+    status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
+    labels = data.part("train")[1]
+    results = Results(
+        runs=[run],
+        status=[status],
+        curves=curves_of(module.history, config.trainer.max_epochs, np.array([last_epoch if diverged else np.inf])),
+        scores={key: np.where(diverged, np.nan, np.reshape(score, 1)) for key, score in final.scores.items()},
+        n_updates=np.array([n_updates]),
+        stop_epoch=np.array([0 if status is RunStatus.COMPLETED else last_epoch]),
+        positive_rate=np.array([float(labels.double().mean())]),
+        n_train=len(labels),
+        duration_s=time.perf_counter() - began,
+        engine=engine_on("solo", config),
+        versions=versions(),
+    )
+    return results, module
+
+
+def datamodule_of(config: Config, seeds: Any) -> PimaDataModule:
+    """Return the datamodule of one run, or of M runs of one configuration from the seeds of each."""
+    return build(
+        config.data.node,
+        PimaDataModule,
+        batch_size=config.batch.size,
+        shuffle=config.batch.shuffle,
+        seeds=seeds,
+        dtype=torch.float64 if config.trainer.dtype == "float64" else torch.float32,
+        digest=config.data_digest,
+    )
+
+
+def module_of(config: Config, data: PimaDataModule, init_seed: int | list[int]) -> MLPClassifier:
+    """Return the module of one run, or of M runs of one configuration from the init seeds of each."""
+    stacked = {} if isinstance(init_seed, int) else {"n_members": len(init_seed)}
+    return MLPClassifier(
+        model={**config.model.node, "n_features": data.n_features, "activation": config.activation.node, **stacked},
+        optimizer=config.optimizer.node,
+        scheduler=None if config.scheduler.target is None else config.scheduler.node,
+        monitor=config.scheduler.monitor or "val/loss",
+        init_seed=init_seed,
+        dtype="float64" if config.trainer.dtype == "float64" else "float32",
+    )
+
+
+def trainer_of(
+    config: Config, callbacks: Sequence[L.Callback], loggers: Sequence[Logger] = (), **arguments: Any
+) -> L.Trainer:
+    """Return Lightning's Trainer for a configuration, without the bar, summary and checkpoints that nobody asked for.
+
+    Args:
+        config: its `trainer` section.
+        callbacks: of Lightning.
+        loggers: of Lightning.
+        arguments: of `lightning.Trainer`, in place of those of the configuration.
+    """
+    asked_for = {
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "enable_model_summary": any(isinstance(callback, ModelSummary) for callback in callbacks),
+        "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
+    }
+    device = {"accelerator": "gpu" if device_of(config).type == "cuda" else "cpu", "devices": 1}
+    given = {"num_sanity_val_steps": 0, **asked_for, **config.trainer.arguments, **device, **arguments}
+    return L.Trainer(callbacks=list(callbacks), logger=list(loggers) or False, **given)
+
+
+def planned_updates(config: Config, n_batches: int) -> int:
+    """Return how many updates a whole run makes, from the number of batches of all training rows."""
+    extra = config.trainer.extra
+    limit = extra.get("limit_train_batches", 1.0)
+    n_batches = int(n_batches * limit) if isinstance(limit, float) else min(n_batches, limit)
+    return config.trainer.max_epochs * -(-n_batches // int(extra.get("accumulate_grad_batches", 1)))
+
+
+def curves_of(history: Mapping[int, Scores], n_epochs: int, ends: np.ndarray) -> Scores:
+    """Return each curve, (M, E), from the scores of each epoch.
+
+    Args:
+        history: epoch (from 1) -> key -> (M,), or () for one run.
+        n_epochs: E.
+        ends: (M,) the first epoch (from 1) without scores.
+    """
+    curves = {key: np.full((len(ends), n_epochs), np.nan) for scores in history.values() for key in scores}
+    for epoch, scores in history.items():
+        for key, score in scores.items():
+            curves[key][:, epoch - 1] = np.where(epoch < ends, score, np.nan)
+    return curves
+
+
+def _curve_keys() -> set[str]:
+    """Return the keys of the scores that each whole epoch has."""
+    return {
+        f"{part}/{name}{end}" for name in EPOCH_METRICS for part, end in (("train", ""), ("train", "_end"), ("val", ""))
+    }
 
 
 class FinalScores(L.Callback):
-    """Score each split with the final weights and log that with the hyperparameters: TensorBoard's HParams tab."""
+    """Score each split with the last weights, and log that with the hyperparameters: TensorBoard's HParams tab.
 
-    def __init__(self, configuration: Config) -> None:
-        self.config = configuration
-        self.scores: dict[str, float] = {}  # `train/auroc`, `val/brier`, ...; empty for a run that diverged
+    Attributes:
+        scores: `train/auroc`, `val/brier`, ... -> () or (M,); empty for a run that diverged in its last epoch.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.scores: Scores = {}
 
     @property
     def finite(self) -> bool:
         """Whether the final losses are finite; the module does not check this after an incomplete epoch."""
-        return all(math.isfinite(self.scores.get(key, 0.0)) for key in ("train/loss", "val/loss"))
+        return all(math.isfinite(float(self.scores.get(key, 0.0))) for key in ("train/loss", "val/loss"))
 
+    @torch.inference_mode()
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score and log."""
-        assert isinstance(pl_module, MLPClassifier)  # noqa: S101 -- the only module of solo training
-        if pl_module.diverged:
-            return
         data: PimaDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        parts = ["train", "val", "test"] if self.config.data.val_fraction else ["train", "val"]
-        with torch.inference_mode():
-            for part in parts:
-                features, labels = data.part(part)
-                scores = final_scores(pl_module(features), labels)
-                self.scores |= {f"{part}/{name}": score for name, score in scores.items()}
-        settings = self.config.model_dump(by_alias=True)
-        (main,) = distinguishing({self.config.id: columns_of(settings)}).values()
+        pl_module.eval()
+        with trainer.precision_plugin.forward_context():
+            for part in data.splits:
+                features, labels = trainer.precision_plugin.convert_input(data.part(part))
+                logits = pl_module(features)
+                if logits.dtype != torch.float64:
+                    logits, labels = logits.float(), labels.float()
+                found = final_scores(logits, labels)
+                self.scores |= {f"{part}/{name}": score.double().cpu().numpy() for name, score in found.items()}
+        pl_module.train()
+        if not trainer.loggers:
+            return
+        hparams = hparams_of(self.config.model_dump(by_alias=True))
+        scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                finals = {FINAL + key: score for key, score in self.scores.items()}
-                logger.log_hyperparams(main, finals, step=len(pl_module.history))
+                logger.log_hyperparams(hparams, scores if self.finite else None)
             else:
-                logger.log_hyperparams(hparams_of(settings))
-
-
-def quiet_trainer(configuration: Config, **options: Any) -> L.Trainer:
-    """Return Lightning's Trainer for a configuration, without its bar, summary, checkpoints and logger.
-
-    Args:
-        configuration: says how many epochs, how precisely and on which device.
-        options: further arguments of `lightning.Trainer`, or other values for these.
-    """
-    quiet = {
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "logger": False,
-        "num_sanity_val_steps": 0,
-    }
-    return L.Trainer(
-        accelerator="gpu" if device_of(configuration).type == "cuda" else "cpu",
-        devices=1,
-        precision=configuration.trainer.precision,  # type: ignore[arg-type]
-        max_epochs=configuration.trainer.max_epochs,
-        **{**quiet, **options},
-    )
-
-
-def _curves(history: list[dict[str, float]], n_epochs: int, *, diverged: bool) -> LearningCurves:
-    """Return the history as arrays (E,), NaN from the epoch of divergence and after the last."""
-    kept = history[:-1] if diverged else history
-    arrays = {}
-    for name, key in CURVE_KEYS.items():
-        array = np.full(n_epochs, np.nan)
-        array[: len(kept)] = [scores.get(key, np.nan) for scores in kept]  # an epoch cut short may not be scored
-        arrays[name] = array
-    return LearningCurves(**arrays)
+                logger.log_hyperparams(hparams)
