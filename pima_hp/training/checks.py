@@ -75,10 +75,10 @@ def _trainer_problems(config: Config) -> list[str]:
         if name not in known
     ]
     if not problems:
-        from pima_hp.training.solo import quiet_trainer
+        from pima_hp.training.solo import trainer_of
 
         try:
-            quiet_trainer(config)
+            trainer_of(config, [])
         except Exception as error:  # noqa: BLE001 -- whatever Lightning says to these arguments is for the user
             problems.append(f"trainer: {found.__name__} refused its arguments: {' '.join(str(error).split())[:300]}")
     return problems
