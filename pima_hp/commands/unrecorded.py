@@ -52,22 +52,18 @@ def score_test_rows(module: "MLPClassifier", run: Run) -> float:
     Raises:
         ConfigurationError: the module was trained on other columns, or on data prepared otherwise.
     """
-    from pima_hp.training.solo import datamodule_of, quiet_trainer
+    from pima_hp.training.solo import datamodule_of, quiet, trainer_of
 
-    data = datamodule_of(run)
+    data = datamodule_of(run.config, run.seeds)
     data.setup("test")
     if module.preprocessing != data.preprocessing:
         raise ConfigurationError("ckpt_path: must go with the data settings and the seed that it was trained with")
-    best = (
-        getattr(module._trainer and module.trainer.checkpoint_callback, "best_model_path", "")
-        if module._trainer
-        else ""
-    )
-    if best:
+    checkpoint = module.trainer.checkpoint_callback if module._trainer else None
+    if best := getattr(checkpoint, "best_model_path", ""):
         module = type(module).load_from_checkpoint(best)
-    (scores,) = quiet_trainer(run.config).test(module, datamodule=data, verbose=False)
+    with quiet():
+        (scores,) = trainer_of(run.config, []).test(module, datamodule=data, verbose=False)
     which = "best checkpoint" if best else "last weights"
-    say(
-        f"test rows, {which}: " + ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items())
-    )
+    told = ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items())
+    say(f"test rows, {which}: {told}")
     return float(scores["test/accuracy"])
