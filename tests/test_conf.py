@@ -12,14 +12,14 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-
 from pima_hp.composition import groups, register_resolvers
-from pima_hp.config.options import CONF, options
 from pima_hp.jobs import ComposedJobs
 from pima_hp.request import Request
 from pima_hp.session import requests_of
-from pima_hp.commands.study import label_of
 from pima_hp.sweeping import expand
+
+from pima_hp.commands.study import label_of
+from pima_hp.config.options import CONF, options
 from pima_hp.training.checks import component_problems
 from pima_hp.training.engines import train_stack
 from pima_hp.training.loggers import loggers_of

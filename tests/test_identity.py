@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pima_hp.commands.job import parse
 from pima_hp.config import Config
+from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
-from pima_hp.request import parse_request
 from pima_hp.run import Run, RunRecord
-from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.training.checks import component_problems
 from pima_hp.training.engines import refusal_of, train_stack
 from pima_hp.training.schedule import stacks_of
@@ -64,7 +64,7 @@ def allowed(make: Callable[[], Settings]) -> Settings:
     while True:
         made = make()
         with suppress(ConfigurationError):  # a batch larger than a small split, two fractions that are 1 together
-            if not component_problems(parse_request(made).config):  # nesterov without momentum
+            if not component_problems(parse(OmegaConf.create(made)).config):  # nesterov without momentum
                 return made
 
 
@@ -125,7 +125,9 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
         seeds = seeds_of(int(rng.integers(2**32)))
         changed = [allowed(lambda given=given: with_a_change(rng, given, path)) for _ in range(2)]  # type: ignore[misc]
         for job in (given, *changed):
-            configuration, other = (parse_request(each).config for each in (job, spelled_otherwise(rng, job, copy)))
+            configuration, other = (
+                parse(OmegaConf.create(each)).config for each in (job, spelled_otherwise(rng, job, copy))
+            )
             assert component_problems(configuration) == []
             assert configuration.id == other.id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
             for section in NAMED_SECTIONS:

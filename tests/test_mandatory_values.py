@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pima_hp.errors import ConfigurationError
-from tests.conftest import job_of
-from tests.conftest import Command
+from tests.conftest import Command, job_of
 
 QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 NO_PATH = "data.path: must be given with data=csv, for example data.path=my.csv"

@@ -14,10 +14,10 @@ from pima_hp.config import (
     SchedulerSection,
 )
 from pima_hp.config.build import build
+from pima_hp.config.flat import NAMED_SECTIONS, columns_of
 from pima_hp.config.options import option_name, options
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import read_study
-from pima_hp.config.flat import NAMED_SECTIONS, columns_of
 from tests.conftest import Command, job_of
 
 SECTIONS = {"activation": ActivationSection, "optimizer": OptimizerSection, "scheduler": SchedulerSection}

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pima_hp.commands.report import run
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.floors import keep_floors
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
 from pima_hp.report.results import read_floors
-from pima_hp.commands.report import run
 from pima_hp.run import LearningCurves, RunRecord, RunStatus
 from tests.conftest import Command
 from tests.ledger.conftest import configuration_of, seeds_of

@@ -11,9 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pima_hp.commands.explain import check_overrides
+from pima_hp.config.flat import flattened
 from pima_hp.config.options import CONF, read_yaml
 from pima_hp.errors import ConfigurationError
-from pima_hp.config.flat import flattened
 
 _MOST_FILES = 1000
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
+from pima_hp.config.flat import columns_of
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
@@ -19,7 +20,6 @@ from pima_hp.ledger.frame import curve_columns
 from pima_hp.ledger.manifest import plain_path
 from pima_hp.ledger.names import labels_of, run_name
 from pima_hp.run import Run
-from pima_hp.config.flat import columns_of
 from pima_hp.versions import versions
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pima_hp.config.flat import columns_of
 from pima_hp.ledger.parts import SCHEMA
 from pima_hp.run import CURVE_KEYS, RunStatus, replicate_of
-from pima_hp.config.flat import columns_of
 
 CURVE_COLUMNS = tuple(CURVE_KEYS.values())
 RUN_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("configuration", "scores", *CURVE_COLUMNS))

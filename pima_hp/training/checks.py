@@ -44,7 +44,7 @@ def config_problems(config: Config) -> list[str]:
 
 
 def _wrong_kind(key: str, component: Component, kind: str) -> list[str]:
-    import lightning  # noqa: F401 -- makes the kinds known
+    import lightning
 
     import pima_hp.data
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from pima_hp.errors import EngineError, StudyError
-from pima_hp.training.interruption import asked_to_stop
 from pima_hp.run import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
 from pima_hp.training.engines import CSV_WANTED, SOLO_WANTED, engine_of, load_kernel, train_stack
+from pima_hp.training.interruption import asked_to_stop
 from pima_hp.training.progress import Progress
 from pima_hp.training.stack_key import stack_key
 from pima_hp.versions import versions

@@ -16,12 +16,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pima_hp.config import Config
 from pima_hp.config.build import build, class_of
+from pima_hp.config.flat import hparams_of
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.metrics import EPOCH_METRICS, final_scores
 from pima_hp.model.module import MLPClassifier, Scores
 from pima_hp.run import FINAL, MAIN_SETTINGS, Results, Run, RunStatus
 from pima_hp.seeds import Role, seeded
-from pima_hp.config.flat import hparams_of
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 

@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from tests.conftest import job_of
 from pima_hp.run import Run
+from tests.conftest import job_of
 
 
 def runs_of(*overrides: str) -> list[Run]:

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from pima_hp.model.stacked import StackedMLP
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from pima_hp.config.options import options
 from pima_hp.model.mlp import MLP, build_mlp, initial_parameters, layer_shapes
-from pima_hp.model.stacked import StackedMLP
 from pima_hp.seeds import Role, stream
 from tests.conftest import job_of
 

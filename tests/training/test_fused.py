@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numba import njit, types
-
 from pima_hp.composition import options
+
 from pima_hp.data.prepared import table_of
 from pima_hp.training import engines
 from pima_hp.training.engines import engine_of, make_stack, refusal_of, train_stack

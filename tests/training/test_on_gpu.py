@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-
 from pima_hp.composition import options
+
 from pima_hp.data.table import SHIPPED
 from pima_hp.run import Run
 from pima_hp.training import fused

@@ -12,11 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from pima_hp.request import Request
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.mlp import build_mlp
-from pima_hp.request import Request
 from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord
 from pima_hp.seeds import Role, stream
 from pima_hp.training.loggers import loggers_of

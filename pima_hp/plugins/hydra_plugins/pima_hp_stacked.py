@@ -35,7 +35,7 @@ class StackedLauncher(Launcher):
     A Hydra callback that has a method `on_launch_start(configs)` is given the composed jobs before the first one runs.
     """
 
-    def __init__(self, job_folders: bool | None = None) -> None:  # noqa: FBT001 -- Hydra's way to make a launcher
+    def __init__(self, job_folders: bool | None = None) -> None:
         self.job_folders = job_folders
         self.composed: Any = None  # set by the grids sweeper: the jobs that it has composed already
         self.config: DictConfig
