@@ -29,6 +29,8 @@ Scores = dict[str, NDArray[np.float64]]
 _WATCHED = (("val", ""), ("train", "_end"))
 """Split and suffix of the keys for each validation loader of the datamodule."""
 
+_LOSSES = ("loss", "loss_end")
+
 
 class MLPClassifier(L.LightningModule):
     """Binary classifier trained on cross entropy, scored every epoch.
@@ -50,6 +52,7 @@ class MLPClassifier(L.LightningModule):
 
     Attributes:
         history: epoch (from 1) -> key -> score, () or (M,), not rounded; Lightning stores what it logs as float32.
+        diverged_in: the epoch in which a loss became infinite or not a number, else infinity; () or (M,).
         preprocessing: of raw rows, from the datamodule that it was trained with or from its checkpoint.
     """
 
@@ -69,6 +72,7 @@ class MLPClassifier(L.LightningModule):
         self.history: dict[int, Scores] = {}
         self.preprocessing: Preprocessing | None = None
         self._shape = np.shape(init_seed)  # of a score: () or (M,)
+        self.diverged_in = np.full(self._shape, np.inf)
         self._lr = 0.0
         self._kept: dict[tuple[str, str], list[Batch]] = defaultdict(list)  # logits and labels of an epoch
         self._watched: Scores = {}
@@ -145,12 +149,13 @@ class MLPClassifier(L.LightningModule):
         """Score and log the epoch; stop a run that diverged."""
         if not self._kept["train", ""]:  # stopped before the first batch
             return
-        lr = np.full(self._shape, self._lr)
-        self.log("lr", self._lr)
-        self.log("step", float(self.current_epoch + 1))
-        self.history[self.current_epoch + 1] = {**self._score("train", ""), **self._watched, "lr": lr}
+        epoch, lr = self.current_epoch + 1, np.full(self._shape, self._lr)
+        self.log_dict({"lr": self._lr, "step": float(epoch)})
+        self.history[epoch] = {**self._score("train", ""), **self._watched, "lr": lr}
         self._watched = {}
-        if self.diverged.all():
+        losses = [value for key, value in self.history[epoch].items() if key.partition("/")[2] in _LOSSES]
+        self.diverged_in = np.minimum(self.diverged_in, np.where(np.isfinite(losses).all(0), np.inf, epoch))
+        if np.isfinite(self.diverged_in).all():
             self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
@@ -179,13 +184,6 @@ class MLPClassifier(L.LightningModule):
         }
         self.log_dict({key: score.mean() for key, score in scores.items()}, prog_bar=not suffix)
         return {key: score.detach().double().cpu().numpy() for key, score in scores.items()}
-
-    @property
-    def diverged(self) -> NDArray[np.bool_]:
-        """Whether a loss of the last epoch is infinite or not a number, () or (M,)."""
-        last = self.history[max(self.history)] if self.history else {}
-        losses = [value for key, value in last.items() if key.partition("/")[2] in ("loss", "loss_end")]
-        return np.any([~np.isfinite(loss) for loss in losses] or [False], axis=0)
 
     @torch.no_grad()
     def predict(self, rows: pd.DataFrame) -> Tensor:

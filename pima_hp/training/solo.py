@@ -72,7 +72,7 @@ def fit(
         module = module_of(config, data, run.seeds.init)
         trainer = trainer_of(config, [*callbacks, final], loggers, **trainer_arguments)
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
-    diverged = bool(module.diverged.any()) or not final.finite
+    diverged = bool(np.isfinite(module.diverged_in)) or not final.finite
     last_epoch, n_updates = max(module.history, default=0), trainer.global_step
     whole = n_updates == planned_updates(config, len(data.train_dataloader()))
     whole = whole and _curve_keys() <= set.intersection(
@@ -83,7 +83,7 @@ def fit(
     results = Results(
         runs=[run],
         status=[status],
-        curves=curves_of(module.history, config.trainer.max_epochs, np.array([last_epoch if diverged else np.inf])),
+        curves=curves_of(module.history, config.trainer.max_epochs, module.diverged_in.reshape(1)),
         scores={key: np.where(diverged, np.nan, np.reshape(score, 1)) for key, score in final.scores.items()},
         n_updates=np.array([n_updates]),
         stop_epoch=np.array([0 if status is RunStatus.COMPLETED else last_epoch]),

@@ -1,20 +1,22 @@
-"""The readable engine: a stack as one tensor program of torch, inside Lightning's Trainer, on any device."""
+"""M runs of one configuration as one tensor program: the module and the Trainer of solo runs with a member axis."""
 
-import warnings
-from collections.abc import Iterator, Sequence
+import inspect
+import time
+from collections.abc import Sequence
 
-import lightning as L
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pima_hp.model.stacked_metrics import stacked_epoch_scores
-from pima_hp.run import Run
-from pima_hp.training.optimizers import StackedOptimizer, per_member
+from pima_hp.config import Config
+from pima_hp.config.build import class_of
+from pima_hp.errors import ConfigurationError
+from pima_hp.run import Results, Run, RunStatus
+from pima_hp.training.callbacks import EpochProgress
+from pima_hp.training.device import engine_on
 from pima_hp.training.progress import Progress
-from pima_hp.training.solo import quiet_trainer
-from pima_hp.training.stack import Stack
+from pima_hp.training.solo import FinalScores, curves_of, datamodule_of, module_of, quiet, trainer_of
+from pima_hp.versions import versions
 
 PADDING = 64
 """Stacks are filled up to a multiple of this with copies of their first run.
@@ -23,91 +25,78 @@ torch computes the last few elements of a vectorised operation, and a stack of o
 than the rest; whole multiples keep each member's bits independent of its neighbours and of the stack's size.
 """
 
+ELEMENTWISE_OPTIMIZERS = (
+    *("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD"),
+    *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
+)
+"""Classes of `torch.optim` that update each number by itself, so that a stack is updated as its members are."""
 
-class StackedTraining(L.LightningModule):
-    """Lightning's view of a stack: one training step is one epoch of updates of all its members."""
-
-    def __init__(self, stack: "TorchStack", progress: Progress | None = None) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.model, self.stack, self.progress = stack.model, stack, progress
-
-    def configure_optimizers(self) -> None:
-        """Return nothing: the stack holds its own optimizer, with a member axis."""
-
-    def on_fit_start(self) -> None:
-        """Follow the model to the device."""
-        self.stack.to(self.device)
-
-    def training_step(self, batch: int, batch_idx: int) -> None:  # noqa: ARG002 -- Lightning's signature
-        """Train one epoch."""
-        self.stack.train_epochs()
-        if self.progress:
-            self.progress.advance(self.stack.n_runs / self.stack.n_epochs)
+_MIX_OR_DRAW = ("GLU", "LogSoftmax", "MultiheadAttention", "PReLU", "RReLU", "Softmax", "Softmax2d", "Softmin")
+"""Activations of torch that are not elementwise, or have parameters or random numbers, which members would share."""
 
 
-class _OneBatch:
-    """A loader of one empty batch: an epoch has one step."""
+def why_not(config: Config) -> str:
+    """Return why runs of a configuration cannot be stacked, in words; empty when they can."""
+    activation, optimizer, scheduler = config.activation.target, config.optimizer.target, config.scheduler.target
+    if not config.model.is_mlp:
+        return f"the model is {config.model.target}"
+    if config.data.target != config.data.usual:
+        return f"the datamodule is {config.data.target}"
+    if not _is_elementwise(activation):
+        return f"{activation} is no elementwise activation of torch without parameters"
+    if optimizer not in [f"torch.optim.{name}" for name in ELEMENTWISE_OPTIMIZERS]:
+        return f"{optimizer} does not update each weight by itself"
+    if scheduler is not None and issubclass(class_of(scheduler, object), ReduceLROnPlateau):
+        return "each member would need a learning rate of its own"
+    if acting := [callback.target for callback in config.callbacks.values() if not callback.is_inert]:
+        return f"the callback {acting[0]}"
+    if config.trainer.extra:
+        return f"trainer.{next(iter(config.trainer.extra))}"
+    if config.trainer.precision not in ("32-true", "64-true"):
+        return f"trainer.precision={config.trainer.precision}"
+    return ""
 
-    def __len__(self) -> int:
-        return 1
 
-    def __iter__(self) -> Iterator[int]:
-        return iter([0])
+def _is_elementwise(target: str) -> bool:
+    try:
+        found = class_of(target, torch.nn.Module)
+    except ConfigurationError:
+        return False
+    known = inspect.getmodule(found) is torch.nn.modules.activation or found is torch.nn.Identity
+    return known and found.__name__ not in _MIX_OR_DRAW
 
 
-class TorchStack(Stack):
-    """A stack whose every tensor leads with the member axis."""
+def stack_key(config: Config) -> str:
+    """Return a text that is equal for runs that may share a stack: they differ in their seeds alone."""
+    return config.model_dump_json(by_alias=True)
 
-    engine = "stacked"
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        super().__init__(runs, PADDING)
-        self.logits = torch.zeros_like(self.labels["train"])
-        self.optimizer: StackedOptimizer | None = None
-
-    def fit(self, progress: Progress | None = None) -> None:
-        """Train in Lightning's Trainer, which brings device, precision and interruption."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*configure_optimizers.* returned `None`")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            trainer = quiet_trainer(self.runs[0].config)
-            trainer.fit(StackedTraining(self, progress), train_dataloaders=_OneBatch())
-        self.to(torch.device("cpu"))
-
-    def to(self, device: torch.device) -> None:
-        """Move data and model; the optimizer is made where the weights are when training begins."""
-        super().to(device)
-        self.logits = self.logits.to(device)
-
-    def _train_and_score(self, rates: NDArray[np.float64]) -> None:
-        (rates_now,) = rates  # Lightning's loop goes epoch by epoch
-        if self.optimizer is None:
-            sections = [run.config.optimizer for run in self.members]
-            self.optimizer = StackedOptimizer.of(self.model.vectors, sections)
-        self.optimizer.set_lr(per_member(rates_now.tolist()))
-        features, labels = self._served()
-        n_rows = labels.shape[1]
-        for start in range(0, n_rows, self.batch_size):
-            stop = min(start + self.batch_size, n_rows)
-            logits = self.model(features[:, start:stop])
-            self.logits[:, start:stop] = logits.detach()
-            # The slope of the mean binary cross entropy in the logits: no graph for the loss.
-            slope = (logits.detach().sigmoid() - labels[:, start:stop]) / (stop - start)
-            self.optimizer.update(self.model.gradient(logits, slope))
-        self._keep("train", "", self.logits, labels)
-        for part, suffix in (("train", "_end"), ("val", "")):
-            self._keep(part, suffix, self.model.predict(self.features[part]), self.labels[part])
-
-    def _served(self) -> tuple[Tensor, Tensor]:
-        """Return the training rows (M, n, D) and labels (M, n) in the order of this epoch."""
-        features, labels = self.features["train"], self.labels["train"]
-        if not self.orders:
-            return features, labels
-        order = self.shuffled_rows().to(labels.device)
-        return features.gather(1, order[:, :, None].expand_as(features)), labels.gather(1, order)
-
-    def _keep(self, part: str, suffix: str, logits: Tensor, labels: Tensor) -> None:
-        accuracy, loss = stacked_epoch_scores(logits, labels)
-        self.curves[f"{part}_accuracy{suffix}"][:, self.epoch] = accuracy.to("cpu")
-        self.curves[f"{part}_loss{suffix}"][:, self.epoch] = loss.to("cpu")
+def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
+    """Train runs with equal `stack_key`s together and return their results in the same order."""
+    began, config, n_runs = time.perf_counter(), runs[0].config, len(runs)
+    members = [run.seeds for run in [*runs, *[runs[0]] * (-n_runs % PADDING)]]
+    data = datamodule_of(config, members)
+    final = FinalScores(config)
+    with quiet():
+        module = module_of(config, data, [seeds.init for seeds in members])
+        bars = [EpochProgress(progress, n_runs)] if progress else []
+        trainer_of(config, [*bars, final]).fit(module, datamodule=data)
+    n_epochs = config.trainer.max_epochs
+    curves = curves_of(module.history, n_epochs, module.diverged_in)
+    ends = module.diverged_in[:n_runs]
+    diverged = ends <= n_epochs
+    labels = data.part("train")[1]
+    n_steps = len(data.train_dataloader())
+    return Results(
+        runs=list(runs),
+        status=[RunStatus.DIVERGED if bad else RunStatus.COMPLETED for bad in diverged],
+        curves={key: curve[:n_runs] for key, curve in curves.items()},
+        scores={key: np.where(diverged, np.nan, score[:n_runs]) for key, score in final.scores.items()},
+        n_updates=(np.minimum(ends, n_epochs) * n_steps).astype(np.int64),
+        stop_epoch=np.where(diverged, ends, 0).astype(np.int64),
+        positive_rate=labels[:n_runs].double().mean(1).cpu().numpy(),
+        n_train=labels.shape[1],
+        duration_s=(time.perf_counter() - began) / n_runs,
+        engine=engine_on("stacked", config),
+        versions=versions(),
+    )
