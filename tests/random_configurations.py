@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from pima_hp.commands.job import parse
 from pima_hp.config import Config, DataSection, ModelSection

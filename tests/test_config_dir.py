@@ -1,4 +1,4 @@
-"""What files from `--config-dir` may do: add options and own classes, but touch nothing of Hydra's (FAULTS D11, D12)."""
+"""What files from `--config-dir` may do: add options and classes, but change nothing of Hydra's (FAULTS D11, D12)."""
 
 import sys
 import time
@@ -29,7 +29,7 @@ def of_hydra(text: str) -> str:
 
 HOSTILE = {
     "a log file anywhere": of_hydra(
-        "  job_logging:\n    handlers:\n      file: {class: logging.FileHandler, filename: '../profile', formatter: simple}\n"
+        "  job_logging:\n    handlers:\n      file: {class: logging.FileHandler, filename: '../profile'}\n"
     ),
     "a log file of Hydra's own": of_hydra(
         "  hydra_logging:\n    handlers:\n      console: {class: logging.FileHandler, filename: '../profile'}\n"
@@ -127,7 +127,8 @@ import torch
 class Net(torch.nn.Module):
     def __init__(self, n_features, width=4):
         super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Linear(n_features, width), torch.nn.Tanh(), torch.nn.Linear(width, 1))
+        hidden, out = torch.nn.Linear(n_features, width), torch.nn.Linear(width, 1)
+        self.layers = torch.nn.Sequential(hidden, torch.nn.Tanh(), out)
     def forward(self, features):
         return self.layers(features).squeeze(-1)
 """

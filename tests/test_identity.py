@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from pima_hp.commands.job import parse
 from pima_hp.config import Config

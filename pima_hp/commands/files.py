@@ -57,9 +57,9 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for path in paths:
         read_yaml(path)
     own = [str(one.input_line) for one in overrides if one.is_hydra_override()]
-    if swept := [one.key_or_group for one in overrides if one.is_sweep_override() and "=" in str(one.input_line)]:
-        if any(line.startswith("hydra/sweeper=") for line in own):
-            raise ConfigurationError(f"{swept[0]}: with --config-dir, only hydra/sweeper=grids may sweep")
+    swept = [one.key_or_group for one in overrides if one.is_sweep_override()]
+    if swept and any(line.startswith("hydra/sweeper=") and line != "hydra/sweeper=grids" for line in own):
+        raise ConfigurationError(f"{swept[0]}: with --config-dir, only hydra/sweeper=grids may sweep")
     single = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
     name = asked.config_name or "config"
     search = f"hydra.searchpath=[file://{folder.absolute()}]"

@@ -74,7 +74,7 @@ class StudyCallback(Callback):
             if "grids" not in str(config.hydra.sweeper._target_):
                 self._hold(Path(config.outputs) / config.study, config.command)
 
-    def on_sweep_start(self, config: DictConfig, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
+    def on_sweep_start(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
         """Check all jobs, write down what is asked, and return the positions of those that have runs to train."""
         kept = self._prepare(jobs, swept, sweep=True)
         return [] if kept is None else kept

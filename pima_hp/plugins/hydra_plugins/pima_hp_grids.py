@@ -38,7 +38,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf
 class GridsSweeper(Sweeper):
     """Sweep over the union of grids; `pima_hp.commands.compose` expands and composes it.
 
-    A Hydra callback that has a method `on_sweep_start(config, jobs, swept)` is given all composed jobs and returns the
+    A Hydra callback that has a method `on_sweep_start(jobs, swept)` is given all composed jobs and returns the
     positions of those to launch, and the overrides that each of them gets.
     """
 
@@ -73,7 +73,7 @@ class GridsSweeper(Sweeper):
         configs = composed.get_all(jobs)
         for callback in self.hydra_context.callbacks.callbacks:
             if hasattr(callback, "on_sweep_start"):
-                jobs = [jobs[position] for position in callback.on_sweep_start(self.config, configs, swept)]
+                jobs = [jobs[position] for position in callback.on_sweep_start(configs, swept)]
         if jobs:
             sweep_dir = Path(self.config.hydra.sweep.dir)
             sweep_dir.mkdir(parents=True, exist_ok=True)
