@@ -18,7 +18,7 @@ from pima_hp.data.prepared import DTYPES
 from pima_hp.model.metrics import final_scores
 from pima_hp.model.mlp import build_mlp
 from pima_hp.model.module import MLPClassifier
-from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
+from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.settings import hparams_of
 from pima_hp.training.device import device_of, engine_on
@@ -29,8 +29,8 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-def train_solo(configuration: Config, seeds: Seeds, **options: Any) -> RunRecord:
-    """Train one run and return its record; see `fit_solo` for the options."""
+def train_solo(configuration: Config, seeds: Seeds, **options: Any) -> Results:
+    """Train one run and return its results; see `fit_solo` for the options."""
     return fit_solo(configuration, seeds, **options)[0]
 
 
@@ -41,8 +41,8 @@ def fit_solo(
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[L.Callback] = (),
     **trainer_options: Any,
-) -> tuple[RunRecord, MLPClassifier]:
-    """Train one run and return its record and the trained module.
+) -> tuple[Results, MLPClassifier]:
+    """Train one run and return its results and the trained module.
 
     Args:
         configuration: all settings but the seed.
@@ -73,24 +73,25 @@ def fit_solo(
     diverged = module.diverged or not final.finite
     n_updates, n_trained = trainer.global_step, len(module.history)
     whole = n_updates == configuration.trainer.max_epochs * len(data.train_dataloader())
-    whole = whole and all(scores.keys() >= set(CURVE_KEYS.values()) for scores in module.history)
+    whole = whole and all(scores.keys() >= set(CURVES) for scores in module.history)
     status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
     _, labels = data.part("train")
-    record = RunRecord(
-        config=configuration,
-        seeds=seeds,
-        status=status,
+    scores = {} if diverged else final.scores
+    results = Results(
+        runs=[Run(configuration, seeds)],
+        status=[status],
         curves=_curves(module.history, configuration.trainer.max_epochs, diverged=diverged),
-        scores={} if diverged else final.scores,
-        n_updates=n_updates,
-        stop_epoch=0 if status is RunStatus.COMPLETED else n_trained,
+        scores={key: np.array([score]) for key, score in scores.items()},
+        n_updates=np.array([n_updates]),
+        stop_epoch=np.array([0 if status is RunStatus.COMPLETED else n_trained]),
+        positive_rate=np.array([float(labels.double().mean())]),
+        n_train=len(labels),
         duration_s=time.perf_counter() - began,
+        ended_s=time.time(),
         engine=engine_on("solo", configuration),
         versions=versions(),
-        n_train=len(labels),
-        positive_rate=float(labels.double().mean()),
     )
-    return record, module
+    return results, module
 
 
 class FinalScores(L.Callback):
@@ -148,12 +149,12 @@ def quiet_trainer(configuration: Config, **options: Any) -> L.Trainer:
     )
 
 
-def _curves(history: list[dict[str, float]], n_epochs: int, *, diverged: bool) -> LearningCurves:
-    """Return the history as arrays (E,), NaN from the epoch of divergence and after the last."""
+def _curves(history: list[dict[str, float]], n_epochs: int, *, diverged: bool) -> dict[str, Array]:
+    """Return the history as arrays (1, E), NaN from the epoch of divergence and after the last."""
     kept = history[:-1] if diverged else history
-    arrays = {}
-    for name, key in CURVE_KEYS.items():
-        array = np.full(n_epochs, np.nan)
-        array[: len(kept)] = [scores.get(key, np.nan) for scores in kept]  # an epoch cut short may not be scored
-        arrays[name] = array
-    return LearningCurves(**arrays)
+    curves = {
+        key: np.full((1, n_epochs), np.nan) for key in dict.fromkeys((*CURVES, *(k for one in kept for k in one)))
+    }
+    for key, curve in curves.items():
+        curve[0, : len(kept)] = [scores.get(key, np.nan) for scores in kept]  # an epoch cut short may not be scored
+    return curves

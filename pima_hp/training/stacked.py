@@ -1,5 +1,7 @@
 """The readable engine: a stack as one tensor program of torch, inside Lightning's Trainer, on any device."""
 
+import json
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -9,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pima_hp.config import Component, Config
+from pima_hp.model.stacked import PER_MEMBER_ACTIVATIONS, StackedMLP
 from pima_hp.model.stacked_metrics import stacked_epoch_scores
-from pima_hp.run import Run
-from pima_hp.training.optimizers import StackedOptimizer, per_member
+from pima_hp.run import Results, Run
+from pima_hp.training.fused.members import Members
+from pima_hp.training.fused.schedules import schedule_arguments
+from pima_hp.training.optimizers import UPDATE_RULES, StackedOptimizer, per_member, rule_arguments
 from pima_hp.training.progress import Progress
 from pima_hp.training.solo import quiet_trainer
-from pima_hp.training.stack import Stack
 
 PADDING = 64
 """Stacks are filled up to a multiple of this with copies of their first run.
@@ -22,6 +27,55 @@ PADDING = 64
 torch computes the last few elements of a vectorised operation, and a stack of one, with other instructions
 than the rest; whole multiples keep each member's bits independent of its neighbours and of the stack's size.
 """
+
+
+def why_not(config: Config) -> str:
+    """Return why no stack can train a configuration, in words; empty when one can."""
+    plain = config.model.is_mlp and not config.trainer.extra and all(one.is_inert for one in config.callbacks.values())
+    if not plain or config.trainer.precision not in ("32-true", "64-true"):
+        return "an option that Lightning alone knows"
+    if rule_arguments(config.optimizer) is None:
+        return f"no update rule for {_described(config.optimizer)}"
+    if schedule_arguments(config.scheduler) is None:
+        return f"no schedule for {_described(config.scheduler)}"
+    return ""
+
+
+def _described(component: Component) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
+    return f"{component.target}({arguments})"
+
+
+def stack_key(config: Config) -> str:
+    """Return a text that is equal for configurations whose runs may be members of one stack."""
+    data, activation = config.data, config.activation
+    arguments = activation.arguments
+    numbers_alone = all(isinstance(value, float) for value in arguments.values())
+    may_differ = numbers_alone and activation.target in PER_MEMBER_ACTIVATIONS
+    given = rule_arguments(config.optimizer) or {}
+    rule = UPDATE_RULES.get(str(config.optimizer.target))
+    used = {name: bool(given.get(name)) for name in ("momentum", "weight_decay")}  # else the formula is shorter
+    shared = {
+        "data": [config.data_digest, data.label, data.features, data.test_fraction, data.val_fraction],
+        "widths": config.model.hidden_widths,
+        "activation": [activation.target, sorted(arguments) if may_differ else arguments],
+        "optimizer": [
+            config.optimizer.target,
+            {**used, **{name: given.get(name) for name in (rule.flags if rule else ())}},
+        ],
+        "scheduler": [config.scheduler.target, config.scheduler.monitor],
+        "batch": config.batch.model_dump(),
+        "trainer": config.trainer.model_dump(),
+    }
+    return json.dumps(shared, sort_keys=True)
+
+
+def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
+    """Train runs with equal `stack_key`s."""
+    began = time.perf_counter()
+    stack = TorchStack(runs)
+    stack.fit(progress)
+    return stack.results(time.perf_counter() - began)
 
 
 class StackedTraining(L.LightningModule):
@@ -56,13 +110,14 @@ class _OneBatch:
         return iter([0])
 
 
-class TorchStack(Stack):
+class TorchStack(Members):
     """A stack whose every tensor leads with the member axis."""
 
     engine = "stacked"
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__(runs, PADDING)
+        self.model = StackedMLP(self.widths, [run.config.activation for run in self.members], self.vectors)
         self.logits = torch.zeros_like(self.labels["train"])
         self.optimizer: StackedOptimizer | None = None
 
@@ -78,6 +133,8 @@ class TorchStack(Stack):
     def to(self, device: torch.device) -> None:
         """Move data and model; the optimizer is made where the weights are when training begins."""
         super().to(device)
+        self.model.to(device)
+        self.vectors = self.model.vectors
         self.logits = self.logits.to(device)
 
     def _train_and_score(self, rates: NDArray[np.float64]) -> None:
@@ -109,5 +166,5 @@ class TorchStack(Stack):
 
     def _keep(self, part: str, suffix: str, logits: Tensor, labels: Tensor) -> None:
         accuracy, loss = stacked_epoch_scores(logits, labels)
-        self.curves[f"{part}_accuracy{suffix}"][:, self.epoch] = accuracy.to("cpu")
-        self.curves[f"{part}_loss{suffix}"][:, self.epoch] = loss.to("cpu")
+        self.curves[f"{part}/accuracy{suffix}"][:, self.epoch] = accuracy.to("cpu")
+        self.curves[f"{part}/loss{suffix}"][:, self.epoch] = loss.to("cpu")
