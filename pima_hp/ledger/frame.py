@@ -68,12 +68,12 @@ def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:
         dtype=object,
     )
     for key in curves:
-        _fill(curves[key].to_numpy(), settings["trainer.max_epochs"])
+        _fill(curves[key].to_numpy(), settings.get("trainer.max_epochs"))
     frame: pd.DataFrame = pd.concat([runs, settings, curves, others.select(scores).to_pandas()], axis=1)
     return frame
 
 
-def _fill(curves: np.ndarray[Any, Any], n_epochs: pd.Series) -> None:
+def _fill(curves: np.ndarray[Any, Any], n_epochs: Any) -> None:
     """Put NaN arrays of the right length where runs have no such curve."""
     for row, curve in enumerate(curves):
         if curve is None:
