@@ -16,8 +16,8 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
     [
         ("trainer.epochs=5", "trainer.epochs: is called trainer.max_epochs now"),
         ("+trainer.epochs=5", "trainer.epochs: is called trainer.max_epochs now"),
-        ("trainer.engine=solo", "trainer.engine: is called engine now"),
-        ("trainer.stack_size=8", "trainer.stack_size: is called engine.stack_size now"),
+        ("engine=solo", "trainer.engine: is called engine now"),
+        ("engine.stack_size=8", "trainer.stack_size: is called engine.stack_size now"),
         ("materialize=0123", "materialize: is called export now"),
         ("+materialize=0123", "materialize: is called export now"),
         ("logger.per_run=true", "logger.per_run: is called log_each_run now"),
