@@ -5,21 +5,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pima_hp.config.build import build
-from pima_hp.data.prepared import prepare, table_of
-from pima_hp.model.mlp import build_mlp
+from pima_hp.model.mlp import MLP
 from pima_hp.run import Run
-from pima_hp.seeds import Role, stream
+from pima_hp.seeds import Role, seeded
+from pima_hp.training.solo import datamodule_of
 
 
 def train_bare(run: Run, n_epochs: int) -> list[dict[str, float]]:
     """Train one run for some epochs and return its scores, epoch by epoch."""
     configuration = run.config
-    table = table_of(configuration)
-    data = prepare(table, configuration, run.seeds.split)
-    generator = stream(run.seeds.init, Role.INIT)
-    model = build_mlp(configuration, len(table.feature_names), generator, data.features.dtype)
-    optimizer = build(configuration.optimizer, model.parameters())
-    train, val = data.part(data.split.train), data.part(data.split.val)
+    data = datamodule_of(configuration, run.seeds)
+    train, val = data.part("train"), data.part("val")
+    with seeded(run.seeds.init, Role.INIT):
+        model = MLP(data.n_features, configuration.model.hidden_widths, configuration.activation.node)
+    optimizer = build(configuration.optimizer.node, torch.optim.Optimizer, model.parameters())
     size = int(configuration.batch.size)
     batches = list(zip(train[0].split(size), train[1].split(size), strict=True))
     history = []
