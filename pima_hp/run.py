@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 FINAL = "~final/"
 """Before the keys of final scores in TensorBoard, which sorts `~` behind every letter: the curves come first."""
 
+MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
+"""What tells one configuration where there is no other to compare it with."""
+
 
 class RunStatus(StrEnum):
     """How a run ended."""

@@ -109,7 +109,8 @@ class Study:
         def loggers(run: Run) -> "list[Logger]":
             from pima_hp.training.loggers import loggers_of
 
-            return loggers_of(run, self.folder, labels, logger) if logger else []
+            name = _event_folder(labels, run.config.id, run.seeds.seed, run.id)
+            return loggers_of(name, self.folder, logger) if logger else []
 
         labels = self.labels()
         if (events := self.folder / "tensorboard").is_dir():

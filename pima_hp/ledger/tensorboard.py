@@ -178,7 +178,7 @@ def _settings(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     names = [name for name in setting_columns(runs) if name not in {*_curve_columns(runs), "ended_s"}]
     rows = runs.drop_duplicates("config_id").set_index("config_id")[names].to_dict("index")
     return {
-        str(config_id): {name: value for name, value in row.items() if value is not None and value == value}
+        str(config_id): {str(name): value for name, value in row.items() if value is not None and value == value}
         for config_id, row in rows.items()
     }
 

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from pima_hp.interruption import SIGNALS
-from pima_hp.ledger.names import run_name
 from pima_hp.request import LoggerSection
-from pima_hp.run import Run
 
 
 @contextmanager
@@ -58,17 +56,14 @@ class UninterruptedTensorBoardLogger(TensorBoardLogger):
             super().finalize(status)
 
 
-def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: LoggerSection) -> list[Logger]:
+def loggers_of(name: str, study_folder: Path, wanted: LoggerSection) -> list[Logger]:
     """Return the loggers of a run: folders `tensorboard/<name>` and `csv/<name>` of its study.
 
     Args:
-        run: its configuration and seed give the name.
+        name: of the run.
         study_folder: `outputs/<study>`.
-        labels: config_id -> name of the configuration.
         wanted: which loggers to make.
     """
-    label = labels.get(run.config.id, run.config.id)
-    name = run_name(label, run.seeds.seed, run.id)
     loggers: list[Logger] = []
     if wanted.tensorboard:
         folder = study_folder / "tensorboard"

@@ -15,13 +15,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from pima_hp.config import Config, Seeds
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.data.prepared import DTYPES
-from pima_hp.ledger.names import distinguishing
 from pima_hp.model.metrics import final_scores
 from pima_hp.model.mlp import build_mlp
 from pima_hp.model.module import MLPClassifier
-from pima_hp.run import CURVE_KEYS, FINAL, LearningCurves, RunRecord, RunStatus
+from pima_hp.run import CURVE_KEYS, FINAL, MAIN_SETTINGS, LearningCurves, RunRecord, RunStatus
 from pima_hp.seeds import Role, stream
-from pima_hp.settings import columns_of, hparams_of
+from pima_hp.settings import hparams_of
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 
@@ -118,14 +117,14 @@ class FinalScores(L.Callback):
                 features, labels = data.part(part)
                 scores = final_scores(pl_module(features), labels)
                 self.scores |= {f"{part}/{name}": score for name, score in scores.items()}
-        settings = self.config.model_dump(by_alias=True)
-        (main,) = distinguishing({self.config.id: columns_of(settings)}).values()
+        settings = hparams_of(self.config.model_dump(by_alias=True))
+        main = {key: settings[key] for key in MAIN_SETTINGS if key in settings}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 finals = {FINAL + key: score for key, score in self.scores.items()}
                 logger.log_hyperparams(main, finals, step=len(pl_module.history))
             else:
-                logger.log_hyperparams(hparams_of(settings))
+                logger.log_hyperparams(settings)
 
 
 def quiet_trainer(configuration: Config, **options: Any) -> L.Trainer:
