@@ -19,6 +19,11 @@ MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.
 """What tells one configuration where there is no other to compare it with."""
 
 
+def tag_of(key: str) -> str:
+    """Return the tag of a curve in TensorBoard, which opens the first two groups: `lr` comes after `train` and `val`."""
+    return key if "/" in key else f"~{key}"
+
+
 class RunStatus(StrEnum):
     """How a run ended."""
 

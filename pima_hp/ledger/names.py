@@ -100,7 +100,8 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Value]:
         if key == "data.path":
             plain[key] = "pima" if value is None else PurePath(value).stem
         elif value is not None and key not in inert and not key.startswith(watching):
-            plain[key] = value if isinstance(value, bool | int | float | str) else _text(value)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            plain[key] = float(value) if number else value if isinstance(value, bool | str) else _text(value)
     return plain
 
 
