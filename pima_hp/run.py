@@ -15,6 +15,14 @@ Array = NDArray[np.float64]
 FINAL = "~final/"
 """Before the keys of final scores in TensorBoard, which sorts `~` behind every letter: the curves come first."""
 
+MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
+"""What tells one configuration where there is no other to compare it with."""
+
+
+def tag_of(key: str) -> str:
+    """Return the tag of a curve in TensorBoard, which opens the first two groups: `lr` comes after `train` and `val`."""
+    return key if "/" in key else f"~{key}"
+
 
 class RunStatus(StrEnum):
     """How a run ended."""

@@ -17,13 +17,13 @@ from pima_hp.jobs import ComposedJobs
 from pima_hp.request import Request
 from pima_hp.session import requests_of
 from pima_hp.sweeping import expand
+from pima_hp.training.engines import train_stack
+from pima_hp.training.schedule import stacks_of
 
 from pima_hp.commands.study import label_of
 from pima_hp.config.options import CONF, options
 from pima_hp.training.checks import component_problems
-from pima_hp.training.engines import train_stack
 from pima_hp.training.loggers import loggers_of
-from pima_hp.training.schedule import stacks_of
 from pima_hp.training.solo import fit_solo
 from tests.conftest import ROOT, job_of
 from tests.data.conftest import given

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from pima_hp.training.engines import refusal_of, train_stack
+from pima_hp.training.schedule import stacks_of
 
 from pima_hp.commands.job import parse
 from pima_hp.config import Config
@@ -27,8 +29,6 @@ from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run, RunRecord
 from pima_hp.training.checks import component_problems
-from pima_hp.training.engines import refusal_of, train_stack
-from pima_hp.training.schedule import stacks_of
 from tests.conftest import Settings, job_of, seeds_of, settings_of
 from tests.random_configurations import Rng, one_of, settings
 from tests.training.conftest import alone, arrays_of, with_engine

@@ -14,19 +14,20 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from pima_hp.ledger.names import Value
 
 _TYPES = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING, float: api_pb2.DATA_TYPE_FLOAT64}
-_FIELDS = {bool: "bool_value", str: "string_value", float: "number_value", int: "number_value"}
+_FIELDS = {bool: "bool_value", str: "string_value", float: "number_value"}
 
 
-def file_bytes(events: Iterable[Any]) -> bytes:
-    """Return an event file of these events; the first says when the file was begun.
+def file_bytes(began: float, events: Iterable[Any]) -> bytes:
+    """Return an event file of these events; those without a time are of its beginning.
 
     A record is its length, its content and a checksum of each, as TensorBoard's own `RecordWriter` writes it, which
     computes the checksums in Python.
     """
     stream = io.BytesIO()
-    events = list(events)
-    for event in (Event(wall_time=events[0].wall_time, file_version="brain.Event:2"), *events):
-        content = event.SerializeToString(deterministic=True)
+    for event in (Event(file_version="brain.Event:2"), *events):
+        timed = Event(wall_time=began)
+        timed.MergeFrom(event)
+        content = timed.SerializeToString(deterministic=True)
         length = struct.pack("<Q", len(content))
         stream.write(length + _checksum(length) + content + _checksum(content))
     return stream.getvalue()
@@ -44,30 +45,29 @@ def scalars(wall_time: float, step: int, values: Mapping[str, float]) -> Any:
     return Event(wall_time=wall_time, step=step, summary=Summary(value=numbers))
 
 
-def session_start(wall_time: float, hparams: Mapping[str, Value]) -> Any:
+def session_start(hparams: Mapping[str, Value]) -> Any:
     """Return what makes a folder a row of the HParams tab: its settings.
 
     The row has the name of the folder. A name of its own would make one row of folders in several studies.
     """
     data = HParamsPluginData()
-    data.session_start_info.start_time_secs = wall_time
+    data.session_start_info.SetInParent()  # also where there is no setting to show
     for name, value in hparams.items():
         setattr(data.session_start_info.hparams[name], _FIELDS[type(value)], value)
-    return _plugin_event(wall_time, metadata.SESSION_START_INFO_TAG, data)
+    return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
 def session_end(wall_time: float, *, succeeded: bool) -> Any:
     """Return how a run ended, for the HParams tab."""
     status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
     data = HParamsPluginData(session_end_info={"status": status, "end_time_secs": wall_time})
-    return _plugin_event(wall_time, metadata.SESSION_END_INFO_TAG, data)
+    return _plugin_event(metadata.SESSION_END_INFO_TAG, data)
 
 
-def experiment(wall_time: float, sessions: Iterable[Mapping[str, Value]], metrics: Mapping[str, str]) -> Any:
+def experiment(sessions: Iterable[Mapping[str, Value]], metrics: Mapping[str, str]) -> Any:
     """Return which columns the HParams tab has: without it, every curve would be one.
 
     Args:
-        wall_time: of the event.
         sessions: the settings of every row.
         metrics: tag -> what is written above its column.
     """
@@ -84,12 +84,12 @@ def experiment(wall_time: float, sessions: Iterable[Mapping[str, Value]], metric
             info.domain_discrete.extend(sorted(values))
     for tag, title in metrics.items():
         data.experiment.metric_infos.add(name={"tag": tag}, display_name=title)
-    return _plugin_event(wall_time, metadata.EXPERIMENT_TAG, data)
+    return _plugin_event(metadata.EXPERIMENT_TAG, data)
 
 
-def _plugin_event(wall_time: float, tag: str, data: Any) -> Any:
+def _plugin_event(tag: str, data: Any) -> Any:
     described = metadata.create_summary_metadata(data)
     data.version = metadata.PLUGIN_DATA_VERSION
     described.plugin_data.content = data.SerializeToString(deterministic=True)  # else maps differ between processes
     value = Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
-    return Event(wall_time=wall_time, summary=Summary(value=[value]))
+    return Event(summary=Summary(value=[value]))

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pima_hp.config.sections import INERT_ARGUMENTS, CallbackSection
+from pima_hp.run import MAIN_SETTINGS
 
 Value = bool | float | str
 Settings = Mapping[str, Mapping[str, Any]]
@@ -14,8 +15,6 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 LONGEST = 100
 _READABLE = 60
-_ALONE = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
-"""What a configuration is known by that has no other beside it."""
 
 
 def labels_of(flat_settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
@@ -69,7 +68,7 @@ def distinguishing(flat_settings: Settings, swept: Sequence[str] = ()) -> dict[s
     keys = list(dict.fromkeys(key for settings in plain.values() for key in settings))
     columns = {key: [settings.get(key) for settings in plain.values()] for key in keys}
     if len(plain) == 1:
-        shown = [key for key in _ALONE if key in columns]
+        shown = [key for key in MAIN_SETTINGS if key in columns]
     else:
         shown = []
         words: dict[str, list[list[Any]]] = defaultdict(list)  # section -> the columns of words that are shown
@@ -101,7 +100,8 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Value]:
         if key == "data.path":
             plain[key] = "pima" if value is None else PurePath(value).stem
         elif value is not None and key not in inert and not key.startswith(watching):
-            plain[key] = value if isinstance(value, bool | int | float | str) else _text(value)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            plain[key] = float(value) if number else value if isinstance(value, bool | str) else _text(value)
     return plain
 
 

@@ -15,14 +15,14 @@ from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
 from pima_hp.ledger.frame import SCORE_PREFIX, distinct, setting_columns
 from pima_hp.ledger.names import Value, distinguishing
-from pima_hp.run import FINAL, RunStatus
+from pima_hp.run import FINAL, RunStatus, tag_of
 
 Array = NDArray[np.float64]
 
 EVENT_FILES = "events.out.tfevents*"
-_FILE = "events.out.tfevents.{:010d}.pima_hp_{}"
+STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
 STUDY_FILES = "events.out.tfevents.*.pima_hp_study"
-RUN_FILE = _FILE.format(0, "run")
+RUN_FILE = "events.out.tfevents.0.pima_hp_run"
 
 
 def write_study(
@@ -60,13 +60,14 @@ def write_study(
     hparams = distinguishing(_settings(ended)) if hparams is None else hparams
     names = {config_id: labels.get(config_id, config_id) for config_id in groups}
     _remove_others(folder, set(names.values()))
-    columns = events.experiment(_times(ended[:1])[0], hparams.values(), _metrics(frame))
-    n_written = int(_replace(folder / _FILE.format(0, "study"), [columns]))
+    metrics = _metrics(frame)
+    experiment = events.experiment(hparams.values(), metrics)
+    n_written = 0
     for config_id, runs in groups.items():
-        state = (names[config_id], hparams[config_id], runs["run_id"].tolist())
+        state = (names[config_id], hparams[config_id], metrics, runs["run_id"].tolist())
         if written is None or written.get(config_id) != state:
-            path = folder / names[config_id] / _FILE.format(len(runs), "study")
-            n_written += _replace(path, _configuration(runs, hparams[config_id]))
+            path = folder / names[config_id] / STUDY_FILE.format(len(runs))
+            n_written += _replace(path, _configuration(runs, [experiment, events.session_start(hparams[config_id])]))
             if written is not None:
                 written[config_id] = state
     return n_written
@@ -97,13 +98,13 @@ def write_run(folder: Path, row: "pd.Series[Any]", hparams: Mapping[str, Value] 
     n_epochs = int(row["stop_epoch"]) or None
     curves = {key: values[0, :n_epochs] for key, values in _curves(run).items()}
     content = [
-        events.experiment(began, [hparams], _metrics(run.dropna(axis=1))),
-        events.session_start(began, hparams),
+        events.experiment([hparams], _metrics(run.dropna(axis=1))),
+        events.session_start(hparams),
         *_epochs(began, ended, curves),
         events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
         events.session_end(ended, succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
     ]
-    return _replace(folder / RUN_FILE, content)
+    return _replace(folder / RUN_FILE, events.file_bytes(began, content))
 
 
 def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
@@ -120,8 +121,8 @@ def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
                 path.unlink()
 
 
-def _configuration(runs: pd.DataFrame, hparams: Mapping[str, Value]) -> list[Any]:
-    """Return the events of one configuration."""
+def _configuration(runs: pd.DataFrame, settings: list[Any]) -> bytes:
+    """Return the event file of one configuration, which begins with the events of its settings."""
     began, ended = _times(runs)
     curves: dict[str, Array] = {}
     for key, values in _curves(runs).items():
@@ -133,11 +134,8 @@ def _configuration(runs: pd.DataFrame, hparams: Mapping[str, Value]) -> list[Any
                 curves[f"~q{level * 100:02.0f}/{key}"] = band
     n_epochs = max(map(len, curves.values()), default=0)
     lasting = runs[runs["status"] != RunStatus.STOPPED]  # else trainings of other lengths would be averaged
-    return [
-        events.session_start(began, hparams),
-        *_epochs(began, ended, curves),
-        events.scalars(ended, n_epochs, _finals(lasting)),
-    ]
+    final = events.scalars(ended, n_epochs, _finals(lasting))
+    return events.file_bytes(began, [*settings, *_epochs(began, ended, curves), final])
 
 
 def _times(runs: pd.DataFrame) -> tuple[float, float]:
@@ -150,11 +148,11 @@ def _epochs(began: float, ended: float, curves: Mapping[str, Array]) -> list[Any
     """Return an event for each epoch (step 1 is the first) in which some curve, of shape (E,), has a value."""
     if not curves:
         return []
-    values = np.stack(list(curves.values()), axis=1)  # (E, curves)
+    tags, values = [*map(tag_of, curves)], np.stack(list(curves.values()), axis=1)  # (E, curves)
     times = np.linspace(began, ended, len(values) + 1)[1:].tolist()
     with_value = np.any(~np.isnan(values), axis=1).tolist()
     return [
-        events.scalars(times[epoch], epoch + 1, dict(zip(curves, row, strict=True)))
+        events.scalars(times[epoch], epoch + 1, dict(zip(tags, row, strict=True)))
         for epoch, row in enumerate(values.tolist())
         if with_value[epoch]
     ]
@@ -178,7 +176,7 @@ def _settings(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     names = [name for name in setting_columns(runs) if name not in {*_curve_columns(runs), "ended_s"}]
     rows = runs.drop_duplicates("config_id").set_index("config_id")[names].to_dict("index")
     return {
-        str(config_id): {name: value for name, value in row.items() if value is not None and value == value}
+        str(config_id): {str(name): value for name, value in row.items() if value is not None and value == value}
         for config_id, row in rows.items()
     }
 
@@ -208,17 +206,15 @@ def _remove_others(folder: Path, names: set[str]) -> None:
                     path.parent.rmdir()
 
 
-def _replace(path: Path, content: list[Any]) -> bool:
-    """Write an event file unless it is already what it should be, and remove those that it succeeds."""
-    encoded = events.file_bytes(content)
+def _replace(path: Path, content: bytes) -> bool:
+    """Write an event file unless it is already what it should be, and remove those of the same kind beside it."""
+    others = [other for other in path.parent.glob(f"events.out.tfevents.*{path.suffix}") if other != path]
     with explained(path):
-        if path.is_file() and path.read_bytes() == encoded:
+        if not others and path.is_file() and path.read_bytes() == content:
             return False
     make_folder(path.parent)
-    write_atomically(path, encoded, durable=False)  # it can be rebuilt from the ledger
-    ending = path.suffix
+    write_atomically(path, content, durable=False)  # it can be rebuilt from the ledger
     with explained(path):
-        for other in path.parent.glob(f"events.out.tfevents.*{ending}"):
-            if other != path:
-                other.unlink()
+        for other in others:
+            other.unlink()
     return True

@@ -12,11 +12,11 @@ from contextlib import redirect_stdout
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-
 from pima_hp.training.engines import make_stack
+from pima_hp.training.stack import Stack
+
 from pima_hp.run import Run
 from pima_hp.training.solo import fit
-from pima_hp.training.stack import Stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -37,7 +37,9 @@ def solo() -> None:
             repetitions=9,
         )
         bare = took.pop("bare torch loop")
-        print(f"{batch}: bare torch loop {bare / n_epochs * 1e3:.1f} ms an epoch, {bare / n_epochs * EPOCHS:.2f} s a run")
+        print(
+            f"{batch}: bare torch loop {bare / n_epochs * 1e3:.1f} ms an epoch, {bare / n_epochs * EPOCHS:.2f} s a run"
+        )
         for (name, s), most in zip(took.items(), wanted, strict=True):
             print(f"{batch}: {name:<20} {s / bare:.2f} times that (at most {most} wanted)")
 

@@ -19,9 +19,10 @@ BAD_SEED = 2
 
 def _bad(error: BaseException) -> None:
     """Let every run of one seed raise in its training, in whatever company."""
+    from pima_hp.training.stack import Stack
+
     from pima_hp.model.module import MLPClassifier
     from pima_hp.training import solo
-    from pima_hp.training.stack import Stack
 
     real_epoch, real_fit, real_end = Stack.train_epochs, solo.fit_solo, MLPClassifier.on_train_epoch_end
     in_training: list[int] = []

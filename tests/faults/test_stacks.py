@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pima_hp.training.engines import make_stack
+from pima_hp.training.schedule import stacks_of, trained
 
 from pima_hp.run import Run, RunRecord, RunStatus
 from pima_hp.seeds import Role
 from pima_hp.training import engines, stack
-from pima_hp.training.engines import make_stack
 from pima_hp.training.progress import Progress
-from pima_hp.training.schedule import stacks_of, trained
 from tests.conftest import job_of
 
 ENGINES = ("fused", "stacked")

@@ -4,14 +4,14 @@ import logging
 from dataclasses import replace
 
 import pytest
+from pima_hp.training.engines import engine_of
+from pima_hp.training.schedule import stacks_of, trained
+from pima_hp.training.stack_key import stack_key
 
 from pima_hp.config.options import options
 from pima_hp.run import Run
 from pima_hp.training.device import engine_on
-from pima_hp.training.engines import engine_of
 from pima_hp.training.progress import Progress
-from pima_hp.training.schedule import stacks_of, trained
-from pima_hp.training.stack_key import stack_key
 from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, same_bits, together
 
 SHORT = ("trainer.max_epochs=3", "batch=b32", "data.scaling=standard")
