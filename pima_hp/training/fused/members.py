@@ -12,9 +12,8 @@ from torch import Tensor
 
 from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
 from pima_hp.data.table import Table
-from pima_hp.model.mlp import initial_parameters
-from pima_hp.model.stacked import StackedMLP
-from pima_hp.model.stacked_metrics import stacked_final_scores
+from pima_hp.model.metrics import final_scores
+from pima_hp.model.mlp import MLP, initial_parameters, load_vectors
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
@@ -155,9 +154,12 @@ def _final_scores(stack: Members) -> dict[str, Array]:
         whole = slice(None) if len(groups) == 1 else [*places, *places[:1] * (-len(places) % stack.padding)]
         activation = stack.members[places[0]].config.activation
         vectors = stack.vectors[whole]
-        model = StackedMLP(stack.widths, [activation] * len(vectors), vectors)
+        model = MLP(stack.widths[0], stack.widths[1:], activation.node, n_members=len(vectors)).to(vectors)
+        load_vectors(model, vectors)
         for part in stack.parts:
-            found = stacked_final_scores(model.predict(stack.features[part][whole]), stack.labels[part][whole])
+            with torch.no_grad():
+                logits = model(stack.features[part][whole])
+            found = final_scores(logits, stack.labels[part][whole])
             for name, values in found.items():
                 column = scores.setdefault(f"{part}/{name}", np.empty(len(stack.members)))
                 column[places] = values[: len(places)].double().cpu().numpy()
