@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -188,7 +189,8 @@ def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tupl
         cfg.run_name = name
     nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
     callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr, type-abstract]
-    callbacks = [each for each in callbacks if (bar or not isinstance(each, ProgressBar))]
+    bar = bar and sys.stdout.isatty()  # a log file is no place for it
+    callbacks = [each for each in callbacks if bar or not isinstance(each, ProgressBar)]
     if not record:
         return [each for each in callbacks if not isinstance(each, Checkpoint)], []
     return callbacks, [build(node, Logger) for node in nodes["logger"].values() if node]  # type: ignore[union-attr, type-abstract]

@@ -94,7 +94,7 @@ class Ledger:
         return found
 
     def last_values(self, key: str) -> dict[str, float]:
-        """Return the value of a curve in the last epoch that each run has trained, where it has one: run id -> value."""
+        """Return run id -> the value of a curve in the last epoch that the run has trained, where it has one."""
         return {run_id: value for rows in self._outlines(key) for run_id, value in rows if value == value}
 
     def _outlines(self, key: str = "") -> Iterator[list[Any]]:
