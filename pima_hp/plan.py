@@ -20,12 +20,15 @@ def print_plan(requests: Sequence[Request], labels: Sequence[str], *, together: 
         labels: the name of the configuration of each.
         together: they are a sweep, or replicates.
     """
-    from pima_hp.training.schedule import stacks_of
+    from pima_hp.training.dispatch import stacks_of
 
     study = Study(requests[0].folder)
     missing = study.missing(requests)
     wanted = {run.id for request in requests for run in request.runs}
-    stacks, alone = stacks_of(missing, together=together, csv=requests[0].logger.csv)
+    engine = requests[0].engine
+    divided = stacks_of(missing, engine=engine.name, stack_size=engine.stack_size, together=together)
+    stacks = [(name, runs) for name, runs in divided if name != "solo"]
+    alone = [run for name, runs in divided if name == "solo" for run in runs]
     seconds = estimated_s(stacks) + sum(_solo_s(run) for run in alone)
     configurations = {request.config.id: label for request, label in zip(requests, labels, strict=True)}
     lines = [
@@ -39,18 +42,18 @@ def print_plan(requests: Sequence[Request], labels: Sequence[str], *, together: 
     print("\n".join(lines))  # noqa: T201 -- the answer of the command
 
 
-def estimated_s(stacks: Sequence[Sequence[Run]]) -> float:
+def estimated_s(stacks: Sequence[tuple[str, Sequence[Run]]]) -> float:
     """Return the seconds that stacks take: one epoch of some of them measured, the others like their mean."""
     if not stacks:
         return 0.0
-    from pima_hp.training.engines import make_stack
+    from pima_hp.training.fused.engine import make_stack
 
     step = max(1, len(stacks) // _MEASURED_STACKS)
     measured = stacks[::step]
-    make_stack(measured[0]).train_epochs()  # the first one also loads or compiles the kernel
+    make_stack(measured[0][1], 1).train_epochs()  # the first one also loads or compiles the kernel
     seconds = 0.0
-    for runs in measured:
-        stack = make_stack(runs)
+    for _, runs in measured:
+        stack = make_stack(runs, 1)
         began = time.perf_counter()
         stack.train_epochs()
         seconds += (time.perf_counter() - began) * stack.n_epochs

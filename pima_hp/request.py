@@ -10,7 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from pydantic import BaseModel, Field, ValidationError
 
 from pima_hp.composition import composed_alone, explain, register_resolvers
-from pima_hp.config import MAX_SEED, BatchSection, Config, DataSection, Section, Seed, Seeds
+from pima_hp.config import MAX_SEED, BatchSection, Config, DataSection, EngineSection, Section, Seed, Seeds
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
@@ -64,7 +64,9 @@ class JobSection(Section):
 
 _KINDS: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
 _SECTIONS: dict[str, type[BaseModel]] = {name: kind for name, kind in _KINDS.items() if issubclass(kind, Section)}
-_OTHERS: dict[str, type[BaseModel]] = {"logger": LoggerSection, "debug": DebugSection, "streams": StreamsSection}
+_OTHERS: dict[str, type[BaseModel]] = {
+    "logger": LoggerSection, "debug": DebugSection, "streams": StreamsSection, "engine": EngineSection,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Request:
     folder: Path  # of the study
     logger: LoggerSection  # which logs are written
     debug: DebugSection  # a rehearsal when anything is switched on
+    engine: EngineSection = field(default_factory=lambda: EngineSection(name="auto", stack_size=512))
     dry_run: bool = False  # say what would be done, and do nothing
     report: bool = False  # judge the claims and write the report of the study at the end
     claim_dir: Path | None = None  # a reader's own claims, for the report
@@ -169,6 +172,7 @@ def parse_request(settings: Mapping[str, Any], choices: Mapping[str, str] | None
         folder=Path(job.outputs) / job.study,
         logger=sound["logger"],
         debug=sound["debug"],
+        engine=sound["engine"],
         dry_run=job.dry_run,
         report=job.report,
         claim_dir=Path(job.claim_dir) if job.claim_dir else None,

@@ -1,4 +1,4 @@
-"""What a run leaves behind: `RunRecord`, handed from training to the ledger and on to analysis."""
+"""A run, how it ended, and `Results`: what training hands to the ledger."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -55,89 +55,39 @@ def run_folder(label: str, seed: int, run_id: str) -> str:
     return f"{label},seed={seed},{run_id[:6]}"
 
 
-@dataclass(frozen=True)
-class LearningCurves:
-    """Scores against the epoch, each of shape (E,); NaN from the epoch in which a run diverged, or after its last.
+CURVES = (
+    *("train/accuracy", "train/loss", "train/accuracy_end", "train/loss_end"),
+    *("val/accuracy", "val/loss", "lr"),
+)
+"""The curves that every engine gives; a module of one's own may log others.
 
-    `train_accuracy` and `train_loss` are running values: the mean over the rows of the epoch, each row
-    scored just before the update that uses it (what Keras plots). `train_accuracy_end` and
-    `train_loss_end` score all training rows with the weights at the end of the epoch. `val_*` score
-    the watched rows (with `data=pima` these are the test rows, as in the article). Loss in nats.
-    """
-
-    train_accuracy: Array
-    train_loss: Array
-    train_accuracy_end: Array
-    train_loss_end: Array
-    val_accuracy: Array
-    val_loss: Array
+`train/accuracy` and `train/loss` are running values: the mean over the rows of the epoch, each row scored just before
+the update that uses it (what Keras plots). `train/accuracy_end` and `train/loss_end` score all training rows with the
+weights at the end of the epoch. `val/*` score the watched rows (with `data=pima` these are the test rows, as in the
+article). Loss in nats. `lr` is the learning rate of the epoch.
+"""
 
 
-CURVE_KEYS = {name: name.replace("_", "/", 1) for name in LearningCurves.__dataclass_fields__}
-"""Field of `LearningCurves` -> the key under which it is logged: `val_accuracy` -> `val/accuracy`."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One finished run.
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What runs that were trained together left behind, as columns: M runs, E epochs.
 
     A run that made fewer updates, or was scored in fewer epochs, than its configuration asks for is never COMPLETED:
     whatever ended it (a callback, `max_time`, `max_steps`) or left batches out (`fast_dev_run`,
     `limit_train_batches`), it is STOPPED, and `n_updates` says how many updates it made.
 
     Attributes:
-        configuration: all settings without the seed.
-        seeds: the seed of the run and of each of its streams.
-        status: how it ended.
-        curves: scores against the epoch.
-        scores: scores of the last weights by key (`val/auroc`), empty for a run that diverged or failed.
-        n_updates: optimizer steps made; of a run that diverged, those through the end of that epoch, whichever engine
-            trained it; 0 for a run that failed.
-        stop_epoch: the epoch (from 1) in which it diverged, or the last, perhaps not whole, of a run that was stopped;
-            0 for any other.
-        duration_s: its share of the wall time of training.
-        engine: what trained it, `solo`, `stacked` or `fused`, with the device unless that is the CPU
-            (`stacked on cuda`); empty for a run that failed.
-        message: what a failed run said.
-        versions: version of the project and of each package that the numbers depend on.
-        n_train: rows that it was trained on; None for a run that failed.
-        positive_rate: share of these rows whose label is 1; None for a run that failed.
-    """
-
-    config: Config
-    seeds: Seeds
-    status: RunStatus
-    curves: LearningCurves
-    scores: dict[str, float]
-    n_updates: int
-    stop_epoch: int = 0
-    duration_s: float = 0.0
-    engine: str = ""
-    message: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    n_train: int | None = None
-    positive_rate: float | None = None
-
-    @property
-    def id(self) -> str:
-        """Digest of configuration and seeds."""
-        return self.config.run_id(self.seeds)
-
-
-@dataclass(frozen=True)
-class Results:
-    """What runs that were trained together left behind, as columns: M runs, E epochs.
-
-    Attributes:
         runs: M, in order.
         status: (M,) how each ended.
         curves: key (`val/accuracy`, `lr`) -> (M, E); NaN from the epoch in which a run diverged, or after its last.
         scores: key (`val/auroc`) -> (M,) of the last weights; NaN for a run that diverged or failed.
-        n_updates: (M,) optimizer steps made; see `RunRecord`.
+        n_updates: (M,) optimizer steps made; of a run that diverged, those through the end of that epoch, whichever
+            engine trained it; 0 for a run that failed.
         stop_epoch: (M,) the epoch (from 1) in which a run diverged, or the last of a run that was stopped; else 0.
         positive_rate: (M,) share of the training rows whose label is 1; NaN for a run that failed.
         n_train: rows that each run was trained on; 0 for runs that failed.
         duration_s: each run's share of the wall time of training.
+        ended_s: when training ended, in seconds since 1970; no part of the result.
         engine: what trained them, with the device unless that is the CPU (`stacked on cuda`); empty if they failed.
         message: what a failed run raised.
         versions: version of the project and of each package that the numbers depend on.
@@ -152,6 +102,7 @@ class Results:
     positive_rate: Array
     n_train: int = 0
     duration_s: float = 0.0
+    ended_s: float = 0.0
     engine: str = ""
     message: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -20,12 +20,21 @@ from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError
 from pima_hp.jobs import Overrides
 from pima_hp.request import Request, request_from
-from pima_hp.run import CURVE_KEYS, RunStatus, replicate_of
+from pima_hp.run import RunStatus, replicate_of
 from pima_hp.study import Study, label_of, say
 
 _HOLDER = "PIMA_HP_HOLDER"  # tells worker processes which process holds the study
 _MOST_PROBLEMS = 20
-_SHARED = ("folder", "logger", "debug", "dry_run", "report", "claim_dir", "materialize")  # by all jobs of a sweep
+_SHARED = (
+    "folder",
+    "engine",
+    "logger",
+    "debug",
+    "dry_run",
+    "report",
+    "claim_dir",
+    "materialize",
+)  # by all jobs of a sweep
 
 
 def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
@@ -46,7 +55,7 @@ def requests_of(jobs: Sequence[DictConfig]) -> list[Request]:
         from pima_hp.training.checks import component_problems
 
         for request in requests:
-            problems.update(dict.fromkeys(component_problems(request.config)))
+            problems.update(dict.fromkeys(component_problems(request.config, request.engine.name)))
     if problems:
         more = [f"... and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise ConfigurationError([*list(problems)[:_MOST_PROBLEMS], *more])
@@ -164,7 +173,7 @@ class Session:
         if requests and not requests[0].debug.trainer_options:
             study = self.opened(requests[0].folder)
             if runs := study.missing(requests):
-                study.train(runs, together=True)
+                study.train(runs, together=True, engine=requests[0].engine)
 
     def train(self, job: DictConfig) -> float | None:
         """Make sure that the ledger holds the runs of one job; return their mean final `val/accuracy`."""
@@ -176,7 +185,7 @@ class Session:
             return rehearse(request)
         study = self.opened(request.folder)
         if runs := study.missing([request]):
-            study.train(runs, together=len(request.seeds) > 1, logger=request.logger)
+            study.train(runs, together=len(request.seeds) > 1, engine=request.engine, logger=request.logger)
         return study.mean_score(request, "val/accuracy")
 
     def _ready(self, jobs: Sequence[DictConfig]) -> list[Request]:
@@ -241,15 +250,14 @@ def copies_note(request: Request) -> list[str]:
 
 def rehearse(request: Request) -> float | None:
     """Train the first run with the debug options of Lightning; nothing is recorded."""
-    from pima_hp.training.solo import train_solo
+    from pima_hp.training.solo import fit
 
     if request.debug.profiler:  # its report is a log message of Lightning, which is kept quiet otherwise
         reports = logging.getLogger("lightning.pytorch.profilers")
         reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
-    record = train_solo(request.config, request.seeds[0], **request.debug.trainer_options)
+    results = fit(request.runs[0], **request.debug.trainer_options)[0]
     options = ", ".join(f"{name}={value}" for name, value in request.debug.trainer_options.items())
-    curves = {key: getattr(record.curves, name) for name, key in CURVE_KEYS.items()}
-    last = {key: curve[np.isfinite(curve)][-1:] for key, curve in curves.items()}
+    last = {key: curve[np.isfinite(curve)][-1:] for key, curve in results.curves.items()}
     scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() for value in values)
-    say(f"rehearsal ({options}): {record.status}; last epoch: {scores}; nothing was recorded")
-    return record.scores.get("val/accuracy")
+    say(f"rehearsal ({options}): {results.status[0]}; last epoch: {scores}; nothing was recorded")
+    return float(results.scores["val/accuracy"][0]) if "val/accuracy" in results.scores else None

@@ -6,23 +6,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pandas as pd
 
 from pima_hp.composition import job_folder
-from pima_hp.config import SchedulerSection
+from pima_hp.config import EngineSection
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
-from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
+from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock, curve_columns
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.manifest import plain_path
 from pima_hp.request import LoggerSection, Request
-from pima_hp.run import Run, RunStatus, run_folder
+from pima_hp.run import Results, Run, RunStatus, run_folder
 from pima_hp.versions import versions
-
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
 
 
 @dataclass
@@ -95,21 +92,27 @@ class Study:
                 check_unchanged(path, files.get(path, one.data_digest), one.data_digest)
         return before.extended(manifest) if before else manifest
 
-    def train(self, runs: Sequence[Run], *, together: bool, logger: LoggerSection | None = None) -> None:
+    def train(
+        self, runs: Sequence[Run], *, together: bool, engine: EngineSection, logger: LoggerSection | None = None
+    ) -> None:
         """Train runs and record each stack as soon as it is finished.
 
         Args:
             runs: those that the ledger lacks.
             together: they are runs of a sweep, or replicates; see `stacks_of`.
+            engine: which engine is asked for.
             logger: which Lightning loggers a run that Lightning trains gets.
         """
+        from pima_hp.training.dispatch import train
         from pima_hp.training.progress import Progress
-        from pima_hp.training.schedule import trained
 
-        def loggers(run: Run) -> "list[Logger]":
+        def solo(run: Run) -> Results:
+            from pima_hp.training.callbacks import EpochProgress
             from pima_hp.training.loggers import loggers_of
+            from pima_hp.training.solo import fit
 
-            return loggers_of(run, self.folder, labels, logger) if logger else []
+            loggers = loggers_of(run, self.folder, labels, logger) if logger else []
+            return fit(run, loggers=loggers, callbacks=[EpochProgress(progress)])[0]
 
         labels = self.labels()
         if (events := self.folder / "tensorboard").is_dir():
@@ -119,12 +122,14 @@ class Study:
             remove_runs(events, set(names))
         began = time.perf_counter()
         with Progress(len(runs)) as progress:
-            for records in trained(runs, progress, together=together, csv=bool(logger and logger.csv), loggers=loggers):
+            how: dict[str, Any] = {"engine": engine.name, "stack_size": engine.stack_size, "together": together}
+            only = "logger.csv=true is Lightning's" if logger and logger.csv and not together else ""
+            for results in train(runs, **how, only_lightning=only, solo=solo, progress=progress):
                 if self.holder:
                     _must_live(self.holder)
-                self.ledger.append(records)
-                self._tried.update(record.id for record in records)
-                self.n_trained += len(records)
+                self.ledger.append(results)
+                self._tried.update(run.id for run in results.runs)
+                self.n_trained += len(results)
         self.training_s += time.perf_counter() - began
 
     def tally(self) -> str:
@@ -193,14 +198,11 @@ class Study:
     def write_runs(self, frame: pd.DataFrame) -> None:
         """Write each run of a frame as a normal event folder, named by its configuration and seed."""
         from pima_hp.ledger.tensorboard import write_run
-        from pima_hp.training.schedulers import rates_of_run
 
         labels = self.labels()
         for _, row in frame.iterrows():
             folder = self.folder / "tensorboard" / _event_folder(labels, row["config_id"], row["seed"], row["run_id"])
-            scheduler = _scheduler_of(row)
-            rates = rates_of_run(row["optimizer.lr"], scheduler, row[scheduler.monitor or "val/loss"])
-            write_run(folder, row, rates)
+            write_run(folder, row)
 
     def materialize(self, run_id: str) -> None:
         """Write the run whose id begins so as a normal event folder."""
@@ -226,19 +228,13 @@ def _must_live(holder: int) -> None:
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run without curves, times, engines and versions: equal for equal results."""
-    curves = [name for name in frame.columns if "/" in name and not name.startswith("final/")]
-    return frame.drop(columns=[*curves, "duration_s", "engine", "versions", "message"], errors="ignore")
+    return frame.drop(
+        columns=[*curve_columns(frame), "duration_s", "ended_s", "engine", "versions", "message"], errors="ignore"
+    )
 
 
 def _event_folder(labels: Mapping[str, str], config_id: str, seed: int, run_id: str) -> str:
     return run_folder(labels.get(config_id, config_id), seed, run_id)
-
-
-def _scheduler_of(row: "pd.Series[Any]") -> SchedulerSection:
-    """The schedule of a run, from a row of the study's frame."""
-    settings = {str(name).partition("scheduler.")[2]: value for name, value in row.items()}
-    present = {name: value for name, value in settings.items() if name and value is not None and value == value}
-    return SchedulerSection.model_validate({"_target_": None, **present, "name": row["scheduler"]})
 
 
 def label_of(request: Request, swept: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pima_hp.analysis import curves
 from pima_hp.config import Section
-from pima_hp.run import CURVE_KEYS, Array
+from pima_hp.run import Array
 from pima_hp.validation import nearest
 
 EVENTS = ("exceeds", "learns", "never_exceeds", "reaches")
@@ -66,9 +66,7 @@ class Functional(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        problems = _unless_known("name", self.name, FUNCTIONALS) + _unless_known(
-            "curve", self.curve, CURVE_KEYS.values()
-        )
+        problems = _unless_known("name", self.name, FUNCTIONALS)
         if not problems:
             for key, value in self.arguments.items():
                 problems += _unless_known(f"argument of {self.name}", key, self.parameters)

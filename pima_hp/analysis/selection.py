@@ -50,9 +50,10 @@ class Runs:
         return int(self.of[config_id]["status"].isin(statuses).sum())
 
     def lacks(self, config_id: str, functional: Functional) -> list[str]:
-        """Facts that the functional needs and some of these runs do not record."""
+        """What the functional needs and some of these runs do not record: its curve, facts."""
         runs = trained(self.of[config_id])
-        return [name for name in sorted(functional.facts) if runs[name].isna().any()]
+        facts = [name for name in sorted(functional.facts) if runs[name].isna().any()]
+        return facts if functional.curve in runs else [f"the curve {functional.curve}", *facts]
 
     def _of(self, config_id: str, functional: Functional) -> dict[Seeds, float]:
         key = (config_id, repr(functional))

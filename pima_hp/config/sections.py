@@ -296,7 +296,6 @@ INERT_ARGUMENTS = frozenset(
         *("accelerator", "benchmark", "default_root_dir", "detect_anomaly", "devices", "enable_autolog_hparams"),
         *("enable_checkpointing", "enable_model_summary", "enable_progress_bar", "fast_dev_run", "inference_mode"),
         *("limit_predict_batches", "limit_test_batches", "log_every_n_steps", "num_sanity_val_steps", "profiler"),
-        *("engine", "stack_size"),
     ]
 )
 """Arguments of the Trainer that do not change what a run computes, or whose runs are never recorded."""
@@ -324,8 +323,6 @@ class TrainerSection(Component):
     max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     precision: str = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    engine: Literal["auto", "solo", "stacked", "fused"] = "auto"  # moves to a group of its own
-    stack_size: Annotated[int, Field(ge=2, le=65536)] = 512
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -363,6 +360,13 @@ class TrainerSection(Component):
     def dtype(self) -> str:
         """Name of the floating-point type of weights and data."""
         return {"64-true": "float64", "bf16-true": "bfloat16", "16-true": "float16"}.get(self.precision, "float32")
+
+
+class EngineSection(Section):
+    """Which engine trains the runs, and how many of them together at most."""
+
+    name: Literal["auto", "solo", "stacked", "fused"]
+    stack_size: Annotated[int, Field(ge=2, le=65536)]
 
 
 _INERT_CALLBACKS = (

@@ -34,9 +34,7 @@ class BatchLoader:
         (B, D) and (B,), or (M, B, D) and (M, B)
     """
 
-    def __init__(
-        self, features: Tensor, labels: Tensor, size: int, generators: Sequence[torch.Generator] = ()
-    ) -> None:
+    def __init__(self, features: Tensor, labels: Tensor, size: int, generators: Sequence[torch.Generator] = ()) -> None:
         self.features, self.labels, self.size, self.generators = features, labels, size, generators
 
     def __len__(self) -> int:

@@ -4,9 +4,17 @@
 is in `pima_hp.ledger.tensorboard`, imported on its own because few need it.
 """
 
-from pima_hp.ledger.frame import CURVE_COLUMNS, setting_columns
+from pima_hp.ledger.frame import curve_columns, setting_columns
 from pima_hp.ledger.ledger import Ledger, read_study
 from pima_hp.ledger.lock import StudyLock
 from pima_hp.ledger.manifest import Manifest, PlannedConfiguration
 
-__all__ = ["CURVE_COLUMNS", "Ledger", "Manifest", "PlannedConfiguration", "StudyLock", "read_study", "setting_columns"]
+__all__ = [
+    "Ledger",
+    "Manifest",
+    "PlannedConfiguration",
+    "StudyLock",
+    "curve_columns",
+    "read_study",
+    "setting_columns",
+]

@@ -1,26 +1,30 @@
 """The rows of a ledger as a DataFrame: identity, settings, learning curves, final scores."""
 
-import itertools
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pima_hp.ledger.parts import SCHEMA
-from pima_hp.run import CURVE_KEYS, RunStatus, replicate_of
+from pima_hp.config import Config
+from pima_hp.ledger.parts import CURVE, SCHEMA, SCORE_PREFIX
+from pima_hp.run import CURVES, RunStatus, replicate_of
 from pima_hp.settings import columns_of
 
-CURVE_COLUMNS = tuple(CURVE_KEYS.values())
-RUN_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("configuration", "scores", *CURVE_COLUMNS))
-SCORE_PREFIX = "final/"
+RUN_COLUMNS = tuple(name for name in SCHEMA.names if name != "configuration")
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:
     """The columns of a study's frame that are settings (`activation`, `optimizer.lr`, ...)."""
-    others = {*RUN_COLUMNS, *CURVE_COLUMNS}
+    return [name for name in frame.columns if name.partition(".")[0] in Config.model_fields]
+
+
+def curve_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a study's frame that are learning curves (`val/accuracy`, `lr`, ...)."""
+    others = {*RUN_COLUMNS, *setting_columns(frame)}
     return [name for name in frame.columns if name not in others and not name.startswith(SCORE_PREFIX)]
 
 
@@ -51,12 +55,37 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:
     """One row per run: these rows of the table, in this order; the columns are those that `read_study` describes."""
     order = np.array(rows, np.int64)
-    others = table.drop_columns(list(CURVE_COLUMNS)).take(order)
-    runs = others.select(RUN_COLUMNS).to_pandas()
-    curves = pd.DataFrame({key: curve_views(table[key])[order] for key in CURVE_COLUMNS}, index=runs.index)
-    columns = [runs, _settings(others["configuration"]), curves, _scores(others["scores"])]
-    frame: pd.DataFrame = pd.concat(columns, axis=1)
+    logged = {field.name for field in table.schema if field.type == CURVE}
+    scores = sorted(name for name in table.column_names if name.startswith(SCORE_PREFIX))
+    others = table.drop_columns(list(logged)).take(order)
+    runs, settings = others.select(RUN_COLUMNS).to_pandas(), _settings(others["configuration"])
+    curves = pd.DataFrame(
+        {
+            key: curve_views(table[key])[order] if key in logged else np.full(len(runs), None)
+            for key in (*CURVES, *sorted(logged - {*CURVES}))
+        },
+        index=runs.index,
+        dtype=object,
+    )
+    for key in curves:
+        _fill(curves[key].to_numpy(), settings.get("trainer.max_epochs"))
+    frame: pd.DataFrame = pd.concat([runs, settings, curves, others.select(scores).to_pandas()], axis=1)
     return frame
+
+
+def _fill(curves: np.ndarray[Any, Any], n_epochs: Any) -> None:
+    """Put NaN arrays of the right length where runs have no such curve."""
+    for row, curve in enumerate(curves):
+        if curve is None:
+            curves[row] = _nothing(int(n_epochs[row]))
+
+
+@cache
+def _nothing(n_epochs: int) -> np.ndarray[Any, Any]:
+    """One read-only array for all runs of that length."""
+    values = np.full(n_epochs, np.nan)
+    values.flags.writeable = False
+    return values
 
 
 def _settings(configurations: pa.ChunkedArray) -> pd.DataFrame:
@@ -67,26 +96,18 @@ def _settings(configurations: pa.ChunkedArray) -> pd.DataFrame:
 
 
 def curve_views(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """(runs,) of objects: each a read-only view, of shape (E,), into what was read; most of a study is never copied."""
+    """(runs,) of objects: each a read-only view, of shape (E,), into what was read; None where there is no curve.
+
+    Most of a study is never copied.
+    """
     views = np.empty(len(lists), dtype=object)
     row = 0
     for chunk in lists.chunks:
         values, offsets = chunk.values.to_numpy(), chunk.offsets.to_pylist()  # noqa: PD011 -- of arrow, not of pandas
-        for start, stop in itertools.pairwise(offsets):
-            views[row] = values[start:stop]
+        for start, stop, valid in zip(offsets[:-1], offsets[1:], chunk.is_valid().to_pylist(), strict=True):
+            views[row] = values[start:stop] if valid else None
             row += 1
     return views
-
-
-def _scores(maps: pa.ChunkedArray) -> pd.DataFrame:
-    """(runs, scores), NaN where a run has no such score."""
-    whole = _whole(maps)
-    keys = whole.keys.dictionary_encode()
-    rows = np.repeat(np.arange(len(whole)), np.diff(whole.offsets.to_numpy()))
-    scores = np.full((len(whole), len(keys.dictionary)), np.nan)
-    scores[rows, keys.indices.to_numpy()] = whole.items.to_numpy()
-    frame = pd.DataFrame(scores, columns=[SCORE_PREFIX + key for key in keys.dictionary.to_pylist()])
-    return frame.sort_index(axis=1)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
-from pima_hp.ledger.frame import CURVE_COLUMNS, curve_views, frame_of
+from pima_hp.ledger.frame import curve_views, frame_of
 from pima_hp.ledger.manifest import Manifest
-from pima_hp.ledger.parts import SCHEMA, SUFFIX, DamagedPartError, decoded, encoded, part_name
-from pima_hp.run import RunRecord, RunStatus
+from pima_hp.ledger.parts import CURVE, SCHEMA, SCORE_PREFIX, SUFFIX, DamagedPartError, decoded, encoded, part_name
+from pima_hp.run import Results, RunStatus
 
 FOLDER = "ledger"
 
@@ -23,11 +23,12 @@ def read_study(path: Path | str) -> pd.DataFrame:
     """All runs of a study, one row per run: `read_study("outputs/article")`.
 
     Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`,
-    `stop_epoch`, `n_updates`, `n_train` and `positive_rate` of its training rows, `duration_s`, `engine`,
-    `message`, `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that
+    `stop_epoch`, `n_updates`, `n_train` and `positive_rate` of its training rows, `duration_s`, `ended_s`,
+    `engine`, `message`, `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that
     failed); then its settings, named as on the command line (`activation`, `optimizer.lr`,
     `model.hidden_widths` as a tuple; missing where a configuration has no such setting); then its learning
-    curves, each a read-only array of shape (E,) (`val/accuracy`); then its final scores (`final/val/auroc`).
+    curves, each a read-only array of shape (E,) (`val/accuracy`, `lr`, and whatever else some run has logged, NaN
+    where a run has not); then its final scores (`final/val/auroc`).
     Rows are in the order of the manifest, then by seed. A run whose part is damaged is missing; a warning
     names the part.
 
@@ -69,19 +70,18 @@ class Ledger:
         """One line for each file that was left out of what has been read so far."""
         return [f"{name}: {reason}" for name, reason in sorted(self._damaged.items())]
 
-    def append(self, records: Sequence[RunRecord]) -> None:
+    def append(self, results: Results) -> None:
         """Store runs as one part; once this returns they survive a kill and a power cut.
 
         Raises:
             StorageError: the part could not be written; what was stored before is untouched.
         """
-        if not records:
-            return
-        content = encoded(records)
+        content = encoded(results)
         name = part_name(content)
         make_folder(self.folder)
         write_atomically(self.folder / name, content)
-        self._finished[name] = frozenset(r.id for r in records if r.status is not RunStatus.FAILED)
+        pairs = zip(results.runs, results.status, strict=True)
+        self._finished[name] = frozenset(run.id for run, status in pairs if status is not RunStatus.FAILED)
         self._damaged.pop(name, None)
 
     def finished_run_ids(self) -> set[str]:
@@ -107,7 +107,7 @@ class Ledger:
         tables = {name: self._read(name) for name in self._part_names()}
         whole = {name: table for name, table in tables.items() if table is not None}
         origin = [name for name, table in whole.items() for _ in range(table.num_rows)]
-        table = pa.concat_tables([SCHEMA.empty_table(), *whole.values()])
+        table = pa.concat_tables([SCHEMA.empty_table(), *whole.values()], promote_options="default")
         rows = _rows_to_keep(table, origin)
         rank = {config_id: place for place, config_id in enumerate(self._planned_order())}
         keys = ("config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id")
@@ -163,7 +163,7 @@ def _rows_to_keep(table: pa.Table, origin: Sequence[str]) -> list[int]:
         run_id, first = run_ids[row], kept[run_ids[row]]
         if statuses[first] == RunStatus.FAILED:
             kept[run_id] = row if statuses[row] != RunStatus.FAILED else first
-        elif statuses[row] != RunStatus.FAILED and results[row] != results[first]:
+        elif statuses[row] != RunStatus.FAILED and _differ(results[row], results[first]):
             raise StudyError(
                 f"run {run_id} must have one result; {origin[first]} and {origin[row]} hold different ones; "
                 "delete the part that is not to be believed"
@@ -172,8 +172,16 @@ def _rows_to_keep(table: pa.Table, origin: Sequence[str]) -> list[int]:
 
 
 def _results(table: pa.Table) -> list[tuple[object, ...]]:
-    """What must agree between two rows of one run: all but its time, its engine, its message and the versions."""
+    """What must agree between two rows of one run: all but its times, its engine, its message and the versions."""
     columns = [table[key].to_pylist() for key in ("status", "stop_epoch", "n_updates")]
-    columns.append([repr(scores) for scores in table["scores"].to_pylist()])  # repr: NaN equals NaN
-    columns.extend([curve.tobytes() for curve in curve_views(table[key])] for key in CURVE_COLUMNS)
+    for field in table.schema:
+        if field.type == CURVE:
+            columns.append([None if curve is None else curve.tobytes() for curve in curve_views(table[field.name])])
+        elif field.name.startswith(SCORE_PREFIX):
+            columns.append([score if score is None else repr(score) for score in table[field.name].to_pylist()])
     return list(zip(*columns, strict=True))
+
+
+def _differ(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    """Whether two rows of one run disagree; what only one of them has recorded is no disagreement."""
+    return any(a != b for a, b in zip(one, other, strict=True) if a is not None and b is not None)

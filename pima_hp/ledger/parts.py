@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pima_hp.errors import StudyError
-from pima_hp.run import CURVE_KEYS, Array, RunRecord
+from pima_hp.run import Array, Results
 
 VERSION = 3
 """Of the files of a ledger, its parts and its manifest: raised when the meaning of a column changes."""
@@ -28,16 +28,21 @@ SCHEMA = pa.schema(
         pa.field("n_train", pa.int64()),  # null for a run that failed
         pa.field("positive_rate", pa.float64()),
         pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("ended_s", pa.float64(), nullable=False),  # since 1970
         pa.field("engine", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),  # JSON
         pa.field("configuration", pa.string(), nullable=False),  # JSON of Config.model_dump(by_alias=True)
-        pa.field("scores", pa.map_(pa.string(), pa.float64()), nullable=False),
-        *(pa.field(key, pa.list_(pa.float64()), nullable=False) for key in CURVE_KEYS.values()),
     ],
     metadata={_VERSION_KEY: str(VERSION).encode()},
 )
-"""One row per run; a learning curve is a list under its key (`val/accuracy`), NaN where there is no score."""
+"""One row per run. Beside these columns, a part has one for each learning curve and each final score of its runs."""
+
+SCORE_PREFIX = "final/"
+"""Begins the column of a final score, a number: `final/val/auroc`, NaN where there is none."""
+
+CURVE = pa.list_(pa.float64())
+"""Type of the column of a learning curve, under its key: `val/accuracy`, NaN where there is no score."""
 
 
 class DamagedPartError(Exception):
@@ -49,36 +54,37 @@ def part_name(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32] + SUFFIX
 
 
-def encoded(records: Sequence[RunRecord]) -> bytes:
-    """The bytes of a part; equal records give equal bytes."""
-    distinct = {id(record.config): record.config for record in records}  # runs of a job share one object
-    written = {identity: json.dumps(one.model_dump(by_alias=True)) for identity, one in distinct.items()}
+def encoded(results: Results) -> bytes:
+    """The bytes of a part; equal results give equal bytes."""
+    runs, n_runs = results.runs, len(results)
+    written: dict[int, str] = {}
+    for run in runs:
+        if id(run.config) not in written:  # runs of a job share one object
+            written[id(run.config)] = json.dumps(run.config.model_dump(by_alias=True))
+    seeds = np.array([(one.seed, one.init, one.split, one.order) for one in (run.seeds for run in runs)], np.uint32)
     columns: dict[str, object] = {
-        "run_id": [record.id for record in records],
-        "config_id": [record.config.id for record in records],
-        "seed": [record.seeds.seed for record in records],
-        "init_seed": [record.seeds.init for record in records],
-        "split_seed": [record.seeds.split for record in records],
-        "order_seed": [record.seeds.order for record in records],
-        "status": [record.status.value for record in records],
-        "stop_epoch": [record.stop_epoch for record in records],
-        "n_updates": [record.n_updates for record in records],
-        "n_train": [record.n_train for record in records],
-        "positive_rate": [record.positive_rate for record in records],
-        "duration_s": [record.duration_s for record in records],
-        "engine": [record.engine for record in records],
-        "message": [record.message for record in records],
-        "versions": [json.dumps(record.versions, sort_keys=True) for record in records],
-        "configuration": [written[id(record.config)] for record in records],
-        "scores": [sorted(record.scores.items()) for record in records],
-        **{key: _lists([getattr(r.curves, name) for r in records]) for name, key in CURVE_KEYS.items()},
+        "run_id": [run.id for run in runs],
+        "config_id": [run.config.id for run in runs],
+        **dict(zip(("seed", "init_seed", "split_seed", "order_seed"), seeds.T, strict=True)),
+        "status": list(map(str, results.status)),
+        "stop_epoch": results.stop_epoch,
+        "n_updates": results.n_updates,
+        "n_train": [results.n_train or None] * n_runs,
+        "positive_rate": pa.array(results.positive_rate, from_pandas=True),  # NaN becomes null
+        "duration_s": np.full(n_runs, results.duration_s),
+        "ended_s": np.full(n_runs, results.ended_s),
+        "engine": [results.engine] * n_runs,
+        "message": [results.message] * n_runs,
+        "versions": [json.dumps(dict(results.versions), sort_keys=True)] * n_runs,
+        "configuration": [written[id(run.config)] for run in runs],
     }
-    arrays = [
-        pa.array(columns[field.name], field.type) if isinstance(columns[field.name], list) else columns[field.name]
-        for field in SCHEMA
-    ]
+    arrays = {field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}
+    arrays |= {key: _lists(results.curves[key]) for key in sorted(results.curves)}
+    arrays |= {SCORE_PREFIX + key: pa.array(_canonical(results.scores[key])) for key in sorted(results.scores)}
+    fields = [*SCHEMA, *(pa.field(name, array.type) for name, array in list(arrays.items())[len(SCHEMA) :])]
+    table = pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields, SCHEMA.metadata))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), sink, compression="zstd", write_statistics=False)
+    pq.write_table(table, sink, compression="zstd", write_statistics=False)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
@@ -91,8 +97,8 @@ def check_version(version: int, study: Path) -> None:
     """
     if version < VERSION:
         raise StudyError(
-            f"{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong; "
-            "begin a new study (study=OTHER)"
+            f"{study}: written by an earlier development version of pima_hp, so its numbers may be wrong and its "
+            "columns differ; begin a new study (study=OTHER)"
         )
     if version > VERSION:
         raise StudyError(
@@ -102,6 +108,9 @@ def check_version(version: int, study: Path) -> None:
 
 def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows of a part, all columns or some, after its bytes were compared with its name.
+
+    Columns that are neither of `SCHEMA` nor a curve nor a final score are left out.
+
 
     Args:
         path: `<study>/ledger/<name of the part>`.
@@ -120,14 +129,20 @@ def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
         if version < 1:
             raise DamagedPartError("it was not written by pima_hp")
         check_version(version, path.parent.parent)
-        schema = pa.schema([SCHEMA.field(column) for column in columns or SCHEMA.names])
+        found = file.schema_arrow
+        others = [field for field in found if field.type == CURVE or field.name.startswith(SCORE_PREFIX)]
+        schema = pa.schema([SCHEMA.field(column) for column in columns] if columns else [*SCHEMA, *others])
         return file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DamagedPartError(f"it is not a part of a ledger: {error}".splitlines()[0]) from error
 
 
-def _lists(curves: Sequence[Array]) -> pa.ListArray:
-    offsets = np.concatenate([[0], np.cumsum([len(curve) for curve in curves])])
-    values = np.concatenate([np.asarray(curve, dtype=np.float64) for curve in curves])
-    values[np.isnan(values)] = np.nan  # a NaN has many bit patterns; equal results must be equal bytes
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
+def _canonical(values: Array) -> Array:
+    """A copy whose NaNs have one bit pattern: equal results must be equal bytes."""
+    return np.where(np.isnan(values), np.nan, values)
+
+
+def _lists(curves: Array) -> pa.ListArray:
+    """Curves (M, E) as a column of lists."""
+    n_runs, n_epochs = curves.shape
+    return pa.ListArray.from_arrays(np.arange(n_runs + 1, dtype=np.int32) * n_epochs, _canonical(curves).ravel())

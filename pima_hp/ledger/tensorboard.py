@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
@@ -21,7 +20,8 @@ from pima_hp.ledger.events import (
     session_end_event,
     session_event,
 )
-from pima_hp.ledger.frame import CURVE_COLUMNS, SCORE_PREFIX, distinct, setting_columns
+from pima_hp.ledger.frame import curve_columns, distinct, setting_columns
+from pima_hp.ledger.parts import SCORE_PREFIX
 from pima_hp.run import RunStatus
 from pima_hp.settings import is_hparam
 
@@ -55,7 +55,7 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
     names = _folder_names(list(groups), labels)
     settings = _hparams(ended.drop_duplicates("config_id").set_index("config_id"), setting_columns(frame))
-    metrics = [f"hp/{key}" for key in dict.fromkeys((*CURVE_COLUMNS, *map(_score_key, _score_columns(frame))))]
+    metrics = [f"hp/{key}" for key in dict.fromkeys((*curve_columns(frame), *map(_score_key, _score_columns(frame))))]
     _remove_others(folder, set(names.values()))
     n_written = int(_replace(folder / STUDY_FILE, file_bytes([experiment_event(settings.values(), metrics)])))
     for config_id, runs in groups.items():
@@ -64,7 +64,7 @@ def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) ->
     return n_written
 
 
-def write_run(folder: Path, row: "pd.Series[Any]", rates: NDArray[np.float64] | None = None) -> bool:
+def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
     """Write one run, a row of a study's frame, as a folder of its own: what Lightning's logger writes of a run.
 
     A folder in which Lightning itself has logged the run is left as it is.
@@ -72,7 +72,6 @@ def write_run(folder: Path, row: "pd.Series[Any]", rates: NDArray[np.float64] | 
     Args:
         folder: of the run.
         row: its curves, settings and final scores.
-        rates: the learning rate of each epoch, (E,).
 
     Returns:
         Whether the file changed.
@@ -84,9 +83,7 @@ def write_run(folder: Path, row: "pd.Series[Any]", rates: NDArray[np.float64] | 
         return False
     runs = row.to_frame().T.infer_objects()
     (settings,) = _hparams(runs.set_index("run_id"), setting_columns(runs)).values()
-    curves = {key: row[key] for key in CURVE_COLUMNS}
-    if rates is not None:
-        curves["lr"] = np.where(np.isnan(row["val/loss"]), np.nan, rates)
+    curves = {key: row[key] for key in curve_columns(runs)}
     scores = {f"hp/{_score_key(name)}": row[name] for name in _score_columns(runs) if not pd.isna(row[name])}
     events = [
         experiment_event([settings], list(scores)),
@@ -113,8 +110,9 @@ def remove_runs(folder: Path, names: Container[str]) -> None:
 
 def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     """One configuration, or one run, as the bytes of an event file."""
-    values = np.stack([np.stack(runs[key].tolist()) for key in CURVE_COLUMNS], axis=1)  # (R, curves, E)
-    curves = dict(zip(CURVE_COLUMNS, mean(values), strict=True))
+    keys = curve_columns(runs)
+    values = np.stack([np.stack(runs[key].tolist()) for key in keys], axis=1)  # (R, curves, E)
+    curves = dict(zip(keys, mean(values), strict=True))
     n_epochs = values.shape[-1]
     final = {key: float(curve[-1]) for key, curve in curves.items() if n_epochs}
     scores = _score_columns(runs)
@@ -124,7 +122,7 @@ def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
     final |= zip(map(_score_key, scores), mean(lasting.to_numpy(float)).tolist(), strict=True)
     if len(runs) > 1:
         for level, band in zip(BAND, quantiles(values), strict=True):
-            curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(CURVE_COLUMNS, band, strict=True)}
+            curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(keys, band, strict=True)}
     metrics = scalar_event({f"hp/{key}": value for key, value in final.items()}, step=n_epochs)
     return file_bytes([session_event(hparams), *curve_events(curves), metrics])
 

@@ -27,7 +27,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{name}: must hold tensors and plain values alone; torch says {reason:.200}") from error
     parts = ("hyper_parameters", "state_dict")
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
-        raise CheckpointError(f"{name}: must hold {' and '.join(parts)}, as Lightning writes them; found something else")
+        raise CheckpointError(
+            f"{name}: must hold {' and '.join(parts)}, as Lightning writes them; found something else"
+        )
     for target in _targets(content["hyper_parameters"].get("model")):
         try:
             class_of(target, torch.nn.Module)

@@ -11,7 +11,7 @@ from pima_hp.analysis.bootstrap import Share, bootstrap
 from pima_hp.analysis.measuring import FEWEST_REPLICATES, Measured
 from pima_hp.analysis.selection import matched
 from pima_hp.analysis.verdicts import part_row
-from pima_hp.ledger.frame import CURVE_COLUMNS
+from pima_hp.ledger.frame import curve_columns
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import SEED, Results
 from pima_hp.report.rows import estimate_text
@@ -63,7 +63,7 @@ def _same_runs(first: pd.DataFrame, second: pd.DataFrame, config_ids: Sequence[s
     """Whether the runs of some configurations that both studies hold, by their ids, have equal curves."""
     runs = [frame[frame["config_id"].isin(config_ids)].set_index("run_id") for frame in (first, second)]
     shared = runs[0].index.intersection(runs[1].index)
-    columns = ["status", *CURVE_COLUMNS]
+    columns = ["status", *(key for key in curve_columns(first) if key in second)]
     pairs = zip(*(of.loc[shared, columns].itertuples(index=False) for of in runs), strict=True)
     return len(shared) > 0 and all(_equal(a, b) for pair in pairs for a, b in zip(*pair, strict=True))
 

@@ -11,11 +11,17 @@ from hydra.utils import get_class
 from pima_hp.config import Component, Config, OptimizerSection
 from pima_hp.config.build import build
 from pima_hp.errors import ConfigurationError
-from pima_hp.training.engines import refusal_of
+from pima_hp.training.dispatch import refusal
 
 
-def component_problems(configuration: Config) -> list[str]:
-    """Return one line for each part that torch refuses or this machine lacks."""
+def component_problems(configuration: Config, engine: str = "auto", *, only_lightning: str = "") -> list[str]:
+    """Return one line for each part that torch refuses or this machine lacks, and for an engine that cannot train it.
+
+    Args:
+        configuration: the configuration.
+        engine: see `pima_hp.training.dispatch.select`.
+        only_lightning: see there.
+    """
     problems = []
     if configuration.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
@@ -23,8 +29,8 @@ def component_problems(configuration: Config) -> list[str]:
         component: Component = getattr(configuration, section)
         if component.target is not None:
             problems += _refusal(section, component.model_dump_json(by_alias=True), type(component))
-    if not problems and (refusal := refusal_of(configuration)):
-        problems.append(refusal)
+    if not problems and (refused := refusal(configuration, engine, only_lightning=only_lightning)):
+        problems.append(refused)
     return problems
 
 

@@ -75,7 +75,9 @@ def fit(
     diverged = bool(np.isfinite(module.diverged_in)) or not final.finite
     last_epoch, n_updates = max(module.history, default=0), trainer.global_step
     whole = n_updates == planned_updates(config, len(data.train_dataloader()))
-    whole = whole and _curve_keys() <= set.intersection(*(set(scores) for scores in module.history.values()), _curve_keys())
+    whole = whole and _curve_keys() <= set.intersection(
+        *(set(scores) for scores in module.history.values()), _curve_keys()
+    )
     status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
     labels = data.part("train")[1]
     results = Results(
@@ -88,6 +90,7 @@ def fit(
         positive_rate=np.array([float(labels.double().mean())]),
         n_train=len(labels),
         duration_s=time.perf_counter() - began,
+        ended_s=time.time(),
         engine=engine_on("solo", config),
         versions=versions(),
     )
@@ -166,7 +169,9 @@ def curves_of(history: Mapping[int, Scores], n_epochs: int, ends: np.ndarray) ->
 
 def _curve_keys() -> set[str]:
     """Return the keys of the scores that each whole epoch has."""
-    return {f"{part}/{name}{end}" for name in EPOCH_METRICS for part, end in (("train", ""), ("train", "_end"), ("val", ""))}
+    return {
+        f"{part}/{name}{end}" for name in EPOCH_METRICS for part, end in (("train", ""), ("train", "_end"), ("val", ""))
+    }
 
 
 class FinalScores(L.Callback):

@@ -37,7 +37,9 @@ def solo() -> None:
             repetitions=9,
         )
         bare = took.pop("bare torch loop")
-        print(f"{batch}: bare torch loop {bare / n_epochs * 1e3:.1f} ms an epoch, {bare / n_epochs * EPOCHS:.2f} s a run")
+        print(
+            f"{batch}: bare torch loop {bare / n_epochs * 1e3:.1f} ms an epoch, {bare / n_epochs * EPOCHS:.2f} s a run"
+        )
         for (name, s), most in zip(took.items(), wanted, strict=True):
             print(f"{batch}: {name:<20} {s / bare:.2f} times that (at most {most} wanted)")
 

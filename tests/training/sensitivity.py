@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pima_hp.model.mlp import MLP, build_mlp
-from pima_hp.run import Run, RunRecord
-from tests.training.conftest import alone, arrays_of
+from pima_hp.run import Results, Run
+from tests.training.conftest import alone, scores_of
 
 
 def rounded(exact: Tensor, noise: torch.Generator) -> Tensor:
@@ -63,7 +63,7 @@ class Noisy(nn.Module):
         return value
 
 
-def noisy(run: Run, seed: int, size: float) -> RunRecord:
+def noisy(run: Run, seed: int, size: float) -> Results:
     """Train one run alone, its initial weights moved by `size` of themselves, zeros by `size` alone."""
     noise = torch.Generator().manual_seed(seed)
 
@@ -82,16 +82,16 @@ def noisy(run: Run, seed: int, size: float) -> RunRecord:
         return alone(run)
 
 
-def distance(one: RunRecord, other: RunRecord) -> NDArray[np.float64]:
+def distance(one: Results, other: Results) -> NDArray[np.float64]:
     """Return how far two trainings are apart by the end of each epoch, (E,): of any curve, relative, never falling.
 
     Loss and accuracy of the test rows, which have no curve, count in the last epoch.
     """
-    n_epochs = len(one.curves.val_loss)
-    pairs = list(zip(arrays_of(one.curves).values(), arrays_of(other.curves).values(), strict=True))
+    n_epochs = one.curves["val/loss"].shape[1]
+    pairs = [(curve[0], other.curves[key][0]) for key, curve in one.curves.items() if key != "lr"]
     for key in ("test/loss", "test/accuracy"):
         last = np.zeros((2, n_epochs))
-        last[:, -1] = [record.scores.get(key, np.nan) for record in (one, other)]
+        last[:, -1] = [scores_of(of).get(key, np.nan) for of in (one, other)]
         pairs.append((last[0], last[1]))
     apart = np.zeros(n_epochs)
     for a, b in pairs:
@@ -102,6 +102,6 @@ def distance(one: RunRecord, other: RunRecord) -> NDArray[np.float64]:
     return np.maximum.accumulate(apart)
 
 
-def sensitivity(run: Run, solo: RunRecord, size: float, n_noisy: int) -> NDArray[np.float64]:
+def sensitivity(run: Run, solo: Results, size: float, n_noisy: int) -> NDArray[np.float64]:
     """Return how far noise moves a training by the end of each epoch, (E,): the most of some noisy runs."""
     return np.max([distance(solo, noisy(run, seed, size)) for seed in range(n_noisy)], axis=0)

@@ -7,16 +7,18 @@ import pytest
 import torch
 from numba import njit, types
 
-from pima_hp.composition import options
+from pima_hp.config.options import options
 from pima_hp.data.prepared import table_of
-from pima_hp.training import engines
-from pima_hp.training.engines import engine_of, make_stack, refusal_of, train_stack
+from pima_hp.training import dispatch
+from pima_hp.training.dispatch import refusal, select, train
+from pima_hp.errors import EngineError
 from pima_hp.training.fused import compiled, functions
+from pima_hp.training.fused.engine import fit_stack
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from pima_hp.training.fused.simd import load, rows_at, store
-from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE, activation_row
-from pima_hp.training.stacked import TorchStack
-from tests.training.conftest import RunsOf, with_engine
+from pima_hp.training.progress import Progress
+from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE
+from tests.training.conftest import RunsOf, alone, ended
 
 EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]
 CASES = {
@@ -62,18 +64,12 @@ def test_functions_at_the_ends_of_the_numbers(name):
 @pytest.mark.parametrize("group", ["activation", "optimizer", "scheduler", "batch"])
 def test_every_option_has_a_row(runs_of: RunsOf, group: str):
     for option in options(group):
-        assert engine_of(runs_of(f"{group}={option}")[0].config) == ("fused", ""), option
-
-
-def test_an_activation_with_an_argument_that_the_row_does_not_know_is_left_to_torch(runs_of: RunsOf):
-    (run,) = runs_of("activation=gelu", "activation.approximate=tanh")
-    assert activation_row(run.config.activation) is None
-    assert isinstance(make_stack([run]), TorchStack)
+        assert select(runs_of(f"{group}={option}")[0].config) == ("fused", ""), option
 
 
 def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
     (run,) = runs_of("model.hidden_widths=[4096,4096]", "batch=full")
-    engine, reason = engine_of(run.config)
+    engine, reason = select(run.config)
     assert engine == "stacked"
     assert "too large" in reason
 
@@ -102,7 +98,7 @@ def test_the_number_of_lanes_does_not_change_a_bit(runs_of: RunsOf, overrides: l
     assert (wide.lanes, narrow.lanes) == (WIDE, NARROW)
     for stack in (wide, narrow):
         stack.fit()
-    assert torch.equal(wide.model.vectors[:NARROW], narrow.model.vectors)
+    assert torch.equal(wide.vectors[:NARROW], narrow.vectors)
     for name, curve in narrow.curves.items():
         assert torch.equal(wide.curves[name][:NARROW], curve), name
 
@@ -113,14 +109,38 @@ def test_without_a_compiler_torch_trains_and_says_so_once(runs_of: RunsOf, monke
     monkeypatch.syspath_prepend(tmp_path)  # of the process that compiles, too
     monkeypatch.setenv(compiled.FOLDER_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(compiled, "_loaded", {})
-    engines._say_once.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        assert [record.engine for record in train_stack(runs)] == ["stacked", "stacked"]
-        assert isinstance(make_stack(runs), TorchStack)
+    dispatch._say_once.cache_clear()
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING), Progress(2) as progress:
+            (results,) = train(runs, together=True, solo=alone, progress=progress)
+        assert results.engine == "stacked"
+        assert progress.done == 2
     said = [record.message for record in caplog.records if "cannot be compiled here" in record.message]
     assert len(said) == 1
     assert said[0].endswith("ImportError: no numba in this test")
-    assert "trainer.engine: fused cannot train this" in refusal_of(with_engine(runs[0], "fused").config)
+    assert refusal(runs[0].config, "fused").startswith("engine: fused cannot train this: the kernel cannot be compiled")
+    with pytest.raises(EngineError, match="allowed here: auto, solo, stacked"):
+        list(train(runs, engine="fused", together=True, solo=alone, progress=progress))
+
+
+@pytest.mark.parametrize("scheduler", ["none", "step", "cosine", "plateau_half"])
+def test_the_learning_rate_of_each_epoch_is_a_curve_and_that_of_solo(runs_of: RunsOf, scheduler: str) -> None:
+    acting = [f"scheduler={scheduler}", "trainer.max_epochs=6", "n_replicates=2", "optimizer=adam"]
+    acting += ["scheduler.step_size=2"] if scheduler == "step" else []
+    acting += ["scheduler.patience=0", "scheduler.threshold=0.5"] if scheduler == "plateau_half" else []
+    runs = runs_of(*acting)
+    rates = fit_stack(runs).curves["lr"]
+    assert (len(np.unique(rates[0])) > 1) is (scheduler != "none")
+    for run, of_run in zip(runs, rates, strict=True):
+        assert np.array_equal(alone(run).curves["lr"][0], of_run)
+
+
+def test_the_learning_rate_of_a_run_that_diverges_ends_with_its_other_curves(runs_of: RunsOf) -> None:
+    (run,) = runs_of("optimizer=sgd", "optimizer.lr=1e30", "activation=identity", "trainer.max_epochs=4")
+    results = fit_stack([run])
+    assert ended(results)[0] == "diverged"
+    assert np.array_equal(np.isnan(results.curves["lr"]), np.isnan(results.curves["val/loss"]))
+    assert all(np.isnan(score).all() for score in results.scores.values())
 
 
 def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
@@ -139,4 +159,4 @@ def test_a_loss_whose_sum_overflows_in_solo_is_infinite(runs_of: RunsOf, precisi
     sums[:, -1] = 1e39
     stack._unread.append((lambda: None, sums.flatten(1)))
     stack._read_scores(1)
-    assert float(stack.curves["val_loss"][0, 0]) == pytest.approx(expected)
+    assert float(stack.curves["val/loss"][0, 0]) == pytest.approx(expected)

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pima_hp.training.engines import make_stack
-from pima_hp.training.solo import train_solo
-from pima_hp.training.stacked import TorchStack
-from tests.training.conftest import RunsOf, arrays_of
+from tests.training.conftest import ENGINES, RunsOf, alone, together
 
 pytestmark = [
     pytest.mark.gpu,
@@ -17,20 +14,18 @@ SETTINGS = ("trainer.precision=64", "trainer.max_epochs=3", "data.scaling=standa
 
 
 @pytest.mark.parametrize("extra", [[], ["batch.shuffle=true", "activation=gelu", "scheduler=plateau_half"]])
-@pytest.mark.parametrize("engine", ["fused", "stacked"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_stack_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf, engine: str, extra: list[str]) -> None:
-    on_gpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=gpu", f"trainer.engine={engine}"))
-    on_cpu = make_stack(runs_of(*SETTINGS, *extra, "trainer=cpu", "trainer.engine=stacked"))
-    assert isinstance(on_gpu, TorchStack) == (engine == "stacked")
-    for stack in (on_gpu, on_cpu):
-        stack.fit()
-    for one, other in zip(on_gpu.records(0.0, "stacked"), on_cpu.records(0.0, "stacked"), strict=True):
-        for name, curve in arrays_of(other.curves).items():
-            np.testing.assert_allclose(getattr(one.curves, name), curve, rtol=1e-9, err_msg=name)
+    on_gpu = together(runs_of(*SETTINGS, *extra, "trainer=gpu"), engine)
+    on_cpu = together(runs_of(*SETTINGS, *extra, "trainer=cpu"), "stacked")
+    for one, other in zip(on_gpu, on_cpu, strict=True):
+        assert one.engine == f"{engine} on cuda"
+        for key, curve in other.curves.items():
+            np.testing.assert_allclose(one.curves[key], curve, rtol=1e-9, err_msg=key)
 
 
 def test_a_solo_run_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf) -> None:
     (gpu, *_), (cpu, *_) = runs_of(*SETTINGS, "trainer=gpu"), runs_of(*SETTINGS, "trainer=cpu")
-    on_gpu, on_cpu = (train_solo(run.config, run.seeds) for run in (gpu, cpu))
-    for name, curve in arrays_of(on_cpu.curves).items():
-        np.testing.assert_allclose(getattr(on_gpu.curves, name), curve, rtol=1e-9, err_msg=name)
+    on_gpu, on_cpu = alone(gpu), alone(cpu)
+    for key, curve in on_cpu.curves.items():
+        np.testing.assert_allclose(on_gpu.curves[key], curve, rtol=1e-9, err_msg=key)

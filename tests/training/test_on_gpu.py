@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pima_hp.composition import options
+from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.run import Run
 from pima_hp.training import fused
@@ -67,7 +67,7 @@ def test_interpreted_it_gives_what_the_cpu_gives(interpreted, runs_of, overrides
     for name, curve in expected.items():
         np.testing.assert_allclose(found[name], curve, rtol=1e-9, err_msg=name)
     torch.testing.assert_close(
-        on_gpu.model.vectors[: len(runs)], on_cpu.model.vectors[: len(runs)], rtol=1e-9, atol=0, equal_nan=True
+        on_gpu.vectors[: len(runs)], on_cpu.vectors[: len(runs)], rtol=1e-9, atol=0, equal_nan=True
     )
 
 

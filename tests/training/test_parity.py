@@ -14,13 +14,12 @@ from torch.nn.utils import parameters_to_vector
 
 from pima_hp.config import ModelSection
 from pima_hp.config.options import options
-from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import build_mlp
 from pima_hp.seeds import Role, stream
-from pima_hp.training.engines import engine_of, make_stack
-from pima_hp.training.schedule import stacks_of
+from pima_hp.training.dispatch import stacks_of
+from pima_hp.training.fused.engine import make_stack, why_not
 from tests.conftest import settings_of
-from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, together, with_engine
+from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, ended, together
 
 GROUPS = ("activation", "optimizer", "scheduler", "batch", "data", "model")
 INITIALIZATIONS = get_args(ModelSection.model_fields["initialization"].annotation)
@@ -62,29 +61,22 @@ def made_to_act(case: str) -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_each_member_equals_its_solo_run_in_double_precision(runs_of: RunsOf, case: str) -> None:
     runs = runs_of(*SHORT, *made_to_act(case))
-    stacks, solo_only = stacks_of(runs, together=True)
-    assert (stacks, solo_only) == ([runs], []), "every option of conf/ can be stacked"
+    assert stacks_of(runs, engine="stacked", together=True) == [("stacked", runs)], "every option can be stacked"
+    assert why_not(runs[0].config) == "", "every option is in the kernel's tables"
     expected = [alone(run) for run in runs]
-    assert {record.status for record in expected} == {"completed"}
+    assert {ended(solo)[0] for solo in expected} == {"completed"}
     for engine in ENGINES:
-        if engine == "fused" and (reason := engine_of(runs[0].config)[1]):
-            with pytest.raises(ConfigurationError, match=r"trainer\.engine: fused cannot train this"):
-                together(runs, engine)
-            assert reason
-            continue
-        for record, solo in zip(together(runs, engine), expected, strict=True):
-            assert_parity(record, solo, rtol=1e-9)
+        for found, solo in zip(together(runs, engine), expected, strict=True):
+            assert_parity(found, solo, rtol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", INITIALIZATIONS)
-def test_the_initial_weights_are_bit_equal_in_single_precision(runs_of: RunsOf, engine: str, name: str) -> None:
+def test_the_initial_weights_are_bit_equal_in_single_precision(runs_of: RunsOf, name: str) -> None:
     runs = runs_of("n_replicates=3", f"model.initialization={name}")
-    stack = make_stack([with_engine(run, engine) for run in runs])
+    stack = make_stack(runs, 1)
     for index, run in enumerate(runs):
         solo = build_mlp(run.config, 8, stream(run.seeds.init, Role.INIT), torch.float32)
-        member = parameters_to_vector(stack.model.member(index).parameters())
-        assert torch.equal(member, parameters_to_vector(solo.parameters()))
+        assert torch.equal(stack.vectors[index], parameters_to_vector(solo.parameters()))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -94,15 +86,16 @@ def test_the_first_step_agrees_in_single_precision(runs_of: RunsOf, engine: str,
     for record, run in zip(together(runs, engine), runs, strict=True):
         # one update of all rows; a sum of 96 float32 numbers in another order
         solo = alone(run)
-        for name in ("train_loss", "train_loss_end", "val_loss"):
-            np.testing.assert_allclose(getattr(record.curves, name), getattr(solo.curves, name), rtol=1e-6)
+        for key in ("train/loss", "train/loss_end", "val/loss"):
+            np.testing.assert_allclose(record.curves[key], solo.curves[key], rtol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_float32_stays_near_solo_over_a_short_training(runs_of: RunsOf, engine: str) -> None:
     runs = runs_of("trainer.max_epochs=10", "n_replicates=10", "optimizer=adam", "data.scaling=standard")
     ends = [
-        [record.curves.val_loss[-1] for record in records] for records in (together(runs, engine), map(alone, runs))
+        [record.curves["val/loss"][0, -1] for record in records]
+        for records in (together(runs, engine), map(alone, runs))
     ]
     # rounding grows with the steps: 100 of Adam
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4)
@@ -114,8 +107,8 @@ def test_final_accuracies_of_200_seeds_have_one_distribution(runs_of: RunsOf, en
     stats = pytest.importorskip("scipy.stats")
     overrides = ("trainer.max_epochs=50", "n_replicates=200", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
     runs = runs_of(*overrides, "data.scaling=standard")
-    stacked = [record.curves.val_accuracy[-1] for record in together(runs, engine)]
-    solo = [alone(run).curves.val_accuracy[-1] for run in runs]
+    stacked = [record.curves["val/accuracy"][0, -1] for record in together(runs, engine)]
+    solo = [alone(run).curves["val/accuracy"][0, -1] for run in runs]
     # Kolmogorov and Smirnov's test at 1 %; and the means within a hundredth
     assert stats.ks_2samp(stacked, solo, method="asymp").pvalue > 0.01
     assert np.mean(stacked) == pytest.approx(np.mean(solo), abs=0.01)

@@ -19,13 +19,12 @@ import torch
 
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.module import MLPClassifier
-from pima_hp.run import Run, RunRecord
+from pima_hp.run import Results, Run
 from pima_hp.training.checks import component_problems
-from pima_hp.training.engines import engine_of
-from pima_hp.training.schedule import stacks_of
+from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.solo import fit_solo
 from tests.random_configurations import Drawn, draw
-from tests.training.conftest import ENGINES, RunsOf, together
+from tests.training.conftest import ENGINES, MODULES, RunsOf, ended, scores_of, together
 from tests.training.sensitivity import distance, sensitivity
 
 
@@ -58,24 +57,27 @@ class Search:
             drawn = draw(seed, path, precision.bits)
             for run in drawn.runs:
                 assert component_problems(run.config) == [], f"draw {seed}: {drawn}"
-            for stack in stacks_of(drawn.runs, together=True)[0]:
+            for chosen, stack in stacks_of(drawn.runs, together=True):
+                if chosen == "solo":
+                    continue
                 solos = [fit_solo(run.config, run.seeds) for run in stack]
                 for engine in ENGINES:
-                    if engine == "fused" and engine_of(stack[0].config)[1]:
+                    module = MODULES[engine]
+                    if module.why_not(stack[0].config) or len({module.stack_key(run.config) for run in stack}) > 1:
                         continue
                     self.compared[engine].add(seed)
-                    for run, (solo, module), record in zip(stack, solos, together(stack, engine), strict=True):
-                        if problem := self._problem(seed, run, solo, module, record, precision):
+                    for run, (solo, trained), record in zip(stack, solos, together(stack, engine), strict=True):
+                        if problem := self._problem(seed, run, solo, trained, record, precision):
                             self.problems.append(f"draw {seed}, {engine}: {problem}\n{Drawn([run])}")
 
     def _problem(
-        self, seed: int, run: Run, solo: RunRecord, module: MLPClassifier, record: RunRecord, precision: Precision
+        self, seed: int, run: Run, solo: Results, module: MLPClassifier, record: Results, precision: Precision
     ) -> str:
         apart = distance(solo, record)
         if (apart <= precision.tolerance).all():
-            ended = [(one.status, one.stop_epoch, one.n_updates, set(one.scores)) for one in (record, solo)]
-            if ended[0] != ended[1]:
-                return f"ended as {record.status}, solo as {solo.status}"
+            ends = [(*ended(one), set(scores_of(one))) for one in (record, solo)]
+            if ends[0] != ends[1]:
+                return f"ended as {ends[0]}, solo as {ends[1]}"
             return score_problem(run, solo, module, record) if precision is DOUBLE else ""
         self.beyond_tolerance.add(seed)
         for n_noisy in (3, 30):  # a rare event, such as a unit that dies a step later, may need many noisy runs to show
@@ -86,7 +88,7 @@ class Search:
         return f"apart by {apart} after each epoch; noise moves solo by {moved}"
 
 
-def score_problem(run: Run, solo: RunRecord, module: MLPClassifier, record: RunRecord) -> str:
+def score_problem(run: Run, solo: Results, module: MLPClassifier, record: Results) -> str:
     """What is wrong with the final scores of a run whose curves agree.
 
     AUROC counts pairs of a positive and a negative row. Where the network gives both the same output to rounding, it is
@@ -95,13 +97,14 @@ def score_problem(run: Run, solo: RunRecord, module: MLPClassifier, record: RunR
     """
     data = PimaDataModule(run.config, run.seeds)
     data.setup()
-    for key, score in solo.scores.items():
+    found = scores_of(record)
+    for key, score in scores_of(solo).items():
         part, _, metric = key.partition("/")
         allowed = {"loss": 1e-9 * abs(score), "accuracy": 0.0, "f1": 1e-6, "brier": 1e-6, "auroc": 1e-6}[metric]
         if metric == "auroc":
             allowed += share_of_ties(module, *data.part(part))
-        if not abs(record.scores[key] - score) <= allowed and not np.isnan([record.scores[key], score]).all():
-            return f"{key} is {record.scores[key]}, solo's {score}; allowed is a difference of {allowed}"
+        if not abs(found[key] - score) <= allowed:
+            return f"{key} is {found[key]}, solo's {score}; allowed is a difference of {allowed}"
     return ""
 
 

@@ -1,182 +1,124 @@
-"""The fast engine's stack: members packed into blocks of lanes, whole epochs of them trained by the compiled kernel."""
+"""What the fused engine can train, which runs may share a stack, and training one."""
 
 import itertools
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from pima_hp.config import Config
-from pima_hp.run import Run
-from pima_hp.training.fused.tables import (
-    N_HYPERPARAMETERS,
-    N_RUNNING,
-    N_SCORES,
-    N_SLOTS,
-    RULES,
-    SCORED_ROWS,
-    activation_row,
-)
-from pima_hp.training.optimizers import UPDATE_RULES, rule_arguments
+from pima_hp.config import Component, Config, DataSection
+from pima_hp.data.prepared import table_of
+from pima_hp.data.sizes import split_sizes
+from pima_hp.run import Results, Run
+from pima_hp.training.device import device_of
+from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
+from pima_hp.training.fused.schedules import schedule_arguments
+from pima_hp.training.fused.stack import FusedStack
+from pima_hp.training.fused.tables import SCORED_ROWS, activation_row
 from pima_hp.training.progress import Progress
-from pima_hp.training.stack import Stack
 
 MOST_NUMBERS = 2**20
 """Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
 
-MOST_EPOCHS, MOST_ROWS, MOST_KEPT = 10, 10**8, 2**26
-"""Epochs that a block makes in one call of the kernel, its data still in the cache: as many, but at most as many rows
-of all members, so that progress and interruption do not wait, and as many weights kept to be scored."""
 
-_SCORES = ("train_accuracy", "train_loss", "train_accuracy_end", "train_loss_end", "val_accuracy", "val_loss")
-
-
-def why_not_fused(configuration: Config, n_train: int) -> str:
-    """Return why the kernel does not know a configuration, in words; empty when it does."""
-    if activation_row(configuration.activation) is None:
-        return f"no row for the activation {configuration.activation.target} with its arguments"
-    if str(configuration.optimizer.target) not in RULES:
-        return f"no row for the optimizer {configuration.optimizer.target}"
-    size = configuration.batch.size
-    rows = max(n_train if isinstance(size, str) else size, SCORED_ROWS)
-    widths = configuration.model.hidden_widths
-    n_weights = sum(before * after for before, after in itertools.pairwise(widths))
-    if max(rows * (sum(widths) + 1), n_weights) > MOST_NUMBERS:
-        return "its network is too large for the caches"
-    return ""
+def why_not(config: Config) -> str:
+    """Return why the kernel cannot train a configuration here, in words; empty when it can."""
+    return _not_known(config) or _not_here(config) or _too_large(config)
 
 
-class FusedStack(Stack):
-    """A stack in the kernel's layout: (blocks, rows * lanes), member m in lane m % lanes of block m // lanes.
+def stack_key(config: Config) -> str:
+    """Return a text that is equal for configurations whose runs may be members of one stack.
 
-    A subclass says where the kernel runs, and runs it in `_launch`.
-
-    Args:
-        runs: with equal `stack_key`s.
-        lanes: members of a block.
-        device: where the arrays lie.
+    Members share the table, the sizes of the splits, the shape of the network, the class of activation, optimizer and
+    scheduler, the batch, the epochs and the precision. They may differ in seeds, scaling, treatment of missing values,
+    stratification, initialization, and in every number of the activation, the optimizer and the scheduler.
     """
+    data, trainer = config.data, config.trainer
+    shared = (
+        (config.data_digest, data.label, data.features, data.test_fraction, data.val_fraction),
+        (config.model.hidden_widths, config.activation.target),
+        (config.optimizer.target, flag_of(config.optimizer), config.scheduler.target, config.scheduler.monitor),
+        (config.batch.size, config.batch.shuffle),
+        (trainer.max_epochs, trainer.precision, trainer.accelerator),
+    )
+    return repr(shared)
 
-    engine = "fused"
 
-    def __init__(self, runs: Sequence[Run], lanes: int, device: torch.device) -> None:
-        super().__init__(runs, lanes)
-        self.lanes, self.device = lanes, device
-        self.to(device)
-        first = self.members[0].config
-        self.weights = self._packed(self.model.vectors)
-        row = activation_row(first.activation)
-        rule = RULES[str(first.optimizer.target)]
-        assert row is not None  # noqa: S101 -- `why_not_fused` was asked
-        given = [run.config.activation.arguments.get(row.argument, 0.0) for run in self.members]
-        self.argument = torch.tensor(given, dtype=torch.float64).to(self.weights).reshape(self.n_blocks, lanes)
-        arguments = [rule_arguments(run.config.optimizer) or {} for run in self.members]
-        for each in arguments:
-            if not each.get("momentum"):
-                each["dampening"] = 0.0  # torch ignores it without momentum
-        hyperparameters = np.zeros((N_HYPERPARAMETERS, len(self.members)))
-        hyperparameters[: len(rule.names)] = [[each[name] for each in arguments] for name in rule.names]
-        self.hyperparameters = self._by_block(hyperparameters)
-        flags = [bool(arguments[0][name]) for name in UPDATE_RULES[str(first.optimizer.target)].flags]
-        self.optimizer = (rule.code, any(flags))
-        n_parameters = self.model.vectors.shape[1]
-        self.slots = self._zeros(N_SLOTS * n_parameters)
-        self.running = self._zeros(N_RUNNING, torch.float64) + 1.0
-        n_layers, n_units = len(self.model.widths), sum(self.model.widths[1:]) + 1
-        self.widths = torch.tensor([*self.model.widths, 1], dtype=torch.int32, device=device)
-        self.network = (n_layers, n_units, n_parameters, row.code)
-        self.rows = {
-            part: (self._packed(self.features[part].flatten(1), self.model.widths[0]), self._packed(self.labels[part]))
-            for part in ("train", "val")
-        }
-        self.step = 0
-        self._unread: list[tuple[Callable[[], object], Tensor]] = []
+def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
+    """Train runs with equal `stack_key`s.
 
-    @property
-    def n_blocks(self) -> int:
-        """Blocks of members."""
-        return len(self.members) // self.lanes
+    Raises:
+        KernelError: there is no kernel for them on this machine; from now on `why_not` says so.
+    """
+    began, n_threads = time.perf_counter(), torch.get_num_threads()
+    # What surrounds the kernel is thousands of small operations: waking torch's threads for each costs more.
+    torch.set_num_threads(1)
+    try:
+        stack = make_stack(runs, n_threads)
+        stack.fit(progress)
+        return stack.results(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(n_threads)
 
-    @property
-    def looks_at_scores(self) -> bool:
-        """Whether the learning rates of an epoch depend on the scores of the one before."""
-        return str(self.runs[0].config.scheduler.target).endswith("ReduceLROnPlateau")
 
-    def work(self, n_workers: int) -> tuple[Tensor, ...]:
-        """Return the memory of so many workers, each the rows that `kernel` names, of a batch and of gradients."""
-        tile = max(self.batch_size, SCORED_ROWS)
-        _, n_units, n_parameters, _ = self.network
-        n_rows = (*[n_units * tile] * 3, (self.model.widths[0] + 1) * tile, n_parameters)
-        return tuple(
-            torch.zeros(n_workers, n * self.lanes, dtype=self.weights.dtype, device=self.device) for n in n_rows
-        )
+def make_stack(runs: Sequence[Run], n_threads: int) -> FusedStack:
+    """Return the stack of runs with equal `stack_key`s, for the device that they ask for; `KernelError` without one."""
+    device = device_of(runs[0].config)
+    if device.type != "cpu":
+        from pima_hp.training.fused.on_gpu import FusedStackOnGPU
 
-    def fit(self, progress: Progress | None = None) -> None:
-        """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
-        rows_of_an_epoch, numbers_of_an_epoch = self.labels["train"].numel(), self.weights.numel()
-        longest = min(MOST_EPOCHS, MOST_ROWS // rows_of_an_epoch, MOST_KEPT // numbers_of_an_epoch)
-        if self.looks_at_scores or self.orders:
-            longest = 1
-        while self.epoch < self.n_epochs:
-            count = min(max(longest, 1), self.n_epochs - self.epoch)
-            self.train_epochs(count)
-            if progress:
-                progress.advance(count * self.n_runs / self.n_epochs)
-        self._read_scores()
-        vectors = self.weights.reshape(self.n_blocks, -1, self.lanes).transpose(1, 2)
-        self.model.vectors.copy_(vectors.reshape(len(self.members), -1))
+        return FusedStackOnGPU(runs, device)
+    from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 
-    def _train_and_score(self, rates: NDArray[np.float64]) -> None:
-        if self.orders:
-            order = self._packed(self.shuffled_rows().to(self.device, torch.int32))
-        else:
-            order = self._zeros(1, torch.int32)
-        out = self._zeros(len(rates) * N_SCORES, torch.float64)
-        self._unread.append((self._launch(self._by_block(rates), order, out), out))
-        self.step += len(rates) * -(-self.labels["train"].shape[1] // self.batch_size)
-        if self.looks_at_scores:
-            self._read_scores(len(rates))
+    return FusedStackOnCPU(runs, n_threads)
 
-    def _read_scores(self, ahead: int = 0) -> None:
-        """Write the columns of the curves that are not yet written, up to `ahead` epochs after this one."""
-        if not self._unread:
-            return
-        for scored, _ in self._unread:
-            scored()
-        sums = torch.cat([out for _, out in self._unread], dim=1).reshape(self.n_blocks, -1, N_SCORES, self.lanes)
-        self._unread.clear()
-        sums = sums.permute(2, 0, 3, 1).reshape(N_SCORES, len(self.members), -1).cpu()  # (scores, M, epochs)
-        sums[sums > torch.finfo(self.weights.dtype).max] = torch.inf  # as the sum of solo, which is not in double
-        n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
-        stop = self.epoch + ahead
-        for name, total, count in zip(_SCORES, sums, (*[n_train] * 4, n_val, n_val), strict=True):
-            self.curves[name][:, stop - total.shape[1] : stop] = total / count
 
-    @abstractmethod
-    def _launch(self, rates: Tensor, order: Tensor, out: Tensor) -> Callable[[], object]:
-        """Train and score some epochs.
+def _not_known(config: Config) -> str:
+    if not config.model.is_mlp:
+        return f"it trains no {config.model.target}"
+    if config.data.target != DataSection.usual:
+        return f"it reads no data from {config.data.target}"
+    if acting := [name for name, callback in config.callbacks.items() if not callback.is_inert]:
+        return f"it calls no callbacks ({', '.join(acting)})"
+    if extra := config.trainer.extra:
+        return f"it knows no trainer.{next(iter(extra))}"
+    if config.trainer.precision not in ("32-true", "64-true"):
+        return f"it has no precision {config.trainer.precision}"
+    if activation_row(config.activation) is None:
+        return f"no row for the activation {_described(config.activation)}"
+    if arguments_of(config.optimizer) is None:
+        return f"no row for the optimizer {_described(config.optimizer)}"
+    if schedule_arguments(config.scheduler) is None:
+        return f"no row for the scheduler {_described(config.scheduler)}"
+    from pima_hp.model import metrics
 
-        Args:
-            rates: (N, epochs * lanes), in double precision.
-            order: rows in the order of the epoch (N, n * lanes), whole numbers; anything when nothing is shuffled.
-            out: (N, epochs * N_SCORES * lanes), zeros.
+    others = [name for name in getattr(metrics, "EPOCH_METRICS", ()) if name not in ("accuracy", "loss")]
+    return f"it computes no {others[0]} each epoch" if others else ""
 
-        Returns:
-            What waits until `out` is complete.
-        """
 
-    def _zeros(self, n_rows: int, dtype: torch.dtype | None = None) -> Tensor:
-        return torch.zeros(self.n_blocks, n_rows * self.lanes, dtype=dtype or self.weights.dtype, device=self.device)
+def _not_here(config: Config) -> str:
+    on_cpu = device_of(config).type == "cpu"
+    try:
+        if on_cpu:
+            from pima_hp.training.fused.compiled import failure
 
-    def _by_block(self, rows: NDArray[np.float64]) -> Tensor:
-        """Turn (rows, M) into (N, rows * lanes)."""
-        blocks = torch.from_numpy(rows).reshape(len(rows), self.n_blocks, self.lanes).transpose(0, 1)
-        return blocks.reshape(self.n_blocks, -1).contiguous().to(self.device)
+            return failure(config.trainer.dtype)
+        from pima_hp.training.fused.on_gpu import why_not_here
 
-    def _packed(self, rows: Tensor, n_columns: int = 1) -> Tensor:
-        """Turn (M, n * n_columns) into (N, n_columns * n * lanes): lanes last, then rows, then columns."""
-        members = rows.reshape(self.n_blocks, self.lanes, rows.shape[1] // n_columns, n_columns)
-        return members.permute(0, 3, 2, 1).reshape(self.n_blocks, -1).contiguous()
+        return why_not_here()
+    except (ImportError, OSError) as error:
+        return f"{'llvmlite' if on_cpu else 'Triton'} does not work here ({error})"
+
+
+def _too_large(config: Config) -> str:
+    size, widths = config.batch.size, config.model.hidden_widths
+    if isinstance(size, str):
+        size, _, _ = split_sizes(len(table_of(config).labels), config.data)
+    n_weights = sum(before * after for before, after in itertools.pairwise(widths))
+    too_large = max(max(size, SCORED_ROWS) * (sum(widths) + 1), n_weights) > MOST_NUMBERS
+    return "its network is too large for the caches" if too_large else ""
+
+
+def _described(component: Component) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
+    return f"{component.target}({arguments})"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pima_hp.run import Run
 from pima_hp.training.fused.compiled import Kind, kernel
-from pima_hp.training.fused.engine import FusedStack
+from pima_hp.training.fused.stack import FusedStack
 from pima_hp.training.fused.tables import NARROW, WIDE
 
 
@@ -60,7 +60,7 @@ class FusedStackOnCPU(FusedStack):
         n_epochs, network = rates.shape[1] // self.lanes, ("n_layers", "n_units", "n_parameters", "activation")
         arrays = {
             "weights": self.weights, "slots": self.slots, "running": self.running, "argument": self.argument,
-            "hyperparameters": self.hyperparameters, "widths": self.widths, "order": order, "rates": rates, "out": out,
+            "hyperparameters": self.hyperparameters, "widths": self.shape, "order": order, "rates": rates, "out": out,
             "kept": torch.empty(self.n_blocks, n_epochs * self.weights.shape[1], dtype=self.weights.dtype),
             **dict(zip(("x", "y", "val_x", "val_y"), (*self.rows["train"], *self.rows["val"]), strict=True)),
         }  # fmt: skip

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pima_hp.run import Run
 from pima_hp.training.fused import activations, kernel, rules, tables, warp
-from pima_hp.training.fused.engine import FusedStack
+from pima_hp.training.fused.stack import FusedStack
 from pima_hp.training.fused.warp import LANES, at, constant, exp, load, store
 
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}  # a * b + c may become one instruction, as in `simd`
@@ -102,7 +102,7 @@ class FusedStackOnGPU(FusedStack):
         kept = self.weights.new_empty(self.n_blocks, n_epochs * self.weights.shape[1])
         _run_epochs[(self.n_blocks,)](
             *(self.weights, self.slots, self.running, self.hyperparameters, self.argument, *self._work),
-            *(self.widths, *self.network, *self.optimizer),
+            *(self.shape, *self.network, *self.optimizer),
             *(*self.rows["train"], self.labels["train"].shape[1], *self.rows["val"], self.labels["val"].shape[1]),
             *(bool(self.orders), order, rates, n_epochs, self.batch_size, max(self.batch_size, tables.SCORED_ROWS)),
             *(self.step, out, kept, tables.N_SLOTS, tables.N_RUNNING, tables.N_HYPERPARAMETERS),

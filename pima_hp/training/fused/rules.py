@@ -1,4 +1,4 @@
-"""Update rules of lanes: one for each row of `tables.RULES`, with the formulas of `training.optimizers`.
+"""Update rules of lanes: one for each row of `tables.RULES`, with the formulas of `torch.optim`.
 
 A rule changes the weights w (P rows) from the gradients g and its states in `slots` (slot s of parameter q is
 row s * P + q). Hyperparameters come in double precision, a row each in the order of `tables.Rule.names`; what a

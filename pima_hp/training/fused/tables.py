@@ -49,16 +49,23 @@ ACTIVATIONS: dict[str, Activation] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """The kernel's entry for an update rule: the branch in `rules.update`, and the order of its hyperparameters."""
+    """The kernel's entry for an update rule.
+
+    Attributes:
+        code: chooses the branch in `rules.update`.
+        names: the order of its hyperparameters.
+        flag: name of the switch that changes the formula, or empty.
+    """
 
     code: int
     names: tuple[str, ...]
+    flag: str = ""
 
 
 _MOMENTS = ("lr", "weight_decay", "beta1", "beta2", "eps")
 RULES: dict[str, Rule] = {
-    "torch.optim.SGD": Rule(SGD, ("lr", "weight_decay", "momentum", "dampening")),
-    "torch.optim.RMSprop": Rule(RMSPROP, ("lr", "weight_decay", "alpha", "eps", "momentum")),
+    "torch.optim.SGD": Rule(SGD, ("lr", "weight_decay", "momentum", "dampening"), "nesterov"),
+    "torch.optim.RMSprop": Rule(RMSPROP, ("lr", "weight_decay", "alpha", "eps", "momentum"), "centered"),
     "torch.optim.Adagrad": Rule(ADAGRAD, ("lr", "weight_decay", "eps", "lr_decay", "initial_accumulator_value")),
     "torch.optim.Adam": Rule(ADAM, _MOMENTS),
     "torch.optim.AdamW": Rule(ADAMW, _MOMENTS),

@@ -111,19 +111,3 @@ def schedule_of(initial: Rates, sections: Sequence[SchedulerSection]) -> Schedul
     arguments = [schedule_arguments(section) or {} for section in sections]
     columns = {name: np.array([float(each[name]) for each in arguments]) for name in arguments[0]}
     return SCHEDULES[sections[0].target](initial, columns)
-
-
-def rates_of_run(lr: float, section: SchedulerSection, monitored: Rates) -> Rates | None:
-    """Return the learning rate of each epoch of a finished run, (E,); None when no row equals its schedule.
-
-    Args:
-        lr: in the first epoch.
-        section: the schedule.
-        monitored: the curve that it looks at, (E,).
-    """
-    if schedule_arguments(section) is None:
-        return None
-    rates = [np.array([lr])]
-    schedule = schedule_of(rates[0], [section])
-    rates += [schedule(epoch, monitored[epoch - 1 : epoch]) for epoch in range(1, len(monitored))]
-    return np.concatenate(rates)

@@ -1,5 +1,6 @@
-"""What every stack of runs has, whichever engine trains it: data, initial weights, curves, records."""
+"""Members of a stack: their data, initial weights, learning rates, curves and results."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -11,19 +12,18 @@ from torch import Tensor
 
 from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
 from pima_hp.data.table import Table
-from pima_hp.model.mlp import initial_parameters
-from pima_hp.model.stacked import StackedMLP
-from pima_hp.model.stacked_metrics import stacked_final_scores
-from pima_hp.run import CURVE_KEYS, LearningCurves, Run, RunRecord, RunStatus
+from pima_hp.model.metrics import final_scores
+from pima_hp.model.mlp import initial_parameters, mlp_of
+from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
+from pima_hp.training.fused.schedules import schedule_of
 from pima_hp.training.progress import Progress
-from pima_hp.training.schedulers import schedule_of
 from pima_hp.versions import versions
 
 
-class Stack(ABC):
-    """M runs trained together; an engine says in `_train_and_score` how an epoch is made.
+class Members(ABC):
+    """M runs trained together; a subclass says in `_train_and_score` how epochs are made.
 
     Args:
         runs: with equal `stack_key`s; filled up to a multiple of `padding` with copies of the first.
@@ -32,14 +32,14 @@ class Stack(ABC):
     Attributes:
         features: of each part of the data, (M, n, D), in the order of the split.
         labels: (M, n).
-        engine: its name, as recorded.
-        curves: field of `LearningCurves` -> (M, E), filled epoch by epoch.
+        vectors: (M, P) parameters in the order of `MLP.parameters()`, the initial ones until `fit` has ended.
+        curves: key -> (M, E), filled epoch by epoch.
     """
 
     engine: ClassVar[str]
 
     def __init__(self, runs: Sequence[Run], padding: int) -> None:
-        self.runs, self.n_runs = list(runs), len(runs)
+        self.runs, self.n_runs, self.padding = list(runs), len(runs), padding
         self.members = [*runs, *[runs[0]] * (-len(runs) % padding)]
         first = self.members[0].config
         self.n_epochs, self.epoch = first.trainer.max_epochs, 0
@@ -54,18 +54,18 @@ class Stack(ABC):
             self.features[part] = torch.stack([features for features, _ in served])[of_member]
             self.labels[part] = torch.stack([labels for _, labels in served])[of_member]
         self.batch_size = batch_size(first, self.labels["train"].shape[1])
-        widths = [len(table.feature_names), *first.model.hidden_widths]
+        self.widths = [len(table.feature_names), *first.model.hidden_widths]
         vectors = [
-            initial_parameters(widths, run.config.model.initialization, stream(run.seeds.init, Role.INIT), dtype)
+            initial_parameters(self.widths, run.config.model.initialization, stream(run.seeds.init, Role.INIT), dtype)
             for run in self.members
         ]
-        self.model = StackedMLP(widths, [run.config.activation for run in self.members], torch.stack(vectors))
+        self.vectors = torch.stack(vectors)
         self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if first.batch.shuffle else []
         self._rates = np.array([run.config.optimizer.lr for run in self.members])
         self._schedule = schedule_of(self._rates, [run.config.scheduler for run in self.members])
-        self._monitor = (first.scheduler.monitor or "val/loss").replace("/", "_")
+        self._monitor = first.scheduler.monitor or "val/loss"
         shape = (len(self.members), self.n_epochs)
-        self.curves = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in CURVE_KEYS}
+        self.curves = {key: torch.full(shape, torch.nan, dtype=torch.float64) for key in CURVES}
 
     @property
     def n_steps(self) -> int:
@@ -73,14 +73,14 @@ class Stack(ABC):
         return -(-self.labels["train"].shape[1] // self.batch_size)
 
     def to(self, device: torch.device) -> None:
-        """Move data and model."""
-        self.model.to(device)
+        """Move data and weights."""
+        self.vectors = self.vectors.to(device)
         self.features = {part: tensor.to(device) for part, tensor in self.features.items()}
         self.labels = {part: tensor.to(device) for part, tensor in self.labels.items()}
 
     @abstractmethod
     def fit(self, progress: Progress | None = None) -> None:
-        """Train for all epochs and leave the final weights in `model`."""
+        """Train for all epochs and leave the final weights in `vectors`."""
 
     def train_epochs(self, count: int = 1) -> None:
         """Make epochs of updates, score each, and set the learning rates of the next.
@@ -91,7 +91,9 @@ class Stack(ABC):
         rates = [self._rates]
         while len(rates) < count:
             rates.append(self._schedule(self.epoch + len(rates), np.empty(0)))
-        self._train_and_score(np.stack(rates))
+        epochs = np.stack(rates)
+        self.curves["lr"][:, self.epoch : self.epoch + count] = torch.from_numpy(epochs.T)
+        self._train_and_score(epochs)
         self.epoch += count
         self._rates = self._schedule(self.epoch, self.curves[self._monitor][:, self.epoch - 1].numpy())
 
@@ -108,41 +110,56 @@ class Stack(ABC):
         n_rows = self.labels["train"].shape[1]
         return torch.stack([torch.randperm(n_rows, generator=generator) for generator in self.orders])
 
-    def records(self, duration_s: float, engine: str) -> list[RunRecord]:
-        """Return the record of each run; `duration_s` of the whole stack is shared out evenly."""
-        curves = {name: tensor[: self.n_runs].numpy() for name, tensor in self.curves.items()}
-        losses = np.stack([curve for name, curve in curves.items() if "loss" in name])
-        lost = ~np.isfinite(losses).all(0)  # (R, E)
-        stops = np.where(lost.any(1), lost.argmax(1), self.n_epochs)
+    def results(self, duration_s: float) -> Results:
+        """Return what was trained; `duration_s` of the whole stack is shared out evenly."""
+        curves = {key: tensor[: self.n_runs].numpy() for key, tensor in self.curves.items()}
+        lost = np.zeros((self.n_runs, self.n_epochs), np.bool_)
+        for key, curve in curves.items():
+            if "loss" in key:
+                lost |= ~np.isfinite(curve)
+        diverged = np.asarray(lost.any(1))
+        stops = np.where(diverged, lost.argmax(1), self.n_epochs)
         for curve in curves.values():
             curve[np.arange(self.n_epochs) >= stops[:, None]] = np.nan
-        finals = {
-            f"{part}/{name}": scores[: self.n_runs].tolist()
-            for part in self.parts
-            for name, scores in stacked_final_scores(self.model.predict(self.features[part]), self.labels[part]).items()
-        }
-        rates = self.labels["train"].double().mean(1).tolist()
-        records = []
-        for index, run in enumerate(self.runs):
-            diverged = bool(stops[index] < self.n_epochs)
-            n_trained = int(stops[index]) + diverged
-            records.append(
-                RunRecord(
-                    config=run.config,
-                    seeds=run.seeds,
-                    status=RunStatus.DIVERGED if diverged else RunStatus.COMPLETED,
-                    curves=LearningCurves(**{name: curve[index] for name, curve in curves.items()}),
-                    scores={} if diverged else {key: values[index] for key, values in finals.items()},
-                    n_updates=n_trained * self.n_steps,
-                    stop_epoch=n_trained if diverged else 0,
-                    duration_s=duration_s / self.n_runs,
-                    engine=engine_on(engine, run.config),
-                    versions=versions(),
-                    n_train=self.labels["train"].shape[1],
-                    positive_rate=rates[index],
-                )
-            )
-        return records
+        n_trained = stops + diverged
+        return Results(
+            runs=self.runs,
+            status=[RunStatus.DIVERGED if one else RunStatus.COMPLETED for one in diverged.tolist()],
+            curves=curves,
+            scores={
+                key: np.where(diverged, np.nan, score[: self.n_runs]) for key, score in _final_scores(self).items()
+            },
+            n_updates=n_trained * self.n_steps,
+            stop_epoch=np.where(diverged, n_trained, 0),
+            positive_rate=self.labels["train"][: self.n_runs].double().mean(1).cpu().numpy(),
+            n_train=self.labels["train"].shape[1],
+            duration_s=duration_s / self.n_runs,
+            ended_s=time.time(),
+            engine=engine_on(self.engine, self.runs[0].config),
+            versions=versions(),
+        )
+
+
+def _final_scores(stack: Members) -> dict[str, Array]:
+    """Return the scores of the last weights on each part of the data, key -> (M,).
+
+    Members whose activations have equal arguments are scored together, as multiples of what the engine works on: torch
+    computes the last elements of a tensor with other instructions.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, run in enumerate(stack.members):
+        groups.setdefault(repr(run.config.activation.arguments), []).append(place)
+    scores: dict[str, Array] = {}
+    for places in groups.values():
+        whole = slice(None) if len(groups) == 1 else [*places, *places[:1] * (-len(places) % stack.padding)]
+        activation = stack.members[places[0]].config.activation
+        model = mlp_of(stack.vectors[whole], stack.widths[1:], stack.widths[0], activation.node)
+        for part in stack.parts:
+            found = final_scores(model(stack.features[part][whole]).detach(), stack.labels[part][whole])
+            for name, values in found.items():
+                column = scores.setdefault(f"{part}/{name}", np.empty(len(stack.members)))
+                column[places] = values[: len(places)].double().cpu().numpy()
+    return scores
 
 
 def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedData], list[int]]:
