@@ -12,8 +12,16 @@ from pima_hp.config import Config, Seeds
 
 Array = NDArray[np.float64]
 
-FINAL = "hp/"
-"""What the tag of a final score begins with in TensorBoard: `hp/val/auroc`."""
+FINAL = "~final/"
+"""Before the keys of final scores in TensorBoard, which sorts `~` behind every letter: the curves come first."""
+
+MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
+"""What tells one configuration where there is no other to compare it with."""
+
+
+def tag_of(key: str) -> str:
+    """Return the tag of a curve in TensorBoard, which opens the first two groups: `lr` comes after `train` and `val`."""
+    return key if "/" in key else f"~{key}"
 
 
 class RunStatus(StrEnum):
@@ -48,11 +56,6 @@ def replicate_of(
     """
     whole = isinstance(size, str) or (n_train is not None and size >= n_train)
     return (init, split, order) if shuffle and not whole else (init, split)
-
-
-def run_folder(label: str, seed: int, run_id: str) -> str:
-    """Return the name of a run's own event folder: its configuration, its seed, the beginning of its id."""
-    return f"{label},seed={seed},{run_id[:6]}"
 
 
 CURVES = (

@@ -19,12 +19,12 @@ import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from pima_hp import app
-from pima_hp.composition import CONF, register_resolvers
+from pima_hp.commands import CONFIG_PATH, train
+from pima_hp.commands.exits import exit_code
+from pima_hp.commands.job import Job, parse
 from pima_hp.config import Seeds
-from pima_hp.request import Request, parse_request
 
 ROOT = Path(__file__).parent.parent
 Settings = dict[str, Any]
@@ -44,8 +44,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @lru_cache(maxsize=1024)
 def _composed(overrides: tuple[str, ...]) -> str:
-    register_resolvers()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(CONFIG_PATH, version_base="1.3"):
         config = hydra.compose("config", overrides=["study=test", *overrides])
     return OmegaConf.to_yaml(config, resolve=True)
 
@@ -57,9 +56,9 @@ def settings_of(*overrides: str) -> Settings:
     return settings  # type: ignore[return-value]
 
 
-def request_of(*overrides: str) -> Request:
+def job_of(*overrides: str) -> Job:
     """What `pima-hp-train <overrides>` asks for."""
-    return parse_request(settings_of(*overrides))
+    return parse(OmegaConf.create(settings_of(*overrides)))
 
 
 def seeds_of(seed: int) -> Seeds:
@@ -82,6 +81,10 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
+def _task(cfg: DictConfig) -> float | None:
+    return train(cfg)
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """`pima-hp-train` in this process, in an empty folder; all that it changes in the process is put back."""
@@ -92,13 +95,12 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["pima-hp-train"])
-        for name in ("HYDRA_FULL_ERROR", "PIMA_HP_UNNAMED_STUDY"):
-            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(sys, "argv", ["pima-hp-train", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         GlobalHydra.instance().clear()
         capfd.readouterr()
         try:
-            code = app.run(list(arguments))
+            code = exit_code(hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")(_task))
         except SystemExit as stop:  # argparse
             code = int(stop.code or 0)
         return Outcome(code, *capfd.readouterr())
@@ -114,4 +116,3 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         root.addHandler(handler)
     root.setLevel(level)
     os.environ.pop("HYDRA_FULL_ERROR", None)
-    os.environ.pop("PIMA_HP_UNNAMED_STUDY", None)

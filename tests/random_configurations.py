@@ -10,10 +10,11 @@ from typing import Any, get_args
 
 import numpy as np
 from hydra.utils import get_class
+from omegaconf import OmegaConf
 
+from pima_hp.commands.job import parse
 from pima_hp.config import Config, DataSection, ModelSection
 from pima_hp.config.options import option_content, options
-from pima_hp.request import parse_request
 from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
 
@@ -152,7 +153,7 @@ def draw(seed: int, path: str, precision: int = 64) -> Drawn:
     if rng.random() < 0.5:
         jobs = [given, *[{**given, "optimizer": _other_numbers(rng, given["optimizer"])} for _ in jobs[1:]]]
     first = int(rng.integers(2**32 - 8))
-    configurations: list[Config] = [parse_request(job).config for job in jobs]
+    configurations: list[Config] = [parse(OmegaConf.create(job)).config for job in jobs]
     return Drawn([Run(each, seeds_of(first + place)) for place, each in enumerate(configurations)])
 
 

@@ -1,7 +1,6 @@
 """The command as a person uses it: single runs, sweeps, going on with a study, plans (FAULTS A11, B7, D8, D14)."""
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -9,14 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
-from pima_hp import reporting
-from pima_hp.composition import job_folder, register_resolvers
+from pima_hp.commands import report as reporting
+from pima_hp.commands.hydra_callback import name_study
+from pima_hp.commands.study import mean_score
+from pima_hp.commands.train import job_folder
 from pima_hp.errors import StudyError
 from pima_hp.ledger import Ledger, read_study
-from pima_hp.study import Study
-from pima_hp.training.solo import train_solo
-from tests.conftest import Command, request_of
+from pima_hp.training.solo import fit
+from tests.conftest import ROOT, Command, job_of
 from tests.ledger.conftest import MIXED, restamp
 
 QUICK = ("trainer.max_epochs=2", "batch=full")
@@ -44,7 +45,7 @@ def test_a_single_run_does_what_it_says(command: Command, tmp_path: Path) -> Non
     assert (row["optimizer"], row["activation"], row["batch.size"], row["seed"]) == ("adam", "tanh", 32, 3)
     assert (row["status"], row["n_updates"], len(row["val/accuracy"])) == ("completed", 3 * 20, 3)
     (events,) = (study / "tensorboard").rglob("events.out.tfevents*")
-    assert "optimizer=adam,batch=b32,activation=tanh" in events.parent.name
+    assert events.parent.name.startswith("tanh, adam, ")
     assert f"tensorboard --logdir {study.relative_to(tmp_path) / 'tensorboard'}" in done.err
 
 
@@ -58,10 +59,10 @@ def test_a_sweep_does_what_it_says(command: Command, tmp_path: Path) -> None:
     assert frame["config_id"].nunique() == 4
     jobs = {path.name for path in (tmp_path / "outputs" / "s" / "jobs").iterdir()}
     assert len(jobs) == 8
-    assert "activation=relu,batch.size=5,seed=0,study=s,trainer.max_epochs=1" in jobs
+    assert "activation=relu,batch.size=5,seed=0,trainer.max_epochs=1" in jobs
     folders = {path.parent.name for path in (tmp_path / "outputs" / "s" / "tensorboard").rglob("events*")}
     assert folders == {
-        "tensorboard", *(f"batch.size={size},activation={name}" for size in (5, 10) for name in ("relu", "tanh"))
+        "tensorboard", *(f"batch {size}, {name}" for size in (5, 10) for name in ("relu", "tanh"))
     }  # fmt: skip
     assert all(f"{size}  " in done.out for size in (5, 10))
 
@@ -135,8 +136,8 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
     before = state_of(tmp_path)
     told = MIXED.format(study=Path("outputs") / "old")
     for more in (
-        ("n_replicates=3",), ("-m", "seed=0,1"), ("dry_run=true",), (f"materialize={run_id}",), ("report=true",),
-        ("-m", "hydra/sweeper=basic", "seed=0,1"), ("trainer.engine=solo",),
+        ("n_replicates=3",), ("-m", "seed=0,1"), ("dry_run=true",), (f"export={run_id}",), ("report=true",),
+        ("-m", "hydra/sweeper=basic", "seed=0,1"), ("engine=solo",),
     ):  # fmt: skip
         done = command(*more, "study=old", *QUICK)
         assert (done.code, done.out, done.err) == (3, "", f"{told}\n"), more
@@ -151,9 +152,9 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
 
 def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp_path: Path) -> None:
     own = ("study=s", "trainer.max_epochs=4", "batch=full")
-    (run,) = request_of(*own).runs
+    (run,) = job_of(*own).runs
     study = tmp_path / "outputs" / "s"
-    Ledger(study).append([train_solo(run.config, run.seeds, max_steps=3)])
+    Ledger(study).append(fit(run, max_steps=3)[0])
     ledger = state_of(study)
     done = command(*own, "n_replicates=2")
     assert done.code == 0
@@ -164,7 +165,7 @@ def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp
     assert rows["status"].to_dict() == {0: "stopped early", 1: "completed"}
     assert rows[["stop_epoch", "n_updates"]].to_numpy().tolist() == [[3, 3], [0, 4]]
     last = read_study(study).set_index("seed")["val/accuracy"]
-    mean = Study(study).mean_score(request_of(*own, "n_replicates=2"), "val/accuracy")
+    mean = mean_score(study, job_of(*own, "n_replicates=2").runs, "val/accuracy")
     assert mean == pytest.approx((last[0][2] + last[1][3]) / 2), "each run's last epoch"
 
 
@@ -185,13 +186,13 @@ def test_d8_a_sweep_of_one_job(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sweep", [(), ("-m",)])
 def test_a_dry_run_prints_the_plan_and_writes_nothing(command: Command, tmp_path: Path, sweep: tuple[str, ...]) -> None:
     values = ("activation=relu,tanh", "n_replicates=70") if sweep else ("n_replicates=70",)
-    done = command(*sweep, *values, "dry_run=true", "study=s", "trainer.stack_size=64", *QUICK)
+    done = command(*sweep, *values, "dry_run=true", "study=s", "engine.stack_size=64", *QUICK)
     assert done.code == 0
     n_configurations = 2 if sweep else 1
     assert re.search(rf"configurations +{n_configurations}: ", done.out)
     assert re.search(rf"runs +{70 * n_configurations}, of which 0 are in the ledger", done.out)
-    assert re.search(rf"to train +{70 * n_configurations} in {2 * n_configurations} stacks, 0 one at a time", done.out)
-    assert re.search(r"time +about \d+ s", done.out)
+    assert re.search(rf"stacks +{2 * n_configurations}: 64 fused, 6 fused", done.out)
+    assert re.search(r"one at a time +0\n", done.out)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,54 +201,51 @@ def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path
     command("-m", "activation=relu,tanh", "n_replicates=2", "study=s", *QUICK)
     run_id = read_study(study)["run_id"].iloc[3]
     before = set(study.rglob("events*"))
-    done = command("activation=tanh", "study=s", f"materialize={run_id}", *QUICK)
+    done = command("activation=tanh", "study=s", f"export={run_id}", *QUICK)
     assert done.code == 0, done.err
     (new,) = set(study.rglob("events*")) - before
     assert new.parent.name.endswith(run_id[:6])
     assert "trained" not in done.err
     for digits in ("123456", "4e12"):  # an id may look like a number
-        assert f"{digits!r} is that of 0 of 4" in command("study=s", f"materialize={digits}", *QUICK).err
-    assert "found no study" in command("-m", "study=new", f"materialize={run_id}", *QUICK).err
+        assert f"{digits!r} is that of 0 of 4" in command("study=s", f"export={digits}", *QUICK).err
+    assert "found no study" in command("-m", "study=new", f"export={run_id}", *QUICK).err
     assert not (tmp_path / "outputs" / "new").exists()
-    wrong = command("activation=tanh", "study=s", "materialize=0000", *QUICK)
+    wrong = command("activation=tanh", "study=s", "export=0000", *QUICK)
     assert wrong.code == 2
-    assert wrong.refusals[0].startswith("materialize: must be the id of one run")
+    assert wrong.refusals[0].startswith("export: must be the id of one run")
 
 
 def test_per_run_logs_and_no_logs(command: Command, tmp_path: Path) -> None:
-    command("-m", "activation=relu,tanh", "logger.per_run=true", "study=each", *QUICK)
+    command("-m", "activation=relu,tanh", "log_each_run=true", "study=each", *QUICK)
     frame = read_study(tmp_path / "outputs" / "each")
     folders = {path.parent.name for path in (tmp_path / "outputs" / "each").rglob("events*")}
-    assert {name.rpartition(",")[2] for name in folders if "seed=" in name} == {i[:6] for i in frame["run_id"]}
+    assert {name.rpartition(", ")[2] for name in folders if ", seed " in name} == {i[:6] for i in frame["run_id"]}
     command("-m", "activation=relu,tanh", "logger=none", "study=none", *QUICK)
     assert not list((tmp_path / "outputs" / "none").rglob("events*"))
 
 
-def test_debug_options_rehearse_and_record_nothing(command: Command, tmp_path: Path) -> None:
+def test_debug_runs_are_not_recorded(command: Command, tmp_path: Path) -> None:
     done = command("debug=fast_dev_run", "study=s")
     assert done.code == 0
-    assert "nothing was recorded" in done.err
+    assert "not recorded (a debug run)" in done.err
     assert not list(tmp_path.rglob("*.parquet"))
     profiled = command("debug=profiler", "study=s", *QUICK)
     assert profiled.code == 0
     assert "run_training_epoch" in profiled.out + profiled.err
 
 
-def test_b7_two_unnamed_commands_never_share_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pima_hp.composition import _unnamed_study
-
-    register_resolvers()
+def test_b7_two_unnamed_commands_never_share_a_folder(tmp_path: Path) -> None:
     names = set()
     for _ in range(100):
-        monkeypatch.delenv("PIMA_HP_UNNAMED_STUDY", raising=False)
-        names.add(_unnamed_study())
-        assert _unnamed_study() in names
+        config = OmegaConf.create({"study": None, "outputs": "outputs", "command": None})
+        name_study(config)
+        names.add(config.study)
     assert len(names) == 100
-    environment = {name: value for name, value in os.environ.items() if name != "PIMA_HP_UNNAMED_STUDY"}
-    code = "import sys; from pima_hp.app import run; sys.exit(run(sys.argv[1:]))"
     pair = [
         subprocess.Popen(
-            [sys.executable, "-c", code, f"seed={seed}", *QUICK], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+            [sys.executable, str(ROOT / "scripts" / "train.py"), f"seed={seed}", *QUICK],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
         )
         for seed in (0, 1)
     ]

@@ -12,20 +12,20 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-
 from pima_hp.composition import groups, register_resolvers
-from pima_hp.config.options import CONF, options
 from pima_hp.jobs import ComposedJobs
 from pima_hp.request import Request
 from pima_hp.session import requests_of
-from pima_hp.study import label_of
 from pima_hp.sweeping import expand
-from pima_hp.training.checks import component_problems
 from pima_hp.training.engines import train_stack
-from pima_hp.training.loggers import loggers_of
 from pima_hp.training.schedule import stacks_of
+
+from pima_hp.commands.study import label_of
+from pima_hp.config.options import CONF, options
+from pima_hp.training.checks import component_problems
+from pima_hp.training.loggers import loggers_of
 from pima_hp.training.solo import fit_solo
-from tests.conftest import ROOT, request_of
+from tests.conftest import ROOT, job_of
 from tests.data.conftest import given
 
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path != CONF / "config.yaml")
@@ -49,7 +49,7 @@ def test_no_yaml_is_out_of_reach(path: Path) -> None:
 @pytest.mark.parametrize("choice", [f"{group}={option}" for group in TRAINED for option in options(group)])
 def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: Path) -> None:
     n_epochs = 1 if choice == "batch=online" else 2
-    request = request_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
+    request = job_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
     problems = component_problems(request.config)
     if request.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         assert problems == ["trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu"]
@@ -102,11 +102,11 @@ def test_the_article_is_the_union_of_its_three_studies() -> None:
     assert ids["article"] == ids["batch_size"] | ids["activation"] | ids["optimizer"]
     assert len(ids["article"]) == 11
     (baseline,) = ids["batch_size"] & ids["activation"] & ids["optimizer"]
-    assert baseline == request_of("trainer.max_epochs=1").config.id
+    assert baseline == job_of("trainer.max_epochs=1").config.id
 
 
 def test_the_baseline_is_what_config_yaml_says_it_is() -> None:
-    configuration = request_of().config
+    configuration = job_of().config
     assert configuration.optimizer.target == "torch.optim.RMSprop"
     assert configuration.optimizer.arguments == {
         "lr": 0.001, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0
@@ -115,4 +115,4 @@ def test_the_baseline_is_what_config_yaml_says_it_is() -> None:
     assert configuration.activation.name == "relu"
     assert configuration.trainer.max_epochs == 100
     assert (configuration.model.hidden_widths, configuration.model.initialization) == ([12, 8], "uniform")
-    assert request_of("activation=leaky_relu").config.activation.arguments == {"negative_slope": 0.3}
+    assert job_of("activation=leaky_relu").config.activation.arguments == {"negative_slope": 0.3}

@@ -15,7 +15,7 @@ from pima_hp.ledger.frame import distinct
 from pima_hp.report.figures import learning_curves
 from pima_hp.report.tables import summary
 from tests.analysis.conftest import study
-from tests.conftest import request_of
+from tests.conftest import job_of
 
 RELU = {"activation": "relu"}
 PINNED = ("streams.init=3", "streams.split=3")
@@ -141,8 +141,8 @@ def test_what_is_planned_is_noted_only_where_all_replicates_are_one_run():
     from pima_hp.session import copies_note
 
     shuffled = ("n_replicates=2", *PINNED, "batch.shuffle=true")
-    assert copies_note(request_of("n_replicates=2", "streams.init=3")) == []
-    assert copies_note(request_of(*PINNED)) == []
-    assert copies_note(request_of(*shuffled)) == []
-    assert copies_note(request_of(*shuffled, "batch.size=full"))[0].endswith("pinned and one batch holds all rows")
-    assert copies_note(request_of(*shuffled, "streams.order=3"))[0].endswith("and streams.order are pinned")
+    assert copies_note(job_of("n_replicates=2", "streams.init=3")) == []
+    assert copies_note(job_of(*PINNED)) == []
+    assert copies_note(job_of(*shuffled)) == []
+    assert copies_note(job_of(*shuffled, "batch.size=full"))[0].endswith("pinned and one batch holds all rows")
+    assert copies_note(job_of(*shuffled, "streams.order=3"))[0].endswith("and streams.order are pinned")

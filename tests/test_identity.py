@@ -17,18 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+from pima_hp.training.engines import refusal_of, train_stack
+from pima_hp.training.schedule import stacks_of
 
+from pima_hp.commands.job import parse
 from pima_hp.config import Config
+from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
-from pima_hp.request import parse_request
 from pima_hp.run import Run, RunRecord
-from pima_hp.settings import NAMED_SECTIONS
 from pima_hp.training.checks import component_problems
-from pima_hp.training.engines import refusal_of, train_stack
-from pima_hp.training.schedule import stacks_of
-from tests.conftest import Settings, request_of, seeds_of, settings_of
+from tests.conftest import Settings, job_of, seeds_of, settings_of
 from tests.random_configurations import Rng, one_of, settings
 from tests.training.conftest import alone, arrays_of, with_engine
 
@@ -64,7 +65,7 @@ def allowed(make: Callable[[], Settings]) -> Settings:
     while True:
         made = make()
         with suppress(ConfigurationError):  # a batch larger than a small split, two fractions that are 1 together
-            if not component_problems(parse_request(made).config):  # nesterov without momentum
+            if not component_problems(parse(OmegaConf.create(made)).config):  # nesterov without momentum
                 return made
 
 
@@ -125,7 +126,9 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
         seeds = seeds_of(int(rng.integers(2**32)))
         changed = [allowed(lambda given=given: with_a_change(rng, given, path)) for _ in range(2)]  # type: ignore[misc]
         for job in (given, *changed):
-            configuration, other = (parse_request(each).config for each in (job, spelled_otherwise(rng, job, copy)))
+            configuration, other = (
+                parse(OmegaConf.create(each)).config for each in (job, spelled_otherwise(rng, job, copy))
+            )
             assert component_problems(configuration) == []
             assert configuration.id == other.id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
             for section in NAMED_SECTIONS:
@@ -148,7 +151,7 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
 
 @pytest.mark.parametrize("section", NAMED_SECTIONS)
 def test_values_of_different_kinds_are_different(section: str) -> None:
-    settings_of_base = request_of("scheduler=step").config.model_dump(by_alias=True)
+    settings_of_base = job_of("scheduler=step").config.model_dump(by_alias=True)
     values: list[Any] = [1, True, "1", [1.0], [1.0, 1.0], 0, False, "0", "", 1e300, 2**53, 2**53 + 2, 0.1, 0.1 + 2e-17]
     ids = set()
     for value in values:

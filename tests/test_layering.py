@@ -97,7 +97,7 @@ import importlib, sys
 heavy = lambda: sorted({{"torch", "lightning", "lightning.pytorch", "numba"}} & set(sys.modules))
 import hydra_plugins.pima_hp_grids, hydra_plugins.pima_hp_stacked, pima_hp.request, pima_hp.sweeping
 assert not heavy(), heavy()
-for name in {[*modules, "pima_hp.app", "pima_hp.study", "pima_hp.summary", "pima_hp.plan"]}:
+for name in {[*modules, "pima_hp.app", "pima_hp.commands.study", "pima_hp.commands.summary", "pima_hp.plan"]}:
     importlib.import_module(name)
     assert not heavy(), (name, heavy())
 """

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pima_hp.errors import ConfigurationError
-from pima_hp.request import request_of
-from tests.conftest import Command
+from tests.conftest import Command, job_of
 
 QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 NO_PATH = "data.path: must be given with data=csv, for example data.path=my.csv"
@@ -29,7 +28,7 @@ def test_a_table_of_ones_own_must_be_named(command: Command, tmp_path: Path, arg
     assert done.err.splitlines() == [f"refused: {NO_PATH}"]
     assert not list(tmp_path.rglob("ledger"))
     with pytest.raises(ConfigurationError, match=r"^data\.path: must be given with data=csv, for example"):
-        request_of("data=csv")
+        job_of("data=csv")
 
 
 def test_a_job_of_another_sweeper_and_launcher_must_name_it_too(command: Command, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from pima_hp.config import (
     SchedulerSection,
 )
 from pima_hp.config.build import build
+from pima_hp.config.flat import NAMED_SECTIONS, columns_of
 from pima_hp.config.options import option_name, options
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import read_study
-from pima_hp.settings import NAMED_SECTIONS, columns_of
-from tests.conftest import Command, request_of
+from tests.conftest import Command, job_of
 
 SECTIONS = {"activation": ActivationSection, "optimizer": OptimizerSection, "scheduler": SchedulerSection}
 CHOICES = [f"{group}={option}" for group in NAMED_SECTIONS for option in options(group)]
@@ -28,7 +28,7 @@ QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 @pytest.mark.parametrize("choice", CHOICES)
 def test_an_option_has_its_own_name_and_keeps_it_through_the_ledger(choice: str) -> None:
     group, _, option = choice.partition("=")
-    configuration = request_of(choice).config
+    configuration = job_of(choice).config
     assert columns_of(configuration.model_dump(by_alias=True))[group] == option
     again = Config.model_validate(json.loads(json.dumps(configuration.model_dump(by_alias=True))))
     assert again == configuration
@@ -56,7 +56,7 @@ def test_an_option_has_its_own_name_and_keeps_it_through_the_ledger(choice: str)
 def test_the_name_is_that_of_the_option_with_the_class_and_the_fewest_differences(
     overrides: str, group: str, name: str
 ) -> None:
-    configuration = request_of(*overrides.split(" ")).config
+    configuration = job_of(*overrides.split(" ")).config
     assert getattr(configuration, group).name == name
     assert columns_of(configuration.model_dump(by_alias=True))[group] == name
 
@@ -79,10 +79,10 @@ def test_what_is_trained_is_what_is_recorded(command: Command, tmp_path: Path) -
 
 @pytest.mark.parametrize("group", NAMED_SECTIONS)
 def test_a_name_that_is_not_the_computed_one_is_refused_in_one_line(group: str) -> None:
-    (content,) = [request_of().config.model_dump(by_alias=True)[group]]
+    (content,) = [job_of().config.model_dump(by_alias=True)[group]]
     SECTIONS[group].model_validate(content)
     with pytest.raises(ConfigurationError) as caught:
-        request_of(f"+{group}.name=mine")
+        job_of(f"+{group}.name=mine")
     assert caught.value.problems == (f"{group}.name: must be that of the content, {content['name']}; found 'mine'",)
 
 
@@ -104,7 +104,7 @@ def test_an_option_of_ones_own_is_called_by_what_it_is(command: Command, tmp_pat
 )
 def test_words_of_instantiate_are_refused_in_one_line(group: str, key: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        request_of(f"+{group}.{key}={value}")
+        job_of(f"+{group}.{key}={value}")
     assert caught.value.problems == (f"{group}.{key}: must not be given; only _target_ may begin with _",)
 
 
@@ -118,6 +118,6 @@ def test_a_word_among_the_arguments_is_no_interpolation(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("addition", ["+scheduler.gamma=0.5", "scheduler.monitor=val/loss"])
 def test_arguments_without_a_class_are_refused(addition: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        request_of(addition)
+        job_of(addition)
     (problem,) = caught.value.problems
     assert problem.endswith("must go with a _target_; found none")

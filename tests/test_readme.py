@@ -2,21 +2,24 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pima_hp.data.table import SHIPPED
 from tests.conftest import Command
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
 LINES = [line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
-TRAINING = sorted({line for line in LINES if line.startswith("pima-hp-train ")})
+WAYS = ("pima-hp-train", "python scripts/train.py")
+TRAINING = sorted({line for line in LINES if line.startswith(WAYS)})
 
 
 def test_the_readme_has_commands():
-    assert len(TRAINING) >= 5
+    assert len(TRAINING) >= 10
 
 
 @pytest.mark.parametrize("line", TRAINING)
@@ -24,15 +27,17 @@ def test_training_command(command: Command, line: str, tmp_path: Path):
     (tmp_path / "my.csv").write_text(
         "height,weight,sick\n" + "".join(f"{150 + i % 40},{50 + i % 33},{int(i % 3 == 0)}\n" for i in range(60))
     )
-    arguments = shlex.split(line)[1:]
+    arguments = shlex.split(next(line.removeprefix(way) for way in WAYS if line.startswith(way)))
     keys = {argument.partition("=")[0] for argument in arguments}
     short = {"trainer.max_epochs": "2", "n_replicates": "2"}
-    if "materialize" in keys:
+    if "ckpt_path" in keys:
+        checkpoint_of(command, "NAME", tmp_path)
+    if "export" in keys:
         assert command("study=article", "trainer.max_epochs=2").code == 0
         from pima_hp.ledger import read_study
 
         arguments = [
-            f"materialize={read_study('outputs/article')['run_id'][0]}" if one.startswith("materialize=") else one
+            f"export={read_study('outputs/article')['run_id'][0]}" if one.startswith("export=") else one
             for one in arguments
         ]
         short = {"trainer.max_epochs": "2"}
@@ -45,6 +50,13 @@ def test_training_command(command: Command, line: str, tmp_path: Path):
     assert done.code == 0, done.err
 
 
+def checkpoint_of(command: Command, study: str, folder: Path) -> None:
+    """Train a run, and put its checkpoint where the README looks for it."""
+    assert command(f"study={study}", "trainer.max_epochs=2").code == 0
+    (found,) = (folder / "outputs" / study / "checkpoints").iterdir()
+    found.rename(found.with_name("RUN"))
+
+
 def test_scripts_that_the_readme_names_exist():
     for name in set(re.findall(r"scripts/(\w+)", README)):
         assert (ROOT / "scripts" / name).exists() or (ROOT / "scripts" / f"{name}.py").exists(), name
@@ -55,7 +67,10 @@ def test_links_and_figures_exist():
         assert (ROOT / target).exists(), target
 
 
-def test_python_blocks_run(command: Command):
+def test_python_blocks_run(command: Command, tmp_path: Path):
+    checkpoint_of(command, "NAME", tmp_path)
+    (tmp_path / "pima_hp" / "data").mkdir(parents=True)
+    shutil.copy(SHIPPED, tmp_path / "pima_hp" / "data")
     assert command("-m", "experiment=article", "n_replicates=2", "trainer.max_epochs=3").code == 0
     code = "\n".join(block for language, block in BLOCKS if language == "python")
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102 -- it is ours, and it is the point

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pima_hp.commands.report import run
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.floors import keep_floors
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
 from pima_hp.report.results import read_floors
-from pima_hp.reporting import run
 from pima_hp.run import LearningCurves, RunRecord, RunStatus
 from tests.conftest import Command
 from tests.ledger.conftest import configuration_of, seeds_of
@@ -198,7 +198,7 @@ def test_a_path_in_a_strangers_ledger_is_not_opened(tmp_path):
 def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
     folder = study_of(tmp_path / "s", 0.7, SHIPPED_SHA256)
     keep_floors(folder, Ledger(folder).frame())
-    code = f"import sys; from pima_hp.reporting import run; run([{str(folder)!r}]); print('torch' in sys.modules)"
+    code = f"import sys; from pima_hp.commands.report import run; run([{str(folder)!r}]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "False"

@@ -42,7 +42,7 @@ def test_tensorboard_shows_the_same_as_of_lightning(
 ) -> None:
     own = ("optimizer=adam", "seed=4", "trainer.max_epochs=6", "trainer.precision=64", "study=s", *variant)
     assert command(*own).code == 0
-    assert command("trainer.engine=solo", "outputs=alone", *own).code == 0
+    assert command("engine=solo", "outputs=alone", *own).code == 0
     ours, lightnings = (tmp_path / name / "s" / "tensorboard" for name in ("outputs", "alone"))
     assert [read_study(path.parent)["engine"].tolist() for path in (ours, lightnings)] == [["fused"], ["solo"]]
     (folder,), (other,) = ours.iterdir(), lightnings.iterdir()
@@ -62,7 +62,7 @@ def test_tensorboard_shows_the_same_as_of_lightning(
 def test_a11_a_finished_run_is_left_as_it_is_and_never_shown_twice(
     command: Command, tmp_path: Path, engine: str
 ) -> None:
-    arguments = (f"trainer.engine={engine}", "study=s", *QUICK)
+    arguments = (f"engine={engine}", "study=s", *QUICK)
     assert "trained 1 run" in command(*arguments).err
     study = tmp_path / "outputs" / "s"
     before = {name: state for name, state in state_of(study).items() if not name.startswith("jobs")}
@@ -70,7 +70,7 @@ def test_a11_a_finished_run_is_left_as_it_is_and_never_shown_twice(
     assert again.code == 0
     assert "nothing to train" in again.err
     run_id = read_study(study)["run_id"].iloc[0]
-    for more in ((f"materialize={run_id}",), ("logger.per_run=true",)):
+    for more in ((f"export={run_id}",), ("log_each_run=true",)):
         assert command(*arguments, *more).code == 0
     assert {name: state for name, state in state_of(study).items() if not name.startswith("jobs")} == before
     assert len(list(study.rglob("*tfevents*"))) == 1
@@ -108,12 +108,12 @@ NO_ROW = ("activation=gelu", "activation.approximate=tanh")
 ENGINES = {
     (): "fused",
     ("logger=csv",): "solo",
-    ("logger=both", "trainer.engine=fused"): "fused",
-    ("trainer.engine=solo",): "solo",
-    ("trainer.engine=stacked",): "stacked",
+    ("logger=both", "engine=fused"): "fused",
+    ("engine=solo",): "solo",
+    ("engine=stacked",): "stacked",
     AMSGRAD: "solo",
     NO_ROW: "solo",
-    (*NO_ROW, "trainer.engine=stacked"): "stacked",
+    (*NO_ROW, "engine=stacked"): "stacked",
     (*NO_ROW, "n_replicates=2"): "stacked",
     ("n_replicates=2", "logger=csv"): "fused",
 }

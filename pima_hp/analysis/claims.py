@@ -21,9 +21,9 @@ from pima_hp.analysis.functionals import EVENTS, Functional
 from pima_hp.analysis.rules import Condition, Rule
 from pima_hp.config import Component, Config, Section
 from pima_hp.config.options import CONF, options
+from pima_hp.config.problems import nearest, problems_of
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError
-from pima_hp.validation import nearest, problems_of
 
 Selector = dict[str, Any]
 """Setting -> its value."""

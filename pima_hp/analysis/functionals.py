@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pima_hp.analysis import curves
 from pima_hp.config import Section
+from pima_hp.config.problems import nearest
 from pima_hp.run import Array
-from pima_hp.validation import nearest
 
 EVENTS = ("exceeds", "learns", "never_exceeds", "reaches")
 """Functionals that say yes (1) or no (0)."""

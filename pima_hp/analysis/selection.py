@@ -14,10 +14,10 @@ from pima_hp.analysis.claims import Claim, Selector
 from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.functionals import FUNCTIONALS, Functional
 from pima_hp.config import Config
+from pima_hp.config.flat import NAMED_SECTIONS, NOT_A_SETTING, Setting, columns_of
 from pima_hp.config.options import CONF, option_content, option_name, read_yaml
 from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
 from pima_hp.run import Array, RunStatus
-from pima_hp.settings import NAMED_SECTIONS, NOT_A_SETTING, Setting, columns_of
 
 Seeds = tuple[int, ...]
 """The seeds that matter of a run: `pima_hp.run.replicate_of`."""

@@ -17,8 +17,8 @@ from pima_hp.analysis.measuring import Measured, measure
 from pima_hp.analysis.multiverse import choices, robustness
 from pima_hp.analysis.rules import Word, word_of
 from pima_hp.analysis.selection import Runs, contexts
+from pima_hp.config.flat import Setting
 from pima_hp.run import Array
-from pima_hp.settings import Setting
 
 FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
 """Family -> how its p values are adjusted, what they must not exceed, whose correction it is."""

@@ -8,9 +8,14 @@ from typing import Any
 
 import yaml
 
+from pima_hp.errors import ConfigurationError
+
 _PACKAGED = Path(__file__).parents[2] / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The folder of option groups: inside an installed wheel, beside the package in a checkout."""
+
+MAX_BYTES, MAX_NODES = 2**20, 100_000
+"""Of a YAML file, its aliases expanded: ten lines can stand for 10^10 values."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads ten times as fast
 
@@ -27,13 +32,38 @@ def option_content(group: str, option: str) -> Mapping[str, Any]:
     content: dict[str, Any] = {}
     for parent in own.pop("defaults", []):
         content |= {} if parent == "_self_" else option_content(group, parent)
-    return content | own
+    return content | {key: value for key, value in own.items() if key == "_target_" or not key.startswith("_")}
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Return what a YAML file of the project holds."""
-    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a safe loader
-    return content
+    """Return what a YAML file holds.
+
+    Raises:
+        ConfigurationError: it is not YAML, too large, or grows too large when its aliases are expanded.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigurationError(f"{path}: must have at most {MAX_BYTES:,} bytes; found {path.stat().st_size:,}")
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, _Loader)
+        if (size := _expanded_size(node, {})) > MAX_NODES:
+            raise ConfigurationError(
+                f"{path}: must have at most {MAX_NODES:,} values, aliases expanded; found {size:,}"
+            )
+        content: dict[str, Any] | None = yaml.load(text, _Loader)  # noqa: S506 -- a safe loader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: must be YAML; {' '.join(str(error).split())[:200]}") from error
+    return content or {}
+
+
+def _expanded_size(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Return how many values a node has when each alias is written out; an alias of itself is without end."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # until it is known
+        children = [] if node is None or isinstance(node.value, str) else node.value
+        flat = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+        known[id(node)] = 1 + sum(_expanded_size(child, known) for child in flat)
+    return known[id(node)]
 
 
 def option_name(group: str, content: Mapping[str, Any]) -> str:
@@ -53,6 +83,7 @@ def option_name(group: str, content: Mapping[str, Any]) -> str:
     """
     target = content["_target_"]
     arguments = {key: value for key, value in content.items() if key != "name"}
+    arguments = {key: value for key, value in arguments.items() if key == "_target_" or not key.startswith("_")}
     found = [(_n_differing(arguments, known), option) for option, known in _with_target(group, target)]
     if found:
         return min(found)[1]

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 
 from pima_hp.config import Config
+from pima_hp.config.flat import columns_of
 from pima_hp.ledger.parts import CURVE, SCHEMA, SCORE_PREFIX
 from pima_hp.run import CURVES, RunStatus, replicate_of
-from pima_hp.settings import columns_of
 
 RUN_COLUMNS = tuple(name for name in SCHEMA.names if name != "configuration")
 

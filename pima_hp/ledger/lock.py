@@ -28,6 +28,7 @@ class Owner:
     pid: int
     host: str
     start: str
+    command: str = ""  # token by which its workers know that it holds the study
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.start}"
@@ -42,13 +43,15 @@ class StudyLock:
 
     Args:
         study_folder: `outputs/<study>`; made if it is not there.
+        command: token of the command, for its workers.
 
     Attributes:
         note: what a person should know about how the lock was obtained, or empty.
     """
 
-    def __init__(self, study_folder: Path | str) -> None:
+    def __init__(self, study_folder: Path | str, command: str = "") -> None:
         self.note = ""
+        self._command = command
         self._study_folder = Path(study_folder)
         self._folder = self._study_folder / "ledger"
         self._owner_path = self._folder / ".owner"
@@ -89,7 +92,7 @@ class StudyLock:
         with explained(self._owner_path):
             left_behind = self._owner_path.exists()
         if left_behind:
-            previous = self._owner()
+            previous = self.owner()
             if previous is None or previous.host != socket.gethostname():
                 raise StudyError(
                     f"the study {str(self._study_folder)!r} must have one sweep at a time; it looks free "
@@ -98,20 +101,23 @@ class StudyLock:
                 )
             self.note = f"taken over from {previous}, which ended without releasing the study"
         remove_leftovers(self._study_folder)
-        owner = Owner(os.getpid(), socket.gethostname(), datetime.now().astimezone().isoformat(timespec="seconds"))
+        start = datetime.now().astimezone().isoformat(timespec="seconds")
+        owner = Owner(os.getpid(), socket.gethostname(), start, self._command)
         write_atomically(self._owner_path, json.dumps(asdict(owner)).encode())
 
     def _holder(self) -> str:
         deadline = time.monotonic() + _PATIENCE_S
-        while (owner := self._owner()) is None and time.monotonic() < deadline:
+        while (owner := self.owner()) is None and time.monotonic() < deadline:
             time.sleep(0.02)
         return str(owner or "an unknown process")
 
-    def _owner(self) -> Owner | None:
+    def owner(self) -> Owner | None:
         """Who the file names; None where it is missing, unreadable or not of ours."""
         try:
             owner = Owner(**json.loads(self._owner_path.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        known = isinstance(owner.pid, int) and isinstance(owner.host, str) and isinstance(owner.start, str)
+        known = isinstance(owner.pid, int) and all(
+            isinstance(one, str) for one in (owner.host, owner.start, owner.command)
+        )
         return owner if known else None

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from pima_hp.config import Config, Seeds
+from pima_hp.config.flat import Setting, flattened
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.parts import VERSION, check_version
-from pima_hp.settings import Setting, flattened
 
 _SEED_FIELDS = ("seed", "init", "split", "order")
 _ABSENT = "absent"

@@ -1,70 +1,79 @@
 """A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
 
-from collections import Counter
-from collections.abc import Container, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from pima_hp.ledger import events
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
-from pima_hp.ledger.events import (
-    HParam,
-    curve_events,
-    experiment_event,
-    file_bytes,
-    scalar_event,
-    session_end_event,
-    session_event,
-)
-from pima_hp.ledger.frame import curve_columns, distinct, setting_columns
-from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.run import RunStatus
-from pima_hp.settings import is_hparam
+from pima_hp.ledger.frame import SCORE_PREFIX, distinct, setting_columns
+from pima_hp.ledger.names import Value, distinguishing
+from pima_hp.run import FINAL, RunStatus, tag_of
 
-STUDY_FILE = "events.out.tfevents.0.pima_hp_study"
-RUN_FILE = "events.out.tfevents.0.pima_hp_run"
+Array = NDArray[np.float64]
+
 EVENT_FILES = "events.out.tfevents*"
+STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
+STUDY_FILES = "events.out.tfevents.*.pima_hp_study"
+RUN_FILE = "events.out.tfevents.0.pima_hp_run"
 
 
-def write_study(folder: Path, frame: pd.DataFrame, labels: Mapping[str, str]) -> int:
+def write_study(
+    folder: Path,
+    frame: pd.DataFrame,
+    labels: Mapping[str, str],
+    hparams: Mapping[str, Mapping[str, Value]] | None = None,
+    written: dict[str, Any] | None = None,
+) -> int:
     """Write the mean and the band of 5 % to 95 % over the runs of each configuration, and the HParams tab.
 
     Running it again replaces what changed, removes what this function wrote under labels that are gone, and
-    leaves equal files alone (a TensorBoard that is already open shows a replaced file after a restart). Runs
-    that failed are left out, copies are counted once; after a run has diverged or was stopped, the mean is that of
-    the other runs.
+    leaves equal files alone. The name of a file counts its runs, so that a TensorBoard that is already open reads the
+    file of a configuration that has more of them. Runs that failed are left out, copies are counted once; after a run
+    has diverged or was stopped, the mean is that of the other runs.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
         frame: what `read_study` gives.
-        labels: config_id -> the name of its folder; a config_id without a label is its own, labels that two
-            configurations share are told apart by their ids.
+        labels: config_id -> the name of its folder, as `labels_of` gives them; one without a label has its id.
+        hparams: config_id -> its columns of the HParams tab, as `distinguishing` gives them; otherwise those of the
+            configurations in the frame. While a sweep is running: those of all that are planned, since a TensorBoard
+            that is open never changes its columns.
+        written: what earlier calls of this process have written, kept up to date here: a configuration with the same
+            runs, name and columns is not looked at again. Give the same dictionary, empty at first.
 
     Returns:
         How many files were written.
 
     Raises:
-        ValueError: a label is no plain folder name.
         StorageError: the folder cannot be written.
     """
     ended = distinct(frame[frame["status"] != RunStatus.FAILED])
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
-    names = _folder_names(list(groups), labels)
-    settings = _hparams(ended.drop_duplicates("config_id").set_index("config_id"), setting_columns(frame))
-    metrics = [f"hp/{key}" for key in dict.fromkeys((*curve_columns(frame), *map(_score_key, _score_columns(frame))))]
+    hparams = distinguishing(_settings(ended)) if hparams is None else hparams
+    names = {config_id: labels.get(config_id, config_id) for config_id in groups}
     _remove_others(folder, set(names.values()))
-    n_written = int(_replace(folder / STUDY_FILE, file_bytes([experiment_event(settings.values(), metrics)])))
+    metrics = _metrics(frame)
+    experiment = events.experiment(hparams.values(), metrics)
+    n_written = 0
     for config_id, runs in groups.items():
-        name = names[config_id]
-        n_written += _replace(folder / name / STUDY_FILE, _events(runs, settings[config_id]))
+        state = (names[config_id], hparams[config_id], metrics, runs["run_id"].tolist())
+        if written is None or written.get(config_id) != state:
+            path = folder / names[config_id] / STUDY_FILE.format(len(runs))
+            n_written += _replace(path, _configuration(runs, [experiment, events.session_start(hparams[config_id])]))
+            if written is not None:
+                written[config_id] = state
     return n_written
 
 
-def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
+def write_run(folder: Path, row: "pd.Series[Any]", hparams: Mapping[str, Value] | None = None) -> bool:
     """Write one run, a row of a study's frame, as a folder of its own: what Lightning's logger writes of a run.
 
     A folder in which Lightning itself has logged the run is left as it is.
@@ -72,6 +81,7 @@ def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
     Args:
         folder: of the run.
         row: its curves, settings and final scores.
+        hparams: its columns of the HParams tab; those of its configuration in a study, otherwise the main settings.
 
     Returns:
         Whether the file changed.
@@ -81,90 +91,115 @@ def write_run(folder: Path, row: "pd.Series[Any]") -> bool:
     """
     if any(path.name != RUN_FILE for path in folder.glob(EVENT_FILES)):
         return False
-    runs = row.to_frame().T.infer_objects()
-    (settings,) = _hparams(runs.set_index("run_id"), setting_columns(runs)).values()
-    curves = {key: row[key] for key in curve_columns(runs)}
-    scores = {f"hp/{_score_key(name)}": row[name] for name in _score_columns(runs) if not pd.isna(row[name])}
-    events = [
-        experiment_event([settings], list(scores)),
-        session_event(settings),
-        scalar_event(scores, step=0),
-        *curve_events(curves),
-        session_end_event(succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
+    run = row.to_frame().T.infer_objects()
+    if hparams is None:
+        (hparams,) = distinguishing(_settings(run)).values()
+    began, ended = _times(run)
+    n_epochs = int(row["stop_epoch"]) or None
+    curves = {key: values[0, :n_epochs] for key, values in _curves(run).items()}
+    content = [
+        events.experiment([hparams], _metrics(run.dropna(axis=1))),
+        events.session_start(hparams),
+        *_epochs(began, ended, curves),
+        events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
+        events.session_end(ended, succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
     ]
-    return _replace(folder / RUN_FILE, file_bytes(events))
+    return _replace(folder / RUN_FILE, events.file_bytes(began, content))
 
 
-def remove_runs(folder: Path, names: Container[str]) -> None:
+def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
     """Remove what attempts at runs that did not finish have logged, so that no curve is there twice.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
-        names: of the folders of the runs that are to be trained again.
+        run_ids: of the runs that are to be trained again; their folders end so, whatever label they began with.
     """
+    endings = {run_id[:6] for run_id in run_ids}
     with explained(folder):
-        for path in folder.glob(f"*/{EVENT_FILES}"):
-            if path.parent.name in names:
+        for path in folder.glob(f"*, seed */{EVENT_FILES}"):
+            if path.parent.name.rpartition(", ")[2] in endings:
                 path.unlink()
 
 
-def _events(runs: pd.DataFrame, hparams: Mapping[str, HParam]) -> bytes:
-    """One configuration, or one run, as the bytes of an event file."""
-    keys = curve_columns(runs)
-    values = np.stack([np.stack(runs[key].tolist()) for key in keys], axis=1)  # (R, curves, E)
-    curves = dict(zip(keys, mean(values), strict=True))
-    n_epochs = values.shape[-1]
-    final = {key: float(curve[-1]) for key, curve in curves.items() if n_epochs}
-    scores = _score_columns(runs)
-    lasting = runs[scores].where(
-        runs["status"] != RunStatus.STOPPED
-    )  # else trainings of other lengths would be averaged
-    final |= zip(map(_score_key, scores), mean(lasting.to_numpy(float)).tolist(), strict=True)
-    if len(runs) > 1:
-        for level, band in zip(BAND, quantiles(values), strict=True):
-            curves |= {f"{key}_q{level * 100:02.0f}": curve for key, curve in zip(keys, band, strict=True)}
-    metrics = scalar_event({f"hp/{key}": value for key, value in final.items()}, step=n_epochs)
-    return file_bytes([session_event(hparams), *curve_events(curves), metrics])
+def _configuration(runs: pd.DataFrame, settings: list[Any]) -> bytes:
+    """Return the event file of one configuration, which begins with the events of its settings."""
+    began, ended = _times(runs)
+    curves: dict[str, Array] = {}
+    for key, values in _curves(runs).items():
+        if key == "lr" and len(np.unique(values[~np.isnan(values)])) <= 1:
+            continue  # the name and the settings tell it
+        curves[key] = mean(values)
+        if len(values) > 1:
+            for level, band in zip(BAND, quantiles(values), strict=True):
+                curves[f"~q{level * 100:02.0f}/{key}"] = band
+    n_epochs = max(map(len, curves.values()), default=0)
+    lasting = runs[runs["status"] != RunStatus.STOPPED]  # else trainings of other lengths would be averaged
+    final = events.scalars(ended, n_epochs, _finals(lasting))
+    return events.file_bytes(began, [*settings, *_epochs(began, ended, curves), final])
 
 
-def _hparams(settings: pd.DataFrame, names: list[str]) -> dict[str, dict[str, HParam]]:
-    """The settings that differ between the rows (all where there is one row), by the index of the frame."""
-    hparams: dict[str, dict[str, HParam]] = {str(key): {} for key in settings.index}
-    for name in names:
-        column = settings[name]
-        missing = column.isna().tolist()
-        values = [None if lacks else value for value, lacks in zip(column.tolist(), missing, strict=True)]
-        present = [value for value in values if value is not None]
-        if not is_hparam(name) or not present or (len(settings) > 1 and len(set(values)) == 1):
-            continue
-        kind = _kind(present)
-        for key, value in zip(hparams, values, strict=True):
-            if value is not None:
-                hparams[key][name] = kind(value)
-    return hparams
+def _times(runs: pd.DataFrame) -> tuple[float, float]:
+    """Return when the last of these runs began and ended, in seconds since 1970."""
+    ended = float(runs["ended_s"].max()) if "ended_s" in runs and len(runs) else time.time()
+    return ended - (float(runs["duration_s"].max()) if len(runs) else 0.0), ended
 
 
-def _kind(values: list[Any]) -> type[HParam]:
-    """One type a column, as the HParams tab wants it."""
-    if all(isinstance(value, bool) for value in values):
-        return bool
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return float if numbers else str
+def _epochs(began: float, ended: float, curves: Mapping[str, Array]) -> list[Any]:
+    """Return an event for each epoch (step 1 is the first) in which some curve, of shape (E,), has a value."""
+    if not curves:
+        return []
+    tags, values = [*map(tag_of, curves)], np.stack(list(curves.values()), axis=1)  # (E, curves)
+    times = np.linspace(began, ended, len(values) + 1)[1:].tolist()
+    with_value = np.any(~np.isnan(values), axis=1).tolist()
+    return [
+        events.scalars(times[epoch], epoch + 1, dict(zip(tags, row, strict=True)))
+        for epoch, row in enumerate(values.tolist())
+        if with_value[epoch]
+    ]
 
 
-def _folder_names(config_ids: list[str], labels: Mapping[str, str]) -> dict[str, str]:
-    names = {config_id: labels.get(config_id, config_id) for config_id in config_ids}
-    for name in names.values():
-        if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
-            raise ValueError(f"a label must be a plain folder name; found {name!r}; allowed: no /, \\ or NUL")
-    counts = Counter(names.values())
-    return {key: name if counts[name] == 1 else f"{name}~{key[:8]}" for key, name in names.items()}
+def _curves(runs: pd.DataFrame) -> dict[str, Array]:
+    """Return key -> learning curves (R, E) of the runs that have this one."""
+    found = {
+        key: [curve for curve in runs[key] if isinstance(curve, np.ndarray) and curve.size]
+        for key in _curve_columns(runs)
+    }
+    return {key: np.stack(curves) for key, curves in found.items() if curves}
+
+
+def _curve_columns(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name == "lr" or ("/" in name and not name.startswith(SCORE_PREFIX))]
+
+
+def _settings(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return config_id -> the settings that are not missing in the frame."""
+    names = [name for name in setting_columns(runs) if name not in {*_curve_columns(runs), "ended_s"}]
+    rows = runs.drop_duplicates("config_id").set_index("config_id")[names].to_dict("index")
+    return {
+        str(config_id): {str(name): value for name, value in row.items() if value is not None and value == value}
+        for config_id, row in rows.items()
+    }
+
+
+def _finals(runs: pd.DataFrame) -> dict[str, float]:
+    """Return tag -> mean final score of the runs that have one."""
+    columns = [name for name in runs.columns if name.startswith(SCORE_PREFIX)]
+    tags = [FINAL + name.removeprefix(SCORE_PREFIX) for name in columns]
+    return dict(zip(tags, mean(runs[columns].to_numpy(float)).tolist(), strict=True))
+
+
+def _metrics(frame: pd.DataFrame) -> dict[str, str]:
+    """Return tag -> title of the columns of final scores: validation first, since five are shown at first."""
+    keys = [tag.removeprefix(FINAL) for tag in _finals(frame[:0])]
+    order = ("val/accuracy", "val/loss", "val/", "test/", "")
+    ranked = sorted(keys, key=lambda key: next(place for place, start in enumerate(order) if key.startswith(start)))
+    return {FINAL + key: key.replace("/", " ") for key in ranked}
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
     """Remove what an earlier call wrote under other labels; a folder that holds anything else stays."""
     with explained(folder):
-        for path in folder.glob(f"*/{STUDY_FILE}"):
+        for path in folder.glob(f"*/{STUDY_FILES}"):
             if path.parent.name not in names:
                 path.unlink()
                 with suppress(OSError):
@@ -172,18 +207,14 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 
 def _replace(path: Path, content: bytes) -> bool:
-    """Write a file unless it is already what it should be."""
+    """Write an event file unless it is already what it should be, and remove those of the same kind beside it."""
+    others = [other for other in path.parent.glob(f"events.out.tfevents.*{path.suffix}") if other != path]
     with explained(path):
-        if path.is_file() and path.read_bytes() == content:
+        if not others and path.is_file() and path.read_bytes() == content:
             return False
     make_folder(path.parent)
     write_atomically(path, content, durable=False)  # it can be rebuilt from the ledger
+    with explained(path):
+        for other in others:
+            other.unlink()
     return True
-
-
-def _score_columns(frame: pd.DataFrame) -> list[str]:
-    return [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
-
-
-def _score_key(column: str) -> str:
-    return column.removeprefix(SCORE_PREFIX)

@@ -135,7 +135,7 @@ def vectors_of(model: MLP) -> Tensor:
     return torch.cat([parameter.detach().reshape(*leading, -1) for parameter in _weights_and_biases(model)], dim=-1)
 
 
-def _weights_and_biases(model: MLP) -> list[nn.Parameter]:
+def _weights_and_biases(model: MLP) -> list[Tensor]:
     layers = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
     return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
 

@@ -1,36 +1,86 @@
 """Can this configuration be trained here? Asked of every job before the first run."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
-from hydra.utils import get_class
+from torch.optim.lr_scheduler import LRScheduler
 
-from pima_hp.config import Component, Config, OptimizerSection
-from pima_hp.config.build import build
+from pima_hp.config import Component, Config
+from pima_hp.config.build import build, class_of
+from pima_hp.config.problems import nearest
 from pima_hp.errors import ConfigurationError
-from pima_hp.training.dispatch import refusal
+
+_KINDS: dict[str, type] = {
+    "model": torch.nn.Module,
+    "activation": torch.nn.Module,
+    "optimizer": torch.optim.Optimizer,
+    "scheduler": LRScheduler,
+}
+_TRAINER_ARGUMENTS = {"max_epochs", "precision", "accelerator", "devices"}
 
 
-def component_problems(configuration: Config, engine: str = "auto", *, only_lightning: str = "") -> list[str]:
-    """Return one line for each part that torch refuses or this machine lacks, and for an engine that cannot train it.
-
-    Args:
-        configuration: the configuration.
-        engine: see `pima_hp.training.dispatch.select`.
-        only_lightning: see there.
-    """
+def config_problems(config: Config) -> list[str]:
+    """Return one line for each part that torch or Lightning refuses or this machine lacks."""
     problems = []
-    if configuration.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
-    for section in ("activation", "optimizer", "scheduler"):
-        component: Component = getattr(configuration, section)
-        if component.target is not None:
-            problems += _refusal(section, component.model_dump_json(by_alias=True), type(component))
-    if not problems and (refused := refusal(configuration, engine, only_lightning=only_lightning)):
-        problems.append(refused)
+    for section, kind in _KINDS.items():
+        component: Component = getattr(config, section)
+        if component.target:
+            arguments = json.dumps(component.node, sort_keys=True)
+            problems += _refusals(section, kind, arguments)
+    for name, component in config.callbacks.items():
+        problems += _wrong_kind(f"callbacks.{name}", component, "lightning.pytorch.callbacks.Callback")
+    if config.data.target != type(config.data).usual:
+        problems += _wrong_kind("data", config.data, "pima_hp.data.PimaDataModule")
+    if config.trainer.target != type(config.trainer).usual or set(config.trainer.arguments) - _TRAINER_ARGUMENTS:
+        problems += _trainer_problems(config)
+    return problems
+
+
+def _wrong_kind(key: str, component: Component, kind: str) -> list[str]:
+    import lightning
+
+    import pima_hp.data
+
+    found: dict[str, Any] = {
+        "pima_hp.data.PimaDataModule": pima_hp.data.PimaDataModule,
+        "lightning.pytorch.callbacks.Callback": lightning.Callback,
+    }
+    try:
+        class_of(component.target, found[kind])
+    except ConfigurationError as error:
+        return [f"{key}.{error}"]
+    return []
+
+
+def _trainer_problems(config: Config) -> list[str]:
+    """Return one line for each argument that the Trainer does not have or refuses."""
+    import lightning
+
+    try:
+        found = class_of(config.trainer.target, lightning.Trainer)
+    except ConfigurationError as error:
+        return [f"trainer.{error}"]
+    known = set(inspect.signature(lightning.Trainer).parameters)
+    arguments = config.trainer.arguments
+    problems = [
+        f"trainer.{name}: no such argument of the Trainer{nearest(name, known)}"
+        for name in arguments
+        if name not in known
+    ]
+    if not problems:
+        from pima_hp.training.solo import trainer_of
+
+        try:
+            trainer_of(config, [])
+        except Exception as error:  # noqa: BLE001 -- whatever Lightning says to these arguments is for the user
+            problems.append(f"trainer: {found.__name__} refused its arguments: {' '.join(str(error).split())[:300]}")
     return problems
 
 
@@ -47,42 +97,54 @@ def _without_compiler() -> Iterator[None]:
 
 
 @lru_cache(maxsize=4096)
-def _refusal(section: str, text: str, kind: type[Component]) -> tuple[str, ...]:
+def _refusals(section: str, kind: type, node: str) -> tuple[str, ...]:
     """Build a component once on a single parameter; thousands of configurations share it."""
-    component = kind.model_validate_json(text)
-    if problems := _mistyped(component):
+    component: dict[str, Any] = json.loads(node)
+    try:
+        found = class_of(component["_target_"], kind)
+    except ConfigurationError as error:
+        return tuple(f"{section}.{problem}" for problem in error.problems)
+    if problems := _mistyped(section, found, component):
         return tuple(f"{section}.{problem}" for problem in problems)
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
         with _without_compiler():
             if section == "activation":
-                build(component.node, torch.nn.Module)(torch.zeros(1, requires_grad=True) * 1).backward()
+                build(component, torch.nn.Module)(torch.zeros(1, requires_grad=True) * 1).backward()
             elif section == "optimizer":
-                build(component.node, torch.optim.Optimizer, [parameter])
-            else:
-                build(component.node, torch.optim.lr_scheduler.LRScheduler, torch.optim.SGD([parameter], lr=0.1))
+                build(component, torch.optim.Optimizer, [parameter])
+            elif section == "scheduler":
+                arguments = {key: value for key, value in component.items() if key != "monitor"}
+                build(arguments, LRScheduler, torch.optim.SGD([parameter], lr=0.1))
     except ConfigurationError as error:
         return tuple(f"{section}: {problem}" for problem in error.problems)
-    except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the person
-        return (f"{section}: {component.target} refused its arguments: {' '.join(str(error).split())}",)
+    except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the user
+        return (f"{section}: {component['_target_']} refused its arguments: {' '.join(str(error).split())}",)
     return ()
 
 
-def _mistyped(component: Component) -> list[str]:
+def _mistyped(section: str, found: type, component: dict[str, Any]) -> list[str]:
     """Return one line for each argument that the class does not accept or that has the wrong type."""
-    parameters = inspect.signature(get_class(str(component.target))).parameters
+    parameters = inspect.signature(found).parameters
     known = {name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    open_ended = section == "model" and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    given = {"params", "optimizer", "n_features", "n_members", "activation", "self"}
     problems = []
-    for name, value in component.arguments.items():
-        if name not in known:  # also where it would be taken and not used: torch.nn.Identity(slope=1)
-            allowed = ", ".join(sorted(known - {"params", "optimizer"}))
+    for name, value in component.items():
+        if name == "_target_":
+            continue
+        if name not in known and not open_ended:  # also where it would be taken and not used: Identity(slope=1)
+            allowed = ", ".join(sorted(known - given))
             hint = f"allowed: {allowed}" if allowed else "it takes none"
-            problems.append(f"{name}: {component.target} has no such argument; {hint}")
+            remove = f"; remove it with ~model.{name}" if section == "model" else ""
+            problems.append(f"{name}: {component['_target_']} has no such argument; {hint}{remove}")
+            continue
+        if section == "model" or name not in known:
             continue
         default = parameters[name].default
-        is_switch = isinstance(default, bool) or (default is None and isinstance(component, OptimizerSection))
+        is_switch = isinstance(default, bool) or (default is None and section == "optimizer")
         if is_switch and not isinstance(value, bool):
             problems.append(f"{name}: must be true or false; found {value!s:.60}")
-        elif not is_switch and isinstance(default, int | float) and not isinstance(value, float):
+        elif not is_switch and isinstance(default, int | float) and not isinstance(value, int | float):
             problems.append(f"{name}: must be a number; found {str(value).lower():.60}")
     return problems

@@ -11,8 +11,8 @@ import torch
 
 from pima_hp.config import Config
 from pima_hp.errors import EngineError, StudyError
-from pima_hp.interruption import asked_to_stop
 from pima_hp.run import Results, Run, RunStatus
+from pima_hp.training.interruption import asked_to_stop
 from pima_hp.training.progress import Progress
 from pima_hp.versions import versions
 

@@ -1,17 +1,14 @@
-"""Lightning's loggers for a run that Lightning trains."""
+"""The TensorBoard logger of a run that Lightning trains."""
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch import loggers
 
-from pima_hp.interruption import SIGNALS
-from pima_hp.request import LoggerSection
-from pima_hp.run import Run, run_folder
+from pima_hp.training.interruption import SIGNALS
 
 
 @contextmanager
@@ -35,8 +32,11 @@ def _signals_held_back() -> Iterator[None]:
             signal.raise_signal(late)
 
 
-class UninterruptedTensorBoardLogger(TensorBoardLogger):
-    """Lightning's logger, whose writing no signal interrupts."""
+class TensorBoardLogger(loggers.TensorBoardLogger):
+    """Lightning's logger, whose writing no signal interrupts, and which shows an epoch within a second."""
+
+    def __init__(self, *args: Any, flush_secs: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, flush_secs=flush_secs, **kwargs)
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         """Log the scores of an epoch."""
@@ -52,23 +52,3 @@ class UninterruptedTensorBoardLogger(TensorBoardLogger):
         """Close the file."""
         with _signals_held_back():
             super().finalize(status)
-
-
-def loggers_of(run: Run, study_folder: Path, labels: Mapping[str, str], wanted: LoggerSection) -> list[Logger]:
-    """Return the loggers of a run: folders `tensorboard/<name>` and `csv/<name>` of its study.
-
-    Args:
-        run: its configuration and seed give the name.
-        study_folder: `outputs/<study>`.
-        labels: config_id -> name of the configuration.
-        wanted: which loggers to make.
-    """
-    label = labels.get(run.config.id, run.config.id)
-    name = run_folder(label, run.seeds.seed, run.id)
-    loggers: list[Logger] = []
-    if wanted.tensorboard:
-        folder = study_folder / "tensorboard"
-        loggers.append(UninterruptedTensorBoardLogger(folder, name=name, version="", default_hp_metric=False))
-    if wanted.csv:
-        loggers.append(CSVLogger(study_folder / "csv", name=name, version=""))
-    return loggers

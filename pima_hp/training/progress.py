@@ -12,13 +12,13 @@ class Progress:
     Nothing is drawn where standard error is not a terminal: a log file gets the summary alone.
     """
 
-    def __init__(self, n_runs: int) -> None:
+    def __init__(self, n_runs: int, *, shown: bool = True) -> None:
         self.n_runs, self.done = n_runs, 0.0
         self._bar = tqdm(
             total=n_runs,
             desc="training",
             unit=" runs",
-            disable=not sys.stderr.isatty(),
+            disable=not shown or not sys.stderr.isatty(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}, {rate_fmt}]",
             leave=False,
             mininterval=0.2,

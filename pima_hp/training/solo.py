@@ -15,13 +15,13 @@ from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pima_hp.config import Config
-from pima_hp.config.build import build
+from pima_hp.config.build import build, class_of
+from pima_hp.config.flat import hparams_of
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.metrics import EPOCH_METRICS, final_scores
 from pima_hp.model.module import MLPClassifier, Scores
-from pima_hp.run import FINAL, Results, Run, RunStatus
+from pima_hp.run import FINAL, MAIN_SETTINGS, Results, Run, RunStatus
 from pima_hp.seeds import Role, seeded
-from pima_hp.settings import hparams_of
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
 
@@ -141,7 +141,8 @@ def trainer_of(
     }
     device = {"accelerator": "gpu" if device_of(config).type == "cuda" else "cpu", "devices": 1}
     given = {"num_sanity_val_steps": 0, **asked_for, **config.trainer.arguments, **device, **arguments}
-    return L.Trainer(callbacks=list(callbacks), logger=list(loggers) or False, **given)
+    trainer = class_of(config.trainer.target, L.Trainer)
+    return trainer(callbacks=list(callbacks), logger=list(loggers) or False, **given)
 
 
 def planned_updates(config: Config, n_batches: int) -> int:
@@ -206,10 +207,12 @@ class FinalScores(L.Callback):
         pl_module.train()
         if not trainer.loggers:
             return
-        hparams = hparams_of(self.config.model_dump(by_alias=True))
+        settings = hparams_of(self.config.model_dump(by_alias=True))
+        main = {key: settings[key] for key in MAIN_SETTINGS if key in settings}
         scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(hparams, scores if self.finite else None)
+                last = max(pl_module.history, default=0)
+                logger.log_hyperparams(main, scores if self.finite else None, step=last)
             else:
-                logger.log_hyperparams(hparams)
+                logger.log_hyperparams(settings)

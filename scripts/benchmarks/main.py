@@ -12,11 +12,11 @@ from contextlib import redirect_stdout
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-
 from pima_hp.training.engines import make_stack
+from pima_hp.training.stack import Stack
+
 from pima_hp.run import Run
 from pima_hp.training.solo import fit
-from pima_hp.training.stack import Stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -101,7 +101,7 @@ def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
     from pima_hp.training.engines import train_stack
 
-    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5", "trainer.stack_size=4096"))
+    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5", "engine.stack_size=4096"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"memory at M=4096: {used:,.0f} MiB (at most 2,048 wanted)")
 
@@ -112,7 +112,7 @@ def gpu() -> None:
         sys.exit("gpu: needs a CUDA device; found none")
     for engine, n_epochs in (("fused", 10), ("stacked", 1)):
         for size in (1024, 8192, 65536):
-            wanted = ("trainer=gpu", f"trainer.engine={engine}", "trainer.stack_size=65536", "batch=b5")
+            wanted = ("trainer=gpu", f"engine={engine}", "engine.stack_size=65536", "batch=b5")
             many = (f"n_replicates={size}", f"trainer.max_epochs={2 * n_epochs}")
             stack = make_stack(runs_of(*wanted, "optimizer=adam", *many))
             stack.to(torch.device("cuda"))
@@ -128,7 +128,7 @@ def gpu() -> None:
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
     n_epochs = (EPOCHS if size <= 1024 else 25) if engine == "fused" else 2
-    runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.engine={engine}", f"trainer.max_epochs={n_epochs}")
+    runs = runs_of(*overrides, f"n_replicates={size}", f"engine={engine}", f"trainer.max_epochs={n_epochs}")
 
     n_times = max(1, 32 // size) if engine == "fused" else 1  # a run alone is over in 20 ms, too short to be timed
 

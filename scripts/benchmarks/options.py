@@ -2,9 +2,10 @@
 
 from typing import get_args
 
+from pima_hp.training.engines import make_stack
+
 from pima_hp.config import ModelSection
 from pima_hp.config.options import options as options_of
-from pima_hp.training.engines import make_stack
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
 SIZE = 128

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pima_hp.training.engines import make_stack
 
 from pima_hp.data.prepared import prepare, table_of
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
-from pima_hp.training.engines import make_stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 

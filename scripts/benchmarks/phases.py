@@ -10,12 +10,12 @@ from typing import Any
 from unittest import mock
 
 import hydra.core.utils
+from pima_hp.jobs import ComposedJobs
+from pima_hp.session import Session
 
 from pima_hp import app, summary
-from pima_hp.jobs import ComposedJobs
+from pima_hp.commands.study import Study
 from pima_hp.ledger import Ledger
-from pima_hp.session import Session
-from pima_hp.study import Study
 from pima_hp.training import engines, schedule
 from pima_hp.training.fused.engine import FusedStack
 

@@ -6,12 +6,12 @@ from unittest import mock
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from pima_hp.composition import register_resolvers
+from pima_hp.jobs import ComposedJobs
 
 from pima_hp import app
-from pima_hp.composition import register_resolvers
+from pima_hp.commands.study import Study
 from pima_hp.config.options import CONF
-from pima_hp.jobs import ComposedJobs
-from pima_hp.study import Study
 from scripts.benchmarks.timing import seconds
 
 JOBS = 100

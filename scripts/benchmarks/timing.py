@@ -5,13 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from pima_hp.request import request_of
 from pima_hp.run import Run
+from tests.conftest import job_of
 
 
 def runs_of(*overrides: str) -> list[Run]:
     """Return the runs that `pima-hp-train OVERRIDES` asks for, on the CPU unless they say otherwise."""
-    return request_of("trainer=cpu", *overrides).runs
+    return job_of("trainer=cpu", *overrides).runs
 
 
 def medians(contestants: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, float]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pima_hp.composition import CONF
 from pima_hp.config import DataSection
+from pima_hp.config.options import CONF
 from pima_hp.data.table import SHIPPED, Table, read_table
 from pima_hp.errors import TableError
 

@@ -6,12 +6,12 @@ import torch
 from pima_hp.config.options import options
 from pima_hp.data.datamodule import BatchLoader, PimaDataModule
 from pima_hp.seeds import Role, stream
-from tests.conftest import request_of
+from tests.conftest import job_of
 from tests.data.conftest import given
 
 
 def module_of(*overrides: str) -> PimaDataModule:
-    request = request_of(*overrides)
+    request = job_of(*overrides)
     return PimaDataModule(request.config, request.seeds[0])
 
 

@@ -9,7 +9,7 @@ from pima_hp.config.options import options
 from pima_hp.data.prepared import clean_and_scale, prepare, table_of
 from pima_hp.data.table import Table
 from pima_hp.errors import StudyError
-from tests.conftest import request_of
+from tests.conftest import job_of
 from tests.data.conftest import given
 
 CHOICES = [f"data={option}" for option in options("data")]
@@ -26,7 +26,7 @@ def planted(table: Table, rows: torch.Tensor, value: float) -> Table:
 @pytest.mark.parametrize("val", [0.0, 0.2])
 def test_statistics_come_from_the_training_rows_alone(missing: str, scaling: str, val: float) -> None:
     settings = (f"data.missing={missing}", f"data.scaling={scaling}", f"data.val_fraction={val}")
-    configuration = request_of(*settings, "trainer.precision=64").config
+    configuration = job_of(*settings, "trainer.precision=64").config
     table = table_of(configuration)
     before = prepare(table, configuration, split_seed=3)
     held_back = torch.cat([before.split.val, before.split.test])
@@ -58,13 +58,13 @@ def test_minmax_scaling_maps_the_training_rows_to_the_unit_interval() -> None:
 
 
 def prepare_of(*overrides: str, split_seed: int = 0):
-    configuration = request_of(*overrides).config
+    configuration = job_of(*overrides).config
     return prepare(table_of(configuration), configuration, split_seed)
 
 
 def test_missing_values_become_the_median_of_what_was_measured_in_training() -> None:
     kept, imputed = (prepare_of(f"data.missing={way}", "trainer.precision=64") for way in ("keep", "median"))
-    configuration = request_of().config
+    configuration = job_of().config
     names, train = table_of(configuration).feature_names, kept.split.train
     for index, name in enumerate(names):
         raw, clean = kept.features[:, index], imputed.features[:, index]
@@ -81,7 +81,7 @@ def test_missing_values_become_the_median_of_what_was_measured_in_training() -> 
 
 def test_a_column_that_is_constant_in_training_is_only_shifted() -> None:
     for scaling in ("standard", "minmax"):
-        configuration = request_of(f"data.scaling={scaling}", "trainer.precision=64").config
+        configuration = job_of(f"data.scaling={scaling}", "trainer.precision=64").config
         table = table_of(configuration)
         split = prepare(table, configuration, 0).split
         table.features[split.train.numpy(), 2] = 7.0
@@ -107,7 +107,7 @@ def test_the_table_of_a_configuration_must_still_be_that_file(tmp_path) -> None:
     rows = "".join(f"{n},{n * 7 % 5},{n % 2}\n" for n in range(20))
     path.write_text("a,b,y\n" + rows, encoding="utf-8")
     own = ("data=csv", f"data.path={path}", "data.label=y", "batch.size=4")
-    configuration = request_of(*own).config
+    configuration = job_of(*own).config
     assert table_of(configuration).digest == configuration.data_digest
     path.write_text("a,b,y\n" + rows.replace("3,1,1", "3,2,1"), encoding="utf-8")
     with pytest.raises(StudyError, match=f"must not change within a study; digest {configuration.data_digest[:12]} "):
@@ -119,7 +119,7 @@ def test_the_table_of_a_configuration_must_still_be_that_file(tmp_path) -> None:
 def test_a_column_that_is_constant_over_the_training_rows_is_only_shifted(scaling, value):
     features = torch.full((615, 1), value, dtype=torch.float64)
     features[-1] += 1
-    section = request_of(f"data.scaling={scaling}").config.data
+    section = job_of(f"data.scaling={scaling}").config.data
     scaled = clean_and_scale(features, ("a",), torch.arange(614), section)
     assert (scaled[:-1] == 0).all()
     assert float(scaled[-1]) == pytest.approx(1)

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from pima_hp import app, interruption
+import hydra
+
+from pima_hp.commands.exits import exit_code
+from pima_hp.training import interruption
+from tests.conftest import CONFIG_PATH, _task
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        *("lightning", "pima_hp.app", "pima_hp.plan", "pima_hp.summary", "pima_hp.ledger.tensorboard"),
-        *("pima_hp.training.checks", "pima_hp.training.callbacks", "pima_hp.training.device"),
-        *("pima_hp.training.schedule", "pima_hp.training.solo", "pima_hp.training.stacked"),
+        *("lightning", "pima_hp.commands.hydra_callback", "pima_hp.commands.summary", "pima_hp.ledger.tensorboard"),
+        *("pima_hp.commands.unrecorded", "pima_hp.training.checks", "pima_hp.training.callbacks"),
+        *("pima_hp.training.dispatch", "pima_hp.training.solo", "pima_hp.training.stacked"),
         *("pima_hp.training.loggers", "pima_hp.training.fused.engine"),
     ]
 )
@@ -109,7 +113,7 @@ def _child(folder: Path, paths: list[Path], arguments: tuple[str, ...], prepare:
     os.chdir(folder)
     for descriptor, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
-    sys.argv = ["pima-hp-train"]
+    sys.argv = ["pima-hp-train", *arguments]
     if prepare:
         prepare()
-    sys.exit(app.run(list(arguments)))
+    sys.exit(exit_code(hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")(_task)))

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from tests.faults import studies
 from tests.faults.commands import Command, run
 
-SWEEP = ("-m", "activation=relu,tanh", "n_replicates=16", "trainer.max_epochs=20", "trainer.stack_size=2", "study=s")
+SWEEP = ("-m", "activation=relu,tanh", "n_replicates=16", "trainer.max_epochs=20", "engine.stack_size=2", "study=s")
 N_RUNS, N_PARTS = 32, 16
 PHASES = ("before the manifest", "before the first part", "between parts", "after the last part")
 _MOST_KILLS = 30

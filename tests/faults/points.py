@@ -43,7 +43,7 @@ POINTS = {
     "before-tensorboard": Point("pima_hp.ledger.tensorboard:write_study", "before"),
     "tensorboard-half-written": Point(_WRITE, "half", "tfevents"),
     "after-tensorboard": Point("pima_hp.ledger.tensorboard:write_study", "after"),
-    "before-summary": Point("pima_hp.summary:print_summary", "before"),
+    "before-summary": Point("pima_hp.commands.summary:print_summary", "before"),
 }
 """In the order in which a sweep passes them."""
 

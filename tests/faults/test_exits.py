@@ -11,7 +11,7 @@ from pima_hp.ledger import read_study
 from tests.faults.commands import Command, run
 
 SWEEPS = {
-    engine: ("-m", f"trainer.engine={engine}", "trainer.max_epochs=2", "n_replicates=4", "study=s")
+    engine: ("-m", f"engine={engine}", "trainer.max_epochs=2", "n_replicates=4", "study=s")
     for engine in ("fused", "stacked", "solo")
 }
 BAD_SEED = 2
@@ -19,9 +19,10 @@ BAD_SEED = 2
 
 def _bad(error: BaseException) -> None:
     """Let every run of one seed raise in its training, in whatever company."""
+    from pima_hp.training.stack import Stack
+
     from pima_hp.model.module import MLPClassifier
     from pima_hp.training import solo
-    from pima_hp.training.stack import Stack
 
     real_epoch, real_fit, real_end = Stack.train_epochs, solo.fit_solo, MLPClassifier.on_train_epoch_end
     in_training: list[int] = []
@@ -70,7 +71,7 @@ def test_a10_a_run_that_raises_has_failed_and_the_others_finish(
 
 @pytest.mark.parametrize("engine", ["auto", "solo"])
 def test_a10_one_run_that_raises_has_failed_and_leaves_no_curves(tmp_path: Path, engine: str) -> None:
-    one = (f"seed={BAD_SEED}", "trainer.max_epochs=2", f"trainer.engine={engine}", "study=s")
+    one = (f"seed={BAD_SEED}", "trainer.max_epochs=2", f"engine={engine}", "study=s")
     ended = run(tmp_path, *one, prepare=functools.partial(_bad, ValueError("planted")))
     assert ended.code == 1, ended
     assert "1 run failed; the first: ValueError: planted" in ended.err

@@ -20,9 +20,9 @@ from tests.faults.points import POINTS, Point, at, let, signalled
 INT, TERM = signal.SIGINT, signal.SIGTERM
 LONG = ("trainer.max_epochs=100000", "study=s")
 ENGINES = {
-    "fused": ("-m", "trainer.engine=fused", "n_replicates=2", *LONG),
-    "stacked": ("-m", "trainer.engine=stacked", "n_replicates=2", *LONG),
-    "solo": ("trainer.engine=solo", *LONG),
+    "fused": ("-m", "engine=fused", "n_replicates=2", *LONG),
+    "stacked": ("-m", "engine=stacked", "n_replicates=2", *LONG),
+    "solo": ("engine=solo", *LONG),
     "one run": LONG,
 }
 SOLO_EPOCH = Point("pima_hp.model.module:MLPClassifier.on_train_epoch_end", "after")
@@ -56,15 +56,13 @@ def test_a6_what_lightning_had_logged_of_a_run_that_was_stopped_is_not_shown_bes
     tmp_path: Path,
 ) -> None:
     run_alone = ("trainer.max_epochs=20", "study=s")
-    stopped = run(
-        tmp_path, *run_alone, "trainer.engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9)
-    )
+    stopped = run(tmp_path, *run_alone, "engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9))
     _stopped_well(stopped, TERM, tmp_path)
     (begun,) = tmp_path.rglob("*tfevents*")
     for engine, files in (("solo", 1), ("auto", 1)):
         study = f"study={engine}"
         shutil.copytree(tmp_path / "outputs" / "s", tmp_path / "outputs" / engine)
-        assert run(tmp_path, *run_alone, f"trainer.engine={engine}", study).code == 0
+        assert run(tmp_path, *run_alone, f"engine={engine}", study).code == 0
         found = list((tmp_path / "outputs" / engine).rglob("*tfevents*"))
         assert len(found) == files
         assert found[0].parent.name == begun.parent.name
@@ -109,7 +107,7 @@ def test_a7_the_second_ctrl_c_ends_the_command_at_once(tmp_path: Path, uninterru
 
 def _stopped_but_stuck(marker: Path) -> None:
     at("after-part", signalled(INT), 3)()
-    let(Point("pima_hp.study:Study.close", "before"), functools.partial(_stuck, marker))
+    let(Point("pima_hp.commands.study:Study.close", "before"), functools.partial(_stuck, marker))
 
 
 def _stuck(marker: Path) -> None:

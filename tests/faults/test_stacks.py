@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pima_hp.training.engines import make_stack
+from pima_hp.training.schedule import stacks_of, trained
 
 from pima_hp.run import Run, RunRecord, RunStatus
 from pima_hp.seeds import Role
 from pima_hp.training import engines, stack
-from pima_hp.training.engines import make_stack
 from pima_hp.training.progress import Progress
-from pima_hp.training.schedule import stacks_of, trained
-from tests.conftest import request_of
+from tests.conftest import job_of
 
 ENGINES = ("fused", "stacked")
 OPTIONS = {  # those that the runs share, and that in which some of them differ
@@ -39,8 +39,8 @@ Result = tuple[Any, ...]
 
 def _runs(engine: str, *overrides: str, n: int = 4, **changes: str) -> list[Run]:
     batch = () if any(override.startswith("batch") for override in overrides) else ("batch=b32",)
-    options = ("trainer.max_epochs=3", *batch, f"trainer.engine={engine}", f"n_replicates={n}", *overrides)
-    return request_of(*options).runs
+    options = ("trainer.max_epochs=3", *batch, f"engine={engine}", f"n_replicates={n}", *overrides)
+    return job_of(*options).runs
 
 
 def _result(record: RunRecord) -> Result:

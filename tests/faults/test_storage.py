@@ -16,7 +16,7 @@ from tests.faults.commands import Command, Ended, run, wait_for
 from tests.faults.kills import SWEEP, Uninterrupted
 from tests.faults.points import at, signalled
 
-SMALL = ("-m", "activation=relu,tanh", "trainer.max_epochs=2", "trainer.stack_size=2", "n_replicates=4")
+SMALL = ("-m", "activation=relu,tanh", "trainer.max_epochs=2", "engine.stack_size=2", "n_replicates=4")
 
 
 def _limited(n_bytes: int) -> None:

@@ -8,10 +8,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pima_hp.composition import register_resolvers
+from pima_hp.commands.compose import ComposedJobs
 from pima_hp.config.options import CONF
 from pima_hp.errors import ConfigurationError
-from pima_hp.jobs import ComposedJobs
 
 COMMANDS = [
     ["optimizer=adam", "optimizer.lr=0.1", "batch.size=5"],
@@ -29,7 +28,6 @@ COMMANDS = [
 
 @pytest.fixture
 def composed() -> ComposedJobs:
-    register_resolvers()
     Plugins.instance()
     loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
     return ComposedJobs(loader, loader.load_configuration("config", ["study=s"], RunMode.MULTIRUN))

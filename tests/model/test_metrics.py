@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from pima_hp.model.stacked_metrics import stacked_epoch_scores, stacked_final_scores
 from torch import Tensor
 from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
 
 from pima_hp.model.metrics import epoch_scores, final_scores
-from pima_hp.model.stacked_metrics import stacked_epoch_scores, stacked_final_scores
 from pima_hp.seeds import Role, stream
 
 NAMES = {"accuracy", "loss", "auroc", "f1", "brier"}

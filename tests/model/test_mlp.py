@@ -4,21 +4,21 @@ import math
 
 import pytest
 import torch
+from pima_hp.model.stacked import StackedMLP
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from pima_hp.config.options import options
 from pima_hp.model.mlp import MLP, build_mlp, initial_parameters, layer_shapes
-from pima_hp.model.stacked import StackedMLP
 from pima_hp.seeds import Role, stream
-from tests.conftest import request_of
+from tests.conftest import job_of
 
 DTYPES = [torch.float32, torch.float64]
 WIDTHS = [[12, 8], [5], [3, 4, 2]]
 
 
 def mlp_of(*overrides: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> MLP:
-    return build_mlp(request_of(*overrides).config, 8, stream(seed, Role.INIT), dtype)
+    return build_mlp(job_of(*overrides).config, 8, stream(seed, Role.INIT), dtype)
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
@@ -89,7 +89,7 @@ def test_the_initial_weights_are_a_function_of_the_init_stream_alone() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("choice", [f"activation={option}" for option in options("activation")])
 def test_a_stack_gives_its_members_back_and_predicts_as_they_do(choice: str, dtype: torch.dtype) -> None:
-    configuration = request_of(choice, "model.initialization=he_normal").config
+    configuration = job_of(choice, "model.initialization=he_normal").config
     section = configuration.activation
     members = [build_mlp(configuration, 8, stream(seed, Role.INIT), dtype) for seed in range(70)]
     stack = StackedMLP.from_members(members, section)
@@ -107,7 +107,7 @@ def test_a_stack_gives_its_members_back_and_predicts_as_they_do(choice: str, dty
 
 
 def test_a_member_is_a_copy() -> None:
-    section = request_of().config.activation
+    section = job_of().config.activation
     stack = StackedMLP.from_members([mlp_of(seed=seed) for seed in range(2)], section)
     with torch.no_grad():
         for parameter in stack.member(0).parameters():
@@ -117,7 +117,7 @@ def test_a_member_is_a_copy() -> None:
 
 @pytest.mark.parametrize("choice", [f"activation={option}" for option in options("activation")])
 def test_the_gradient_of_a_stack_is_that_of_its_members(choice: str) -> None:
-    section = request_of(choice).config.activation
+    section = job_of(choice).config.activation
     members = [mlp_of(choice, "model.initialization=torch_default", seed=seed) for seed in range(3)]
     stack = StackedMLP.from_members(members, section)
     features = torch.randn(3, 6, 8, generator=stream(1, Role.ORDER), dtype=torch.float64)

@@ -16,7 +16,7 @@ from pima_hp.training.fused import compiled
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
 from pima_hp.training.solo import train_solo
-from tests.conftest import request_of
+from tests.conftest import job_of
 from tests.training.kernels import COMPILING, KINDS, begin, content_of, finish
 
 N_ROWS = 120  # of the short table: 96 to train on, 24 to watch
@@ -34,7 +34,7 @@ def runs_of(tmp_path_factory: pytest.TempPathFactory) -> RunsOf:
     path.write_text("".join(lines[: N_ROWS + 1]), encoding="utf-8")
 
     def runs(*overrides: str) -> list[Run]:
-        return request_of(*overrides, f"data.path={path}").runs
+        return job_of(*overrides, f"data.path={path}").runs
 
     return runs
 

@@ -9,15 +9,15 @@ from numba import njit, types
 
 from pima_hp.config.options import options
 from pima_hp.data.prepared import table_of
+from pima_hp.errors import EngineError
 from pima_hp.training import dispatch
 from pima_hp.training.dispatch import refusal, select, train
-from pima_hp.errors import EngineError
 from pima_hp.training.fused import compiled, functions
 from pima_hp.training.fused.engine import fit_stack
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from pima_hp.training.fused.simd import load, rows_at, store
-from pima_hp.training.progress import Progress
 from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE
+from pima_hp.training.progress import Progress
 from tests.training.conftest import RunsOf, alone, ended
 
 EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]

@@ -15,7 +15,7 @@ from pima_hp.data.table import SHIPPED
 from pima_hp.run import Run
 from pima_hp.training import fused
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
-from tests.conftest import request_of
+from tests.conftest import job_of
 
 triton = pytest.importorskip("triton", reason="needs Triton, which has wheels for Linux on x86-64 alone")
 
@@ -34,7 +34,7 @@ CASES += [["batch.shuffle=true"], ["model.hidden_widths=[3,2]"], ["batch.size=7"
 def runs_of(tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / "tiny.csv"
     path.write_text("".join(SHIPPED.read_text(encoding="utf-8").splitlines(keepends=True)[:16]), encoding="utf-8")
-    return lambda *overrides: request_of(*SMALL, *overrides, f"data.path={path}").runs
+    return lambda *overrides: job_of(*SMALL, *overrides, f"data.path={path}").runs
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from pima_hp.request import Request
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.mlp import build_mlp
-from pima_hp.request import Request
 from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord
 from pima_hp.seeds import Role, stream
 from pima_hp.training.loggers import loggers_of
 from pima_hp.training.solo import fit_solo, train_solo
-from tests.conftest import request_of
+from tests.conftest import job_of
 
 
 def arrays_of(curves: LearningCurves) -> dict[str, np.ndarray]:
@@ -39,20 +39,18 @@ def solo(request: Request, **options: object) -> RunRecord:
 
 @pytest.mark.parametrize("overrides", [(), ("batch.shuffle=true", "optimizer=adam", "data=pima_honest", "seed=5")])
 def test_the_same_configuration_and_seed_gives_the_same_bits(overrides: tuple[str, ...]) -> None:
-    request = request_of("trainer.max_epochs=3", "batch=b32", *overrides)
+    request = job_of("trainer.max_epochs=3", "batch=b32", *overrides)
     torch.manual_seed(1)
     first = solo(request)
     torch.manual_seed(2)
     torch.rand(3)
     assert same_bits(first, solo(request))
-    other = request_of("trainer.max_epochs=3", "batch=b32", *overrides, "seed=6")
+    other = job_of("trainer.max_epochs=3", "batch=b32", *overrides, "seed=6")
     assert not same_bits(first, solo(other))
 
 
 def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
-    request = request_of(
-        "trainer.max_epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16"
-    )
+    request = job_of("trainer.max_epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
     record = solo(request)
     configuration, seeds = request.config, request.seeds[0]
     data = PimaDataModule(configuration, seeds)
@@ -88,9 +86,7 @@ def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
 
 
 def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
-    request = request_of(
-        "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity"
-    )
+    request = job_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity")
     record = solo(request)
     assert record.status == "diverged"
     assert record.stop_epoch == 1
@@ -99,7 +95,7 @@ def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
         assert len(curve) == 5
         assert np.isnan(curve).all()
     later = solo(
-        request_of("optimizer=sgd", "optimizer.lr=4", "trainer.max_epochs=30", "batch=b32", "activation=identity",
+        job_of("optimizer=sgd", "optimizer.lr=4", "trainer.max_epochs=30", "batch=b32", "activation=identity",
                    "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "data.scaling=standard", "seed=1")
     )  # fmt: skip
     assert later.status == "diverged"
@@ -110,16 +106,16 @@ def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
 
 
 def test_validation_rows_of_their_own_leave_the_test_rows_for_the_end() -> None:
-    record = solo(request_of("data=pima_honest", "trainer.max_epochs=2", "batch=full"))
+    record = solo(job_of("data=pima_honest", "trainer.max_epochs=2", "batch=full"))
     assert {key.partition("/")[0] for key in record.scores} == {"train", "val", "test"}
-    watched = solo(request_of("data=pima", "trainer.max_epochs=2", "batch=full"))
+    watched = solo(job_of("data=pima", "trainer.max_epochs=2", "batch=full"))
     assert {key.partition("/")[0] for key in watched.scores} == {"train", "val"}
     assert {key.partition("/")[2] for key in watched.scores} == {"accuracy", "loss", "auroc", "f1", "brier"}
 
 
 @pytest.fixture
 def logged(tmp_path: Path) -> tuple[Request, RunRecord, Path]:
-    request = request_of("logger=both", "trainer.max_epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
+    request = job_of("logger=both", "trainer.max_epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
     (run,) = request.runs
     loggers = loggers_of(run, request.folder, {run.config.id: "adam"}, request.logger)
     return request, train_solo(run.config, run.seeds, loggers=loggers), request.folder
@@ -171,7 +167,7 @@ class Counter(L.Callback):
 
 
 def test_any_callback_of_lightning_works(tmp_path: Path) -> None:
-    request = request_of("trainer.max_epochs=4", "batch=b32", "optimizer=adam", "optimizer.lr=0.01")
+    request = job_of("trainer.max_epochs=4", "batch=b32", "optimizer=adam", "optimizer.lr=0.01")
     checkpoint = ModelCheckpoint(tmp_path, monitor="val/loss", save_last=True)
     counter = Counter()
     record, module = fit_solo(
@@ -213,7 +209,7 @@ CUTS: dict[str, tuple[dict[str, Any], int, int, int]] = {
 def test_a_run_that_is_cut_short_says_so_and_where(
     options: dict[str, Any], stop_epoch: int, n_updates: int, n_watched: int
 ) -> None:
-    request = request_of("trainer.max_epochs=5", "batch=b32", "scheduler=plateau_half")
+    request = job_of("trainer.max_epochs=5", "batch=b32", "scheduler=plateau_half")
     record, module = fit_solo(request.config, request.seeds[0], **options)
     assert (record.status, record.stop_epoch, record.n_updates) == ("stopped early", stop_epoch, n_updates)
     whole = solo(request)
@@ -230,7 +226,7 @@ def test_a_run_that_is_cut_short_says_so_and_where(
 
 
 def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
-    request = request_of("trainer.max_epochs=2", "batch=full")
+    request = job_of("trainer.max_epochs=2", "batch=full")
     stops = ({"max_steps": 2}, {"callbacks": [EarlyStopping("val/loss", patience=0, min_delta=10.0)]})
     for options in stops:
         record = solo(request, **options)
@@ -239,8 +235,6 @@ def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
 
 
 def test_weights_that_are_lost_in_an_epoch_cut_short_are_a_divergence() -> None:
-    request = request_of(
-        "optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity"
-    )
+    request = job_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity")
     record = solo(request, max_steps=1)
     assert (record.status, record.stop_epoch, record.n_updates, record.scores) == ("diverged", 1, 1, {})

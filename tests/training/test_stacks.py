@@ -4,14 +4,14 @@ import logging
 from dataclasses import replace
 
 import pytest
+from pima_hp.training.engines import engine_of
+from pima_hp.training.schedule import stacks_of, trained
+from pima_hp.training.stack_key import stack_key
 
 from pima_hp.config.options import options
 from pima_hp.run import Run
 from pima_hp.training.device import engine_on
-from pima_hp.training.engines import engine_of
 from pima_hp.training.progress import Progress
-from pima_hp.training.schedule import stacks_of, trained
-from pima_hp.training.stack_key import stack_key
 from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, same_bits, together
 
 SHORT = ("trainer.max_epochs=3", "batch=b32", "data.scaling=standard")
@@ -180,11 +180,11 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf)
 
 
 def test_stacks_are_no_larger_than_asked_for(runs_of: RunsOf) -> None:
-    runs = runs_of("n_replicates=10", "trainer.stack_size=4")
+    runs = runs_of("n_replicates=10", "engine.stack_size=4")
     stacks, _ = stacks_of(runs, together=True)
     assert [len(stack) for stack in stacks] == [4, 4, 2]
     assert [run for stack in stacks for run in stack] == runs
-    assert stacks_of(runs_of("trainer.engine=solo", "n_replicates=2"), together=True)[0] == []
+    assert stacks_of(runs_of("engine=solo", "n_replicates=2"), together=True)[0] == []
 
 
 def test_one_run_is_a_stack_for_the_fused_engine_alone(runs_of: RunsOf) -> None:
@@ -196,7 +196,7 @@ def test_one_run_is_a_stack_for_the_fused_engine_alone(runs_of: RunsOf) -> None:
         assert stacks_of(one, together=False, csv=True) == ([], one)
         assert stacks_of(one, together=True, csv=True) == ([one], [])
     for engine in ENGINES:
-        one = runs_of(*no_row, f"trainer.engine={engine}")
+        one = runs_of(*no_row, f"engine={engine}")
         assert stacks_of(one, together=False, csv=True) == ([one], [])
 
 

@@ -36,10 +36,10 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf
 
 
 class GridsSweeper(Sweeper):
-    """Sweep over the union of grids; see `pima_hp.sweeping` for how it is expanded.
+    """Sweep over the union of grids; `pima_hp.commands.compose` expands and composes it.
 
-    What an application does with a sweep as a whole is in the `sweep_hooks` of its task function, such as a
-    `pima_hp.session.Session`; a task function without them is swept as Hydra's basic sweeper and launcher would.
+    A Hydra callback that has a method `on_sweep_start(jobs, swept)` is given all composed jobs and returns the
+    positions of those to launch, and the overrides that each of them gets.
     """
 
     def __init__(self, grids: list[Any], params: dict[str, Any], max_batch_size: int | None, limit: int) -> None:
@@ -48,20 +48,18 @@ class GridsSweeper(Sweeper):
         self.config: DictConfig
         self.launcher: Launcher
         self.hydra_context: HydraContext
-        self.task_function: TaskFunction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over, and make the launcher."""
-        self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
+        """Keep what Hydra gives, and make the launcher."""
+        self.config, self.hydra_context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run the sweep and return what each job returned, batch by batch."""
+        from pima_hp.commands.compose import ComposedJobs, expand
         from pima_hp.errors import ConfigurationError
-        from pima_hp.jobs import ComposedJobs
-        from pima_hp.sweeping import expand
 
         for name, number in (("max_batch_size", self.max_batch_size), ("limit", self.limit)):
             if number is not None and number < 1:
@@ -73,9 +71,9 @@ class GridsSweeper(Sweeper):
         if hasattr(self.launcher, "composed"):
             self.launcher.composed = composed
         configs = composed.get_all(jobs)
-        hooks = getattr(self.task_function, "sweep_hooks", None)
-        if hooks:
-            jobs = [jobs[position] for position in hooks.prepare(configs, swept) or []]
+        for callback in self.hydra_context.callbacks.callbacks:
+            if hasattr(callback, "on_sweep_start"):
+                jobs = [jobs[position] for position in callback.on_sweep_start(configs, swept)]
         if jobs:
             sweep_dir = Path(self.config.hydra.sweep.dir)
             sweep_dir.mkdir(parents=True, exist_ok=True)

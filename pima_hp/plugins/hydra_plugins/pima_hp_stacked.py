@@ -1,4 +1,4 @@
-"""`hydra/launcher=stacked`: all jobs are trained together, then each is published as Hydra publishes any job."""
+"""`hydra/launcher=stacked`: all jobs are trained together, then each finds its runs, in this process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -14,35 +14,43 @@ from omegaconf import DictConfig, open_dict
 
 @dataclass
 class StackedConf:
-    """The launcher has no settings of its own: `trainer.stack_size` says how many runs share a stack."""
+    """Settings of the launcher.
+
+    Attributes:
+        job_folders: whether each job gets its folder with `.hydra`; null: in sweeps of at most 200 jobs.
+    """
 
     _target_: str = "hydra_plugins.pima_hp_stacked.StackedLauncher"
+    job_folders: bool | None = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedConf, provider="pima_hp")
 
+_MOST_FOLDERS = 200
+
 
 class StackedLauncher(Launcher):
-    """Compose all jobs, let the application do their work together, then run each one's task in this process.
+    """Let the application train all jobs together, then run each one's task in this process.
 
-    An application without `sweep_hooks` on its task function has its jobs run one after the other.
+    A Hydra callback that has a method `on_launch_start(configs)` is given the composed jobs before the first one runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, job_folders: bool | None = None) -> None:
+        self.job_folders = job_folders
         self.composed: Any = None  # set by the grids sweeper: the jobs that it has composed already
         self.config: DictConfig
         self.hydra_context: HydraContext
         self.task_function: TaskFunction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over."""
+        """Keep what Hydra gives."""
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return what each one returned, in order."""
         import logging
 
-        from pima_hp.jobs import ComposedJobs
+        from pima_hp.commands.compose import ComposedJobs
 
         log = logging.getLogger(__name__)
         setup_globals()
@@ -50,14 +58,20 @@ class StackedLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         composed = self.composed or ComposedJobs(self.hydra_context.config_loader, self.config)
         configs = composed.get_all(job_overrides)
-        hooks = getattr(self.task_function, "sweep_hooks", None)
-        if hooks:
-            hooks.train_together(configs)
+        hooks = [each for each in self.hydra_context.callbacks.callbacks if hasattr(each, "on_launch_start")]
+        for callback in hooks:
+            callback.on_launch_start(configs)
+        folders = len(job_overrides) <= _MOST_FOLDERS if self.job_folders is None else self.job_folders
         returns = []
         for number, (overrides, config) in enumerate(zip(job_overrides, configs, strict=True), initial_job_idx):
             log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
+            if hooks and not folders:
+                result = JobReturn(overrides=overrides, cfg=config, status=JobStatus.COMPLETED)
+                result.return_value = self.task_function(config)
+                returns.append(result)
+                continue
             returns.append(
                 run_job(
                     hydra_context=self.hydra_context,

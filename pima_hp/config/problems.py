@@ -1,4 +1,4 @@
-"""Turn what pydantic found wrong into sentences: what must hold, what was found, what is allowed, nearest name."""
+"""Errors of pydantic as one line each: what must hold, what was found, what is allowed, the nearest name."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -15,6 +15,37 @@ _KINDS = {
     "model": "a group of settings",
     "dict": "a group of settings",
 }
+
+
+RENAMED = {
+    "trainer.epochs": "trainer.max_epochs",
+    "trainer.engine": "engine",
+    "trainer.stack_size": "engine.stack_size",
+    "materialize": "export",
+    "logger.per_run": "log_each_run",
+    "logger.tensorboard": "logger (logger=tensorboard)",
+    "logger.csv": "logger (logger=csv)",
+}
+"""Settings that had another name -> their name now."""
+
+SYNONYMS = {
+    "learning_rate": "optimizer.lr",
+    "lr": "optimizer.lr",
+    "epochs": "trainer.max_epochs",
+    "max_epochs": "trainer.max_epochs",
+    "batch_size": "batch.size",
+    "shuffle": "batch.shuffle",
+    "patience": "callbacks.early_stopping.patience, with callbacks=early_stopping",
+    "early_stopping": "callbacks=early_stopping",
+    "task_name": "study",
+    "hidden": "model.hidden_widths",
+    "hidden_size": "model.hidden_widths",
+    "gpus": "trainer=gpu",
+    "precision": "trainer.precision",
+    "replicates": "n_replicates",
+    "name": "study",
+}
+"""Words of other projects -> the setting here."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -41,7 +72,9 @@ def problems_of(error: ValidationError, section: str, model: type[BaseModel]) ->
             text = str(context["error"])
             lines += [f"{_joined(key, line)}" for line in text.split("\n")]
             continue
-        if kind == "extra_forbidden":
+        if key in RENAMED:
+            lines.append(f"{key}: is called {RENAMED[key]} now")
+        elif kind == "extra_forbidden":
             fields = [field.alias or name for name, field in model.model_fields.items()]
             hint = nearest(path[-1], fields) or f"; allowed: {', '.join(sorted(fields))}"
             lines.append(f"{key}: no such setting{hint}")

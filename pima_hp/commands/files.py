@@ -1,0 +1,102 @@
+"""What a file from `--config-dir` may set of Hydra's own settings: checked before Hydra acts on it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser  # Hydra has no public way to read its own flags
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from pima_hp.commands.explain import check_overrides
+from pima_hp.config.flat import flattened
+from pima_hp.config.options import CONF, read_yaml
+from pima_hp.errors import ConfigurationError
+
+_MOST_FILES = 1000
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
+_FREE: tuple[str, ...] = (
+    "mode",
+    "overrides.",
+    "job.override_dirname",
+    "job.name",
+    "job.config_name",
+    "runtime.",
+    "searchpath",
+    "sweeper.",
+)
+_FREE += ("launcher.",)
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Check flags, overrides and the files of `--config-dir` before Hydra runs.
+
+    On the command line, Hydra's own settings are the user's. A file may set `hydra.mode`, the sweeper and the launcher
+    (installed ones) and their parameters; it may not name log files, callbacks, search paths or folders.
+
+    Raises:
+        ConfigurationError: one line for each problem.
+    """
+    asked = get_args_parser().parse_args(list(arguments))
+    if asked.experimental_rerun:
+        raise ConfigurationError("--experimental-rerun: must not be used; it would execute what a pickle file says")
+    if asked.config_path:
+        raise ConfigurationError("--config-path: must not be given; --config-dir adds a folder of your own options")
+    if asked.help or asked.hydra_help or asked.shell_completion:
+        return
+    overrides = OverridesParser.create().parse_overrides(asked.overrides)
+    check_overrides(overrides)
+    if not asked.config_dir:
+        return
+    folder = Path(asked.config_dir)
+    paths = sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+    if len(paths) > _MOST_FILES:
+        raise ConfigurationError(f"--config-dir: must have at most {_MOST_FILES:,} YAML files; found {len(paths):,}")
+    for path in paths:
+        read_yaml(path)
+    own = [str(one.input_line) for one in overrides if one.is_hydra_override()]
+    swept = [one.key_or_group for one in overrides if one.is_sweep_override()]
+    if swept and any(line.startswith("hydra/sweeper=") and line != "hydra/sweeper=grids" for line in own):
+        raise ConfigurationError(f"{swept[0]}: with --config-dir, only hydra/sweeper=grids may sweep")
+    single = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
+    name = asked.config_name or "config"
+    search = f"hydra.searchpath=[file://{folder.absolute()}]"
+    theirs, ours = _hydra_settings(name, [search, *single]), _hydra_settings("config", [search, *own])
+    check_hydra_settings(theirs, ours)
+
+
+def check_hydra_settings(found: Mapping[str, Any], allowed: Mapping[str, Any]) -> None:
+    """Check that Hydra's own settings are those of the project and of the command line.
+
+    Raises:
+        ConfigurationError: one line for each setting that a file has changed.
+    """
+    flat, own = flattened(found), flattened(allowed)
+    problems = []
+    for key in sorted({*flat, *own}):
+        plugin = key in ("launcher._target_", "sweeper._target_")
+        if plugin and not str(flat.get(key)).startswith(_PLUGINS):
+            problems.append(f"hydra.{key}: must be an installed plugin of Hydra; found {flat.get(key)!r:.60}")
+        elif not key.startswith(_FREE) and flat.get(key) != own.get(key):
+            problems.append(
+                f"hydra.{key}: must not be set by a file, only on the command line; found {flat.get(key)!r:.60}"
+            )
+        elif key.endswith("._target_") and not plugin and flat.get(key) != own.get(key):
+            problems.append(f"hydra.{key}: must not be set by a file; found {flat.get(key)!r:.60}")
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _hydra_settings(name: str, overrides: Sequence[str]) -> Mapping[str, Any]:
+    """Compose through Hydra's public API and return the node `hydra`, interpolations as they are written."""
+    state = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
+        settings: Mapping[str, Any] = OmegaConf.to_container(cfg.hydra)  # type: ignore[assignment]
+        return settings
+    finally:
+        GlobalHydra.instance().hydra = state

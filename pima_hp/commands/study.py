@@ -1,0 +1,296 @@
+"""A study in use: what is asked of it, what its ledger lacks, training that, writing what is derived."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pima_hp.commands.exits import say
+from pima_hp.commands.job import Job
+from pima_hp.config.flat import columns_of
+from pima_hp.data.table import check_unchanged
+from pima_hp.errors import ConfigurationError
+from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
+from pima_hp.ledger.atomic import write_atomically
+from pima_hp.ledger.frame import curve_columns
+from pima_hp.ledger.manifest import plain_path
+from pima_hp.ledger.names import labels_of, run_name
+from pima_hp.run import Run
+from pima_hp.versions import versions
+
+if TYPE_CHECKING:
+    from lightning import Callback
+    from lightning.pytorch.loggers import Logger
+
+    from pima_hp.run import Results
+
+_PUBLISH_S = 15.0
+
+
+@contextmanager
+def held(folder: Path, command: str = "") -> Iterator[int]:
+    """Hold a study for as long as the block runs, unless the command with this token, which we work for, holds it.
+
+    Yields:
+        The process that holds it for us; 0 when this one does.
+
+    Raises:
+        StudyError: another command holds it.
+    """
+    owner = StudyLock(folder).owner()
+    if command and owner is not None and owner.command == command:
+        yield 0 if owner.pid == os.getpid() else owner.pid
+        return
+    with StudyLock(folder, command) as lock:
+        if lock.note:
+            say(f"{folder}: {lock.note}")
+        yield 0
+
+
+def plan(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
+    """Return the study's manifest with what these jobs ask; refuse what changes its meaning. Nothing is written."""
+    folder = jobs[0].folder
+    before = Manifest.read(folder)
+    ledger = Ledger(folder)
+    known = ledger.finished_run_ids()  # refuses parts of another version
+    if before is None and known:  # it was deleted; the runs still say which files they were trained on
+        frame = ledger.frame()
+        files = {
+            plain_path(None if pd.isna(path) else path): digest
+            for path, digest in zip(frame["data.path"], frame["data_digest"], strict=True)
+        }
+        for job in jobs:
+            path = plain_path(job.config.data.path)
+            check_unchanged(path, files.get(path, job.config.data_digest), job.config.data_digest)
+    asked: dict[str, PlannedConfiguration] = {}
+    labels = _labels(jobs, before, swept)
+    for job in jobs:
+        config_id = job.config.id
+        planned = PlannedConfiguration.of(job.config, labels[config_id], [run.seeds for run in job.runs])
+        asked[config_id] = asked[config_id].joined(planned) if config_id in asked else planned
+    manifest = Manifest(asked, tuple(swept), versions())
+    return before.extended(manifest) if before else manifest
+
+
+def _labels(jobs: Sequence[Job], before: Manifest | None, swept: Sequence[str]) -> dict[str, str]:
+    """Return config_id -> label: that of the manifest, or a new one that differs from all others."""
+    known = before.labels if before else {}
+    flat = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
+    found = labels_of(flat, swept)
+    taken = set(known.values())
+    unique = {key: f"{label} ~{key[:6]}" if label in taken else label for key, label in found.items()}
+    return {**unique, **known}
+
+
+def missing(folder: Path, runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that the ledger of a study lacks, each once, in order; a run that failed is missing."""
+    finished = Ledger(folder).finished_run_ids()
+    return [run for run_id, run in {run.id: run for run in runs}.items() if run_id not in finished]
+
+
+def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
+    """Train what the ledger lacks of these jobs, and record each stack as soon as it is finished.
+
+    Args:
+        jobs: of one study, which is held.
+        together: they are a sweep, or replicates: the fastest engine trains them.
+        holder: the process that holds the study for this one, a worker; it must live.
+    """
+    from pima_hp.training.dispatch import train
+    from pima_hp.training.progress import Progress
+
+    first, ledger = jobs[0], Ledger(jobs[0].folder)
+    runs = missing(first.folder, (run for job in jobs for run in job.runs))
+    if not runs:
+        return
+    labels = labels_in(first.folder)
+    job_of = {run.id: job for job in jobs for run in job.runs}
+    if (events := first.folder / "tensorboard").is_dir():
+        from pima_hp.ledger.tensorboard import remove_runs
+
+        remove_runs(events, {name_of(run, labels) for run in runs})
+    alone = not together
+    published = time.monotonic()
+    with Progress(len(runs), shown=together) as progress:
+        solo = solo_trainer(job_of, labels, progress if together else None)
+        for results in train(
+            runs,
+            engine=first.engine.name,
+            stack_size=first.engine.stack_size,
+            together=not alone,
+            only_lightning=first.only_lightning,
+            solo=solo,
+            progress=progress,
+        ):
+            if holder:
+                _must_live(holder)
+            ledger.append(results)
+            if first.has_tensorboard and together and time.monotonic() - published > _PUBLISH_S:
+                publish_events(first.folder, ledger.frame())
+                published = time.monotonic()
+
+
+def solo_trainer(job_of: dict[str, Job], labels: dict[str, str], progress: Any = None) -> Callable[[Run], "Results"]:
+    """Return the function that trains a run by Lightning, with the callbacks and loggers of its job.
+
+    Args:
+        job_of: run id -> its job.
+        labels: config_id -> label.
+        progress: counts the epochs of a sweep in place of Lightning's progress bars.
+    """
+
+    def solo(run: Run) -> "Results":
+        from pima_hp.training.solo import fit
+
+        job, name = job_of[run.id], name_of(run, labels)
+        callbacks, loggers = built(job, name, bar=progress is None)
+        if progress:
+            from pima_hp.training.callbacks import EpochProgress
+
+            callbacks.append(EpochProgress(progress))
+        results, module = fit(run, callbacks=callbacks, loggers=loggers)
+        if job.settings.test:
+            from pima_hp.commands.unrecorded import score_test_rows
+
+            score_test_rows(module, run)
+        return results
+
+    return solo
+
+
+def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tuple[list["Callback"], list["Logger"]]:
+    """Return the callbacks and loggers of one run of a job.
+
+    Args:
+        job: of the run.
+        name: of the run, `run_name` in the configuration.
+        bar: whether progress bars are among the callbacks.
+        record: whether checkpoints and logs are written.
+    """
+    from lightning import Callback
+    from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+    from lightning.pytorch.loggers import Logger
+    from omegaconf import OmegaConf, open_dict
+
+    from pima_hp.config.build import build
+
+    cfg = job.cfg.copy()
+    with open_dict(cfg):
+        cfg.run_name = name
+    nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
+    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr, type-abstract]
+    callbacks = [each for each in callbacks if (bar or not isinstance(each, ProgressBar))]
+    if not record:
+        return [each for each in callbacks if not isinstance(each, Checkpoint)], []
+    return callbacks, [build(node, Logger) for node in nodes["logger"].values() if node]  # type: ignore[union-attr, type-abstract]
+
+
+def labels_in(folder: Path) -> dict[str, str]:
+    """Return config_id -> label of each configuration that was ever asked of a study."""
+    manifest = Manifest.read(folder)
+    return manifest.labels if manifest else {}
+
+
+def name_of(run: Run, labels: dict[str, str]) -> str:
+    """Return the name of a run's own folders."""
+    return run_name(labels.get(run.config.id, run.config.id), run.seeds.seed, run.id)
+
+
+def tally(folder: Path) -> str:
+    """Return how many of the runs that were ever asked for are in the ledger, in words."""
+    manifest = Manifest.read(folder)
+    planned = set(manifest.run_ids) if manifest else set()
+    ledger = Ledger(folder)
+    return f"{len(planned & ledger.finished_run_ids()):,} of {len(planned):,} runs are in {ledger.folder}"
+
+
+def publish(folder: Path, job: Job, asked: Sequence[Run]) -> pd.DataFrame:
+    """Write what is derived from the ledger, `runs.csv` and event files; files that would not change stay.
+
+    Args:
+        folder: of the study.
+        job: the first that was asked; its loggers say which event files are wanted.
+        asked: runs; a single one gets a folder of its own, and where the study has no other, nothing more.
+
+    Returns:
+        All runs of the study.
+    """
+    ledger = Ledger(folder)
+    frame = ledger.frame()
+    for note in ledger.damaged:
+        say(f"{folder}: {note}")
+    keep(folder / "runs.csv", runs_table(frame).to_csv(index=False))
+    alone = asked[0] if len(asked) == 1 else None
+    if job.has_tensorboard and (alone is None or len(frame) > 1):
+        publish_events(folder, frame)
+    if job.settings.log_each_run:
+        write_runs(folder, frame)
+    elif job.has_tensorboard and alone:
+        write_runs(folder, frame[(frame["run_id"] == alone.id) & (frame["status"] != "failed")])
+    return frame
+
+
+def publish_events(folder: Path, frame: pd.DataFrame) -> None:
+    """Write the event files of a study: mean and band of each configuration."""
+    from pima_hp.ledger.tensorboard import write_study
+
+    write_study(folder / "tensorboard", frame, labels_in(folder))
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a file, unless it is already what it should be."""
+    content = text.encode()
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def write_runs(folder: Path, frame: pd.DataFrame) -> None:
+    """Write each run of a frame as an event folder of its own, named by its configuration and seed."""
+    from pima_hp.ledger.tensorboard import write_run
+
+    labels = labels_in(folder)
+    for _, row in frame.iterrows():
+        name = run_name(labels.get(row["config_id"], row["config_id"]), row["seed"], row["run_id"])
+        write_run(folder / "tensorboard" / name, row)
+
+
+def export(folder: Path, run_id: str) -> None:
+    """Write the run whose id begins so as an event folder of its own."""
+    frame = Ledger(folder).frame()
+    found = frame[frame["run_id"].str.startswith(run_id)]
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"export: must be the id of one run of {folder}; {run_id!r} is that of {len(found)} of {len(frame)}; "
+            f"ids are in {folder / 'runs.csv'}"
+        )
+    write_runs(folder, found)
+
+
+def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run without curves, times, engines and versions: equal for equal results."""
+    dropped = [*curve_columns(frame), "duration_s", "ended_s", "engine", "versions", "message"]
+    return frame.drop(columns=dropped, errors="ignore")
+
+
+def mean_score(folder: Path, runs: Sequence[Run], key: str) -> float | None:
+    """Return the mean of a curve's last epoch over runs; None when no run has one.
+
+    The last epoch of a run that was stopped early is the last that it trained.
+    """
+    scores = Ledger(folder).last_values(key)
+    mean = float(pd.Series([scores.get(run.id) for run in runs], dtype=float).mean())
+    return None if pd.isna(mean) else mean
+
+
+def _must_live(holder: int) -> None:
+    """End a worker whose command was killed: the study may be another command's by now."""
+    try:
+        os.kill(holder, 0)
+    except ProcessLookupError:
+        raise SystemExit(f"the command that held the study (process {holder}) has ended") from None
+    except PermissionError:  # it lives, as another user's
+        return

@@ -1,0 +1,168 @@
+"""What files from `--config-dir` may do: add options and classes, but change nothing of Hydra's (FAULTS D11, D12)."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pima_hp.ledger import read_study
+from tests.conftest import Command
+
+QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return tmp_path / "mine"
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    path = folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def of_hydra(text: str) -> str:
+    return f"# @package _global_\nhydra:\n{text}"
+
+
+HOSTILE = {
+    "a log file anywhere": of_hydra(
+        "  job_logging:\n    handlers:\n      file: {class: logging.FileHandler, filename: '../profile'}\n"
+    ),
+    "a log file of Hydra's own": of_hydra(
+        "  hydra_logging:\n    handlers:\n      console: {class: logging.FileHandler, filename: '../profile'}\n"
+    ),
+    "a module through ext://": of_hydra("  job_logging:\n    handlers:\n      x: {class: 'ext://spy.Handler'}\n"),
+    "a handler by ()": of_hydra("  job_logging:\n    handlers:\n      x: {'()': spy.Handler}\n"),
+    "a callback": of_hydra("  callbacks:\n    x: {_target_: spy.Handler}\n"),
+    "our callback gone": of_hydra("  callbacks:\n    study: null\n"),
+    "a folder of a run": of_hydra("  run:\n    dir: ../elsewhere\n"),
+    "a folder of a sweep": of_hydra("  sweep:\n    dir: ../elsewhere\n"),
+    "a folder of the files of a job": of_hydra("  output_subdir: ../../../elsewhere\n"),
+    "an environment": of_hydra("  job:\n    env_set: {PATH: /tmp}\n"),
+    "a change of folder": of_hydra("  job:\n    chdir: true\n"),
+    "a launcher of no plugin": of_hydra("  launcher:\n    _target_: spy.Handler\n"),
+    "relocated by a package": "# @package _global_.hydra.callbacks\nx: {_target_: spy.Handler}\n",
+    "relocated by a default": "defaults: [/other@_global_.hydra.callbacks.x]\n",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")], ids=["run", "sweep"])
+def test_a_file_changes_none_of_hydras_own_settings(
+    command: Command, tmp_path: Path, mine: Path, text: str, sweep: tuple[str, ...]
+) -> None:
+    (tmp_path / "spy.py").write_text("import pathlib\npathlib.Path('marker').touch()\nclass Handler: ...\n")
+    write(mine, "experiment/x", text)
+    write(mine, "other", "_target_: spy.Handler\n")
+    before = set(tmp_path.rglob("*"))
+    done = command("--config-dir", str(mine), "experiment=x", *sweep, *QUICK)
+    assert done.code == 2, done.err
+    assert all("hydra" in line for line in done.refusals)
+    assert set(tmp_path.rglob("*")) == before
+    assert "spy" not in sys.modules
+
+
+def test_a_swept_file_changes_none_of_them_either(command: Command, tmp_path: Path, mine: Path) -> None:
+    write(mine, "experiment/x", HOSTILE["a log file anywhere"])
+    write(mine, "experiment/y", "# @package _global_\nseed: 1\n")
+    before = set(tmp_path.rglob("*"))
+    for sweeper in ("grids", "basic"):
+        done = command("--config-dir", str(mine), "-m", f"hydra/sweeper={sweeper}", "experiment=x,y", *QUICK)
+        assert done.code == 2, done.err
+        assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_search_path_is_not_set_by_a_file(command: Command, tmp_path: Path, mine: Path) -> None:
+    package = tmp_path / "spied"
+    package.mkdir()
+    (package / "__init__.py").write_text("import pathlib\npathlib.Path('marker').touch()\n")
+    write(mine, "primary", "defaults: [config, _self_]\nhydra:\n  searchpath: ['pkg://spied']\n")
+    done = command("--config-dir", str(mine), "-cn", "primary", *QUICK)
+    assert done.code == 2, done.err
+    assert not (tmp_path / "marker").exists()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_file_may_sweep_and_choose_an_installed_launcher(command: Command, tmp_path: Path, mine: Path) -> None:
+    write(
+        mine,
+        "experiment/x",
+        "# @package _global_\ndefaults: [override /hydra/launcher: basic]\nstudy: x\nhydra:\n  mode: MULTIRUN\n"
+        "  sweeper:\n    grids:\n      - activation: [relu, tanh]\n",
+    )
+    done = command("--config-dir", str(mine), "experiment=x", "trainer.max_epochs=1", "batch=full")
+    assert done.code == 0, done.err
+    assert sorted(read_study(tmp_path / "outputs" / "x")["activation"]) == ["relu", "tanh"]
+
+
+BOMBS = {
+    "aliases": "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)),
+    "a loop": "a: &a [*a]\n",
+    "depth": "a: " + "[" * 3000 + "]" * 3000,
+    "size": "a: " + "x" * 2**21,
+    "a tag": "a: !!python/object/apply:os.system ['touch marker']\n",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_d11_a_yaml_that_grows_without_end_is_refused_at_once(
+    command: Command, tmp_path: Path, mine: Path, text: str
+) -> None:
+    write(mine, "experiment/x", text)
+    began = time.monotonic()
+    done = command("--config-dir", str(mine), "experiment=x", *QUICK)
+    assert done.code == 2
+    assert len(done.refusals) == 1
+    assert "must" in done.refusals[0]
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "outputs").exists()
+    assert not (tmp_path / "marker").exists()
+
+
+OWN_NET = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, n_features, width=4):
+        super().__init__()
+        hidden, out = torch.nn.Linear(n_features, width), torch.nn.Linear(width, 1)
+        self.layers = torch.nn.Sequential(hidden, torch.nn.Tanh(), out)
+    def forward(self, features):
+        return self.layers(features).squeeze(-1)
+"""
+
+
+def test_an_own_network_is_trained_by_lightning_and_recorded(
+    command: Command, tmp_path: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_net", raising=False)
+    (tmp_path / "own_net.py").write_text(OWN_NET, encoding="utf-8")
+    write(mine, "model/net", "_target_: own_net.Net\nwidth: 3\n")
+    done = command("--config-dir", str(mine), "-m", "model=net", "model.width=3,5", *QUICK)
+    assert done.code == 0, done.err
+    frame = read_study(tmp_path / "outputs" / "s")
+    assert sorted(frame["model.width"]) == [3, 5]
+    assert set(frame["engine"]) == {"solo"}
+    ids = set(frame["config_id"])
+    (tmp_path / "own_net.py").write_text(OWN_NET.replace("Tanh", "ReLU"), encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "own_net", raising=False)
+    assert command("--config-dir", str(mine), "-m", "model=net", "model.width=3,5", *QUICK[:-1], "study=t").code == 0
+    assert not ids & set(read_study(tmp_path / "outputs" / "t")["config_id"]), "another source, another configuration"
+
+
+@pytest.mark.parametrize("name", ["activation", "optimizer", "model", "callbacks.x", "logger.x", "data", "trainer"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "antigravity.x", "idlelib.idle.x", "builtins.open", "torch.load", "json.JSONDecoder"]
+)
+def test_a_class_of_the_wrong_kind_is_refused_before_it_is_imported_or_called(
+    command: Command, tmp_path: Path, name: str, target: str
+) -> None:
+    key = f"+{name}._target_" if name.endswith(".x") else f"{name}._target_"
+    done = command(f"{key}={target}", *QUICK)
+    assert done.code == 2, done.err
+    assert any(line.startswith(f"{name}._target_: must be a class of") for line in done.refusals), done.err
+    assert not {"antigravity", "idlelib.idle"} & set(sys.modules)
+    assert list(tmp_path.iterdir()) == []
