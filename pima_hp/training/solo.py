@@ -90,6 +90,7 @@ def fit(
         positive_rate=np.array([float(labels.double().mean())]),
         n_train=len(labels),
         duration_s=time.perf_counter() - began,
+        ended_s=time.time(),
         engine=engine_on("solo", config),
         versions=versions(),
     )

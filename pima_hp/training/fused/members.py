@@ -10,16 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pima_hp.config import ActivationSection
 from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
 from pima_hp.data.table import Table
 from pima_hp.model.metrics import final_scores
-from pima_hp.model.mlp import MLP, initial_parameters, load_vectors
+from pima_hp.model.mlp import initial_parameters, mlp_of
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
 from pima_hp.training.fused.schedules import schedule_of
 from pima_hp.training.progress import Progress
 from pima_hp.versions import versions
+
+_AT_ONCE = 128  # members that are scored at a time
 
 
 class Members(ABC):
@@ -153,17 +156,20 @@ def _final_scores(stack: Members) -> dict[str, Array]:
     for places in groups.values():
         whole = slice(None) if len(groups) == 1 else [*places, *places[:1] * (-len(places) % stack.padding)]
         activation = stack.members[places[0]].config.activation
-        vectors = stack.vectors[whole]
-        model = MLP(stack.widths[0], stack.widths[1:], activation.node, n_members=len(vectors)).to(vectors)
-        load_vectors(model, vectors)
         for part in stack.parts:
-            with torch.no_grad():
-                logits = model(stack.features[part][whole])
-            found = final_scores(logits, stack.labels[part][whole])
-            for name, values in found.items():
+            features, labels = stack.features[part][whole], stack.labels[part][whole]
+            logits = _logits(stack.widths, activation, stack.vectors[whole], features)
+            for name, values in final_scores(logits, labels).items():
                 column = scores.setdefault(f"{part}/{name}", np.empty(len(stack.members)))
                 column[places] = values[: len(places)].double().cpu().numpy()
     return scores
+
+
+@torch.no_grad()
+def _logits(widths: Sequence[int], activation: ActivationSection, vectors: Tensor, features: Tensor) -> Tensor:
+    """Map features (M, n, D) to logits (M, n) with parameters (M, P), some members at a time to stay in the cache."""
+    parts = zip(vectors.split(_AT_ONCE), features.split(_AT_ONCE), strict=True)
+    return torch.cat([mlp_of(some, widths[1:], widths[0], activation.node)(rows) for some, rows in parts])
 
 
 def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedData], list[int]]:
