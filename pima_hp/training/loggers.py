@@ -36,10 +36,7 @@ def _signals_held_back() -> Iterator[None]:
 
 
 class UninterruptedTensorBoardLogger(TensorBoardLogger):
-    """Lightning's logger, whose writing no signal interrupts, and which shows an epoch within a second."""
-
-    def __init__(self, *args: Any, flush_secs: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, flush_secs=flush_secs, **kwargs)
+    """Lightning's logger, whose writing no signal interrupts."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the scores of an epoch."""

@@ -1,6 +1,9 @@
 """What TensorBoard's own reader finds in the folders of a study."""
 
 import io
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,13 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.context import RequestContext
+from tensorboard.data import server_ingester
+from tensorboard.data.grpc_provider import GrpcDataProvider
+from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util import grpc_util
 
 from pima_hp.errors import StorageError
 from pima_hp.ledger import CURVE_COLUMNS, Ledger, events
@@ -170,7 +178,6 @@ def test_the_hparams_tab_has_what_differs_and_the_final_scores(tmp_path: Path, f
 
 def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, frame: pd.DataFrame) -> None:
     from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-    from tensorboard.context import RequestContext
     from tensorboard.plugins import base_plugin
     from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
@@ -230,6 +237,46 @@ def test_a_sweep_that_is_running_writes_only_configurations_that_have_new_runs(
     columns = _columns(_read(tmp_path / "tb" / "relu, lr 0.5, batch 16"))
     assert {info.name for info in columns.hparam_infos} == {"activation", "optimizer.lr", "batch.size"}
     assert write_study(tmp_path / "tb", frame, labels, hparams) == 0, "the same as all at once"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Any]:
+    """The data server that TensorBoard starts, reading the folder `tb` once a second."""
+    binary, port = server_ingester.get_server_binary(), tmp_path / "port"
+    (tmp_path / "tb").mkdir()
+    arguments = [f"--logdir={tmp_path / 'tb'}", "--reload=1", "--port=0", f"--port-file={port}", "--die-after-stdin"]
+    with subprocess.Popen([binary.path, *arguments], stdin=subprocess.PIPE) as process:
+        assert process.stdin
+        while not (port.exists() and port.read_text().endswith("\n")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        address = f"localhost:{port.read_text().strip()}"
+        stub = server_ingester._make_stub(address, grpc_util.ChannelCredsType.LOCAL)
+        yield GrpcDataProvider(address, stub)
+        process.stdin.close()
+
+
+def test_a_tensorboard_that_is_open_shows_the_runs_that_are_added(
+    tmp_path: Path, frame: pd.DataFrame, server: Any
+) -> None:
+    relu = _ids(frame)["relu0.001"]
+    runs = frame[frame["config_id"] == relu]
+    for n_runs in (1, 3, 7):
+        write_study(tmp_path / "tb", runs[:n_runs], {})
+        expected = np.stack(runs["val/loss"][:n_runs].tolist()).mean(axis=0)
+        shown: list[float] = []
+        until = time.monotonic() + 10
+        while shown != pytest.approx(expected.tolist(), rel=1e-6) and time.monotonic() < until:
+            time.sleep(0.2)
+            found = server.read_scalars(
+                RequestContext(),
+                experiment_id="",
+                plugin_name="scalars",
+                downsample=100,
+                run_tag_filter=RunTagFilter(runs=[relu], tags=["val/loss"]),
+            )
+            shown = [one.value for one in found.get(relu, {}).get("val/loss", [])]
+        assert shown == pytest.approx(expected.tolist(), rel=1e-6)
 
 
 def test_a_study_that_grows_leaves_no_folder_under_an_old_label(tmp_path: Path, frame: pd.DataFrame) -> None:
