@@ -8,19 +8,21 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from pima_hp.config.build import build
 from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
 from pima_hp.data.table import Table
-from pima_hp.model.mlp import initial_parameters
-from pima_hp.model.stacked import StackedMLP
-from pima_hp.model.stacked_metrics import stacked_final_scores
+from pima_hp.model.metrics import final_scores
+from pima_hp.model.mlp import initial_parameters, layer_shapes
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
 from pima_hp.training.fused.schedules import schedule_of
 from pima_hp.training.progress import Progress
 from pima_hp.versions import versions
+
+_AT_ONCE = 128  # members that are scored at a time, their hidden units in the cache
 
 
 class Members(ABC):
@@ -153,15 +155,24 @@ def _final_scores(stack: Members) -> dict[str, Array]:
     scores: dict[str, Array] = {}
     for places in groups.values():
         whole = slice(None) if len(groups) == 1 else [*places, *places[:1] * (-len(places) % stack.padding)]
-        activation = stack.members[places[0]].config.activation
-        vectors = stack.vectors[whole]
-        model = StackedMLP(stack.widths, [activation] * len(vectors), vectors)
+        activation = build(stack.members[places[0]].config.activation.node, nn.Module)
         for part in stack.parts:
-            found = stacked_final_scores(model.predict(stack.features[part][whole]), stack.labels[part][whole])
-            for name, values in found.items():
+            chunks = zip(stack.vectors[whole].split(_AT_ONCE), stack.features[part][whole].split(_AT_ONCE), strict=True)
+            logits = torch.cat([_logits(stack.widths, activation, *chunk) for chunk in chunks])
+            for name, values in final_scores(logits, stack.labels[part][whole]).items():
                 column = scores.setdefault(f"{part}/{name}", np.empty(len(stack.members)))
                 column[places] = values[: len(places)].double().cpu().numpy()
     return scores
+
+
+def _logits(widths: Sequence[int], activation: nn.Module, vectors: Tensor, features: Tensor) -> Tensor:
+    """Map features (M, n, D) to logits (M, n) with parameters (M, P): `MLP` without a copy of the parameters."""
+    hidden, start = features, 0
+    for fan_out, fan_in in layer_shapes(widths):
+        inputs, end = activation(hidden) if start else hidden, start + fan_out * fan_in
+        weight, bias = vectors[:, start:end].view(-1, fan_out, fan_in), vectors[:, None, end : end + fan_out]
+        hidden, start = torch.baddbmm(bias, inputs, weight.mT), end + fan_out  # (M, n, fan_out)
+    return hidden.squeeze(-1)
 
 
 def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedData], list[int]]:
