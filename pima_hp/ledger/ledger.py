@@ -21,6 +21,9 @@ from pima_hp.run import Results, RunStatus
 
 FOLDER = "ledger"
 
+_LAST_VALUES: dict[tuple[str, str], tuple[set[str], dict[str, float]]] = {}
+"""Folder and key -> parts that were read, which never change, and what `last_values` found in them."""
+
 
 def read_study(path: Path | str) -> pd.DataFrame:
     """All runs of a study, one row per run: `read_study("outputs/article")`.
@@ -112,6 +115,27 @@ class Ledger:
     def frame(self) -> pd.DataFrame:
         """All runs, as `read_study` describes them."""
         return frame_of(*self._table())
+
+    def last_values(self, key: str) -> dict[str, float]:
+        """Run id -> the value of a curve in the last epoch that the run has trained, NaN where it has none there.
+
+        Each job of a sweep asks, of a ledger that has grown a little: parts are read once in a process.
+        """
+        names, known = self._part_names(), (str(self.folder.resolve()), key)
+        read, found = _LAST_VALUES.get(known, (set(), {}))
+        if not read <= set(names):  # somebody has removed a part
+            read, found = set(), {}
+        for name in names:
+            if name in read or (table := self._read(name, ("run_id", "status", "stop_epoch", key))) is None:
+                continue
+            columns = (table[column].to_pylist() for column in ("run_id", "status", "stop_epoch"))
+            curves = curve_views(table[key]) if key in table.column_names else [None] * len(table)
+            for run_id, status, stop, curve in zip(*columns, curves, strict=True):
+                if curve is not None:
+                    found[run_id] = float(curve[stop - 1 if status == RunStatus.STOPPED else -1])
+            read.add(name)
+        _LAST_VALUES[known] = (read, found)
+        return found
 
     def _table(self) -> tuple[pa.Table, list[int]]:
         """All parts, and the rows of them that hold each run once, sorted: the same for any order and number of parts.
