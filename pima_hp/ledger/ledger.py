@@ -116,27 +116,6 @@ class Ledger:
         """All runs, as `read_study` describes them."""
         return frame_of(*self._table())
 
-    def last_values(self, key: str) -> dict[str, float]:
-        """Run id -> the value of a curve in the last epoch that the run has trained, NaN where it has none there.
-
-        Each job of a sweep asks, of a ledger that has grown a little: parts are read once in a process.
-        """
-        names, known = self._part_names(), (str(self.folder.resolve()), key)
-        read, found = _LAST_VALUES.get(known, (set(), {}))
-        if not read <= set(names):  # somebody has removed a part
-            read, found = set(), {}
-        for name in names:
-            if name in read or (table := self._read(name, ("run_id", "status", "stop_epoch", key))) is None:
-                continue
-            columns = (table[column].to_pylist() for column in ("run_id", "status", "stop_epoch"))
-            curves = curve_views(table[key]) if key in table.column_names else [None] * len(table)
-            for run_id, status, stop, curve in zip(*columns, curves, strict=True):
-                if curve is not None:
-                    found[run_id] = float(curve[stop - 1 if status == RunStatus.STOPPED else -1])
-            read.add(name)
-        _LAST_VALUES[known] = (read, found)
-        return found
-
     def _table(self) -> tuple[pa.Table, list[int]]:
         """All parts, and the rows of them that hold each run once, sorted: the same for any order and number of parts.
 
