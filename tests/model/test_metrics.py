@@ -1,4 +1,4 @@
-"""Scores over the last axis: those of torchmetrics, equal for one network and for many, with ties and one class alone."""
+"""Scores over the last axis: those of torchmetrics, and equal for one network and for many."""
 
 import math
 
