@@ -41,6 +41,7 @@ class JobSection(Section):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     outputs: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
     run_name: str | None
+    run_id: str | None
     command: str | None
     dry_run: bool
     debug: bool
@@ -136,7 +137,7 @@ def parse(cfg: DictConfig) -> Job:
         problems.append(f"{old}: is called {RENAMED[old]} now")
         rest.pop(old)
     try:
-        job = JobSection.model_validate({**rest, "study": rest["study"] or "unnamed"})
+        job = JobSection.model_validate(rest)
     except ValidationError as error:
         problems += problems_of(error, "", JobSection)
     else:
