@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 from pydantic import BaseModel, Field, ValidationError
 
 from pima_hp.config import MAX_SEED, BatchSection, Component, Config, DataSection, Section, Seed, Seeds
@@ -233,7 +234,12 @@ def _kind(key: str) -> type:
 
 def _plain(cfg: DictConfig, key: str) -> Any:
     value = MISSING if OmegaConf.is_missing(cfg, key) else cfg[key]
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if not OmegaConf.is_config(value):
+        return value
+    try:
+        return OmegaConf.to_container(value, resolve=True)
+    except InterpolationToMissingValueError:  # what is missing is named by itself
+        return OmegaConf.to_container(value)
 
 
 def _missing(settings: Mapping[str, Any], choices: Mapping[str, str]) -> list[str]:

@@ -33,6 +33,7 @@ _EXPECTED = (
     (".*LeafSpec.*", FutureWarning),  # Lightning's own use of torch
     ("GPU available but not used", UserWarning),
     (".*smaller than the logging interval", UserWarning),  # scores are logged once an epoch
+    ("The dirpath has changed", UserWarning),  # of a run continued from another's checkpoint
     ("Checkpoint directory .* exists and is not empty", UserWarning),
     ("ReduceLROnPlateau conditioned on metric", RuntimeWarning),  # an epoch cut short was not watched
     (r"(?s)Detected call of `lr_scheduler.step\(\)` before", UserWarning),  # a run stopped before its first update
@@ -205,7 +206,7 @@ class FinalScores(L.Callback):
         scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                last = max(pl_module.history, default=0)  # type: ignore[arg-type]
+                last = max(pl_module.history, default=0)
                 logger.log_hyperparams(main, scores if self.finite else None, step=last)
             else:
                 logger.log_hyperparams(settings)

@@ -16,21 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pima_hp.config.build import build
 from pima_hp.data.datamodule import PimaDataModule
-<<<<<<< HEAD
-from pima_hp.ledger.names import run_name
-from pima_hp.model.mlp import build_mlp
-from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord
-from pima_hp.seeds import Role, stream
-from pima_hp.training.loggers import loggers_of
-from pima_hp.training.solo import fit_solo, train_solo
-=======
 from pima_hp.model.metrics import EPOCH_METRICS, f1
 from pima_hp.model.mlp import MLP
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import CURVES, FINAL, Results, Run
 from pima_hp.seeds import Role, seeded
 from pima_hp.training.solo import fit
->>>>>>> model
 from tests.conftest import job_of
 from tests.training.conftest import alone, ended, same_bits, scores_of
 
@@ -179,44 +170,6 @@ def test_validation_rows_of_their_own_leave_the_test_rows_for_the_end() -> None:
     assert {key.partition("/")[2] for key in watched.scores} == {"accuracy", "loss", "auroc", "f1", "brier"}
 
 
-<<<<<<< HEAD
-@pytest.fixture
-def logged(tmp_path: Path) -> tuple[Request, RunRecord, Path]:
-    request = job_of("logger=both", "trainer.max_epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
-    (run,) = request.runs
-    loggers = loggers_of(run_name("adam", run.seeds.seed, run.id), request.folder, request.logger)
-    return request, train_solo(run.config, run.seeds, loggers=loggers), request.folder
-
-
-def test_tensorboard_shows_scores_against_the_epoch_and_hyperparameters(
-    logged: tuple[Request, RunRecord, Path],
-) -> None:
-    request, record, folder = logged
-    (run,) = request.runs
-    (events,) = folder.rglob("events.out.tfevents*")
-    assert events.parent.name == f"adam, seed 0, {run.id[:6]}"
-    accumulator = EventAccumulator(str(events.parent), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    tags = set(accumulator.Tags()["scalars"])
-    assert tags >= {*CURVE_KEYS.values(), "~lr", *(f"~final/{key}" for key in record.scores)}
-    for name, key in CURVE_KEYS.items():
-        scalars = accumulator.Scalars(key)
-        assert [scalar.step for scalar in scalars] == [1, 2, 3]
-        # Lightning logs in single precision
-        np.testing.assert_allclose([s.value for s in scalars], getattr(record.curves, name), rtol=1e-6)
-    for key, score in record.scores.items():
-        assert accumulator.Scalars(f"~final/{key}")[-1].value == pytest.approx(score, rel=1e-6)
-    plugins = accumulator.summary_metadata
-    hparams = [tag for tag, metadata in plugins.items() if metadata.plugin_data.plugin_name == "hparams"]
-    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= set(hparams)
-    assert b"optimizer.lr" in plugins["_hparams_/session_start_info"].plugin_data.content
-
-
-def test_the_csv_logger_writes_the_same_scores(logged: tuple[Request, RunRecord, Path]) -> None:
-    _, record, folder = logged
-    (path,) = folder.rglob("metrics.csv")
-    header, *rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
-=======
 def test_loggers_have_the_scores_of_each_epoch_and_the_last_with_the_hyperparameters(tmp_path: Path) -> None:
     run = run_of("trainer.max_epochs=3", "batch=b32", "optimizer=adam")
     loggers = [TensorBoardLogger(tmp_path, name="tb", version="", default_hp_metric=False)]
@@ -235,7 +188,6 @@ def test_loggers_have_the_scores_of_each_epoch_and_the_last_with_the_hyperparame
     info = accumulator.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"optimizer.lr" in info
     header, *rows = [line.split(",") for line in (tmp_path / "csv/metrics.csv").read_text().splitlines()]
->>>>>>> model
     column, step = header.index("val/loss"), header.index("step")
     found = [(float(row[step]), float(row[column])) for row in rows if row[column]]
     assert [row[0] for row in found] == [1, 2, 3]
@@ -251,7 +203,7 @@ class Counter(Callback):
     def on_train_batch_end(self, *_: object) -> None:
         self.n_batches += 1
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.n_epochs += 1
         pl_module.log("own/batches", float(self.n_batches))
 
