@@ -118,7 +118,7 @@ def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
     Args:
         path: `<study>/ledger/<name of the part>`.
         content: what that file holds.
-        columns: those wanted; curves and scores among them are missing where no run of the part has one.
+        columns: those wanted; a curve or final score that the part lacks is left out.
 
     Raises:
         DamagedPartError: any bit differs from what was written, or it never was a part.
@@ -133,9 +133,9 @@ def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
             raise DamagedPartError("it was not written by pima_hp")
         check_version(version, path.parent.parent)
         found = file.schema_arrow
-        others = {field.name: field for field in found if field.type == CURVE or field.name.startswith(SCORE_PREFIX)}
-        known = {**{field.name: field for field in SCHEMA}, **others}
-        schema = pa.schema([known[name] for name in columns or known if name in known])
+        others = [field for field in found if field.type == CURVE or field.name.startswith(SCORE_PREFIX)]
+        known = {field.name: field for field in (*SCHEMA, *others)}
+        schema = pa.schema([known[column] for column in columns if column in known] if columns else known.values())
         return file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DamagedPartError(f"it is not a part of a ledger: {error}".splitlines()[0]) from error

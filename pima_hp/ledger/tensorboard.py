@@ -103,7 +103,7 @@ def write_run(folder: Path, row: "pd.Series[Any]", hparams: Mapping[str, Value] 
         events.session_start(hparams),
         *_epochs(began, ended, curves),
         events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
-        events.session_end(ended, succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
+        events.session_end(succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
     ]
     return _replace(folder / RUN_FILE, events.file_bytes(began, content))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -85,19 +85,24 @@ class MLP(nn.Module):
         self.widths, self.initialization, self.n_members = (n_features, *hidden_widths), initialization, n_members
         layers: list[nn.Module] = []
         for fan_out, fan_in in layer_shapes(self.widths):
-            linear = skip_init(nn.Linear, fan_in, fan_out) if n_members is None else None
-            layers += [linear or StackedLinear(n_members or 1, fan_in, fan_out), activation]
+            if n_members is None:
+                layers.append(skip_init(nn.Linear, fan_in, fan_out, device=torch.get_default_device()))
+            else:
+                layers.append(StackedLinear(n_members, fan_in, fan_out))
+            layers.append(activation)
         self.layers = nn.Sequential(*layers[:-1])
-        self.reset_parameters([torch.default_generator] * (n_members or 1))
+        self.reset_parameters()
 
-    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw the initial parameters, those of each member from a generator of its own."""
-        dtype = self.layers[0].weight.dtype
-        vectors = [
-            initial_parameters(self.widths, self.initialization, generator, torch.get_default_dtype())
-            for generator in generators
-        ]
-        load_vectors(self, (vectors[0] if self.n_members is None else torch.stack(vectors)).to(dtype))
+    def reset_parameters(self, generators: Sequence[torch.Generator] | None = None) -> None:
+        """Draw the initial parameters from torch's global generator, or of each member from one of its own."""
+        weight = next(iter(self.parameters()))
+        if weight.is_meta:
+            return
+        draw = partial(initial_parameters, self.widths, self.initialization, dtype=weight.dtype)
+        if generators is None:
+            load_vectors(self, draw(torch.default_generator, n_members=self.n_members))
+        else:
+            load_vectors(self, torch.stack([draw(generator) for generator in generators]))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
@@ -115,13 +120,22 @@ def load_vectors(model: MLP, vectors: Tensor) -> None:
         start = stop
 
 
+def mlp_of(vectors: Tensor, hidden_widths: Sequence[int], n_features: int, activation: Mapping[str, Any]) -> MLP:
+    """Return the network of the weights and biases (P,), or the M networks of (M, P); draws no random numbers."""
+    with torch.device("meta"):
+        model = MLP(n_features, hidden_widths, activation, n_members=len(vectors) if vectors.ndim > 1 else None)
+    model = model.to_empty(device=vectors.device).to(vectors.dtype)
+    load_vectors(model, vectors)
+    return model
+
+
 def vectors_of(model: MLP) -> Tensor:
     """Return a copy of the weights and biases of a network as (P,), of M networks as (M, P); see `load_vectors`."""
     leading = () if model.n_members is None else (model.n_members,)
     return torch.cat([parameter.detach().reshape(*leading, -1) for parameter in _weights_and_biases(model)], dim=-1)
 
 
-def _weights_and_biases(model: MLP) -> list[nn.Parameter]:
+def _weights_and_biases(model: MLP) -> list[Tensor]:
     layers = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
     return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
 
@@ -132,9 +146,13 @@ def layer_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def initial_parameters(
-    widths: Sequence[int], initialization: str, generator: torch.Generator, dtype: torch.dtype
+    widths: Sequence[int],
+    initialization: str,
+    generator: torch.Generator,
+    dtype: torch.dtype,
+    n_members: int | None = None,
 ) -> Tensor:
-    """Draw the initial parameters of one network as a vector (P,), in the order of `MLP.parameters()`.
+    """Draw the initial parameters of one network as a vector (P,), of M networks as (M, P), in the order of the layers.
 
     `uniform`: weights U(-0.05, 0.05), biases 0: Keras's `RandomUniform`, which is what
     `kernel_initializer='uniform'` means. `glorot_uniform`: weights U(-a, a) with a = sqrt(6 / (fan_in + fan_out)),
@@ -142,13 +160,14 @@ def initial_parameters(
     truncates at two standard deviations, the paper and this do not). `torch_default`: weights and biases
     U(-b, b) with b = 1 / sqrt(fan_in), what `torch.nn.Linear` does.
 
-    All numbers come from one draw of length P, so that a stack draws them for a member in one call.
+    All numbers come from one draw, so that a stack draws those of a member in one call.
     """
     scales = _scale_of_each(tuple(widths), initialization, dtype)
+    shape = scales.shape if n_members is None else (n_members, *scales.shape)
     if initialization == "he_normal":
-        noise = torch.randn(len(scales), generator=generator, dtype=dtype)
+        noise = torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
     else:
-        noise = torch.rand(len(scales), generator=generator, dtype=dtype) * 2 - 1
+        noise = torch.rand(shape, generator=generator, dtype=dtype, device=generator.device) * 2 - 1
     return noise * scales
 
 
@@ -156,7 +175,7 @@ def initial_parameters(
 def _scale_of_each(widths: tuple[int, ...], initialization: str, dtype: torch.dtype) -> Tensor:
     """Return what the noise of each parameter is multiplied by, (P,)."""
     pieces = [
-        torch.full((count,), scale, dtype=dtype)
+        torch.full((count,), scale, dtype=dtype, device="cpu")
         for fan_out, fan_in in layer_shapes(widths)
         for count, scale in zip((fan_out * fan_in, fan_out), _scales(initialization, fan_in, fan_out), strict=True)
     ]

@@ -97,6 +97,7 @@ def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
         positive_rate=labels[:n_runs].double().mean(1).cpu().numpy(),
         n_train=labels.shape[1],
         duration_s=(time.perf_counter() - began) / n_runs,
+        ended_s=time.time(),
         engine=engine_on("stacked", config),
         versions=versions(),
     )

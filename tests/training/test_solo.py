@@ -16,6 +16,7 @@ from pima_hp.request import Request
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pima_hp.data.datamodule import PimaDataModule
+from pima_hp.ledger.names import run_name
 from pima_hp.model.mlp import build_mlp
 from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord
 from pima_hp.seeds import Role, stream
@@ -117,7 +118,7 @@ def test_validation_rows_of_their_own_leave_the_test_rows_for_the_end() -> None:
 def logged(tmp_path: Path) -> tuple[Request, RunRecord, Path]:
     request = job_of("logger=both", "trainer.max_epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
     (run,) = request.runs
-    loggers = loggers_of(run, request.folder, {run.config.id: "adam"}, request.logger)
+    loggers = loggers_of(run_name("adam", run.seeds.seed, run.id), request.folder, request.logger)
     return request, train_solo(run.config, run.seeds, loggers=loggers), request.folder
 
 
@@ -127,18 +128,18 @@ def test_tensorboard_shows_scores_against_the_epoch_and_hyperparameters(
     request, record, folder = logged
     (run,) = request.runs
     (events,) = folder.rglob("events.out.tfevents*")
-    assert events.parent.name == f"adam,seed=0,{run.id[:6]}"
+    assert events.parent.name == f"adam, seed 0, {run.id[:6]}"
     accumulator = EventAccumulator(str(events.parent), size_guidance={"scalars": 0})
     accumulator.Reload()
     tags = set(accumulator.Tags()["scalars"])
-    assert tags >= {*CURVE_KEYS.values(), "lr", *(f"hp/{key}" for key in record.scores)}
+    assert tags >= {*CURVE_KEYS.values(), "~lr", *(f"~final/{key}" for key in record.scores)}
     for name, key in CURVE_KEYS.items():
         scalars = accumulator.Scalars(key)
         assert [scalar.step for scalar in scalars] == [1, 2, 3]
         # Lightning logs in single precision
         np.testing.assert_allclose([s.value for s in scalars], getattr(record.curves, name), rtol=1e-6)
     for key, score in record.scores.items():
-        assert accumulator.Scalars(f"hp/{key}")[-1].value == pytest.approx(score, rel=1e-6)
+        assert accumulator.Scalars(f"~final/{key}")[-1].value == pytest.approx(score, rel=1e-6)
     plugins = accumulator.summary_metadata
     hparams = [tag for tag, metadata in plugins.items() if metadata.plugin_data.plugin_name == "hparams"]
     assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= set(hparams)

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from pima_hp.config.build import build
+from pima_hp.config import ActivationSection
 from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
 from pima_hp.data.table import Table
 from pima_hp.model.metrics import final_scores
-from pima_hp.model.mlp import initial_parameters, layer_shapes
+from pima_hp.model.mlp import initial_parameters, mlp_of
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
@@ -22,7 +22,7 @@ from pima_hp.training.fused.schedules import schedule_of
 from pima_hp.training.progress import Progress
 from pima_hp.versions import versions
 
-_AT_ONCE = 128  # members that are scored at a time, their hidden units in the cache
+_AT_ONCE = 128  # members that are scored at a time
 
 
 class Members(ABC):
@@ -155,24 +155,21 @@ def _final_scores(stack: Members) -> dict[str, Array]:
     scores: dict[str, Array] = {}
     for places in groups.values():
         whole = slice(None) if len(groups) == 1 else [*places, *places[:1] * (-len(places) % stack.padding)]
-        activation = build(stack.members[places[0]].config.activation.node, nn.Module)
+        activation = stack.members[places[0]].config.activation
         for part in stack.parts:
-            chunks = zip(stack.vectors[whole].split(_AT_ONCE), stack.features[part][whole].split(_AT_ONCE), strict=True)
-            logits = torch.cat([_logits(stack.widths, activation, *chunk) for chunk in chunks])
-            for name, values in final_scores(logits, stack.labels[part][whole]).items():
+            features, labels = stack.features[part][whole], stack.labels[part][whole]
+            logits = _logits(stack.widths, activation, stack.vectors[whole], features)
+            for name, values in final_scores(logits, labels).items():
                 column = scores.setdefault(f"{part}/{name}", np.empty(len(stack.members)))
                 column[places] = values[: len(places)].double().cpu().numpy()
     return scores
 
 
-def _logits(widths: Sequence[int], activation: nn.Module, vectors: Tensor, features: Tensor) -> Tensor:
-    """Map features (M, n, D) to logits (M, n) with parameters (M, P): `MLP` without a copy of the parameters."""
-    hidden, start = features, 0
-    for fan_out, fan_in in layer_shapes(widths):
-        inputs, end = activation(hidden) if start else hidden, start + fan_out * fan_in
-        weight, bias = vectors[:, start:end].view(-1, fan_out, fan_in), vectors[:, None, end : end + fan_out]
-        hidden, start = torch.baddbmm(bias, inputs, weight.mT), end + fan_out  # (M, n, fan_out)
-    return hidden.squeeze(-1)
+@torch.no_grad()
+def _logits(widths: Sequence[int], activation: ActivationSection, vectors: Tensor, features: Tensor) -> Tensor:
+    """Map features (M, n, D) to logits (M, n) with parameters (M, P), some members at a time to stay in the cache."""
+    parts = zip(vectors.split(_AT_ONCE), features.split(_AT_ONCE), strict=True)
+    return torch.cat([mlp_of(some, widths[1:], widths[0], activation.node)(rows) for some, rows in parts])
 
 
 def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedData], list[int]]:
