@@ -65,7 +65,7 @@ def encoded(results: Results) -> bytes:
     for run in runs:
         if id(run.config) not in written:  # runs of a job share one object
             written[id(run.config)] = json.dumps(run.config.model_dump(by_alias=True))
-    seeds = np.array([(one.seed, one.init, one.split, one.order) for one in (run.seeds for run in runs)], np.uint32)
+    seeds = np.array([run.seeds for run in runs], np.uint32)
     columns: dict[str, object] = {
         "run_id": [run.id for run in runs],
         "config_id": [run.config.id for run in runs],
