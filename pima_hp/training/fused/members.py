@@ -8,13 +8,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pima_hp.config import DataSection
+from pima_hp.config.build import build
 from pima_hp.data.prepared import DTYPES, batch_size, prepare, table_of
 from pima_hp.data.table import Table
 from pima_hp.model.metrics import FINAL_METRICS, final_scores
-from pima_hp.model.mlp import initial_parameters, mlp_of
+from pima_hp.model.mlp import initial_parameters, layer_shapes
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
@@ -22,7 +23,7 @@ from pima_hp.training.fused.schedules import schedule_of
 from pima_hp.training.progress import Progress
 from pima_hp.versions import versions
 
-_AT_ONCE = 128  # members that are scored at a time, their hidden units in the cache
+_AT_ONCE = 32  # members that are scored at a time, their hidden units in the cache
 
 
 class Members(ABC):
@@ -84,7 +85,7 @@ class Members(ABC):
         self.features, self.labels = torch.cat(features), torch.cat(labels)
         of_member = [first[key] + place for key, place in splits]
         self.rows = {
-            part: torch.cat(of_part)[of_member]
+            part: taken(torch.cat(of_part), torch.tensor(of_member))
             for part, of_part in zip(self.parts, zip(*rows, strict=True), strict=True)
         }
 
@@ -100,7 +101,7 @@ class Members(ABC):
         vectors = [
             initial_parameters(self.widths, name, stream(seed, Role.INIT, generator), dtype) for name, seed in drawn
         ]
-        return torch.stack(vectors)[of_member]
+        return taken(torch.stack(vectors), torch.tensor(of_member))
 
     def n_rows(self, part: str) -> int:
         """Return how many rows each member has in a part of the data."""
@@ -171,13 +172,18 @@ class Members(ABC):
             },
             n_updates=n_trained * self.n_steps,
             stop_epoch=np.where(diverged, n_trained, 0),
-            positive_rate=self.labels[self.rows["train"][: self.n_runs]].double().mean(1).cpu().numpy(),
+            positive_rate=taken(self.labels, self.rows["train"][: self.n_runs]).double().mean(1).cpu().numpy(),
             n_train=self.n_rows("train"),
             duration_s=duration_s / self.n_runs,
             ended_s=time.time(),
             engine=engine_on(self.engine, self.runs[0].config),
             versions=versions(),
         )
+
+
+def taken(table: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a table (K, ...), by numbers of any shape: `table[rows]`, which takes four times as long."""
+    return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])
 
 
 @torch.no_grad()
@@ -193,16 +199,27 @@ def _final_scores(stack: Members) -> dict[str, Array]:
         groups.setdefault(arguments[of], []).append(place)
     scores = {f"{part}/{name}": np.empty(len(stack.members)) for part in stack.parts for name in FINAL_METRICS}
     for places in groups.values():
-        activation = stack.members[places[0]].config.activation
-        for start in range(0, len(places), _AT_ONCE):
-            some = places[start : start + _AT_ONCE]
-            whole = [*some, *some[:1] * (-len(some) % stack.padding)]
-            model = mlp_of(stack.vectors[whole], stack.widths[1:], stack.widths[0], activation.node)
-            for part in stack.parts:
-                rows = stack.rows[part][whole]
-                for name, values in final_scores(model(stack.features[rows]), stack.labels[rows]).items():
-                    scores[f"{part}/{name}"][some] = values[: len(some)].double().cpu().numpy()
+        activation = build(stack.members[places[0]].config.activation.node, nn.Module)
+        whole = [*places, *places[:1] * (-len(places) % stack.padding)]
+        for part in stack.parts:
+            rows = stack.rows[part][whole]
+            chunks = zip(stack.vectors[whole].split(_AT_ONCE), rows.split(_AT_ONCE), strict=True)
+            logits = [
+                _logits(stack.widths, activation, vectors, taken(stack.features, some)) for vectors, some in chunks
+            ]
+            for name, values in final_scores(torch.cat(logits), taken(stack.labels, rows)).items():
+                scores[f"{part}/{name}"][places] = values[: len(places)].double().cpu().numpy()
     return scores
+
+
+def _logits(widths: Sequence[int], activation: nn.Module, vectors: Tensor, features: Tensor) -> Tensor:
+    """Map features (M, n, D) to logits (M, n) with parameters (M, P): `MLP` without a copy of the parameters."""
+    hidden, start = features, 0
+    for fan_out, fan_in in layer_shapes(widths):
+        inputs, end = activation(hidden) if start else hidden, start + fan_out * fan_in
+        weight, bias = vectors[:, start:end].view(-1, fan_out, fan_in), vectors[:, None, end : end + fan_out]
+        hidden, start = torch.baddbmm(bias, inputs, weight.mT), end + fan_out  # (M, n, fan_out)
+    return hidden.squeeze(-1)
 
 
 def _data_key(data: DataSection) -> tuple[object, ...]:

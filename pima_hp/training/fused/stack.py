@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pima_hp.run import CURVES, Run
 from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
-from pima_hp.training.fused.members import Members
+from pima_hp.training.fused.members import Members, taken
 from pima_hp.training.fused.tables import (
     N_HYPERPARAMETERS,
     N_RUNNING,
@@ -153,8 +153,9 @@ class FusedStack(Members):
     def _served(self, part: str) -> tuple[Tensor, Tensor]:
         """Return features (N, D * n * lanes) and labels (N, n * lanes) of a part: columns, then rows, lanes last."""
         rows = self._packed(self.rows[part])  # (N, n * lanes)
-        features = self.features.T.contiguous()[:, rows]  # (D, N, n * lanes)
-        return features.transpose(0, 1).reshape(self.n_blocks, -1), self.labels[rows]
+        features = self.features.T.contiguous().index_select(1, rows.flatten())  # (D, N * n * lanes)
+        of_blocks = features.view(-1, *rows.shape).transpose(0, 1)  # (N, D, n * lanes)
+        return of_blocks.reshape(self.n_blocks, -1), taken(self.labels, rows)
 
     def _packed(self, rows: Tensor) -> Tensor:
         """Turn (M, n) into (N, n * lanes), lanes last."""
