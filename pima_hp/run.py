@@ -20,7 +20,7 @@ MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.
 
 
 def tag_of(key: str) -> str:
-    """Return the tag of a curve in TensorBoard, which opens the first two groups: `lr` comes after `train` and `val`."""
+    """Return the tag of a curve in TensorBoard, which opens its first two groups: `lr` comes last."""
     return key if "/" in key else f"~{key}"
 
 

@@ -56,7 +56,7 @@ def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: 
         return
     assert problems == []
     run = request.runs[0]
-    loggers = loggers_of(run, request.folder, {}, request.logger)
+    loggers = loggers_of("run", request.folder, request.logger)
     record, module = fit_solo(run.config, run.seeds, loggers=loggers, **request.debug.trainer_options)
     cut = {"fast_dev_run", "overfit_batches"} & set(request.debug.trainer_options)
     assert record.status == ("stopped early" if cut else "completed"), record.message

@@ -1,6 +1,8 @@
 """A study in use: what is asked of it, what its ledger lacks, training that, writing what is derived."""
 
+import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,9 +88,13 @@ def _labels(jobs: Sequence[Job], before: Manifest | None, swept: Sequence[str]) 
     return {**unique, **known}
 
 
-def missing(folder: Path, runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that the ledger of a study lacks, each once, in order; a run that failed is missing."""
-    finished = Ledger(folder).finished_run_ids()
+def missing(folder: Path, runs: Iterable[Run], command: str | None = None) -> list[Run]:
+    """Return the runs that the ledger of a study lacks, each once, in order.
+
+    A run that has failed is missing to the next command, not to the one with this token, which begins with its time.
+    """
+    since = float(command.partition("-")[0]) if command else math.inf
+    finished = Ledger(folder).finished_run_ids(since)
     return [run for run_id, run in {run.id: run for run in runs}.items() if run_id not in finished]
 
 
@@ -104,7 +110,7 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     from pima_hp.training.progress import Progress
 
     first, ledger = jobs[0], Ledger(jobs[0].folder)
-    runs = missing(first.folder, (run for job in jobs for run in job.runs))
+    runs = missing(first.folder, (run for job in jobs for run in job.runs), first.settings.command)
     if not runs:
         return
     labels = labels_in(first.folder)
@@ -182,8 +188,9 @@ def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tupl
     with open_dict(cfg):
         cfg.run_name = name
     nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
-    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr, type-abstract]
-    callbacks = [each for each in callbacks if (bar or not isinstance(each, ProgressBar))]
+    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
+    bar = bar and sys.stdout.isatty()  # a log file is no place for it
+    callbacks = [each for each in callbacks if bar or not isinstance(each, ProgressBar)]
     if not record:
         return [each for each in callbacks if not isinstance(each, Checkpoint)], []
     return callbacks, [build(node, Logger) for node in nodes["logger"].values() if node]  # type: ignore[union-attr, type-abstract]

@@ -3,10 +3,14 @@
 import hashlib
 import re
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.job import parse
-from pima_hp.commands.study import held, mean_score, plan, train_jobs
+from pima_hp.commands.study import held, mean_score, missing, plan, train_jobs
+from pima_hp.ledger import Manifest
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -22,9 +26,15 @@ def train(cfg: DictConfig) -> float | None:
         from pima_hp.commands.unrecorded import run_unrecorded
 
         return run_unrecorded(job)
-    with held(job.folder, job.settings.command or "") as holder:
-        plan([job], []).write(job.folder)
-        train_jobs([job], together=len(job.runs) > 1, holder=holder)
+    command = job.settings.command or ""
+    if missing(job.folder, job.runs, command):
+        in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+        with held(job.folder, command) as holder:
+            manifest = Manifest.read(job.folder)
+            if manifest is None or not {run.id for run in job.runs} <= set(manifest.run_ids):
+                own = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+                plan([job], swept_keys([tuple(own)])).write(job.folder)
+            train_jobs([job], together=len(job.runs) > 1 or in_sweep, holder=holder)
     return mean_score(job.folder, job.runs, "val/accuracy")
 
 

@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pima_hp.ledger.names import Value
+from pima_hp.run import MAIN_SETTINGS
 
 _TYPES = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING, float: api_pb2.DATA_TYPE_FLOAT64}
 _FIELDS = {bool: "bool_value", str: "string_value", float: "number_value"}
@@ -57,10 +58,10 @@ def session_start(hparams: Mapping[str, Value]) -> Any:
     return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
-def session_end(wall_time: float, *, succeeded: bool) -> Any:
+def session_end(*, succeeded: bool) -> Any:
     """Return how a run ended, for the HParams tab."""
     status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
-    data = HParamsPluginData(session_end_info={"status": status, "end_time_secs": wall_time})
+    data = HParamsPluginData(session_end_info={"status": status})
     return _plugin_event(metadata.SESSION_END_INFO_TAG, data)
 
 
@@ -77,10 +78,10 @@ def experiment(sessions: Iterable[Mapping[str, Value]], metrics: Mapping[str, st
             columns.setdefault(name, {})[value] = None
     data = HParamsPluginData()
     for name, values in columns.items():
-        info = data.experiment.hparam_infos.add(
-            name=name, type=_TYPES[type(next(iter(values)))], differs=len(values) > 1
-        )
-        if info.type != api_pb2.DATA_TYPE_FLOAT64 and info.differs:  # words are chosen from a list
+        # TensorBoard shows five columns at first: those that "differ", by name
+        first = name in MAIN_SETTINGS
+        info = data.experiment.hparam_infos.add(name=name, type=_TYPES[type(next(iter(values)))], differs=first)
+        if info.type != api_pb2.DATA_TYPE_FLOAT64 and len(values) > 1:  # words are chosen from a list
             info.domain_discrete.extend(sorted(values))
     for tag, title in metrics.items():
         data.experiment.metric_infos.add(name={"tag": tag}, display_name=title)

@@ -1,10 +1,13 @@
 """The ledger of a study: finished is a fact on disk, one part a group of runs."""
 
+import math
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -17,6 +20,9 @@ from pima_hp.ledger.parts import CURVE, SCHEMA, SCORE_PREFIX, SUFFIX, DamagedPar
 from pima_hp.run import Results, RunStatus
 
 FOLDER = "ledger"
+
+_LAST_VALUES: dict[tuple[str, str], tuple[set[str], dict[str, float]]] = {}
+"""Folder and key -> parts that were read, which never change, and what `last_values` found in them."""
 
 
 def read_study(path: Path | str) -> pd.DataFrame:
@@ -61,9 +67,7 @@ class Ledger:
     def __init__(self, study_folder: Path | str) -> None:
         self.study_folder = Path(study_folder)
         self.folder = self.study_folder / FOLDER
-        self._finished: dict[str, frozenset[str]] = {}  # by name of the part
         self._damaged: dict[str, str] = {}
-        self._union: tuple[list[str], set[str]] | None = None
 
     @property
     def damaged(self) -> list[str]:
@@ -80,20 +84,33 @@ class Ledger:
         name = part_name(content)
         make_folder(self.folder)
         write_atomically(self.folder / name, content)
-        pairs = zip(results.runs, results.status, strict=True)
-        self._finished[name] = frozenset(run.id for run, status in pairs if status is not RunStatus.FAILED)
-        self._damaged.pop(name, None)
 
-    def finished_run_ids(self) -> set[str]:
-        """Runs that need not be trained again: all but the failed ones. Reads only parts not yet seen."""
-        names = self._part_names()
-        for name in names:
-            if name not in self._finished and (table := self._read(name, ("run_id", "status"))) is not None:
-                rows = zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True)
-                self._finished[name] = frozenset(run_id for run_id, status in rows if status != RunStatus.FAILED)
-        if self._union is None or self._union[0] != names:
-            self._union = (names, set().union(*(self._finished.get(name, ()) for name in names)))
-        return self._union[1]
+    def finished_run_ids(self, since: float = math.inf) -> set[str]:
+        """Return the runs that need not be trained again: all but the failed ones.
+
+        Args:
+            since: seconds since 1970; runs that failed later count as finished, for the command that began then.
+        """
+        found = set[str]()
+        for rows in self._outlines():
+            found.update(run_id for run_id, status, ended_s in rows if status != RunStatus.FAILED or ended_s >= since)
+        return found
+
+    def last_values(self, key: str) -> dict[str, float]:
+        """Return run id -> the value of a curve in the last epoch that the run has trained, where it has one."""
+        return {run_id: value for rows in self._outlines(key) for run_id, value in rows if value == value}
+
+    def _outlines(self, key: str = "") -> Iterator[list[Any]]:
+        for name in self._part_names():
+            path = self.folder / name
+            try:
+                status = path.lstat()
+                rows = _outline(path, (status.st_mtime_ns, status.st_size), key)
+            except (DamagedPartError, OSError) as error:
+                self._note_damage(name, error)
+                continue
+            self._damaged.pop(name, None)
+            yield rows
 
     def frame(self) -> pd.DataFrame:
         """All runs, as `read_study` describes them."""
@@ -131,15 +148,38 @@ class Ledger:
             except FileNotFoundError:
                 return []
 
-    def _read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+    def _read(self, name: str) -> pa.Table | None:
         """A part, or None and a note where it is damaged: its runs are simply missing then."""
         try:
-            table = decoded(self.folder / name, _content(self.folder / name), columns)
+            table = decoded(self.folder / name, _content(self.folder / name))
         except (DamagedPartError, OSError) as error:
-            self._damaged[name] = f"{error}; its runs are missing here and are trained again on resume"
+            self._note_damage(name, error)
             return None
         self._damaged.pop(name, None)
         return table
+
+    def _note_damage(self, name: str, error: Exception) -> None:
+        self._damaged[name] = f"{error}; its runs are missing here and are trained again on resume"
+
+
+@lru_cache(maxsize=4096)
+def _outline(path: Path, state: tuple[int, int], key: str) -> list[Any]:  # noqa: ARG001 -- a changed file is read again
+    """Return (run id, status, end) of each run of a part, or with a key (run id, last value of that curve).
+
+    Parts are read once a process: each job of a sweep asks which of its runs are there.
+    """
+    columns = ("run_id", "status", "stop_epoch", "ended_s")
+    table = decoded(path, _content(path), (*columns, key) if key else columns)
+    ids, statuses, stops, ends = (table[name].to_pylist() for name in columns)
+    if not key:
+        return list(zip(ids, statuses, ends, strict=True))
+    curves = curve_views(table[key]) if key in table.column_names else [None] * len(ids)
+    rows = zip(ids, curves, statuses, stops, strict=True)
+    return [
+        (run_id, float(curve[stop - 1 if status == RunStatus.STOPPED else -1]))
+        for run_id, curve, status, stop in rows
+        if curve is not None
+    ]
 
 
 def _content(path: Path) -> bytes:

@@ -111,11 +111,10 @@ def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
 
     Columns that are neither of `SCHEMA` nor a curve nor a final score are left out.
 
-
     Args:
         path: `<study>/ledger/<name of the part>`.
         content: what that file holds.
-        columns: those wanted.
+        columns: those wanted; a curve or final score that the part lacks is left out.
 
     Raises:
         DamagedPartError: any bit differs from what was written, or it never was a part.
@@ -131,7 +130,8 @@ def decoded(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
         check_version(version, path.parent.parent)
         found = file.schema_arrow
         others = [field for field in found if field.type == CURVE or field.name.startswith(SCORE_PREFIX)]
-        schema = pa.schema([SCHEMA.field(column) for column in columns] if columns else [*SCHEMA, *others])
+        known = {field.name: field for field in (*SCHEMA, *others)}
+        schema = pa.schema([known[column] for column in columns if column in known] if columns else known.values())
         return file.read(columns=schema.names, use_threads=False).select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DamagedPartError(f"it is not a part of a ledger: {error}".splitlines()[0]) from error

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pima_hp.ledger import events
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
-from pima_hp.ledger.frame import SCORE_PREFIX, distinct, setting_columns
+from pima_hp.ledger.frame import curve_columns, distinct, setting_columns
 from pima_hp.ledger.names import Value, distinguishing
+from pima_hp.ledger.parts import SCORE_PREFIX
 from pima_hp.run import FINAL, RunStatus, tag_of
 
 Array = NDArray[np.float64]
@@ -102,7 +103,7 @@ def write_run(folder: Path, row: "pd.Series[Any]", hparams: Mapping[str, Value] 
         events.session_start(hparams),
         *_epochs(began, ended, curves),
         events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
-        events.session_end(ended, succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
+        events.session_end(succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
     ]
     return _replace(folder / RUN_FILE, events.file_bytes(began, content))
 
@@ -162,19 +163,14 @@ def _curves(runs: pd.DataFrame) -> dict[str, Array]:
     """Return key -> learning curves (R, E) of the runs that have this one."""
     found = {
         key: [curve for curve in runs[key] if isinstance(curve, np.ndarray) and curve.size]
-        for key in _curve_columns(runs)
+        for key in curve_columns(runs)
     }
     return {key: np.stack(curves) for key, curves in found.items() if curves}
 
 
-def _curve_columns(frame: pd.DataFrame) -> list[str]:
-    return [name for name in frame.columns if name == "lr" or ("/" in name and not name.startswith(SCORE_PREFIX))]
-
-
 def _settings(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return config_id -> the settings that are not missing in the frame."""
-    names = [name for name in setting_columns(runs) if name not in {*_curve_columns(runs), "ended_s"}]
-    rows = runs.drop_duplicates("config_id").set_index("config_id")[names].to_dict("index")
+    rows = runs.drop_duplicates("config_id").set_index("config_id")[setting_columns(runs)].to_dict("index")
     return {
         str(config_id): {str(name): value for name, value in row.items() if value is not None and value == value}
         for config_id, row in rows.items()

@@ -2,12 +2,13 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import loggers
 
+from pima_hp.run import tag_of
 from pima_hp.training.interruption import SIGNALS
 
 
@@ -38,10 +39,10 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
     def __init__(self, *args: Any, flush_secs: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, flush_secs=flush_secs, **kwargs)
 
-    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the scores of an epoch."""
         with _signals_held_back():
-            super().log_metrics(*args, **kwargs)
+            super().log_metrics({tag_of(key): value for key, value in metrics.items()}, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Log settings and final scores."""

@@ -4,6 +4,9 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+
 from pima_hp.ledger import CURVE_COLUMNS, read_study
 from pima_hp.ledger.parts import decoded
 
@@ -23,9 +26,12 @@ def rows(study: Path) -> Counter[str]:
 
 
 def published(study: Path) -> dict[str, str]:
-    """Digests of what a reader gets: the table, the curves of each run, and every event file."""
-    files = [study / "runs.csv", *sorted((study / "tensorboard").rglob("*tfevents*"))]
-    digests = {str(path.relative_to(study)): _digest(path.read_bytes()) for path in files}
+    """Digests of what a reader gets: the table, the curves of each run, and every event file but for its times."""
+    digests = {"runs.csv": _digest((study / "runs.csv").read_bytes())}
+    for path in sorted((study / "tensorboard").rglob("*tfevents*")):
+        events = map(Event.FromString, RawEventFileLoader(str(path)).Load())
+        content = [(event.step, event.summary.SerializeToString(deterministic=True)) for event in events]
+        digests[str(path.relative_to(study))] = _digest(repr(content).encode())
     for _, run in read_study(study).iterrows():
         digests[run["run_id"]] = _digest(b"".join(run[key].tobytes() for key in CURVE_COLUMNS))
     return digests

@@ -203,7 +203,7 @@ class Counter(Callback):
     def on_train_batch_end(self, *_: object) -> None:
         self.n_batches += 1
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.n_epochs += 1
         pl_module.log("own/batches", float(self.n_batches))
 

@@ -1,0 +1,123 @@
+"""Names of configurations: what differs, nothing else, and safe as folders."""
+
+import re
+from typing import Any
+
+import pytest
+from pima_hp.settings import columns_of
+
+from pima_hp.ledger.names import distinguishing, labels_of, run_name
+from tests.ledger.conftest import LEAKY, SGD, configuration_of
+
+RMSPROP = {"name": "rmsprop", "_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}
+ELU = {"name": "elu", "_target_": "torch.nn.ELU", "alpha": 1.0}
+STEP = {"name": "step", "_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 30.0, "gamma": 0.1}
+
+
+def _flat(*changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    configurations = [configuration_of(**change) for change in changes]
+    return {one.id: columns_of(one.model_dump(by_alias=True)) for one in configurations}
+
+
+def _labels(*changes: dict[str, Any], swept: tuple[str, ...] = ()) -> list[str]:
+    return list(labels_of(_flat(*changes), swept).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "swept", "labels"),
+    [
+        ([{}, {"activation": LEAKY}], (), ["relu", "leaky_relu"]),
+        ([{}, {"optimizer": SGD}, {"optimizer": RMSPROP}], (), ["adam", "sgd", "rmsprop"]),
+        ([{"optimizer__lr": 0.1}, {"optimizer__lr": 1e-5}], (), ["lr 0.1", "lr 1e-05"]),
+        ([{"optimizer": {**SGD, "lr": lr}} for lr in (1.0, 2.0)] + [{}], (),
+         ["sgd, lr 1", "sgd, lr 2", "adam, lr 0.001"]),
+        ([{"batch__size": 5}, {"activation": LEAKY}], (), ["relu, batch 5", "leaky_relu, batch 16"]),
+        ([{"batch__size": 5}, {"activation": LEAKY}], ("batch", "activation"),
+         ["batch 5, relu", "batch 16, leaky_relu"]),
+        ([{}, {"activation": {**LEAKY, "negative_slope": 0.1}}, {"activation": LEAKY}], (),
+         ["relu", "leaky_relu, negative_slope 0.1", "leaky_relu, negative_slope 0.3"]),
+        ([{"batch__shuffle": True}, {}], (), ["shuffle", "no shuffle"]),
+        ([{"scheduler": STEP}, {}], (), ["step", "no scheduler"]),
+        ([{"model__hidden_widths": [4]}, {}], (), ["hidden_widths 4", "hidden_widths 12-8"]),
+        ([{"trainer__gradient_clip_val": 1.0}, {}], (), ["gradient_clip_val 1", "baseline"]),
+        ([{"data__path": "a/mine.csv", "data_digest": "1" * 64}, {}], (), ["path mine", "path pima"]),
+        ([{"trainer__accelerator": "gpu", "activation": LEAKY}, {}], (), ["leaky_relu", "relu"]),
+        ([{"activation": {**ELU, "alpha": alpha}, "optimizer": {**RMSPROP, "alpha": beta}}
+          for alpha in (1.0, 2.0) for beta in (0.5, 0.9)][:3], (),
+         ["activation.alpha 1, optimizer.alpha 0.5", "activation.alpha 1, optimizer.alpha 0.9",
+          "activation.alpha 2, optimizer.alpha 0.5"]),
+        ([{}], (), ["relu, adam, lr 0.001, batch 16"]),
+        ([{"scheduler": STEP, "batch__size": "full"}], (), ["relu, adam, step, lr 0.001, batch full"]),
+        ([], (), []),
+    ],
+)  # fmt: skip
+def test_a_configuration_is_named_by_what_differs(
+    changes: list[dict[str, Any]], swept: tuple[str, ...], labels: list[str]
+) -> None:
+    assert _labels(*changes, swept=swept) == labels
+
+
+def test_a_callback_is_named_by_its_class_unless_it_only_watches() -> None:
+    stopping = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/loss", "patience": 3}
+    watching = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "checkpoints"}
+    assert _labels({"callbacks": {"stop": stopping}}, {"callbacks": {"checkpoint": watching}}) == [
+        "EarlyStopping",
+        "baseline",
+    ]
+
+
+def test_names_that_would_be_equal_or_differ_in_case_only_are_told_apart_by_the_id() -> None:
+    flat = _flat({"optimizer__lr": 0.12345678}, {"optimizer__lr": 0.12345679}, {"optimizer__lr": 1.0})
+    first, second, third = flat
+    assert labels_of(flat) == {
+        first: f"lr 0.123457 ~{first[:6]}",
+        second: f"lr 0.123457 ~{second[:6]}",
+        third: "lr 1",
+    }
+    labels = labels_of({"a" * 16: {"activation": "Mine"}, "b" * 16: {"activation": "mine"}})
+    assert labels == {"a" * 16: "Mine ~aaaaaa", "b" * 16: "mine ~bbbbbb"}
+
+
+def test_where_names_grow_long_the_most_frequent_values_go_without_saying() -> None:
+    changes = [
+        {"optimizer": {**SGD, "lr": lr}, "batch": {"size": size, "shuffle": shuffle}, "data__val_fraction": fraction}
+        for lr in (0.1, 0.2, 0.1)
+        for size in (16, 5, 16)
+        for shuffle in (False, True, False)
+        for fraction in (0.1, 0.2, 0.1)
+    ]
+    labels = _labels({"activation": LEAKY}, *changes)
+    assert len(set(labels)) == len(labels)
+    assert labels[:2] == ["leaky_relu, adam, val_fraction 0, lr 0.001", "relu, sgd"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "a\\b", "..", "a:b\0c", "wide\n\x1b[31m", "x" * 300, "dots. .", "größe", " ", "?"]
+)
+def test_a_name_is_safe_as_a_folder_on_every_system(name: str) -> None:
+    labels = labels_of({"a" * 16: {"activation": name}, "b" * 16: {"activation": name + "_"}, "c" * 16: {}})
+    assert len(set(labels.values())) == 3
+    for label in labels.values():
+        assert re.fullmatch(r"[A-Za-z0-9_(~][\w .,=+()~-]*", label, re.ASCII)
+        assert len(label) <= 100
+        assert not label.endswith((".", " "))
+
+
+def test_a_run_is_named_by_its_configuration_seed_and_id() -> None:
+    assert run_name("relu, sgd", 3, "ab12cd34ef567890") == "relu, sgd, seed 3, ab12cd"
+
+
+def test_one_configuration_has_its_main_settings_and_columns_of_one_kind() -> None:
+    (alone,) = distinguishing(_flat({"data__val_fraction": 0.1})).values()
+    assert alone == {
+        "activation": "relu",
+        "optimizer": "adam",
+        "scheduler": "none",
+        "optimizer.lr": 0.001,
+        "batch.size": 16.0,
+    }
+    pair = distinguishing(_flat({"batch__size": "full"}, {"batch__size": 5, "optimizer": RMSPROP}))
+    assert list(pair.values()) == [
+        {"optimizer": "adam", "batch.size": "full"},
+        {"optimizer": "rmsprop", "batch.size": "5"},
+    ]
