@@ -310,7 +310,7 @@ def _lightning_problems(job: Job) -> list[str]:
     for name, node in job.loggers.items():
         problems += _outside_study(f"logger.{name}", node, job)
         try:
-            found = class_of(node.target, Logger)
+            found = class_of(node.target, Logger)  # type: ignore[type-abstract]
         except ConfigurationError as error:
             problems += [f"logger.{name}.{error}"]
             continue

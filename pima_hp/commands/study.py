@@ -190,7 +190,7 @@ def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tupl
     with open_dict(cfg):
         cfg.run_name = name
     nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
-    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr, type-abstract]
+    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
     bar = bar and sys.stdout.isatty()  # a log file is no place for it
     callbacks = [each for each in callbacks if bar or not isinstance(each, ProgressBar)]
     if not record:

@@ -21,6 +21,9 @@ from pima_hp.run import Results, RunStatus
 
 FOLDER = "ledger"
 
+_LAST_VALUES: dict[tuple[str, str], tuple[set[str], dict[str, float]]] = {}
+"""Folder and key -> parts that were read, which never change, and what `last_values` found in them."""
+
 
 def read_study(path: Path | str) -> pd.DataFrame:
     """All runs of a study, one row per run: `read_study("outputs/article")`.

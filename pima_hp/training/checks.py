@@ -64,7 +64,7 @@ def _trainer_problems(config: Config) -> list[str]:
     import lightning
 
     try:
-        found = class_of(config.trainer.target, lightning.Trainer)
+        found: type = class_of(config.trainer.target, lightning.Trainer)
     except ConfigurationError as error:
         return [f"trainer.{error}"]
     known = set(inspect.signature(lightning.Trainer).parameters)

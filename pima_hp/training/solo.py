@@ -212,7 +212,7 @@ class FinalScores(L.Callback):
         scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                last = max(pl_module.history, default=0)
+                last = max(pl_module.history, default=0)  # type: ignore[arg-type]
                 logger.log_hyperparams(main, scores if self.finite else None, step=last)
             else:
                 logger.log_hyperparams(settings)

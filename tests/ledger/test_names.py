@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 import pytest
+from pima_hp.settings import columns_of
 
 from pima_hp.ledger.names import distinguishing, labels_of, run_name
-from pima_hp.settings import columns_of
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 
 RMSPROP = {"name": "rmsprop", "_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}

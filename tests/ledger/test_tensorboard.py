@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pima_hp.settings import columns_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.context import RequestContext
@@ -25,7 +26,6 @@ from pima_hp.ledger import CURVE_COLUMNS, Ledger, events
 from pima_hp.ledger.names import distinguishing, labels_of
 from pima_hp.ledger.tensorboard import RUN_FILE, STUDY_FILE, STUDY_FILES, remove_runs, write_run, write_study
 from pima_hp.run import FINAL, RunStatus
-from pima_hp.settings import columns_of
 from tests.ledger.conftest import LEAKY, configuration_of, record_of
 
 CURVES = (*CURVE_COLUMNS, "lr")

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
+from pima_hp.request import LoggerSection
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pima_hp.request import LoggerSection
 from pima_hp.training.loggers import loggers_of
 
 
