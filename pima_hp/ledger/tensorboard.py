@@ -59,7 +59,7 @@ def write_study(
     """
     ended = distinct(frame[frame["status"] != RunStatus.FAILED])
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
-    hparams = distinguishing({**(planned or {}), **_settings(ended)})
+    hparams = distinguishing({**(planned or {}), **settings_of(ended)})
     names = {config_id: labels.get(config_id, config_id) for config_id in groups}
     _remove_others(folder, set(names.values()))
     metrics = _metrics(frame)
@@ -85,7 +85,7 @@ def write_runs(
     Args:
         folder: `outputs/<study>/tensorboard`.
         frame: what `read_study` gives.
-        labels: config_id -> its name.
+        labels: config_id -> its name; a run whose folder is there already keeps that one.
         chosen: ids of the runs that are written; all if not given.
 
     Returns:
@@ -95,14 +95,15 @@ def write_runs(
         StorageError: the folder cannot be written.
     """
     ended = frame[frame["status"] != RunStatus.FAILED]
-    hparams = distinguishing(_settings(ended))
+    hparams = distinguishing(settings_of(ended))
     columns = events.experiment(hparams.values(), _metrics(ended))
     alone = not any(folder.glob(f"*/{STUDY_FILES}"))
+    there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}  # perhaps under other labels
     n_written = 0
     for position, (config_id, seed, run_id) in enumerate(
         ended[["config_id", "seed", "run_id"]].itertuples(index=False)
     ):
-        own = folder / run_name(labels.get(config_id, config_id), seed, run_id)
+        own = there.get(run_id[:6], folder / run_name(labels.get(config_id, config_id), seed, run_id))
         logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
         if not logged and (chosen is None or run_id in chosen):
             run = ended.iloc[position : position + 1]
@@ -186,7 +187,7 @@ def _curves(runs: pd.DataFrame) -> dict[str, Array]:
     return {key: np.stack(curves) for key, curves in found.items() if curves}
 
 
-def _settings(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def settings_of(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return config_id -> the settings that are not missing in the frame."""
     rows = runs.drop_duplicates("config_id").set_index("config_id")[setting_columns(runs)].to_dict("index")
     return {

@@ -96,8 +96,7 @@ def test_events_have_the_times_at_which_the_epochs_ended(tmp_path: Path, frame: 
     assert found.Scalars("~final/val/auroc")[0].wall_time == last
     assert found.FirstEventTimestamp() == last - 12
     row = frame[frame["status"] == "diverged"].iloc[0]  # in the fourth of six epochs
-    found = _read(_write_run(tmp_path / "run", row))
-    times = [one.wall_time for one in found.Scalars("val/loss")]
+    times = [one.wall_time for one in _read(_write_run(tmp_path / "run", row)).Scalars("val/loss")]
     assert times == pytest.approx([row["ended_s"] - 9 + 3 * e for e in range(3)])
 
 
@@ -216,7 +215,8 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     row = _completed(frame)
     labels = {row["config_id"]: "relu"}
     assert write_runs(tmp_path / "tb", frame, labels, [row["run_id"]]) == 2
-    assert write_runs(tmp_path / "tb", frame, labels, [row["run_id"]]) == 0
+    for again in (labels, {row["config_id"]: "another label"}):
+        assert write_runs(tmp_path / "tb", frame, again, [row["run_id"]]) == 0
     (folder,) = (tmp_path / "tb").iterdir()
     assert folder.name == f"relu, seed {row['seed']}, {row['run_id'][:6]}"
     assert {path.name for path in folder.iterdir()} == {RUN_FILE, COLUMNS_FILE}

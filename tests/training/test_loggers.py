@@ -43,4 +43,4 @@ def test_the_columns_of_hparams_are_in_a_file_of_their_own(logger: TensorBoardLo
     assert columns.read_bytes().count(b"batch/size") == 1
     columns.unlink()
     assert set(_read(logger).summary_metadata) & tags == tags - {metadata.EXPERIMENT_TAG}
-    assert (Path(logger.log_dir) / "hparams.yaml").read_text() == "batch:\n  size: 16\noptimizer: adam\n"
+    assert (Path(logger.log_dir) / "hparams.yaml").read_text() == "optimizer: adam\nbatch:\n  size: 16\n"
