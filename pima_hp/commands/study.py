@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.frame import curve_columns
 from pima_hp.ledger.manifest import plain_path
-from pima_hp.ledger.names import labels_of, run_name
+from pima_hp.ledger.names import Settings, labels_of, run_name
 from pima_hp.run import Run
 from pima_hp.versions import versions
 
@@ -118,9 +118,11 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     if (events := first.folder / "tensorboard").is_dir():
         from pima_hp.ledger.tensorboard import remove_runs
 
-        remove_runs(events, {name_of(run, labels) for run in runs})
+        remove_runs(events, [run.id for run in runs])
     alone = not together
     published = time.monotonic()
+    written: dict[str, Any] = {}  # of event files
+    planned = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
     with Progress(len(runs), shown=together) as progress:
         solo = solo_trainer(job_of, labels, progress if together else None)
         for results in train(
@@ -136,7 +138,7 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
                 _must_live(holder)
             ledger.append(results)
             if first.has_tensorboard and together and time.monotonic() - published > _PUBLISH_S:
-                publish_events(first.folder, ledger.frame())
+                publish_events(first.folder, ledger.frame(), planned, written)
                 published = time.monotonic()
 
 
@@ -240,15 +242,17 @@ def publish(folder: Path, job: Job, asked: Sequence[Run]) -> pd.DataFrame:
     if job.settings.log_each_run:
         write_runs(folder, frame)
     elif job.has_tensorboard and alone:
-        write_runs(folder, frame[(frame["run_id"] == alone.id) & (frame["status"] != "failed")])
+        write_runs(folder, frame, [alone.id])
     return frame
 
 
-def publish_events(folder: Path, frame: pd.DataFrame) -> None:
-    """Write the event files of a study: mean and band of each configuration."""
+def publish_events(
+    folder: Path, frame: pd.DataFrame, planned: Settings | None = None, written: dict[str, Any] | None = None
+) -> None:
+    """Write the event files of a study: mean and band of each configuration; see `write_study`."""
     from pima_hp.ledger.tensorboard import write_study
 
-    write_study(folder / "tensorboard", frame, labels_in(folder))
+    write_study(folder / "tensorboard", frame, labels_in(folder), planned, written)
 
 
 def keep(path: Path, text: str) -> None:
@@ -258,14 +262,11 @@ def keep(path: Path, text: str) -> None:
         write_atomically(path, content)
 
 
-def write_runs(folder: Path, frame: pd.DataFrame) -> None:
-    """Write each run of a frame as an event folder of its own, named by its configuration and seed."""
-    from pima_hp.ledger.tensorboard import write_run
+def write_runs(folder: Path, frame: pd.DataFrame, run_ids: Container[str] | None = None) -> None:
+    """Write runs of a study, all if not given, as event folders of their own."""
+    from pima_hp.ledger.tensorboard import write_runs
 
-    labels = labels_in(folder)
-    for _, row in frame.iterrows():
-        name = run_name(labels.get(row["config_id"], row["config_id"]), row["seed"], row["run_id"])
-        write_run(folder / "tensorboard" / name, row)
+    write_runs(folder / "tensorboard", frame, labels_in(folder), run_ids)
 
 
 def export(folder: Path, run_id: str) -> None:
@@ -277,7 +278,7 @@ def export(folder: Path, run_id: str) -> None:
             f"export: must be the id of one run of {folder}; {run_id!r} is that of {len(found)} of {len(frame)}; "
             f"ids are in {folder / 'runs.csv'}"
         )
-    write_runs(folder, found)
+    write_runs(folder, frame, found["run_id"].tolist())
 
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
