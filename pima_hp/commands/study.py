@@ -155,7 +155,7 @@ def solo_trainer(job_of: dict[str, Job], labels: dict[str, str], progress: Any =
         from pima_hp.training.solo import fit
 
         job, name = job_of[run.id], name_of(run, labels)
-        callbacks, loggers = built(job, name, bar=progress is None)
+        callbacks, loggers = built(job, run, name, bar=progress is None)
         if progress:
             from pima_hp.training.callbacks import EpochProgress
 
@@ -170,11 +170,14 @@ def solo_trainer(job_of: dict[str, Job], labels: dict[str, str], progress: Any =
     return solo
 
 
-def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tuple[list["Callback"], list["Logger"]]:
+def built(
+    job: Job, run: Run, name: str, *, bar: bool = True, record: bool = True
+) -> tuple[list["Callback"], list["Logger"]]:
     """Return the callbacks and loggers of one run of a job.
 
     Args:
         job: of the run.
+        run: to be trained.
         name: of the run, `run_name` in the configuration.
         bar: whether progress bars are among the callbacks.
         record: whether checkpoints and logs are written.
@@ -188,7 +191,7 @@ def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tupl
 
     cfg = job.cfg.copy()
     with open_dict(cfg):
-        cfg.run_name = name
+        cfg.run_name, cfg.run_id = name, run.id
     nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
     callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
     bar = bar and sys.stdout.isatty()  # a log file is no place for it

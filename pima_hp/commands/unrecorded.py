@@ -24,7 +24,7 @@ def run_unrecorded(job: Job) -> float | None:
         reports = logging.getLogger("lightning.pytorch.profilers")
         reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
     name = f"{name_of(run, {})}, continued"
-    callbacks, loggers = built(job, name, record=bool(settings.ckpt_path) and not settings.debug)
+    callbacks, loggers = built(job, run, name, record=bool(settings.ckpt_path) and not settings.debug)
     results, module = fit(run, callbacks=callbacks, loggers=loggers, ckpt_path=settings.ckpt_path)
     last = {key: curve[0][~(curve[0] != curve[0])][-1:] for key, curve in results.curves.items()}
     scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() if key != "lr" for value in values)

@@ -99,16 +99,18 @@ class PimaDataModule(L.LightningDataModule):
         digest: str | None = None,
     ) -> None:
         super().__init__()
-        self.section = DataSection(
-            path=path,
-            label=label,
-            features=None if features is None else list(features),
-            zero_is_missing=list(zero_is_missing),
-            missing=missing,
-            scaling=scaling,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            stratified=stratified,
+        self.section = DataSection.model_validate(
+            {
+                "path": path,
+                "label": label,
+                "features": None if features is None else list(features),
+                "zero_is_missing": list(zero_is_missing),
+                "missing": missing,
+                "scaling": scaling,
+                "test_fraction": test_fraction,
+                "val_fraction": val_fraction,
+                "stratified": stratified,
+            }
         )
         self.batch_size, self.shuffle, self.seeds, self.dtype = batch_size, shuffle, seeds, dtype
         self.table = read_table(self.section)

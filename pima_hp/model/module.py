@@ -76,6 +76,7 @@ class MLPClassifier(L.LightningModule):
         self._lr = 0.0
         self._kept: dict[tuple[str, str], list[Batch]] = defaultdict(list)  # logits and labels of an epoch
         self._watched: Scores = {}
+        self._logged: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; at once where Lightning notes its current hook, 30 times a step."""
@@ -171,10 +172,12 @@ class MLPClassifier(L.LightningModule):
 
     def _add_what_others_logged(self) -> None:
         """Add to the last epoch what a subclass or a callback has logged in it."""
+        logged = dict(self.trainer.callback_metrics)
+        fresh = {key: value for key, value in logged.items() if value is not self._logged.get(key) and key != "step"}
+        self._logged = logged  # what is not logged again stays there, the same object
         if self.history:
             last = self.history[max(self.history)]
-            logged = {key: value for key, value in self.trainer.callback_metrics.items() if key != "step"}
-            last |= {key: np.full(self._shape, float(value)) for key, value in logged.items() if key not in last}
+            last |= {key: np.full(self._shape, float(value)) for key, value in fresh.items() if key not in last}
 
     def _predicted(self, split: str, suffix: str) -> Batch:
         """Return logits and labels of an epoch, (n,) or (M, n), in at least single precision."""

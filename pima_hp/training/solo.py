@@ -18,9 +18,9 @@ from pima_hp.config import Config
 from pima_hp.config.build import build, class_of
 from pima_hp.config.flat import hparams_of
 from pima_hp.data.datamodule import PimaDataModule
-from pima_hp.model.metrics import EPOCH_METRICS, final_scores
+from pima_hp.model.metrics import final_scores
 from pima_hp.model.module import MLPClassifier, Scores
-from pima_hp.run import FINAL, MAIN_SETTINGS, Results, Run, RunStatus
+from pima_hp.run import CURVES, FINAL, MAIN_SETTINGS, Results, Run, RunStatus
 from pima_hp.seeds import Role, seeded
 from pima_hp.training.device import device_of, engine_on
 from pima_hp.versions import versions
@@ -33,6 +33,7 @@ _EXPECTED = (
     (".*LeafSpec.*", FutureWarning),  # Lightning's own use of torch
     ("GPU available but not used", UserWarning),
     (".*smaller than the logging interval", UserWarning),  # scores are logged once an epoch
+    ("The dirpath has changed", UserWarning),  # of a run continued from another's checkpoint
     ("Checkpoint directory .* exists and is not empty", UserWarning),
     ("ReduceLROnPlateau conditioned on metric", RuntimeWarning),  # an epoch cut short was not watched
     (r"(?s)Detected call of `lr_scheduler.step\(\)` before", UserWarning),  # a run stopped before its first update
@@ -75,15 +76,13 @@ def fit(
     diverged = bool(np.isfinite(module.diverged_in)) or not final.finite
     last_epoch, n_updates = max(module.history, default=0), trainer.global_step
     whole = n_updates == planned_updates(config, len(data.train_dataloader()))
-    whole = whole and _curve_keys() <= set.intersection(
-        *(set(scores) for scores in module.history.values()), _curve_keys()
-    )
+    whole = whole and all(scores.keys() >= set(CURVES) for scores in module.history.values())
     status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
     labels = data.part("train")[1]
     results = Results(
         runs=[run],
         status=[status],
-        curves=curves_of(module.history, config.trainer.max_epochs, module.diverged_in.reshape(1)),
+        curves=curves_of(module.history, max(config.trainer.max_epochs, last_epoch), module.diverged_in.reshape(1)),
         scores={key: np.where(diverged, np.nan, np.reshape(score, 1)) for key, score in final.scores.items()},
         n_updates=np.array([n_updates]),
         stop_epoch=np.array([0 if status is RunStatus.COMPLETED else last_epoch]),
@@ -161,18 +160,12 @@ def curves_of(history: Mapping[int, Scores], n_epochs: int, ends: np.ndarray) ->
         n_epochs: E.
         ends: (M,) the first epoch (from 1) without scores.
     """
-    curves = {key: np.full((len(ends), n_epochs), np.nan) for scores in history.values() for key in scores}
+    keys = dict.fromkeys([*CURVES, *(key for scores in history.values() for key in scores)])
+    curves = {key: np.full((len(ends), n_epochs), np.nan) for key in keys}
     for epoch, scores in history.items():
         for key, score in scores.items():
             curves[key][:, epoch - 1] = np.where(epoch < ends, score, np.nan)
     return curves
-
-
-def _curve_keys() -> set[str]:
-    """Return the keys of the scores that each whole epoch has."""
-    return {
-        f"{part}/{name}{end}" for name in EPOCH_METRICS for part, end in (("train", ""), ("train", "_end"), ("val", ""))
-    }
 
 
 class FinalScores(L.Callback):
@@ -194,6 +187,7 @@ class FinalScores(L.Callback):
     @torch.inference_mode()
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score and log."""
+        assert isinstance(pl_module, MLPClassifier)  # noqa: S101 -- the only module of this project
         data: PimaDataModule = trainer.datamodule  # type: ignore[attr-defined]
         pl_module.eval()
         with trainer.precision_plugin.forward_context():
@@ -212,7 +206,7 @@ class FinalScores(L.Callback):
         scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                last = max(pl_module.history, default=0)  # type: ignore[arg-type]
+                last = max(pl_module.history, default=0)
                 logger.log_hyperparams(main, scores if self.finite else None, step=last)
             else:
                 logger.log_hyperparams(settings)

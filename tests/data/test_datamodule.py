@@ -1,29 +1,34 @@
-"""`PimaDataModule` over every option of conf/data, and its loader."""
+"""`PimaDataModule` over every option of conf/data, for one run and for many, and its loader."""
 
 import pytest
 import torch
 
+from pima_hp.config import Config, Seeds
+from pima_hp.config.build import build
 from pima_hp.config.options import options
-from pima_hp.data.datamodule import BatchLoader, PimaDataModule
+from pima_hp.data import PimaDataModule
+from pima_hp.data.datamodule import BatchLoader
+from pima_hp.data.prepared import prepare, table_of
+from pima_hp.errors import ConfigurationError, StudyError
 from pima_hp.seeds import Role, stream
-from tests.conftest import job_of
+from pima_hp.training.solo import datamodule_of
+from tests.conftest import job_of, seeds_of
 from tests.data.conftest import given
 
 
 def module_of(*overrides: str) -> PimaDataModule:
-    request = job_of(*overrides)
-    return PimaDataModule(request.config, request.seeds[0])
+    (run,) = job_of(*overrides).runs
+    return datamodule_of(run.config, run.seeds)
 
 
 @pytest.mark.parametrize("choice", [f"data={option}" for option in options("data")])
-def test_each_option_serves_disjoint_parts_whole_and_in_batches(choice: str) -> None:
-    module = module_of(*given(choice), "batch.size=32")
+def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
+    overrides = (*given(choice), "batch.size=32")
+    (run,) = job_of(*overrides).runs
+    module = module_of(*overrides)
     module.setup("fit")
-    assert module.prepared is not None
-    prepared = module.prepared
-    split, val_fraction = prepared.split, module.config.data.val_fraction
-    rows = [split.train, split.test] + ([split.val] if val_fraction else [])
-    assert torch.equal(torch.cat(rows).sort().values, torch.arange(len(prepared.labels)))
+    prepared = prepare(table_of(run.config), run.config, run.seeds.split)
+    split, preprocessing = prepared.split, module.preprocessing
     batches = list(module.train_dataloader())
     assert len(batches) == len(module.train_dataloader()) == -(-len(split.train) // 32)
     assert {len(labels) for _, labels in batches[:-1]} == {32}
@@ -36,13 +41,64 @@ def test_each_option_serves_disjoint_parts_whole_and_in_batches(choice: str) -> 
         assert torch.equal(whole[0], prepared.features[part])
         assert torch.equal(whole[1], prepared.labels[part])
     module.setup("test")
-    assert module.prepared is prepared, "all stages use the same tensors"
+    assert module.preprocessing is preprocessing, "all stages use the same tensors"
+    assert preprocessing is not None
+    raw = torch.from_numpy(module.table.features)
+    assert torch.equal(preprocessing.transform(raw).float(), prepared.features)
+
+
+def test_many_runs_are_served_with_a_member_axis() -> None:
+    runs = job_of("n_replicates=3", "batch.size=32", "batch.shuffle=true", "data=pima_honest").runs
+    stack = datamodule_of(runs[0].config, [run.seeds for run in runs])
+    alone = [datamodule_of(run.config, run.seeds) for run in runs]
+    stack.setup()
+    assert stack.preprocessing is None
+    for _ in range(2):
+        loaders = [stack.train_dataloader(), *(module.train_dataloader() for module in alone)]
+        for (features, labels), *members in zip(*loaders, strict=True):
+            assert features.shape[:2] == labels.shape
+            assert torch.equal(features, torch.stack([rows for rows, _ in members]))
+            assert torch.equal(labels, torch.stack([truth for _, truth in members]))
+    for part in ("train", "val", "test"):
+        assert torch.equal(stack.part(part)[0], torch.stack([module.part(part)[0] for module in alone]))
 
 
 def test_the_split_depends_on_its_own_stream_alone() -> None:
     one, other = module_of("seed=1", "streams.split=5"), module_of("seed=2", "streams.split=5")
     assert torch.equal(one.part("train")[0], other.part("train")[0])
     assert not torch.equal(one.part("train")[0], module_of("seed=1").part("train")[0])
+
+
+def test_without_arguments_it_serves_the_articles_data() -> None:
+    module = PimaDataModule()
+    (run,) = job_of("data=pima", "batch=b10").runs
+    for mine, given_ in zip(module.part("train"), datamodule_of(run.config, run.seeds).part("train"), strict=True):
+        assert torch.equal(mine, given_)
+    assert next(iter(module.train_dataloader()))[0].shape == (10, 8)
+    assert len(PimaDataModule(batch_size="full").train_dataloader()) == 1
+    assert PimaDataModule(dtype=torch.float64).part("val")[1].dtype == torch.float64
+
+
+class TwoColumns(PimaDataModule):
+    """A datamodule of one's own: two columns, whatever the table has."""
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__(**{**arguments, "features": ["glucose", "bmi"]})  # type: ignore[arg-type]
+
+
+def test_a_subclass_may_be_the_target() -> None:
+    config: Config = job_of().config
+    node = {**config.data.node, "_target_": f"{TwoColumns.__module__}.TwoColumns"}
+    module = build(node, PimaDataModule, batch_size=4, shuffle=False, seeds=seeds_of(0))
+    assert next(iter(module.train_dataloader()))[0].shape == (4, 2)
+
+
+def test_bad_arguments_and_a_changed_table_are_refused() -> None:
+    node = {**job_of().config.data.node, "scaling": "no such"}
+    with pytest.raises(ConfigurationError, match="refused its arguments"):
+        build(node, PimaDataModule)
+    with pytest.raises(StudyError, match="must not change within a study"):
+        PimaDataModule(digest="0" * 64)
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 10, 11])
@@ -60,8 +116,7 @@ def test_the_last_partial_batch_is_kept(size: int) -> None:
 def test_a_shuffled_pass_is_a_permutation_that_the_order_stream_replays() -> None:
     module = module_of("batch.shuffle=true", "seed=4")
     loader, again = module.train_dataloader(), module.train_dataloader()
-    _, labels = module.part("train")
-    features = module.part("train")[0]
+    features, labels = module.part("train")
     generator = stream(4, Role.ORDER)
     passes = []
     for _ in range(3):
@@ -72,3 +127,10 @@ def test_a_shuffled_pass_is_a_permutation_that_the_order_stream_replays() -> Non
         assert torch.equal(served, torch.cat([rows for rows, _ in again]))
         passes.append(served)
     assert not torch.equal(passes[0], passes[1])
+
+
+def test_the_order_belongs_to_the_order_stream_alone() -> None:
+    seeds = Seeds(seed=1, init=2, split=0, order=4)
+    one = list(PimaDataModule(shuffle=True, seeds=seeds).train_dataloader())
+    other = list(PimaDataModule(shuffle=True, seeds=seeds_of(0)).train_dataloader())
+    assert not torch.equal(one[0][0], other[0][0])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pima_hp.config.options import options
-from pima_hp.data.prepared import clean_and_scale, prepare, table_of
+from pima_hp.data.prepared import prepare, table_of
+from pima_hp.data.preprocessing import Preprocessing
 from pima_hp.data.table import Table
 from pima_hp.errors import StudyError
 from tests.conftest import job_of
@@ -120,6 +121,6 @@ def test_a_column_that_is_constant_over_the_training_rows_is_only_shifted(scalin
     features = torch.full((615, 1), value, dtype=torch.float64)
     features[-1] += 1
     section = job_of(f"data.scaling={scaling}").config.data
-    scaled = clean_and_scale(features, ("a",), torch.arange(614), section)
+    scaled = Preprocessing.fit(features, ("a",), torch.arange(614), section).transform(features)
     assert (scaled[:-1] == 0).all()
     assert float(scaled[-1]) == pytest.approx(1)

@@ -1,38 +1,51 @@
-"""The network: shapes, initial weights, and the bridge between single networks and a stack."""
+"""The network: shapes, initial weights, and M networks as one."""
 
 import math
 
 import pytest
 import torch
-from pima_hp.model.stacked import StackedMLP
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from pima_hp.config.options import options
-from pima_hp.model.mlp import MLP, build_mlp, initial_parameters, layer_shapes
-from pima_hp.seeds import Role, stream
-from tests.conftest import job_of
+from pima_hp.config.build import build
+from pima_hp.config.options import option_content, options
+from pima_hp.model.mlp import (
+    MLP,
+    StackedLinear,
+    initial_parameters,
+    layer_shapes,
+    load_vectors,
+    mlp_of,
+    vectors_of,
+)
+from pima_hp.seeds import Role, seeded, stream
 
 DTYPES = [torch.float32, torch.float64]
 WIDTHS = [[12, 8], [5], [3, 4, 2]]
+ACTIVATIONS = options("activation")
 
 
-def mlp_of(*overrides: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> MLP:
-    return build_mlp(job_of(*overrides).config, 8, stream(seed, Role.INIT), dtype)
+def activation_of(option: str) -> nn.Module:
+    return build(option_content("activation", option), nn.Module)
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_shapes_of_layers_and_of_the_output(widths: list[int]) -> None:
-    model = mlp_of(f"model.hidden_widths={widths}")
-    linear = [layer for layer in model.layers if isinstance(layer, nn.Linear)]
-    assert [tuple(layer.weight.shape) for layer in linear] == layer_shapes([8, *widths])
-    assert [tuple(layer.weight.shape) for layer in linear] == list(zip([*widths, 1], [8, *widths], strict=True))
+@pytest.mark.parametrize("n_members", [None, 3])
+def test_shapes_of_layers_and_of_the_output(widths: list[int], n_members: int | None) -> None:
+    model = MLP(8, widths, nn.ReLU(), n_members=n_members)
+    leading = () if n_members is None else (n_members,)
+    linear = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
+    shapes = [(*leading, *shape) for shape in layer_shapes([8, *widths])]
+    assert [tuple(layer.weight.shape) for layer in linear] == shapes
+    assert layer_shapes([8, *widths]) == list(zip([*widths, 1], [8, *widths], strict=True))
     assert len(model.layers) == 2 * len(widths) + 1, "no activation after the logit"
-    assert model(torch.zeros(7, 8, dtype=torch.float64)).shape == (7,)
+    assert model(torch.zeros(*leading, 7, 8)).shape == (*leading, 7)
 
 
 def test_the_article_has_8_12_8_1() -> None:
-    assert sum(parameter.numel() for parameter in mlp_of().parameters()) == 8 * 12 + 12 + 12 * 8 + 8 + 8 + 1
+    model = MLP(8, [12, 8], {"_target_": "torch.nn.Tanh"})
+    assert vectors_of(model).shape == (8 * 12 + 12 + 12 * 8 + 8 + 8 + 1,)
+    assert isinstance(model.layers[1], nn.Tanh)
 
 
 def wide(initialization: str, dtype: torch.dtype = torch.float64) -> list[tuple[int, int, torch.Tensor, torch.Tensor]]:
@@ -76,54 +89,66 @@ def test_he_normal_has_variance_two_over_fan_in_and_zero_biases() -> None:
         assert (biases == 0).all()
 
 
-def test_the_initial_weights_are_a_function_of_the_init_stream_alone() -> None:
-    torch.manual_seed(1)
-    first = parameters_to_vector(mlp_of(seed=3).parameters())
-    torch.manual_seed(2)
-    state = torch.random.get_rng_state()
-    assert torch.equal(parameters_to_vector(mlp_of(seed=3).parameters()), first)
-    assert torch.equal(torch.random.get_rng_state(), state), "nothing is drawn from the global generator"
-    assert not torch.equal(parameters_to_vector(mlp_of(seed=4).parameters()), first)
+@pytest.mark.parametrize("initialization", [*BOUNDS, "he_normal"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_global_generator_gives_what_the_stream_of_its_seed_does(initialization: str, dtype: torch.dtype) -> None:
+    before, state = torch.get_default_dtype(), torch.random.get_rng_state()
+    torch.set_default_dtype(dtype)
+    try:
+        with seeded(3, Role.INIT):
+            model = MLP(8, [12, 8], nn.ReLU(), initialization)
+    finally:
+        torch.set_default_dtype(before)
+    expected = initial_parameters([8, 12, 8], initialization, stream(3, Role.INIT), dtype)
+    assert torch.equal(vectors_of(model), expected)
+    assert torch.equal(parameters_to_vector(model.parameters()), expected), "in the order of `parameters()`"
+    assert torch.equal(torch.random.get_rng_state(), state), "nothing is left changed behind"
+
+
+def test_each_member_may_draw_from_a_generator_of_its_own() -> None:
+    model = MLP(8, [12, 8], nn.ReLU(), n_members=3)
+    assert len({tuple(vector.tolist()) for vector in vectors_of(model)}) == 3
+    model.reset_parameters([stream(seed, Role.INIT) for seed in (5, 6, 5)])
+    for vector, seed in zip(vectors_of(model), (5, 6, 5), strict=True):
+        assert torch.equal(vector, initial_parameters([8, 12, 8], "uniform", stream(seed, Role.INIT), torch.float32))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("choice", [f"activation={option}" for option in options("activation")])
-def test_a_stack_gives_its_members_back_and_predicts_as_they_do(choice: str, dtype: torch.dtype) -> None:
-    configuration = job_of(choice, "model.initialization=he_normal").config
-    section = configuration.activation
-    members = [build_mlp(configuration, 8, stream(seed, Role.INIT), dtype) for seed in range(70)]
-    stack = StackedMLP.from_members(members, section)
+@pytest.mark.parametrize("option", ACTIVATIONS)
+def test_members_predict_and_have_gradients_as_each_alone(option: str, dtype: torch.dtype) -> None:
+    vectors = [initial_parameters([8, 12, 8], "he_normal", stream(m, Role.INIT), dtype) for m in range(70)]
+    stack = MLP(8, [12, 8], activation_of(option), n_members=70).to(dtype)
+    load_vectors(stack, torch.stack(vectors))
+    assert torch.equal(vectors_of(stack), torch.stack(vectors))
     features = torch.randn(70, 9, 8, generator=stream(0, Role.ORDER), dtype=dtype)  # (M, B, D)
-    logits = stack.predict(features)
-    assert logits.shape == (70, 9)
+    logits = stack(features)
+    logits.square().sum().backward()
+    gradients = [parameter.grad for parameter in stack.parameters()]
     # One product of matrices is not summed in the order of another: rounding, nothing more.
-    tolerance = {torch.float32: 1e-5, torch.float64: 1e-13}[dtype]
-    torch.testing.assert_close(stack(features).detach(), logits, rtol=tolerance, atol=tolerance)
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-12}[dtype]
     for index in (0, 1, 63, 64, 69):
-        member = stack.member(index)
-        for mine, given in zip(member.parameters(), members[index].parameters(), strict=True):
-            assert torch.equal(mine, given)
-        torch.testing.assert_close(logits[index], member(features[index]).detach(), rtol=tolerance, atol=tolerance)
+        alone = mlp_of(vectors[index], [12, 8], 8, option_content("activation", option))
+        expected = alone(features[index])
+        torch.testing.assert_close(logits[index].detach(), expected.detach(), rtol=tolerance, atol=tolerance)
+        expected.square().sum().backward()
+        for gradient, parameter in zip(gradients, alone.parameters(), strict=True):
+            torch.testing.assert_close(gradient[index], parameter.grad, rtol=tolerance, atol=tolerance)
 
 
-def test_a_member_is_a_copy() -> None:
-    section = job_of().config.activation
-    stack = StackedMLP.from_members([mlp_of(seed=seed) for seed in range(2)], section)
+def test_networks_of_given_weights_draw_nothing_and_share_no_memory() -> None:
+    vectors = torch.randn(4, 221, generator=stream(0, Role.INIT))
+    before, state = vectors.clone(), torch.random.get_rng_state()
+    model = mlp_of(vectors, [12, 8], 8, {"_target_": "torch.nn.ReLU"})
+    assert torch.equal(vectors_of(model), vectors)
+    assert torch.equal(torch.random.get_rng_state(), state)
     with torch.no_grad():
-        for parameter in stack.member(0).parameters():
+        for parameter in model.parameters():
             parameter.zero_()
-    assert (stack.vectors[0] != 0).any()
+    assert torch.equal(vectors, before)
 
 
-@pytest.mark.parametrize("choice", [f"activation={option}" for option in options("activation")])
-def test_the_gradient_of_a_stack_is_that_of_its_members(choice: str) -> None:
-    section = job_of(choice).config.activation
-    members = [mlp_of(choice, "model.initialization=torch_default", seed=seed) for seed in range(3)]
-    stack = StackedMLP.from_members(members, section)
-    features = torch.randn(3, 6, 8, generator=stream(1, Role.ORDER), dtype=torch.float64)
-    slope = torch.randn(3, 6, generator=stream(2, Role.ORDER), dtype=torch.float64)
-    gradients = stack.gradient(stack(features), slope)
-    for index, member in enumerate(members):
-        expected = torch.autograd.grad(member(features[index]), list(member.parameters()), slope[index])
-        # float64, relative to the largest entry
-        torch.testing.assert_close(gradients[index], parameters_to_vector(expected), rtol=1e-12, atol=1e-13)
+def test_an_activation_with_parameters_keeps_them() -> None:
+    model = MLP(8, [12, 8], nn.PReLU())
+    assert vectors_of(model).shape == (221,)
+    load_vectors(model, torch.zeros(221))
+    assert model.layers[1].weight.tolist() == [0.25]

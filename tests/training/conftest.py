@@ -15,7 +15,7 @@ from pima_hp.training import stacked
 from pima_hp.training.fused import compiled
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
-from pima_hp.training.solo import train_solo
+from pima_hp.training.solo import fit
 from tests.conftest import job_of
 from tests.training.kernels import COMPILING, KINDS, begin, content_of, finish
 
@@ -34,13 +34,13 @@ def runs_of(tmp_path_factory: pytest.TempPathFactory) -> RunsOf:
     path.write_text("".join(lines[: N_ROWS + 1]), encoding="utf-8")
 
     def runs(*overrides: str) -> list[Run]:
-        return job_of(*overrides, f"data.path={path}").runs
+        return list(job_of(*overrides, f"data.path={path}").runs)
 
     return runs
 
 
 def alone(run: Run) -> Results:
-    return train_solo(run.config, run.seeds)
+    return fit(run)[0]
 
 
 def together(runs: Sequence[Run], engine: str) -> list[Results]:

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pima_hp.model.mlp import MLP, build_mlp
+from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
+from pima_hp.training.solo import module_of
 from tests.training.conftest import alone, scores_of
 
 
@@ -67,18 +68,18 @@ def noisy(run: Run, seed: int, size: float) -> Results:
     """Train one run alone, its initial weights moved by `size` of themselves, zeros by `size` alone."""
     noise = torch.Generator().manual_seed(seed)
 
-    def build(*arguments: Any) -> MLP:
-        model = build_mlp(*arguments)
+    def noisy_module(*arguments: Any) -> MLPClassifier:
+        module = module_of(*arguments)
         with torch.no_grad():
-            for parameter in model.parameters():
+            for parameter in module.parameters():
                 sign = torch.randint(0, 2, parameter.shape, generator=noise) * 2 - 1
                 parameter.add_(torch.where(parameter == 0, 1.0, parameter.abs()) * sign * size)
-        for place, layer in enumerate(model.layers):
+        for place, layer in enumerate(module.model.layers):
             if isinstance(layer, nn.GELU | nn.Tanh | nn.Sigmoid):
-                model.layers[place] = Noisy(layer, noise)
-        return model
+                module.model.layers[place] = Noisy(layer, noise)
+        return module
 
-    with mock.patch("pima_hp.training.solo.build_mlp", build):
+    with mock.patch("pima_hp.training.solo.module_of", noisy_module):
         return alone(run)
 
 

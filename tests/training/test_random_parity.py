@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
 from pima_hp.training.checks import component_problems
 from pima_hp.training.dispatch import stacks_of
-from pima_hp.training.solo import fit_solo
+from pima_hp.training.solo import datamodule_of, fit
 from tests.random_configurations import Drawn, draw
 from tests.training.conftest import ENGINES, MODULES, RunsOf, ended, scores_of, together
 from tests.training.sensitivity import distance, sensitivity
@@ -60,7 +59,7 @@ class Search:
             for chosen, stack in stacks_of(drawn.runs, together=True):
                 if chosen == "solo":
                     continue
-                solos = [fit_solo(run.config, run.seeds) for run in stack]
+                solos = [fit(run) for run in stack]
                 for engine in ENGINES:
                     module = MODULES[engine]
                     if module.why_not(stack[0].config) or len({module.stack_key(run.config) for run in stack}) > 1:
@@ -95,8 +94,7 @@ def score_problem(run: Run, solo: Results, module: MLPClassifier, record: Result
     rounding that orders them: such a pair may count for one engine and not for the other. torchmetrics adds up in
     single precision.
     """
-    data = PimaDataModule(run.config, run.seeds)
-    data.setup()
+    data = datamodule_of(run.config, run.seeds)
     found = scores_of(record)
     for key, score in scores_of(solo).items():
         part, _, metric = key.partition("/")

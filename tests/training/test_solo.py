@@ -1,7 +1,6 @@
 """Solo training: the definition of what a run is."""
 
 import math
-from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,178 +10,260 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from pima_hp.request import Request
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ModelSummary, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pima_hp.config.build import build
 from pima_hp.data.datamodule import PimaDataModule
-from pima_hp.ledger.names import run_name
-from pima_hp.model.mlp import build_mlp
-from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord
-from pima_hp.seeds import Role, stream
-from pima_hp.training.loggers import loggers_of
-from pima_hp.training.solo import fit_solo, train_solo
+from pima_hp.model.metrics import EPOCH_METRICS, f1
+from pima_hp.model.mlp import MLP
+from pima_hp.model.module import MLPClassifier
+from pima_hp.run import CURVES, FINAL, Results, Run
+from pima_hp.seeds import Role, seeded
+from pima_hp.training.solo import fit
 from tests.conftest import job_of
+from tests.training.conftest import alone, ended, same_bits, scores_of
 
 
-def arrays_of(curves: LearningCurves) -> dict[str, np.ndarray]:
-    return {field.name: getattr(curves, field.name) for field in fields(curves)}
-
-
-def same_bits(one: RunRecord, other: RunRecord) -> bool:
-    pairs = zip(arrays_of(one.curves).values(), arrays_of(other.curves).values(), strict=True)
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs) and one.scores == other.scores
-
-
-def solo(request: Request, **options: object) -> RunRecord:
-    return train_solo(request.config, request.seeds[0], **options)
+def run_of(*overrides: str) -> Run:
+    (run,) = job_of(*overrides).runs
+    return run
 
 
 @pytest.mark.parametrize("overrides", [(), ("batch.shuffle=true", "optimizer=adam", "data=pima_honest", "seed=5")])
 def test_the_same_configuration_and_seed_gives_the_same_bits(overrides: tuple[str, ...]) -> None:
-    request = job_of("trainer.max_epochs=3", "batch=b32", *overrides)
+    run = run_of("trainer.max_epochs=3", "batch=b32", *overrides)
     torch.manual_seed(1)
-    first = solo(request)
+    first = alone(run)
     torch.manual_seed(2)
-    torch.rand(3)
-    assert same_bits(first, solo(request))
-    other = job_of("trainer.max_epochs=3", "batch=b32", *overrides, "seed=6")
-    assert not same_bits(first, solo(other))
+    state = torch.random.get_rng_state()
+    assert same_bits(first, alone(run))
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator is left as it was"
+    assert not same_bits(first, alone(run_of("trainer.max_epochs=3", "batch=b32", *overrides, "seed=6")))
 
 
-def test_the_curves_are_what_a_loop_by_hand_gives() -> None:
-    request = job_of("trainer.max_epochs=3", "trainer.precision=64", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
-    record = solo(request)
-    configuration, seeds = request.config, request.seeds[0]
-    data = PimaDataModule(configuration, seeds)
-    model = build_mlp(configuration, 8, stream(seeds.init, Role.INIT), torch.float64)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, eps=1e-7)
-    by_hand: dict[str, list[float]] = {name: [] for name in CURVE_KEYS}
+def by_hand(run: Run, n_epochs: int, *, clip: float = math.inf, accumulate: int = 1) -> dict[str, list[float]]:
+    """The curves of a plain loop in double precision, batch 16."""
+    data = PimaDataModule(seeds=run.seeds, dtype=torch.float64)
+    torch.set_default_dtype(torch.float64)
+    with seeded(run.seeds.init, Role.INIT):
+        model = MLP(8, [12, 8], run.config.activation.node)
+    torch.set_default_dtype(torch.float32)
+    optimizer = build(run.config.optimizer.node, torch.optim.Optimizer, model.parameters())
+    curves: dict[str, list[float]] = {key: [] for key in CURVES if key != "lr"}
     (features, labels), watched = data.part("train"), data.part("val")
-    for _ in range(3):
+    starts = list(range(0, 614, 16))
+    for _ in range(n_epochs):
         n_right, summed_loss = 0, 0.0
-        for start in range(0, 614, 16):
+        for place, start in enumerate(starts):
             batch = slice(start, start + 16)
             logits = model(features[batch])
             loss = F.binary_cross_entropy_with_logits(logits, labels[batch])
             n_right += int(((logits > 0) == (labels[batch] > 0.5)).sum())
             summed_loss += float(loss.detach()) * len(labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        by_hand["train_accuracy"].append(n_right / 614)
-        by_hand["train_loss"].append(summed_loss / 614)
+            (loss / accumulate).backward()
+            if (place + 1) % accumulate == 0 or start == starts[-1]:
+                if clip < math.inf:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                optimizer.step()
+                optimizer.zero_grad()
+        curves["train/accuracy"].append(n_right / 614)
+        curves["train/loss"].append(summed_loss / 614)
         with torch.no_grad():
-            for suffix, (rows, truth) in {"train_{}_end": (features, labels), "val_{}": watched}.items():
+            for suffix, (rows, truth) in {"train/{}_end": (features, labels), "val/{}": watched}.items():
                 logits = model(rows)
-                by_hand[suffix.format("accuracy")].append(float(((logits > 0) == (truth > 0.5)).double().mean()))
-                loss = F.binary_cross_entropy_with_logits(logits, truth)
-                by_hand[suffix.format("loss")].append(float(loss))
-    for name, curve in arrays_of(record.curves).items():
+                right = ((logits > 0) == (truth > 0.5)).double().mean()
+                curves[suffix.format("accuracy")].append(float(right))
+                curves[suffix.format("loss")].append(float(F.binary_cross_entropy_with_logits(logits, truth)))
+    return curves
+
+
+HAND = ("trainer.max_epochs=3", "trainer.precision=64-true", "optimizer=adam", "optimizer.lr=0.01", "batch=b16")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "how", "n_updates"),
+    [
+        ((), {}, 39),
+        (("+trainer.gradient_clip_val=0.05",), {"clip": 0.05}, 39),
+        (("+trainer.accumulate_grad_batches=4",), {"accumulate": 4}, 10),
+    ],
+    ids=["plain", "clipping", "accumulation"],
+)
+def test_the_curves_are_what_a_loop_by_hand_gives(overrides: tuple[str, ...], how: Any, n_updates: int) -> None:
+    run = run_of(*HAND, *overrides)
+    results = alone(run)
+    expected = by_hand(run, 3, **how)
+    for key, curve in expected.items():
         # float64; sums are made in another order
-        np.testing.assert_allclose(curve, by_hand[name], rtol=1e-12, err_msg=name)
-    assert record.n_updates == 3 * 39
-    assert record.scores["val/accuracy"] == record.curves.val_accuracy[-1]
-    assert record.scores["train/loss"] == pytest.approx(record.curves.train_loss_end[-1], rel=1e-12)
+        np.testing.assert_allclose(results.curves[key][0], curve, rtol=1e-11, err_msg=key)
+    assert (results.curves["lr"] == 0.01).all()
+    assert ended(results) == ("completed", 0, 3 * n_updates)
+    assert results.scores["val/accuracy"] == results.curves["val/accuracy"][:, -1]
+    assert results.scores["train/loss"] == pytest.approx(results.curves["train/loss_end"][:, -1], rel=1e-12)
+    if how:
+        assert results.curves["val/loss"][0].tolist() != pytest.approx(by_hand(run, 3)["val/loss"], rel=1e-4)
+
+
+SCHEDULES = {
+    "step": (("scheduler=step", "scheduler.step_size=2"), [0.01, 0.01, 0.001, 0.001]),
+    "cosine": (("scheduler=cosine",), [0.01 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]),
+    "plateau": (
+        ("scheduler=plateau_half", "scheduler.patience=0", "scheduler.threshold=10"),
+        [0.01, 0.01, 0.005, 0.0025],
+    ),
+    "plateau of training": (
+        ("scheduler=plateau_half", "scheduler.patience=1", "scheduler.threshold=10", "scheduler.monitor=train/loss"),
+        [0.01, 0.01, 0.01, 0.005],
+    ),
+}
+
+
+@pytest.mark.parametrize(("overrides", "rates"), SCHEDULES.values(), ids=SCHEDULES)
+def test_the_rate_of_each_epoch_is_that_of_its_schedule(overrides: tuple[str, ...], rates: list[float]) -> None:
+    results = alone(run_of("trainer.max_epochs=4", "batch=b32", "optimizer.lr=0.01", *overrides))
+    assert results.curves["lr"][0].tolist() == pytest.approx(rates, rel=1e-12)
+
+
+def test_a_plateau_sees_the_loss_as_it_is_not_rounded() -> None:
+    overrides = (
+        "trainer.max_epochs=3",
+        "batch=full",
+        "optimizer=sgd",
+        "optimizer.lr=1e-9",
+        "trainer.precision=64-true",
+    )
+    results = alone(run_of(*overrides, "scheduler=plateau_half", "scheduler.patience=0", "scheduler.threshold=0.0"))
+    losses = results.curves["val/loss"][0]
+    assert (np.diff(losses) < 0).all()
+    assert len(set(np.float32(losses))) < 3, "rounded, it would not fall"
+    assert (results.curves["lr"] == 1e-9).all()
+
+
+WILD = ("optimizer=sgd", "trainer.max_epochs=5", "batch=b32", "activation=identity")
 
 
 def test_a_run_that_diverges_says_so_and_invents_no_number() -> None:
-    request = job_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity")
-    record = solo(request)
-    assert record.status == "diverged"
-    assert record.stop_epoch == 1
-    assert record.scores == {}
-    for curve in arrays_of(record.curves).values():
-        assert len(curve) == 5
+    results = alone(run_of(*WILD, "optimizer.lr=1e30"))
+    assert ended(results) == ("diverged", 1, 20)
+    assert scores_of(results) == {}
+    for curve in results.curves.values():
+        assert curve.shape == (1, 5)
         assert np.isnan(curve).all()
-    later = solo(
-        job_of("optimizer=sgd", "optimizer.lr=4", "trainer.max_epochs=30", "batch=b32", "activation=identity",
-                   "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "data.scaling=standard", "seed=1")
+    later = alone(
+        run_of(*WILD, "optimizer.lr=4", "trainer.max_epochs=30", "model.hidden_widths=[4,4,4]",
+               "model.initialization=he_normal", "data.scaling=standard", "seed=1")
     )  # fmt: skip
-    assert later.status == "diverged"
-    assert (record.n_updates, later.n_updates) == (20, later.stop_epoch * 20)
-    for curve in arrays_of(later.curves).values():
-        assert np.isfinite(curve[: later.stop_epoch - 1]).all()
-        assert np.isnan(curve[later.stop_epoch - 1 :]).all()
+    status, stop_epoch, n_updates = ended(later)
+    assert (status, n_updates) == ("diverged", stop_epoch * 20)
+    for curve in later.curves.values():
+        assert np.isfinite(curve[0, : stop_epoch - 1]).all()
+        assert np.isnan(curve[0, stop_epoch - 1 :]).all()
 
 
 def test_validation_rows_of_their_own_leave_the_test_rows_for_the_end() -> None:
-    record = solo(job_of("data=pima_honest", "trainer.max_epochs=2", "batch=full"))
-    assert {key.partition("/")[0] for key in record.scores} == {"train", "val", "test"}
-    watched = solo(job_of("data=pima", "trainer.max_epochs=2", "batch=full"))
+    results = alone(run_of("data=pima_honest", "trainer.max_epochs=2", "batch=full"))
+    assert {key.partition("/")[0] for key in results.scores} == {"train", "val", "test"}
+    watched = alone(run_of("data=pima", "trainer.max_epochs=2", "batch=full"))
     assert {key.partition("/")[0] for key in watched.scores} == {"train", "val"}
     assert {key.partition("/")[2] for key in watched.scores} == {"accuracy", "loss", "auroc", "f1", "brier"}
 
 
-@pytest.fixture
-def logged(tmp_path: Path) -> tuple[Request, RunRecord, Path]:
-    request = job_of("logger=both", "trainer.max_epochs=3", "batch=b32", "optimizer=adam", f"outputs={tmp_path}")
-    (run,) = request.runs
-    loggers = loggers_of(run_name("adam", run.seeds.seed, run.id), request.folder, request.logger)
-    return request, train_solo(run.config, run.seeds, loggers=loggers), request.folder
-
-
-def test_tensorboard_shows_scores_against_the_epoch_and_hyperparameters(
-    logged: tuple[Request, RunRecord, Path],
-) -> None:
-    request, record, folder = logged
-    (run,) = request.runs
-    (events,) = folder.rglob("events.out.tfevents*")
-    assert events.parent.name == f"adam, seed 0, {run.id[:6]}"
-    accumulator = EventAccumulator(str(events.parent), size_guidance={"scalars": 0})
+def test_loggers_have_the_scores_of_each_epoch_and_the_last_with_the_hyperparameters(tmp_path: Path) -> None:
+    run = run_of("trainer.max_epochs=3", "batch=b32", "optimizer=adam")
+    loggers = [TensorBoardLogger(tmp_path, name="tb", version="", default_hp_metric=False)]
+    loggers += [CSVLogger(tmp_path, name="csv", version="")]
+    results, _ = fit(run, loggers=loggers)
+    accumulator = EventAccumulator(str(tmp_path / "tb"), size_guidance={"scalars": 0})
     accumulator.Reload()
-    tags = set(accumulator.Tags()["scalars"])
-    assert tags >= {*CURVE_KEYS.values(), "~lr", *(f"~final/{key}" for key in record.scores)}
-    for name, key in CURVE_KEYS.items():
+    assert set(accumulator.Tags()["scalars"]) >= {*CURVES, *(FINAL + key for key in results.scores)}
+    for key in CURVES:
         scalars = accumulator.Scalars(key)
         assert [scalar.step for scalar in scalars] == [1, 2, 3]
         # Lightning logs in single precision
-        np.testing.assert_allclose([s.value for s in scalars], getattr(record.curves, name), rtol=1e-6)
-    for key, score in record.scores.items():
-        assert accumulator.Scalars(f"~final/{key}")[-1].value == pytest.approx(score, rel=1e-6)
-    plugins = accumulator.summary_metadata
-    hparams = [tag for tag, metadata in plugins.items() if metadata.plugin_data.plugin_name == "hparams"]
-    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= set(hparams)
-    assert b"optimizer.lr" in plugins["_hparams_/session_start_info"].plugin_data.content
-
-
-def test_the_csv_logger_writes_the_same_scores(logged: tuple[Request, RunRecord, Path]) -> None:
-    _, record, folder = logged
-    (path,) = folder.rglob("metrics.csv")
-    header, *rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+        np.testing.assert_allclose([scalar.value for scalar in scalars], results.curves[key][0], rtol=1e-6)
+    for key, score in results.scores.items():
+        assert accumulator.Scalars(FINAL + key)[-1].value == pytest.approx(float(score[0]), rel=1e-6)
+    info = accumulator.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"optimizer.lr" in info
+    header, *rows = [line.split(",") for line in (tmp_path / "csv/metrics.csv").read_text().splitlines()]
     column, step = header.index("val/loss"), header.index("step")
     found = [(float(row[step]), float(row[column])) for row in rows if row[column]]
     assert [row[0] for row in found] == [1, 2, 3]
-    np.testing.assert_allclose([row[1] for row in found], record.curves.val_loss, rtol=1e-6)
+    np.testing.assert_allclose([row[1] for row in found], results.curves["val/loss"][0], rtol=1e-6)
 
 
-class Counter(L.Callback):
+class Counter(Callback):
+    """Count batches and epochs, and log a number of its own once an epoch."""
+
     def __init__(self) -> None:
         self.n_batches = self.n_epochs = 0
 
     def on_train_batch_end(self, *_: object) -> None:
         self.n_batches += 1
 
-    def on_train_epoch_end(self, *_: object) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.n_epochs += 1
+        pl_module.log("own/batches", float(self.n_batches))
 
 
-def test_any_callback_of_lightning_works(tmp_path: Path) -> None:
-    request = job_of("trainer.max_epochs=4", "batch=b32", "optimizer=adam", "optimizer.lr=0.01")
+def test_any_callback_of_lightning_works_and_what_it_logs_becomes_a_curve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of("trainer.max_epochs=4", "batch=b32", "optimizer=adam", "optimizer.lr=0.01")
     checkpoint = ModelCheckpoint(tmp_path, monitor="val/loss", save_last=True)
     counter = Counter()
-    record, module = fit_solo(
-        request.config, request.seeds[0], callbacks=[checkpoint, counter], enable_checkpointing=True
-    )
+    results, module = fit(run, callbacks=[checkpoint, counter, TQDMProgressBar(), ModelSummary()])
     assert (counter.n_batches, counter.n_epochs) == (4 * 20, 4)
-    assert float(checkpoint.best_model_score or math.nan) == pytest.approx(record.curves.val_loss.min(), rel=1e-6)
+    bar = capsys.readouterr().out
+    assert "Epoch 3" in bar
+    assert {name for name in CURVES if f"{name}=" in bar} == {
+        "val/loss",
+        "val/accuracy",
+        "train/loss",
+        "train/accuracy",
+    }
+    assert results.curves["own/batches"][0].tolist() == [20, 40, 60, 80]
+    best = results.curves["val/loss"].min()
+    assert float(checkpoint.best_model_score or math.nan) == pytest.approx(best, rel=1e-6)
+    loaded = MLPClassifier.load_from_checkpoint(checkpoint.best_model_path)
+    (watched, *_) = module.trainer.datamodule.val_dataloader()
+    ((features, labels),) = watched
+    assert float(F.binary_cross_entropy_with_logits(loaded(features), labels).detach()) == pytest.approx(best, rel=1e-6)
     stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
     for name, tensor in module.state_dict().items():
         assert torch.equal(stored["state_dict"][name], tensor)
-    assert same_bits(record, solo(request)), "callbacks change nothing"
+    plain = alone(run)
+    del results.curves["own/batches"]  # type: ignore[attr-defined]
+    assert same_bits(results, plain), "callbacks change nothing"
+    assert capsys.readouterr() == ("", ""), "nothing is shown that nobody asked for"
 
 
-class StopAt(L.Callback):
+def test_a_metric_of_one_line_reaches_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of("trainer.max_epochs=2", "batch=b32")
+    monkeypatch.setitem(EPOCH_METRICS, "f1", f1)
+    results = alone(run)
+    assert {"train/f1", "train/f1_end", "val/f1"} <= set(results.curves)
+    assert results.curves["val/f1"][0, -1] == results.scores["val/f1"][0]
+    assert np.isfinite(results.curves["train/f1"]).all()
+
+
+def test_a_run_continues_from_a_checkpoint(tmp_path: Path) -> None:
+    overrides = ("batch=b32", "optimizer=adam")
+    fit(run_of("trainer.max_epochs=2", *overrides), callbacks=[ModelCheckpoint(tmp_path, save_last=True)])
+    run = run_of("trainer.max_epochs=4", *overrides)
+    callbacks = [ModelCheckpoint(tmp_path, save_last=True)]
+    results, _ = fit(run, callbacks=callbacks, ckpt_path=str(tmp_path / "last.ckpt"))
+    whole = alone(run)
+    assert ended(results) == ("completed", 0, 80)
+    for key, curve in results.curves.items():
+        assert np.isnan(curve[0, :2]).all()
+        assert np.array_equal(curve[0, 2:], whole.curves[key][0, 2:]), key
+    assert scores_of(results) == scores_of(whole)
+
+
+class StopAt(Callback):
     """Ask the trainer to stop in one of its hooks."""
 
     def __init__(self, hook: str) -> None:
@@ -210,32 +291,58 @@ CUTS: dict[str, tuple[dict[str, Any], int, int, int]] = {
 def test_a_run_that_is_cut_short_says_so_and_where(
     options: dict[str, Any], stop_epoch: int, n_updates: int, n_watched: int
 ) -> None:
-    request = job_of("trainer.max_epochs=5", "batch=b32", "scheduler=plateau_half")
-    record, module = fit_solo(request.config, request.seeds[0], **options)
-    assert (record.status, record.stop_epoch, record.n_updates) == ("stopped early", stop_epoch, n_updates)
-    whole = solo(request)
-    for name, curve in arrays_of(record.curves).items():
-        n_scored = stop_epoch if name in ("train_loss", "train_accuracy") else n_watched
-        assert np.isfinite(curve).tolist() == [True] * n_scored + [False] * (5 - n_scored), name
+    run = run_of("trainer.max_epochs=5", "batch=b32", "scheduler=plateau_half")
+    results, module = fit(run, **options)
+    assert ended(results) == ("stopped early", stop_epoch, n_updates)
+    whole = alone(run)
+    assert set(results.curves) == set(whole.curves)
+    for key, curve in results.curves.items():
+        n_scored = stop_epoch if key in ("train/loss", "train/accuracy", "lr") else n_watched
+        assert np.isfinite(curve[0]).tolist() == [True] * n_scored + [False] * (5 - n_scored), key
         n_whole = 0 if "limit_train_batches" in options else min(n_updates // 20, n_scored)
-        assert np.array_equal(curve[:n_whole], getattr(whole.curves, name)[:n_whole]), name
-    if record.scores:
-        features, labels = PimaDataModule(request.config, request.seeds[0]).part("val")
+        assert np.array_equal(curve[0, :n_whole], whole.curves[key][0, :n_whole]), key
+    if n_updates:
+        features, labels = PimaDataModule(seeds=run.seeds).part("val")
         with torch.no_grad():
             loss = F.binary_cross_entropy_with_logits(module(features), labels)
-        assert record.scores["val/loss"] == pytest.approx(float(loss), rel=1e-6)  # of the last weights, in float32
+        assert results.scores["val/loss"][0] == pytest.approx(float(loss), rel=1e-6)  # of the last weights, in float32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "n_updates"),
+    [
+        (("+trainer.limit_train_batches=5",), 10),
+        (("+trainer.limit_train_batches=0.5",), 20),
+        (("+trainer.limit_train_batches=9", "+trainer.accumulate_grad_batches=4"), 6),
+        (("+trainer.limit_train_batches=100",), 40),
+    ],
+)
+def test_batches_that_the_configuration_leaves_out_are_not_missing(overrides: tuple[str, ...], n_updates: int) -> None:
+    results = alone(run_of("trainer.max_epochs=2", "batch=b32", *overrides))
+    assert ended(results) == ("completed", 0, n_updates)
 
 
 def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:
-    request = job_of("trainer.max_epochs=2", "batch=full")
+    run = run_of("trainer.max_epochs=2", "batch=full")
     stops = ({"max_steps": 2}, {"callbacks": [EarlyStopping("val/loss", patience=0, min_delta=10.0)]})
     for options in stops:
-        record = solo(request, **options)
-        assert (record.status, record.stop_epoch, record.n_updates) == ("completed", 0, 2)
-        assert same_bits(record, solo(request))
+        results, _ = fit(run, **options)
+        assert ended(results) == ("completed", 0, 2)
+        assert same_bits(results, alone(run))
 
 
 def test_weights_that_are_lost_in_an_epoch_cut_short_are_a_divergence() -> None:
-    request = job_of("optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5", "batch=b32", "activation=identity")
-    record = solo(request, max_steps=1)
-    assert (record.status, record.stop_epoch, record.n_updates, record.scores) == ("diverged", 1, 1, {})
+    results, _ = fit(run_of(*WILD, "optimizer.lr=1e30"), max_steps=1)
+    assert ended(results) == ("diverged", 1, 1)
+    assert scores_of(results) == {}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_lower_precisions_train_and_are_scored_in_single(precision: str) -> None:
+    results: Results = alone(
+        run_of("trainer.max_epochs=3", "batch=b32", f"trainer.precision={precision}", "data.scaling=standard")
+    )
+    assert ended(results) == ("completed", 0, 60)
+    full = alone(run_of("trainer.max_epochs=3", "batch=b32", "data.scaling=standard"))
+    np.testing.assert_allclose(results.curves["val/loss"], full.curves["val/loss"], rtol=0.05)
+    assert not np.array_equal(results.curves["val/loss"], full.curves["val/loss"])

@@ -1,25 +1,25 @@
 """Who may share a stack, and that sharing one changes nothing (FAULTS C1, C3, C4, C11, C12)."""
 
-import logging
 from dataclasses import replace
 
 import pytest
-from pima_hp.training.engines import engine_of
-from pima_hp.training.schedule import stacks_of, trained
-from pima_hp.training.stack_key import stack_key
 
 from pima_hp.config.options import options
 from pima_hp.run import Run
+from pima_hp.training import stacked
 from pima_hp.training.device import engine_on
-from pima_hp.training.progress import Progress
-from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, same_bits, together
+from pima_hp.training.dispatch import stacks_of
+from pima_hp.training.fused.engine import stack_key
+from tests.training.conftest import ENGINES, RunsOf, alone, assert_parity, ended, same_bits, scores_of, together
 
 SHORT = ("trainer.max_epochs=3", "batch=b32", "data.scaling=standard")
 BOTH = pytest.mark.parametrize("engine", ENGINES)
 
 
-def mixed(runs_of: RunsOf, *overrides: str) -> list[Run]:
-    """80 runs of one stack: eight learning rates, ten seeds."""
+def mixed(runs_of: RunsOf, engine: str, *overrides: str) -> list[Run]:
+    """80 runs of one stack: eight learning rates, ten seeds; for the stacked engine 80 seeds."""
+    if engine == "stacked":
+        return runs_of(*SHORT, *overrides, "n_replicates=80")
     rates = [10.0**-power for power in range(8)]
     return [run for rate in rates for run in runs_of(*SHORT, *overrides, f"optimizer.lr={rate}", "n_replicates=10")]
 
@@ -29,9 +29,10 @@ MEMBERS = {
         ("optimizer=adam", "activation=leaky_relu", f"optimizer.lr={lr}", f"activation.negative_slope={slope}")
         for lr in (0.1, 0.001) for slope in (0.01, 0.3)
     ],
-    "momentum and weight decay": [
+    "shapes of elu": [("optimizer=adam", "activation=elu", f"activation.alpha={alpha}") for alpha in (0.5, 1.0, 2.0)],
+    "momentum and weight decay, or none": [
         ("optimizer=sgd", f"optimizer.momentum={momentum}", f"optimizer.weight_decay={decay}")
-        for momentum in (0.1, 0.5, 0.9) for decay in (0.01, 0.1)
+        for momentum in (0.0, 0.5, 0.9) for decay in (0.0, 0.1)
     ],
     "decay rates of rmsprop": [
         ("optimizer=rmsprop", f"optimizer.alpha={alpha}", f"optimizer.eps={eps}", f"optimizer.momentum={momentum}")
@@ -59,46 +60,36 @@ MEMBERS = {
 }  # fmt: skip
 
 
-@BOTH
 @pytest.mark.parametrize("what", MEMBERS)
-def test_members_may_differ_and_each_equals_its_solo_run(runs_of: RunsOf, engine: str, what: str) -> None:
+def test_members_may_differ_and_each_equals_its_solo_run(runs_of: RunsOf, what: str) -> None:
     runs = [run for own in MEMBERS[what] for run in runs_of(*SHORT, "trainer.precision=64", *own)]
     assert len({stack_key(run.config) for run in runs}) == 1
-    records = together(runs, engine)
-    for record, run in zip(records, runs, strict=True):
-        assert_parity(record, alone(run), rtol=1e-9)
-    assert not any(same_bits(records[0], record) for record in records[1:]), "each member has values of its own"
-
-
-def test_members_with_and_without_momentum_or_weight_decay_stand_apart(runs_of: RunsOf) -> None:
-    """The shorter formula of a member without them must not depend on its neighbours."""
-    for name in ("momentum", "weight_decay"):
-        runs = [run for value in (0.0, 0.1) for run in runs_of("optimizer=sgd", f"optimizer.{name}={value}")]
-        assert len({stack_key(run.config) for run in runs}) == 2
-
-
-def test_switches_of_an_activation_are_shared_by_a_stack(runs_of: RunsOf) -> None:
-    leaky = ("activation._target_=torch.nn.LeakyReLU", *SHORT)
-    runs = [run for switch in ("true", "false") for run in runs_of(*leaky, f"+activation.inplace={switch}")]
-    assert len({stack_key(run.config) for run in runs}) == 2
-    for run in runs:
-        assert_parity(together([run], "stacked")[0], alone(run), rtol=1e-4)
+    found = together(runs, "fused")
+    for one, run in zip(found, runs, strict=True):
+        assert_parity(one, alone(run), rtol=1e-9)
+    assert not any(same_bits(found[0], one) for one in found[1:]), "each member has values of its own"
 
 
 VARIANTS = [
     (),
     ("batch.shuffle=true", "optimizer=adam"),
-    ("optimizer=sgd_momentum", "scheduler=plateau_tenth", "scheduler.patience=0", "activation=tanh"),
+    ("optimizer=sgd_momentum", "scheduler=step", "scheduler.step_size=1", "activation=tanh"),
     ("optimizer=adamw", "scheduler=cosine", "activation=gelu", "batch=full"),
 ]
 # Members that do not all begin where a register does, and an optimizer that makes a whole step of a rounding error.
 ODD = ("trainer.precision=64", "batch.size=10", "optimizer=nadam", "optimizer.betas=[0.9,0.0]")
 
 
-@BOTH
-@pytest.mark.parametrize("variant", [*VARIANTS, ODD], ids=" ".join)
+PLATEAU = ("optimizer=sgd_momentum", "scheduler=plateau_tenth", "scheduler.patience=0", "activation=tanh")
+
+
+@pytest.mark.parametrize(
+    ("engine", "variant"),
+    [*((engine, variant) for engine in ENGINES for variant in (*VARIANTS, ODD)), ("fused", PLATEAU)],
+    ids=str,
+)
 def test_c4_grouping_does_not_change_a_bit(runs_of: RunsOf, engine: str, variant: tuple[str, ...]) -> None:
-    runs = mixed(runs_of, *variant)
+    runs = mixed(runs_of, engine, *variant)
     whole = {run.id: record for run, record in zip(runs, together(runs, engine), strict=True)}
     order = [(37 * place) % len(runs) for place in range(len(runs))]
     shuffled = [runs[place] for place in order]
@@ -109,43 +100,42 @@ def test_c4_grouping_does_not_change_a_bit(runs_of: RunsOf, engine: str, variant
                 assert same_bits(record, whole[run.id]), (size, start)
 
 
-@BOTH
 @pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
 @pytest.mark.parametrize("rate", [1e30, float("nan")])
 def test_c1_c3_a_run_that_diverges_leaves_its_neighbours_alone(
-    runs_of: RunsOf, engine: str, variant: tuple[str, ...], rate: float
+    runs_of: RunsOf, variant: tuple[str, ...], rate: float
 ) -> None:
-    runs = mixed(runs_of, *variant)[30:50]
-    clean = together(runs, engine)
+    runs = mixed(runs_of, "fused", *variant)[30:50]
+    clean = together(runs, "fused")
     for place in (0, 7, 19):
         bad = runs[place].config
         optimizer = bad.optimizer.model_copy(update={"lr": rate})  # past the checks, which refuse NaN
         members = [*runs]
         members[place] = replace(runs[place], config=bad.model_copy(update={"optimizer": optimizer}))
-        records = together(members, engine)
-        found = (records[place].status, records[place].stop_epoch, records[place].n_updates)
+        found = together(members, "fused")
+        status, *_ = end = ended(found[place])
         if rate == 1e30:  # a saturated tanh keeps the loss finite
-            solo = alone(members[place])
-            assert found == (solo.status, solo.stop_epoch, solo.n_updates)
-            assert solo.status == "diverged" or "activation=tanh" in variant
+            assert end == ended(alone(members[place]))
+            assert status == "diverged" or "activation=tanh" in variant
         else:
-            assert found == ("diverged", 1, clean[place].n_updates / bad.trainer.max_epochs)
-        assert bool(records[place].scores) == (found[0] == "completed")
+            assert end == ("diverged", 1, clean[place].n_updates[0] / bad.trainer.max_epochs)
+        assert bool(scores_of(found[place])) == (status == "completed")
         for other in range(len(runs)):
-            assert other == place or same_bits(records[other], clean[other]), (place, other)
+            assert other == place or same_bits(found[other], clean[other]), (place, other)
 
 
 @BOTH
-def test_all_members_may_diverge_and_each_stops_where_its_solo_run_does(runs_of: RunsOf, engine: str) -> None:
-    wild = ("optimizer=sgd", "activation=identity", "trainer.max_epochs=20", "trainer.precision=64", "n_replicates=2")
+@pytest.mark.parametrize("rate", [1.0, 3.0, 1e5, 1e30])
+def test_all_members_may_diverge_and_each_stops_where_its_solo_run_does(
+    runs_of: RunsOf, engine: str, rate: float
+) -> None:
+    wild = ("optimizer=sgd", "activation=identity", "trainer.max_epochs=20", "trainer.precision=64-true")
     wild += ("batch=b32", "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "data.scaling=standard")
-    runs = [run for rate in (1.0, 3.0, 1e5, 1e30) for run in runs_of(*wild, f"optimizer.lr={rate}")]
-    records, expected = together(runs, engine), [alone(run) for run in runs]
-    assert {record.status for record in expected[2:]} == {"diverged"}
-    for record, solo in zip(records, expected, strict=True):
-        found = (record.status, record.stop_epoch, record.n_updates)
-        assert found == (solo.status, solo.stop_epoch, solo.n_updates)
-        assert record.n_updates == 3 * (record.stop_epoch or 20)
+    runs = runs_of(*wild, "n_replicates=2", f"optimizer.lr={rate}")
+    expected = [ended(alone(run)) for run in runs]
+    assert rate < 1e5 or {status for status, *_ in expected} == {"diverged"}
+    assert [ended(one) for one in together(runs, engine)] == expected
+    assert all(n_updates == 3 * (stop_epoch or 20) for _, stop_epoch, n_updates in expected)
 
 
 def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf) -> None:
@@ -160,8 +150,9 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf)
     ]
     variants += [("optimizer=sgd", "optimizer.momentum=0.9", "+optimizer.nesterov=true"), ("data=csv",)]
     runs = [run for variant in variants for run in runs_of(*variant, "n_replicates=2")]
-    stacks, solo_only = stacks_of(runs, together=True)
-    assert solo_only == []
+    divided = stacks_of(runs, together=True)
+    assert {engine for engine, _ in divided} == {"fused"}
+    stacks = [stack for _, stack in divided]
     assert sorted(run.id for stack in stacks for run in stack) == sorted(run.id for run in runs)
     for stack in stacks:
         first = stack[0].config
@@ -179,69 +170,28 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf)
             )  # fmt: skip
 
 
-def test_stacks_are_no_larger_than_asked_for(runs_of: RunsOf) -> None:
-    runs = runs_of("n_replicates=10", "engine.stack_size=4")
-    stacks, _ = stacks_of(runs, together=True)
-    assert [len(stack) for stack in stacks] == [4, 4, 2]
-    assert [run for stack in stacks for run in stack] == runs
-    assert stacks_of(runs_of("engine=solo", "n_replicates=2"), together=True)[0] == []
+def test_the_stacked_engine_stacks_runs_of_one_configuration_alone(runs_of: RunsOf) -> None:
+    one, other = runs_of("n_replicates=2"), runs_of("n_replicates=2", "optimizer.lr=0.1")
+    assert stacks_of([*one, *other], engine="stacked", together=True) == [("stacked", one), ("stacked", other)]
+    assert len({stacked.stack_key(run.config) for run in (*one, *other)}) == 2
 
 
-def test_one_run_is_a_stack_for_the_fused_engine_alone(runs_of: RunsOf) -> None:
-    no_row = ("activation=gelu", "activation.approximate=tanh")
-    for overrides, together_too in [((), True), (no_row, False), (("model.hidden_widths=[4096,4096]",), False)]:
-        one = runs_of(*overrides)
-        assert stacks_of(one, together=True) == ([one], [])
-        assert stacks_of(one, together=False) == (([one], []) if together_too else ([], one))
-        assert stacks_of(one, together=False, csv=True) == ([], one)
-        assert stacks_of(one, together=True, csv=True) == ([one], [])
-    for engine in ENGINES:
-        one = runs_of(*no_row, f"engine={engine}")
-        assert stacks_of(one, together=False, csv=True) == ([one], [])
-
-
-def test_a_record_says_which_engine_trained_it_and_where_unless_that_is_the_cpu(runs_of: RunsOf) -> None:
+def test_results_say_which_engine_trained_and_where_unless_that_is_the_cpu(runs_of: RunsOf) -> None:
     runs = runs_of("trainer.max_epochs=1", "n_replicates=2")
     for engine in ENGINES:
-        assert [record.engine for record in together(runs, engine)] == [engine] * 2
+        assert [one.engine for one in together(runs, engine)] == [engine] * 2
         assert engine_on(engine, runs[0].config) == engine
     assert alone(runs[0]).engine == "solo"
     (on_gpu,) = runs_of("trainer=gpu")
     assert engine_on("stacked", on_gpu.config) == "stacked on cuda"
 
 
-def test_a_record_says_how_many_rows_it_was_trained_on_and_how_many_of_them_are_positive(runs_of: RunsOf) -> None:
+def test_results_say_how_many_rows_were_trained_on_and_how_many_of_them_are_positive(runs_of: RunsOf) -> None:
     runs = runs_of("trainer.max_epochs=1", "n_replicates=3", "data.stratified=false")
-    records = [alone(runs[0]), *together(runs, ENGINES[0]), *together(runs, ENGINES[1])]
-    assert {record.n_train for record in records} == {96}  # of 120
-    rates = [record.positive_rate for record in records]
+    found = [alone(runs[0]), *together(runs, ENGINES[0]), *together(runs, ENGINES[1])]
+    assert {one.n_train for one in found} == {96}  # of 120
+    rates = [one.positive_rate[0] for one in found]
     assert rates[0] == rates[1] == rates[4]
     assert rates[1:4] == rates[4:]
     assert len(set(rates)) > 1
     assert [round(rate * 96) / 96 for rate in rates] == pytest.approx(rates)
-
-
-@pytest.mark.parametrize(
-    ("variant", "reason"),
-    [
-        (("optimizer=adam", "+optimizer.amsgrad=true"), "no update rule for torch.optim.Adam(lr=0.001, "),
-        (("optimizer=sgd", "optimizer._target_=torch.optim.Rprop", "~optimizer.momentum", "~optimizer.weight_decay"),
-         "no update rule for torch.optim.Rprop"),
-        (("scheduler=plateau_half", "scheduler.threshold_mode=rel"), "no schedule for "),
-    ],
-    ids=["amsgrad", "rprop", "rel"],
-)  # fmt: skip
-def test_a_variant_without_a_row_is_trained_solo_and_that_is_said(
-    runs_of: RunsOf, caplog: pytest.LogCaptureFixture, variant: tuple[str, ...], reason: str
-) -> None:
-    runs = runs_of(*SHORT, *variant, "n_replicates=2")
-    engine, why = engine_of(runs[0].config)
-    assert engine == "solo"
-    assert why.startswith(reason)
-    with caplog.at_level(logging.INFO), Progress(len(runs)) as progress:
-        batches = list(trained(runs, progress, together=True))
-    assert [len(batch) for batch in batches] == [1, 1]
-    assert f"2 runs are trained one at a time: {reason}" in caplog.text
-    for (record,), run in zip(batches, runs, strict=True):
-        assert same_bits(record, alone(run))
-    assert progress.done == pytest.approx(2)

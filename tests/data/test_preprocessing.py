@@ -1,0 +1,105 @@
+"""Imputation and scaling travel with a checkpoint: exact numbers, and raw rows by the names of their columns."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pima_hp.config import DataSection
+from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.errors import InputError, RowsError
+
+NAMES = ("glucose", "bmi", "age")
+RAW = torch.tensor(
+    [[0.0, 21.5, 30.0], [110.0, 0.0, 41.0], [150.0, 33.1, 41.0], [90.0, 28.0, 65.0]], dtype=torch.float64
+)
+TRAIN = torch.tensor([0, 1, 2])
+
+
+def fitted(missing: str = "median", scaling: str = "standard") -> Preprocessing:
+    data = DataSection.model_validate(
+        {
+            "label": "y",
+            "zero_is_missing": ["glucose", "bmi", "insulin"],
+            "missing": missing,
+            "scaling": scaling,
+            "test_fraction": 0.2,
+            "val_fraction": 0.0,
+            "stratified": False,
+        }
+    )
+    return Preprocessing.fit(RAW, NAMES, TRAIN, data)
+
+
+def test_statistics_are_those_of_the_training_rows_after_imputation() -> None:
+    found = fitted()
+    assert found.zero_is_missing == ("glucose", "bmi")
+    assert found.medians == (130.0, (21.5 + 33.1) / 2)
+    imputed = RAW.clone()
+    imputed[0, 0], imputed[1, 1] = 130.0, (21.5 + 33.1) / 2
+    train = imputed[TRAIN]
+    expected = (imputed - train.mean(0)) / train.std(0, correction=0)
+    assert torch.equal(found.transform(RAW), expected)
+    assert float(RAW[0, 0]) == 0.0, "the raw rows are left as they are"
+
+
+@pytest.mark.parametrize("missing", ["keep", "median"])
+@pytest.mark.parametrize("scaling", ["none", "standard", "minmax"])
+def test_the_statistics_survive_being_written_down_exactly(missing: str, scaling: str) -> None:
+    found = fitted(missing, scaling)
+    again = Preprocessing.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found
+    assert torch.equal(again.transform(RAW), found.transform(RAW))
+    if (missing, scaling) == ("keep", "none"):
+        assert torch.equal(found.transform(RAW), RAW)
+
+
+@pytest.mark.parametrize("name", ["feature_names", "zero_is_missing", "medians", "shift", "scale"])
+@pytest.mark.parametrize("wrong", [None, [], ["x"], [1.0], 3, "left out"])
+def test_what_was_not_written_by_to_dict_is_refused(name: str, wrong: object) -> None:
+    content = {**fitted().to_dict(), name: wrong}
+    if wrong == "left out":
+        del content[name]
+    if name in ("zero_is_missing", "medians") and wrong == []:
+        content["medians"] = content["zero_is_missing"] = []  # nothing imputed is sound
+        assert Preprocessing.from_dict(content).medians == ()
+        return
+    with pytest.raises(InputError, match=r"^preprocessing: must be what Preprocessing\.to_dict returns"):
+        Preprocessing.from_dict(content)
+
+
+def frame(**columns: object) -> pd.DataFrame:
+    return pd.DataFrame(dict(zip(NAMES, RAW.T.numpy(), strict=True))).assign(**columns)
+
+
+def test_columns_are_found_by_name_in_any_order() -> None:
+    found = fitted()
+    expected = found.transform(RAW)
+    for rows in (frame(), frame(name="x")[["age", "name", "bmi", "glucose"]], frame(age=[30, 41, 41, 65])):
+        assert torch.equal(found.rows(rows), expected)
+    assert found.rows(frame()[:0]).shape == (0, 3)
+    nullable = frame().convert_dtypes()
+    assert torch.equal(found.rows(nullable), expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (frame().drop(columns=["bmi", "age"]), r"must have the columns glucose, bmi, age; 'bmi, age' missing"),
+        (frame().rename(columns={"bmi": "BMI"}), "'bmi' missing"),
+        (pd.concat([frame(), frame()[["bmi"]]], axis=1), "'bmi' given more than once"),
+        (frame(age=["30", "41", "41", "65"]), "age must hold numbers; found "),
+        (frame(age=[30, 41, None, 65]), "age must hold finite numbers; found nan in row 2"),
+        (frame(age=pd.array([30, None, 41, 65], dtype="Int64")), "age must hold finite numbers; found nan in row 1"),
+        (frame(age=[30, 41, 41, np.inf]), "age must hold finite numbers; found inf in row 3"),
+        (frame(age=[1j] * 4), "age must hold numbers; found complex128"),
+        (RAW.numpy(), "must be a pandas DataFrame; found ndarray"),
+    ],
+)
+def test_wrong_rows_are_refused_in_one_line(rows: object, message: str) -> None:
+    with pytest.raises(RowsError, match=message) as caught:
+        fitted().rows(rows)  # type: ignore[arg-type]
+    assert str(caught.value).startswith("rows: ")
+    assert "\n" not in str(caught.value)
