@@ -13,10 +13,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pima_hp.commands import study
+from pima_hp.commands.classes import component_problems
 from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.exits import Ended, current_command, say
 from pima_hp.commands.explain import explain
-from pima_hp.commands.job import Job, component_problems, parse
+from pima_hp.commands.job import Job, parse
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run, RunStatus
 

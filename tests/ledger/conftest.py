@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pima_hp.config import Config, Seeds
+from pima_hp.ledger import Ledger
 from pima_hp.ledger.manifest import _digest
 from pima_hp.ledger.parts import part_name
 from pima_hp.run import CURVES, Results, Run, RunStatus
@@ -121,3 +124,24 @@ def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = T
     if manifest and path.exists():
         document = {**json.loads(path.read_bytes()), "schema_version": version}
         path.write_text(json.dumps({**document, "digest": _digest(document)}))
+
+
+ENDED = 1_795_000_000.0
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> pd.DataFrame:
+    """A study of three configurations with 7, 4 and 1 runs, which took 12 s each and ended one second apart."""
+    relu = configuration_of(trainer__max_epochs=6)
+    leaky = configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full")
+    single = configuration_of(trainer__max_epochs=6, optimizer__lr=0.5)
+    ledger = Ledger(tmp_path / "study")
+    diverged = [results_of(leaky, seed, RunStatus.DIVERGED) for seed in (1, 2)]
+    for results in (
+        *(results_of(relu, seed) for seed in range(7)),
+        *(results_of(leaky, 0), *diverged, results_of(leaky, 9, RunStatus.FAILED)),
+        results_of(single, 0),
+    ):
+        ledger.append(results)
+    frame = ledger.frame()
+    return frame.assign(ended_s=ENDED + np.arange(len(frame)), duration_s=12.0)
