@@ -87,8 +87,17 @@ def encoded(results: Results) -> bytes:
     arrays |= {SCORE_PREFIX + key: pa.array(_canonical(results.scores[key])) for key in sorted(results.scores)}
     fields = [*SCHEMA, *(pa.field(name, array.type) for name, array in list(arrays.items())[len(SCHEMA) :])]
     table = pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields, SCHEMA.metadata))
+    paths = {field.name: f"{field.name}.list.element" if field.type == CURVE else field.name for field in table.schema}
+    losses = [path for name, path in paths.items() if name in results.curves and "loss" in name]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_statistics=False)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        write_statistics=False,
+        use_dictionary=[path for path in paths.values() if path not in losses],
+        column_encoding=dict.fromkeys(losses, "BYTE_STREAM_SPLIT"),  # no two alike: smaller, in less than half the time
+    )
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
