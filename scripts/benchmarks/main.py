@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from pima_hp.training.engines import make_stack
-from pima_hp.training.stack import Stack
 
 from pima_hp.run import Run
+from pima_hp.training import stacked
+from pima_hp.training.fused.engine import fit_stack, make_stack
 from pima_hp.training.solo import fit
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
@@ -90,9 +90,9 @@ def scaling() -> None:
         (512, 50, 0.2), (512, 100, 0.2), (512, 25, 0.6),
     ):  # fmt: skip
         runs = runs_of("batch=b5", f"n_replicates={size}", f"trainer.max_epochs={epochs}", f"data.test_fraction={test}")
-        stack = make_stack(runs)
+        stack = make_stack(runs, torch.get_num_threads())
         took = seconds(stack.fit)
-        n_rows = stack.labels["train"].shape[1]
+        n_rows = stack.n_rows("train")
         print(f"{size:>8}{epochs:>8}{n_rows:>6}{took:>9.2f}{took / size / epochs / n_rows * 1e6:>28.4f}")
     code = "from scripts.benchmarks.main import memory; memory()"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 -- our own code
@@ -100,9 +100,7 @@ def scaling() -> None:
 
 def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
-    from pima_hp.training.engines import train_stack
-
-    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5", "engine.stack_size=4096"))
+    fit_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"memory at M=4096: {used:,.0f} MiB (at most 2,048 wanted)")
 
@@ -111,37 +109,33 @@ def gpu() -> None:
     """Runs a second of both engines on a CUDA device, batch 5, Adam; at least 5,000 wanted of fused at 65,536 runs."""
     if not torch.cuda.is_available():
         sys.exit("gpu: needs a CUDA device; found none")
-    for engine, n_epochs in (("fused", 10), ("stacked", 1)):
+    for engine, n_epochs in ((fit_stack, 10), (stacked.fit_stack, 1)):
         for size in (1024, 8192, 65536):
-            wanted = ("trainer=gpu", f"engine={engine}", "engine.stack_size=65536", "batch=b5")
-            many = (f"n_replicates={size}", f"trainer.max_epochs={2 * n_epochs}")
-            stack = make_stack(runs_of(*wanted, "optimizer=adam", *many))
-            stack.to(torch.device("cuda"))
-
-            def train(stack: Stack = stack, n_epochs: int = n_epochs) -> None:
-                stack.train_epochs(n_epochs)
-                torch.cuda.synchronize()
-
-            train()  # compiles
-            rate = size / (seconds(train) / n_epochs * EPOCHS)
-            print(f"{engine} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
+            wanted = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
+            few, many = (runs_of(*wanted, f"trainer.max_epochs={n}") for n in (n_epochs, 2 * n_epochs))
+            engine(few)  # compiles
+            took = seconds(lambda runs=many: engine(runs)) - seconds(lambda runs=few: engine(runs))
+            rate = size / (took / n_epochs * EPOCHS)
+            print(f"{engine.__module__} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
 
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
-    n_epochs = (EPOCHS if size <= 1024 else 25) if engine == "fused" else 2
-    runs = runs_of(*overrides, f"n_replicates={size}", f"engine={engine}", f"trainer.max_epochs={n_epochs}")
-
-    n_times = max(1, 32 // size) if engine == "fused" else 1  # a run alone is over in 20 ms, too short to be timed
+    if engine == "stacked":
+        few = runs_of(*overrides, f"n_replicates={size}", "trainer.max_epochs=2")
+        return lambda: size / (seconds(lambda: stacked.fit_stack(few)) / 2 * EPOCHS)
+    n_epochs = EPOCHS if size <= 1024 else 25
+    runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.max_epochs={n_epochs}")
+    n_times = max(1, 32 // size)  # a run alone is over in 20 ms, too short to be timed
 
     def measure() -> float:
-        stacks = [make_stack(runs) for _ in range(n_times)]
+        stacks = [make_stack(runs, torch.get_num_threads()) for _ in range(n_times)]
         return n_times * size / (seconds(lambda: [stack.fit() for stack in stacks]) / n_epochs * EPOCHS)
 
     return measure
 
 
 def _warm_up() -> None:
-    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1")).fit()
+    fit_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"))
 
 
 def _machine() -> str:
@@ -150,12 +144,13 @@ def _machine() -> str:
 
 def main() -> None:
     """Run the benchmark that is named."""
+    from scripts.benchmarks.host import host
     from scripts.benchmarks.options import options
     from scripts.benchmarks.peers import peers
     from scripts.benchmarks.phases import factorial
     from scripts.benchmarks.sweep import sweep
 
-    choices = {one.__name__: one for one in (solo, engines, options, scaling, sweep, factorial, gpu, peers)}
+    choices = {one.__name__: one for one in (solo, engines, options, scaling, sweep, factorial, host, gpu, peers)}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in choices:
         sys.exit(f"scripts/benchmark: must name one of {', '.join(sorted(choices))}; found {name!r}")

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pima_hp.training.engines import make_stack
 
 from pima_hp.data.prepared import prepare, table_of
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
+from pima_hp.training.fused.engine import make_stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -21,7 +21,7 @@ WIDTHS = [8, 12, 8]
 
 def peers() -> None:
     """Print runs of 100 epochs a second, batch 5 and 32, Adam, and the ratio to JAX at the same size of stack."""
-    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1")).fit()
+    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"), torch.get_num_threads()).fit()
     for batch in (5, 32):
         contestants: dict[str, Callable[[], float]] = {}
         runs = {
@@ -45,10 +45,9 @@ def peers() -> None:
 def _stacked(runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return training features (M, n, D), labels (M, n) and initial parameters (M, P)."""
     table = table_of(runs[0].config)
-    parts = [prepare(table, run.config, run.seeds.split) for run in runs]
-    served = [data.part(data.split.train) for data in parts]
+    data = prepare(table, runs[0].config.data, [run.seeds.split for run in runs], torch.float32)
     vectors = [initial_parameters(WIDTHS, "uniform", stream(run.seeds.init, Role.INIT), torch.float32) for run in runs]
-    return torch.stack([x for x, _ in served]), torch.stack([y for _, y in served]), torch.stack(vectors)
+    return data.features[data.split.train], data.labels[data.split.train], torch.stack(vectors)
 
 
 def _bare(run: Run) -> Callable[[], float]:
@@ -57,7 +56,7 @@ def _bare(run: Run) -> Callable[[], float]:
 
 def _ours(runs: list[Run]) -> Callable[[], float]:
     def measure() -> float:
-        stack = make_stack(runs)  # its fit scores every epoch, which the peers are spared
+        stack = make_stack(runs, torch.get_num_threads())  # its fit scores every epoch, which the peers are spared
         return len(runs) / seconds(stack.fit)
 
     return measure
