@@ -13,8 +13,9 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from pima_hp.commands.job import parse
-from pima_hp.config import Config, DataSection, ModelSection
+from pima_hp.config import Config, DataSection
 from pima_hp.config.options import option_content, options
+from pima_hp.config.sections import _MLPArguments
 from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
 
@@ -42,6 +43,7 @@ def uniform(low: float, high: float, *others: Any) -> Draw:
     return lambda rng: one_of(*others)(rng) if others and rng.random() < 0.6 else float(rng.uniform(low, high))
 
 
+INITIALIZATIONS = words(_MLPArguments, "initialization")
 EPS = log_uniform(1e-12, 1e-2, 1e-8, 1e-7)
 DECAY = uniform(0, 1, 0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 LEFT_OUT = "left out"  # torch's own default
@@ -122,7 +124,7 @@ def settings(rng: Rng, path: str, precision: int) -> Settings:
     }
     found["model"] = {
         "hidden_widths": [int(rng.integers(1, 17)) for _ in range(rng.integers(1, 4))],
-        "initialization": one_of(*words(ModelSection, "initialization"))(rng),
+        "initialization": one_of(*INITIALIZATIONS)(rng),
     }
     found["batch"] = {
         "size": one_of(1, 7, 16, 32, "full", int(rng.integers(2, 50)))(rng),

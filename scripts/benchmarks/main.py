@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -114,7 +115,7 @@ def gpu() -> None:
             wanted = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
             few, many = (runs_of(*wanted, f"trainer.max_epochs={n}") for n in (n_epochs, 2 * n_epochs))
             engine(few)  # compiles
-            took = seconds(lambda runs=many: engine(runs)) - seconds(lambda runs=few: engine(runs))
+            took = seconds(partial(engine, many)) - seconds(partial(engine, few))
             rate = size / (took / n_epochs * EPOCHS)
             print(f"{engine.__module__} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
 
