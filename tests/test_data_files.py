@@ -157,16 +157,16 @@ def test_b17_a_file_that_changes_during_a_sweep_ends_it(tmp_path: Path) -> None:
 
 def _change_after_the_check(path: Path) -> None:
     """Change the data file when the command has checked and planned its jobs, before workers compose them again."""
-    from pima_hp.session import Session
+    from pima_hp.commands.hydra_callback import StudyCallback
 
-    real = Session.prepare
+    real = StudyCallback.on_sweep_start
 
-    def prepare(self: Session, *arguments: object, **options: object) -> object:
-        kept = real(self, *arguments, **options)  # type: ignore[arg-type]
+    def on_sweep_start(self: StudyCallback, *arguments: Any) -> list[int]:
+        kept = real(self, *arguments)
         write_table(path, shift=1)
         return kept
 
-    Session.prepare = prepare  # type: ignore[assignment, method-assign]
+    StudyCallback.on_sweep_start = on_sweep_start  # type: ignore[method-assign]
 
 
 def test_b17_worker_processes_refuse_a_file_that_changed_after_the_sweep_was_planned(tmp_path: Path) -> None:
