@@ -97,7 +97,7 @@ import importlib, sys
 heavy = lambda: sorted({{"torch", "lightning", "lightning.pytorch", "numba"}} & set(sys.modules))
 import hydra_plugins.pima_hp_grids, hydra_plugins.pima_hp_stacked, pima_hp.commands.compose
 assert not heavy(), heavy()
-for name in {[*modules, "pima_hp.app", "pima_hp.commands.study", "pima_hp.commands.summary", "pima_hp.plan"]}:
+for name in {[*modules, "pima_hp.commands.main", "pima_hp.commands.hydra_callback", "pima_hp.commands.summary"]}:
     importlib.import_module(name)
     assert not heavy(), (name, heavy())
 """

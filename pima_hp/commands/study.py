@@ -2,12 +2,11 @@
 
 import math
 import os
-import sys
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -21,14 +20,8 @@ from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.frame import curve_columns
 from pima_hp.ledger.manifest import plain_path
 from pima_hp.ledger.names import Settings, labels_of, run_name
-from pima_hp.run import Run
+from pima_hp.run import Results, Run
 from pima_hp.versions import versions
-
-if TYPE_CHECKING:
-    from lightning import Callback
-    from lightning.pytorch.loggers import Logger
-
-    from pima_hp.run import Results
 
 _PUBLISH_S = 15.0
 
@@ -124,7 +117,12 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     written: dict[str, Any] = {}  # of event files
     planned = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
     with Progress(len(runs), shown=together) as progress:
-        solo = solo_trainer(job_of, labels, progress if together else None)
+
+        def solo(run: Run) -> Results:
+            from pima_hp.commands.solo import train_solo  # brings in Lightning, two seconds
+
+            return train_solo(job_of[run.id], run, name_of(run, labels), progress if together else None)
+
         for results in train(
             runs,
             engine=first.engine.name,
@@ -140,65 +138,6 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
             if first.has_tensorboard and together and time.monotonic() - published > _PUBLISH_S:
                 publish_events(first.folder, ledger.frame(), planned, written)
                 published = time.monotonic()
-
-
-def solo_trainer(job_of: dict[str, Job], labels: dict[str, str], progress: Any = None) -> Callable[[Run], "Results"]:
-    """Return the function that trains a run by Lightning, with the callbacks and loggers of its job.
-
-    Args:
-        job_of: run id -> its job.
-        labels: config_id -> label.
-        progress: counts the epochs of a sweep in place of Lightning's progress bars.
-    """
-
-    def solo(run: Run) -> "Results":
-        from pima_hp.training.solo import fit
-
-        job, name = job_of[run.id], name_of(run, labels)
-        callbacks, loggers = built(job, run, name, bar=progress is None)
-        if progress:
-            from pima_hp.training.callbacks import EpochProgress
-
-            callbacks.append(EpochProgress(progress))
-        results, module = fit(run, callbacks=callbacks, loggers=loggers)
-        if job.settings.test:
-            from pima_hp.commands.unrecorded import score_test_rows
-
-            score_test_rows(module, run)
-        return results
-
-    return solo
-
-
-def built(
-    job: Job, run: Run, name: str, *, bar: bool = True, record: bool = True
-) -> tuple[list["Callback"], list["Logger"]]:
-    """Return the callbacks and loggers of one run of a job.
-
-    Args:
-        job: of the run.
-        run: to be trained.
-        name: of the run, `run_name` in the configuration.
-        bar: whether progress bars are among the callbacks.
-        record: whether checkpoints and logs are written.
-    """
-    from lightning import Callback
-    from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-    from lightning.pytorch.loggers import Logger
-    from omegaconf import OmegaConf, open_dict
-
-    from pima_hp.config.build import build
-
-    cfg = job.cfg.copy()
-    with open_dict(cfg):
-        cfg.run_name, cfg.run_id = name, run.id
-    nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
-    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
-    bar = bar and sys.stdout.isatty()  # a log file is no place for it
-    callbacks = [each for each in callbacks if bar or not isinstance(each, ProgressBar)]
-    if not record:
-        return [each for each in callbacks if not isinstance(each, Checkpoint)], []
-    return callbacks, [build(node, Logger) for node in nodes["logger"].values() if node]  # type: ignore[union-attr, type-abstract]
 
 
 def labels_in(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
-from pima_hp.commands.study import built, name_of
+from pima_hp.commands.study import name_of
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run
 
@@ -18,6 +18,7 @@ def run_unrecorded(job: Job) -> float | None:
     run, settings = job.runs[0], job.settings
     if not settings.train:
         return test_checkpoint(job)
+    from pima_hp.commands.solo import built
     from pima_hp.training.solo import fit
 
     if job.config.trainer.arguments.get("profiler"):  # its report is a log message of Lightning, kept quiet otherwise

@@ -244,7 +244,7 @@ class Config(Section):
     scheduler: SchedulerSection
     batch: BatchSection
     trainer: TrainerSection
-    callbacks: dict[str, CallbackSection] = {}
+    callbacks: dict[str, CallbackSection] = Field(default_factory=dict)
     data_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @cached_property

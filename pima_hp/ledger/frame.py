@@ -63,7 +63,7 @@ def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:
         key: curve_views(table[key])[order] if key in logged else np.full(len(runs), None)
         for key in (*CURVES, *sorted(logged - {*CURVES}))
     }
-    for key, views in curves.items():
+    for views in curves.values():
         for row in [row for row, view in enumerate(views) if view is None]:
             views[row] = _nothing(int(settings["trainer.max_epochs"][row]))
     frame: pd.DataFrame = pd.concat(

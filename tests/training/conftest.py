@@ -39,6 +39,12 @@ def runs_of(tmp_path_factory: pytest.TempPathFactory) -> RunsOf:
     return runs
 
 
+def run_of(*overrides: str) -> Run:
+    """The one run that a command asks for, on the whole shipped table."""
+    (run,) = job_of(*overrides).runs
+    return run
+
+
 def alone(run: Run) -> Results:
     return fit(run)[0]
 
