@@ -7,8 +7,9 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-from pima_hp.ledger import CURVE_COLUMNS, read_study
+from pima_hp.ledger import read_study
 from pima_hp.ledger.parts import decoded
+from pima_hp.run import CURVES
 
 
 def parts(study: Path) -> dict[str, bytes]:
@@ -33,7 +34,7 @@ def published(study: Path) -> dict[str, str]:
         content = [(event.step, event.summary.SerializeToString(deterministic=True)) for event in events]
         digests[str(path.relative_to(study))] = _digest(repr(content).encode())
     for _, run in read_study(study).iterrows():
-        digests[run["run_id"]] = _digest(b"".join(run[key].tobytes() for key in CURVE_COLUMNS))
+        digests[run["run_id"]] = _digest(b"".join(run[key].tobytes() for key in CURVES))
     return digests
 
 
