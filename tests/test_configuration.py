@@ -228,7 +228,7 @@ BASE = job_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half
 OTHER: dict[str, Any] = {
     "path": "elsewhere.csv", "label": "age", "missing": "median", "scaling": "minmax", "features": ["age"],
     "zero_is_missing": ["bmi"], "hidden_widths": [12, 9], "initialization": "he_normal", "precision": "64-true",
-    "accelerator": "gpu", "monitor": "train/loss", "threshold_mode": "rel",
+    "accelerator": "gpu", "devices": 1, "monitor": "train/loss", "threshold_mode": "rel",
     "betas": [0.8, 0.999], "patience": 8.0, "cooldown": 1.0,
 }  # fmt: skip
 NOT_IDENTITY = {("data", "path"), ("trainer", "accelerator"), ("trainer", "devices")}

@@ -13,16 +13,16 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "pima_hp"
 # Later layers import earlier ones; modules of one layer may import each other.
 LAYERS = [
-    "__init__ configuration options record seeds errors settings validation instantiation versions composition"
-    " interruption",
+    "__init__ errors seeds versions",
+    "config",
+    "run",
     "data",
-    "request",
     "model",
     "training",
     "ledger",
     "analysis",
     "report",
-    "study floors session app plan summary sweeping jobs reporting plugins",
+    "floors commands plugins",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 TORCH_FREE = ("ledger", "analysis", "report")
@@ -95,9 +95,9 @@ def test_no_torch_is_loaded_by_reading_reporting_or_scanning_plugins() -> None:
     code = f"""
 import importlib, sys
 heavy = lambda: sorted({{"torch", "lightning", "lightning.pytorch", "numba"}} & set(sys.modules))
-import hydra_plugins.pima_hp_grids, hydra_plugins.pima_hp_stacked, pima_hp.request, pima_hp.sweeping
+import hydra_plugins.pima_hp_grids, hydra_plugins.pima_hp_stacked, pima_hp.commands.compose
 assert not heavy(), heavy()
-for name in {[*modules, "pima_hp.app", "pima_hp.commands.study", "pima_hp.commands.summary", "pima_hp.plan"]}:
+for name in {[*modules, "pima_hp.commands.main", "pima_hp.commands.hydra_callback", "pima_hp.commands.summary"]}:
     importlib.import_module(name)
     assert not heavy(), (name, heavy())
 """

@@ -26,8 +26,8 @@ def test_a_table_of_ones_own_must_be_named(command: Command, tmp_path: Path, arg
     done = command(*arguments, *QUICK)
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines() == [f"refused: {NO_PATH}"]
-    assert not list(tmp_path.rglob("ledger"))
-    with pytest.raises(ConfigurationError, match=r"^data\.path: must be given with data=csv, for example"):
+    assert not list(tmp_path.rglob("*.parquet"))
+    with pytest.raises(ConfigurationError, match=r"^data\.path: must be given, for example"):
         job_of("data=csv")
 
 
@@ -35,7 +35,7 @@ def test_a_job_of_another_sweeper_and_launcher_must_name_it_too(command: Command
     done = command("-m", "data=csv", "seed=0,1", "hydra/sweeper=basic", "hydra/launcher=basic", *QUICK)
     assert done.code == 2
     assert done.refusals == ["data.path: must be given, for example data.path=my.csv"]
-    assert not list(tmp_path.rglob("ledger"))
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_what_is_asked_of_hydra_shows_a_value_that_is_to_be_given(command: Command) -> None:

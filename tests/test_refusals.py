@@ -11,7 +11,7 @@ from tests.conftest import Command
 QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 TARGETS = [
     *("os.system", "subprocess.run", "builtins.open", "builtins.eval", "builtins.getattr", "builtins.__import__"),
-    *("shutil.copyfile", "torch.load", "functools.partial", "logging.os.system", "pickle.loads", "torch.nn.Module"),
+    *("shutil.copyfile", "torch.load", "functools.partial", "logging.os.system", "pickle.loads"),
     *("importlib.import_module", "pathlib.Path.touch", "torch.nn.ReLU.__init__", "torch.optim.adam.os.system"),
     *(
         "hydra.utils.instantiate",
@@ -103,7 +103,7 @@ def test_d7_a_component_that_torch_refuses_is_found_before_training(command: Com
     done = command("-m", "optimizer=sgd,sgd_momentum", "++optimizer.nesterov=true", "study=s")
     assert done.code == 2
     (problem,) = done.refusals
-    assert problem.startswith("optimizer: sgd: torch.optim.SGD refused its arguments: Nesterov")
+    assert problem.startswith("optimizer: torch.optim.SGD refused its arguments: Nesterov")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,8 +155,8 @@ def test_d12_nested_targets(command: Command, tmp_path: Path, addition: tuple[st
 def test_d12_a_yaml_of_ones_own_may_add_options_but_no_code(command: Command, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     for name, text in {
-        "activation/evil": "name: evil\n_target_: os.system\ncommand: touch marker\n",
-        "activation/mish": "name: mish\n_target_: torch.nn.Mish\n",
+        "activation/evil": "_target_: os.system\ncommand: touch marker\n",
+        "activation/mish": "_target_: torch.nn.Mish\n",
         "experiment/evil": "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system, command: touch m}}}\n",
     }.items():
         path = mine / f"{name}.yaml"
@@ -255,5 +255,5 @@ def test_what_is_no_value_is_one_line(command: Command, override: str) -> None:
 def test_an_engine_that_cannot_is_refused_before_training(command: Command, tmp_path: Path) -> None:
     done = command("-m", "activation=gelu", "activation.approximate=tanh", "engine=fused", "n_replicates=2")
     assert done.code == 2
-    assert "trainer.engine: fused cannot train this" in done.refusals[0]
+    assert "engine: fused cannot train this" in done.refusals[0]
     assert list(tmp_path.iterdir()) == []

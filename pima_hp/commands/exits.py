@@ -104,7 +104,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     overrides = [
         text
         for before, text in zip(["", *arguments], arguments, strict=False)
-        if not text.startswith("-") and "=" in text and before not in _TAKE_A_VALUE
+        if not text.startswith("-") and ("=" in text or text[:1] == "~") and before not in _TAKE_A_VALUE
     ]
     flags = list(arguments)
     for text in overrides:

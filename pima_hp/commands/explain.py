@@ -107,11 +107,11 @@ def _hint(key: str) -> str:
     leaf = key.rpartition(".")[2]
     if owners := [owner for owner in keys.get(key, []) if owner]:
         return f" with the option chosen; it comes with {', '.join(owners)}"
+    if leaf in SYNONYMS:
+        return f"; nearest: {SYNONYMS[leaf]}"
     if found := nearest(key, [*keys, *SYNONYMS]):
         name = found.removeprefix("; nearest: ")
         return f"; nearest: {SYNONYMS.get(name, name)}"
-    if leaf in SYNONYMS:
-        return f"; nearest: {SYNONYMS[leaf]}"
     return "; see pima-hp-train --help"
 
 

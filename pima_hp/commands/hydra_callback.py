@@ -10,13 +10,14 @@ from typing import Any
 
 from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pima_hp.commands import study
+from pima_hp.commands.classes import component_problems
 from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.exits import Ended, current_command, say
 from pima_hp.commands.explain import explain
-from pima_hp.commands.job import Job, component_problems, parse
+from pima_hp.commands.job import Job, parse
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run, RunStatus
 
@@ -69,8 +70,12 @@ class StudyCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Give the sweep's jobs the name of their study and the token of this command."""
         with _carried():
+            own = config.hydra.overrides.task
+            if config.study is None and any(one.lstrip("+").startswith("study=") for one in own):
+                raise ConfigurationError("study: must be the same for all jobs of a sweep; one command, one study")
             name_study(config)
-            config.hydra.overrides.task += [f"study={config.study}", f"command={config.command}"]
+            own += [f"command={config.command}"]
+            own += [f"study={config.study}"] if current_command().made_up else []
             if "grids" not in str(config.hydra.sweeper._target_):
                 self._hold(Path(config.outputs) / config.study, config.command)
 
@@ -170,11 +175,12 @@ def name_study(config: DictConfig) -> None:
     """Give a study without a name a new one, which no other command has, and the command a token."""
     running = current_command()
     with open_dict(config):
-        running.made_up = config.study is None
+        running.made_up = not OmegaConf.is_missing(config, "study") and config.study is None
         if running.made_up:
             config.study = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
         config.command = f"{time.time():.3f}-{secrets.token_hex(4)}"
-    running.study = Path(str(config.outputs)) / str(config.study)
+    if not OmegaConf.is_missing(config, "study"):
+        running.study = Path(str(config.outputs)) / str(config.study)
 
 
 def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
@@ -192,13 +198,16 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
         except Exception as error:  # noqa: BLE001 -- an interpolation that leads nowhere
             problems[explain(error)] = None
     if not problems:
-        from pima_hp.training.dispatch import select
+        from pima_hp.training.dispatch import refusal, select
 
         for job in jobs:
             alone = not together and len(job.runs) == 1
             problems.update(dict.fromkeys(component_problems(job, by_lightning=False)))
             if not problems:
-                engine, _ = select(job.config, job.engine.name, alone=alone, only_lightning=job.only_lightning)
+                asked = {"only_lightning": job.only_lightning}
+                if told := refusal(job.config, job.engine.name, **asked):
+                    problems[told] = None
+                engine, _ = select(job.config, job.engine.name, alone=alone, **asked)
                 if engine == "solo" or not job.is_recorded:
                     problems.update(dict.fromkeys(component_problems(job, by_lightning=True)))
     if not problems:

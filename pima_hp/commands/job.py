@@ -1,20 +1,19 @@
 """One composed job, checked: which runs to train, and how."""
 
-import importlib.util
-import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 from pydantic import BaseModel, Field, ValidationError
 
 from pima_hp.config import MAX_SEED, BatchSection, Component, Config, DataSection, Section, Seed, Seeds
 from pima_hp.config.build import TRUSTED
 from pima_hp.config.flat import flattened
-from pima_hp.config.problems import RENAMED, nearest, parse_sections, problems_of, shown
+from pima_hp.config.problems import RENAMED, parse_sections, problems_of, shown
 from pima_hp.config.sections import CallbackSection, EngineSection
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
@@ -41,6 +40,7 @@ class JobSection(Section):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     outputs: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
     run_name: str | None
+    run_id: str | None
     command: str | None
     dry_run: bool
     debug: bool
@@ -57,7 +57,6 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 _OTHERS: dict[str, type[BaseModel]] = {"engine": EngineSection, "streams": StreamsSection}
 _TRUSTED_PREFIXES = tuple(f"{package}." for package in TRUSTED)
 _NODES = ("callbacks", "logger")
-_PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow", "CometLogger": "comet_ml", "NeptuneLogger": "neptune"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def parse(cfg: DictConfig) -> Job:
         problems.append(f"{old}: is called {RENAMED[old]} now")
         rest.pop(old)
     try:
-        job = JobSection.model_validate({**rest, "study": rest["study"] or "unnamed"})
+        job = JobSection.model_validate(rest)
     except ValidationError as error:
         problems += problems_of(error, "", JobSection)
     else:
@@ -232,7 +231,12 @@ def _kind(key: str) -> type:
 
 def _plain(cfg: DictConfig, key: str) -> Any:
     value = MISSING if OmegaConf.is_missing(cfg, key) else cfg[key]
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if not OmegaConf.is_config(value):
+        return value
+    try:
+        return OmegaConf.to_container(value, resolve=True)
+    except InterpolationToMissingValueError:  # what is missing is named by itself
+        return OmegaConf.to_container(value)
 
 
 def _missing(settings: Mapping[str, Any], choices: Mapping[str, str]) -> list[str]:
@@ -277,75 +281,3 @@ def _copies_note(runs: Sequence[Run], n_rows: int) -> list[str]:
         if batch.size in ("full", n_train):
             pinned = "streams.init and streams.split are pinned and one batch holds all rows"
     return [f"n_replicates={len(runs)} trains one distinct run per configuration: {pinned}"]
-
-
-def component_problems(job: Job, *, by_lightning: bool) -> list[str]:
-    """Return one line for each class that is of the wrong kind or refuses its arguments.
-
-    Args:
-        job: parsed.
-        by_lightning: whether Lightning trains the job, so that callbacks and loggers are needed.
-    """
-    from pima_hp.training.checks import config_problems
-
-    problems = config_problems(job.config)
-    if by_lightning:
-        problems += _lightning_problems(job)
-    return problems
-
-
-def _lightning_problems(job: Job) -> list[str]:
-    from lightning.pytorch.callbacks import Callback
-    from lightning.pytorch.loggers import Logger
-
-    from pima_hp.config.build import build, class_of
-
-    problems = []
-    for name, node in job.callbacks.items():
-        problems += _outside_study(f"callbacks.{name}", node, job)
-        try:
-            build(node.node, Callback)
-        except Exception as error:  # noqa: BLE001 -- whatever the class says to its arguments is for the user
-            problems += [f"callbacks.{name}: {_one_line(error)}"]
-    for name, node in job.loggers.items():
-        problems += _outside_study(f"logger.{name}", node, job)
-        try:
-            found = class_of(node.target, Logger)  # type: ignore[type-abstract]
-        except ConfigurationError as error:
-            problems += [f"logger.{name}.{error}"]
-            continue
-        package = _PACKAGES.get(found.__name__, "")
-        if package and importlib.util.find_spec(package) is None:
-            problems.append(f"logger.{name}: needs a package that is not installed: pip install {package}")
-        problems += [f"logger.{name}.{problem}" for problem in _unknown_arguments(found, node.arguments)]
-    return problems
-
-
-def _outside_study(key: str, node: Component, job: Job) -> list[str]:
-    """Return one line for each path of a callback or logger that leaves the study's folder."""
-    inside = job.folder.resolve()
-    problems = []
-    for name, value in node.arguments.items():
-        if isinstance(value, str) and name.endswith(("dir", "path", "dirpath", "filename")):
-            place = Path(value) if name != "filename" else job.folder / value
-            if value and inside not in (place.resolve(), *place.resolve().parents):
-                problems.append(
-                    f"{key}.{name}: must lie in the study's folder {str(job.folder)!r}; found {shown(value, 200)}"
-                )
-    return problems
-
-
-@lru_cache(maxsize=64)
-def _parameters(found: type) -> tuple[set[str], bool]:
-    parameters = inspect.signature(found).parameters.values()
-    return {each.name for each in parameters}, any(each.kind is each.VAR_KEYWORD for each in parameters)
-
-
-def _unknown_arguments(found: type, arguments: Iterable[str]) -> list[str]:
-    known, open_ended = _parameters(found)
-    unknown = [] if open_ended else [name for name in arguments if name not in known]
-    return [f"{name}: {found.__name__} has no such argument{nearest(name, known)}" for name in unknown]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -2,12 +2,10 @@
 
 import math
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,15 +18,9 @@ from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.frame import curve_columns
 from pima_hp.ledger.manifest import plain_path
-from pima_hp.ledger.names import labels_of, run_name
-from pima_hp.run import Run
+from pima_hp.ledger.names import Settings, labels_of, run_name
+from pima_hp.run import Results, Run
 from pima_hp.versions import versions
-
-if TYPE_CHECKING:
-    from lightning import Callback
-    from lightning.pytorch.loggers import Logger
-
-    from pima_hp.run import Results
 
 _PUBLISH_S = 15.0
 
@@ -118,11 +110,18 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     if (events := first.folder / "tensorboard").is_dir():
         from pima_hp.ledger.tensorboard import remove_runs
 
-        remove_runs(events, {name_of(run, labels) for run in runs})
+        remove_runs(events, [run.id for run in runs])
     alone = not together
     published = time.monotonic()
+    written: dict[str, Any] = {}  # of event files
+    planned = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
     with Progress(len(runs), shown=together) as progress:
-        solo = solo_trainer(job_of, labels, progress if together else None)
+
+        def solo(run: Run) -> Results:
+            from pima_hp.commands.solo import train_solo  # brings in Lightning, two seconds
+
+            return train_solo(job_of[run.id], run, name_of(run, labels), progress if together else None)
+
         for results in train(
             runs,
             engine=first.engine.name,
@@ -136,64 +135,8 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
                 _must_live(holder)
             ledger.append(results)
             if first.has_tensorboard and together and time.monotonic() - published > _PUBLISH_S:
-                publish_events(first.folder, ledger.frame())
+                publish_events(first.folder, ledger.frame(), planned, written)
                 published = time.monotonic()
-
-
-def solo_trainer(job_of: dict[str, Job], labels: dict[str, str], progress: Any = None) -> Callable[[Run], "Results"]:
-    """Return the function that trains a run by Lightning, with the callbacks and loggers of its job.
-
-    Args:
-        job_of: run id -> its job.
-        labels: config_id -> label.
-        progress: counts the epochs of a sweep in place of Lightning's progress bars.
-    """
-
-    def solo(run: Run) -> "Results":
-        from pima_hp.training.solo import fit
-
-        job, name = job_of[run.id], name_of(run, labels)
-        callbacks, loggers = built(job, name, bar=progress is None)
-        if progress:
-            from pima_hp.training.callbacks import EpochProgress
-
-            callbacks.append(EpochProgress(progress))
-        results, module = fit(run, callbacks=callbacks, loggers=loggers)
-        if job.settings.test:
-            from pima_hp.commands.unrecorded import score_test_rows
-
-            score_test_rows(module, run)
-        return results
-
-    return solo
-
-
-def built(job: Job, name: str, *, bar: bool = True, record: bool = True) -> tuple[list["Callback"], list["Logger"]]:
-    """Return the callbacks and loggers of one run of a job.
-
-    Args:
-        job: of the run.
-        name: of the run, `run_name` in the configuration.
-        bar: whether progress bars are among the callbacks.
-        record: whether checkpoints and logs are written.
-    """
-    from lightning import Callback
-    from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-    from lightning.pytorch.loggers import Logger
-    from omegaconf import OmegaConf, open_dict
-
-    from pima_hp.config.build import build
-
-    cfg = job.cfg.copy()
-    with open_dict(cfg):
-        cfg.run_name = name
-    nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
-    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
-    bar = bar and sys.stdout.isatty()  # a log file is no place for it
-    callbacks = [each for each in callbacks if bar or not isinstance(each, ProgressBar)]
-    if not record:
-        return [each for each in callbacks if not isinstance(each, Checkpoint)], []
-    return callbacks, [build(node, Logger) for node in nodes["logger"].values() if node]  # type: ignore[union-attr, type-abstract]
 
 
 def labels_in(folder: Path) -> dict[str, str]:
@@ -237,15 +180,17 @@ def publish(folder: Path, job: Job, asked: Sequence[Run]) -> pd.DataFrame:
     if job.settings.log_each_run:
         write_runs(folder, frame)
     elif job.has_tensorboard and alone:
-        write_runs(folder, frame[(frame["run_id"] == alone.id) & (frame["status"] != "failed")])
+        write_runs(folder, frame, [alone.id])
     return frame
 
 
-def publish_events(folder: Path, frame: pd.DataFrame) -> None:
-    """Write the event files of a study: mean and band of each configuration."""
+def publish_events(
+    folder: Path, frame: pd.DataFrame, planned: Settings | None = None, written: dict[str, Any] | None = None
+) -> None:
+    """Write the event files of a study: mean and band of each configuration; see `write_study`."""
     from pima_hp.ledger.tensorboard import write_study
 
-    write_study(folder / "tensorboard", frame, labels_in(folder))
+    write_study(folder / "tensorboard", frame, labels_in(folder), planned, written)
 
 
 def keep(path: Path, text: str) -> None:
@@ -255,14 +200,11 @@ def keep(path: Path, text: str) -> None:
         write_atomically(path, content)
 
 
-def write_runs(folder: Path, frame: pd.DataFrame) -> None:
-    """Write each run of a frame as an event folder of its own, named by its configuration and seed."""
-    from pima_hp.ledger.tensorboard import write_run
+def write_runs(folder: Path, frame: pd.DataFrame, run_ids: Container[str] | None = None) -> None:
+    """Write runs of a study, all if not given, as event folders of their own."""
+    from pima_hp.ledger.tensorboard import write_runs
 
-    labels = labels_in(folder)
-    for _, row in frame.iterrows():
-        name = run_name(labels.get(row["config_id"], row["config_id"]), row["seed"], row["run_id"])
-        write_run(folder / "tensorboard" / name, row)
+    write_runs(folder / "tensorboard", frame, labels_in(folder), run_ids)
 
 
 def export(folder: Path, run_id: str) -> None:
@@ -274,7 +216,7 @@ def export(folder: Path, run_id: str) -> None:
             f"export: must be the id of one run of {folder}; {run_id!r} is that of {len(found)} of {len(frame)}; "
             f"ids are in {folder / 'runs.csv'}"
         )
-    write_runs(folder, found)
+    write_runs(folder, frame, found["run_id"].tolist())
 
 
 def runs_table(frame: pd.DataFrame) -> pd.DataFrame:

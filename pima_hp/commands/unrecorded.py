@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
-from pima_hp.commands.study import built, name_of
+from pima_hp.commands.study import name_of
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run
 
@@ -18,13 +18,14 @@ def run_unrecorded(job: Job) -> float | None:
     run, settings = job.runs[0], job.settings
     if not settings.train:
         return test_checkpoint(job)
+    from pima_hp.commands.solo import built
     from pima_hp.training.solo import fit
 
     if job.config.trainer.arguments.get("profiler"):  # its report is a log message of Lightning, kept quiet otherwise
         reports = logging.getLogger("lightning.pytorch.profilers")
         reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
     name = f"{name_of(run, {})}, continued"
-    callbacks, loggers = built(job, name, record=bool(settings.ckpt_path) and not settings.debug)
+    callbacks, loggers = built(job, run, name, record=bool(settings.ckpt_path) and not settings.debug)
     results, module = fit(run, callbacks=callbacks, loggers=loggers, ckpt_path=settings.ckpt_path)
     last = {key: curve[0][~(curve[0] != curve[0])][-1:] for key, curve in results.curves.items()}
     scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() if key != "lr" for value in values)

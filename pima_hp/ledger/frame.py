@@ -59,25 +59,17 @@ def frame_of(table: pa.Table, rows: Sequence[int]) -> pd.DataFrame:
     scores = sorted(name for name in table.column_names if name.startswith(SCORE_PREFIX))
     others = table.drop_columns(list(logged)).take(order)
     runs, settings = others.select(RUN_COLUMNS).to_pandas(), _settings(others["configuration"])
-    curves = pd.DataFrame(
-        {
-            key: curve_views(table[key])[order] if key in logged else np.full(len(runs), None)
-            for key in (*CURVES, *sorted(logged - {*CURVES}))
-        },
-        index=runs.index,
-        dtype=object,
+    curves = {
+        key: curve_views(table[key])[order] if key in logged else np.full(len(runs), None)
+        for key in (*CURVES, *sorted(logged - {*CURVES}))
+    }
+    for views in curves.values():
+        for row in [row for row, view in enumerate(views) if view is None]:
+            views[row] = _nothing(int(settings["trainer.max_epochs"][row]))
+    frame: pd.DataFrame = pd.concat(
+        [runs, settings, pd.DataFrame(curves, runs.index, dtype=object), others.select(scores).to_pandas()], axis=1
     )
-    for key in curves:
-        _fill(curves[key].to_numpy(), settings.get("trainer.max_epochs"))
-    frame: pd.DataFrame = pd.concat([runs, settings, curves, others.select(scores).to_pandas()], axis=1)
     return frame
-
-
-def _fill(curves: np.ndarray[Any, Any], n_epochs: Any) -> None:
-    """Put NaN arrays of the right length where runs have no such curve."""
-    for row, curve in enumerate(curves):
-        if curve is None:
-            curves[row] = _nothing(int(n_epochs[row]))
 
 
 @cache

@@ -96,7 +96,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Value]:
         if name.startswith("callbacks.") and CallbackSection(_target_=target).is_inert
     )
     plain: dict[str, Value] = {}
-    for key, value in settings.items():
+    for key, value in {**settings, "data.path": settings.get("data.path")}.items():
         if key == "data.path":
             plain[key] = "pima" if value is None else PurePath(value).stem
         elif value is not None and key not in inert and not key.startswith(watching):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pima_hp.config import Config
 from pima_hp.errors import StudyError
 from pima_hp.run import Array, Results
 
@@ -57,6 +58,9 @@ def part_name(content: bytes) -> str:
 def encoded(results: Results) -> bytes:
     """The bytes of a part; equal results give equal bytes."""
     runs, n_runs = results.runs, len(results)
+    for key in results.curves:
+        if key in SCHEMA.names or key.partition(".")[0] in Config.model_fields or key.startswith(SCORE_PREFIX):
+            raise ValueError(f"a learning curve must not be named like another column; found {key!r}")
     written: dict[int, str] = {}
     for run in runs:
         if id(run.config) not in written:  # runs of a job share one object

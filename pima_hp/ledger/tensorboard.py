@@ -1,36 +1,38 @@
 """A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pima_hp.ledger import events
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
 from pima_hp.ledger.frame import curve_columns, distinct, setting_columns
-from pima_hp.ledger.names import Value, distinguishing
+from pima_hp.ledger.names import Settings, Value, distinguishing, run_name
 from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.run import FINAL, RunStatus, tag_of
-
-Array = NDArray[np.float64]
+from pima_hp.run import FINAL, Array, RunStatus, tag_of
 
 EVENT_FILES = "events.out.tfevents*"
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
 STUDY_FILES = "events.out.tfevents.*.pima_hp_study"
 RUN_FILE = "events.out.tfevents.0.pima_hp_run"
+COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
+COLUMNS_FILES = "events.out.tfevents.*.pima_hp_columns"
+"""In the folder of a run: the columns of the HParams tab, until the study as a whole is written, which has its own.
+
+TensorBoard takes the columns of any folder, chosen anew each time it starts.
+"""
 
 
 def write_study(
     folder: Path,
     frame: pd.DataFrame,
     labels: Mapping[str, str],
-    hparams: Mapping[str, Mapping[str, Value]] | None = None,
+    planned: Settings | None = None,
     written: dict[str, Any] | None = None,
 ) -> int:
     """Write the mean and the band of 5 % to 95 % over the runs of each configuration, and the HParams tab.
@@ -44,9 +46,8 @@ def write_study(
         folder: `outputs/<study>/tensorboard`.
         frame: what `read_study` gives.
         labels: config_id -> the name of its folder, as `labels_of` gives them; one without a label has its id.
-        hparams: config_id -> its columns of the HParams tab, as `distinguishing` gives them; otherwise those of the
-            configurations in the frame. While a sweep is running: those of all that are planned, since a TensorBoard
-            that is open never changes its columns.
+        planned: settings of configurations that may have no run yet. A TensorBoard that is open never changes the
+            columns of its HParams tab, so they must be right from the start.
         written: what earlier calls of this process have written, kept up to date here: a configuration with the same
             runs, name and columns is not looked at again. Give the same dictionary, empty at first.
 
@@ -58,54 +59,58 @@ def write_study(
     """
     ended = distinct(frame[frame["status"] != RunStatus.FAILED])
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
-    hparams = distinguishing(_settings(ended)) if hparams is None else hparams
+    hparams = distinguishing({**(planned or {}), **settings_of(ended)})
     names = {config_id: labels.get(config_id, config_id) for config_id in groups}
     _remove_others(folder, set(names.values()))
     metrics = _metrics(frame)
-    experiment = events.experiment(hparams.values(), metrics)
+    columns = events.experiment(hparams.values(), metrics)
     n_written = 0
     for config_id, runs in groups.items():
         state = (names[config_id], hparams[config_id], metrics, runs["run_id"].tolist())
         if written is None or written.get(config_id) != state:
             path = folder / names[config_id] / STUDY_FILE.format(len(runs))
-            n_written += _replace(path, _configuration(runs, [experiment, events.session_start(hparams[config_id])]))
+            n_written += _replace(path, _configuration(runs, [columns, events.session_start(hparams[config_id])]))
             if written is not None:
                 written[config_id] = state
     return n_written
 
 
-def write_run(folder: Path, row: "pd.Series[Any]", hparams: Mapping[str, Value] | None = None) -> bool:
-    """Write one run, a row of a study's frame, as a folder of its own: what Lightning's logger writes of a run.
+def write_runs(
+    folder: Path, frame: pd.DataFrame, labels: Mapping[str, str], chosen: Container[str] | None = None
+) -> int:
+    """Write runs of a study, each as a folder of its own: what Lightning's logger writes of a run.
 
-    A folder in which Lightning itself has logged the run is left as it is.
+    A folder in which Lightning itself has logged the run is left as it is; runs that failed have none.
 
     Args:
-        folder: of the run.
-        row: its curves, settings and final scores.
-        hparams: its columns of the HParams tab; those of its configuration in a study, otherwise the main settings.
+        folder: `outputs/<study>/tensorboard`.
+        frame: what `read_study` gives.
+        labels: config_id -> its name; a run whose folder is there already keeps that one.
+        chosen: ids of the runs that are written; all if not given.
 
     Returns:
-        Whether the file changed.
+        How many files were written.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    if any(path.name != RUN_FILE for path in folder.glob(EVENT_FILES)):
-        return False
-    run = row.to_frame().T.infer_objects()
-    if hparams is None:
-        (hparams,) = distinguishing(_settings(run)).values()
-    began, ended = _times(run)
-    n_epochs = int(row["stop_epoch"]) or None
-    curves = {key: values[0, :n_epochs] for key, values in _curves(run).items()}
-    content = [
-        events.experiment([hparams], _metrics(run.dropna(axis=1))),
-        events.session_start(hparams),
-        *_epochs(began, ended, curves),
-        events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
-        events.session_end(succeeded=row["status"] in (RunStatus.COMPLETED, RunStatus.STOPPED)),
-    ]
-    return _replace(folder / RUN_FILE, events.file_bytes(began, content))
+    ended = frame[frame["status"] != RunStatus.FAILED]
+    hparams = distinguishing(settings_of(ended))
+    columns = events.experiment(hparams.values(), _metrics(ended))
+    alone = not any(folder.glob(f"*/{STUDY_FILES}"))
+    there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}  # perhaps under other labels
+    n_written = 0
+    for position, (config_id, seed, run_id) in enumerate(
+        ended[["config_id", "seed", "run_id"]].itertuples(index=False)
+    ):
+        own = there.get(run_id[:6], folder / run_name(labels.get(config_id, config_id), seed, run_id))
+        logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
+        if not logged and (chosen is None or run_id in chosen):
+            run = ended.iloc[position : position + 1]
+            n_written += _replace(own / RUN_FILE, _run(run, hparams[config_id]))
+            if alone:
+                n_written += _replace(own / COLUMNS_FILE, events.file_bytes(_times(run)[0], [columns]))
+    return n_written
 
 
 def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
@@ -139,10 +144,24 @@ def _configuration(runs: pd.DataFrame, settings: list[Any]) -> bytes:
     return events.file_bytes(began, [*settings, *_epochs(began, ended, curves), final])
 
 
+def _run(run: pd.DataFrame, hparams: Mapping[str, Value]) -> bytes:
+    """Return the event file of one run, the only row of a frame."""
+    began, ended = _times(run)
+    status, stop_epoch = run["status"].iloc[0], int(run["stop_epoch"].iloc[0])
+    curves = {key: values[0, : stop_epoch or None] for key, values in _curves(run).items()}
+    content = [
+        events.session_start(hparams),
+        *_epochs(began, ended, curves),
+        events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
+        events.session_end(succeeded=status in (RunStatus.COMPLETED, RunStatus.STOPPED)),
+    ]
+    return events.file_bytes(began, content)
+
+
 def _times(runs: pd.DataFrame) -> tuple[float, float]:
     """Return when the last of these runs began and ended, in seconds since 1970."""
-    ended = float(runs["ended_s"].max()) if "ended_s" in runs and len(runs) else time.time()
-    return ended - (float(runs["duration_s"].max()) if len(runs) else 0.0), ended
+    ended = float(runs["ended_s"].max())
+    return ended - float(runs["duration_s"].max()), ended
 
 
 def _epochs(began: float, ended: float, curves: Mapping[str, Array]) -> list[Any]:
@@ -168,7 +187,7 @@ def _curves(runs: pd.DataFrame) -> dict[str, Array]:
     return {key: np.stack(curves) for key, curves in found.items() if curves}
 
 
-def _settings(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def settings_of(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return config_id -> the settings that are not missing in the frame."""
     rows = runs.drop_duplicates("config_id").set_index("config_id")[setting_columns(runs)].to_dict("index")
     return {
@@ -193,9 +212,9 @@ def _metrics(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier call wrote under other labels; a folder that holds anything else stays."""
+    """Remove what an earlier call wrote under other labels, and columns of single runs; what is not ours stays."""
     with explained(folder):
-        for path in folder.glob(f"*/{STUDY_FILES}"):
+        for path in [*folder.glob(f"*/{STUDY_FILES}"), *folder.glob(f"*/{COLUMNS_FILES}")]:
             if path.parent.name not in names:
                 path.unlink()
                 with suppress(OSError):

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pima_hp.config import Component, Config
 from pima_hp.config.build import build, class_of
-from pima_hp.config.problems import nearest
+from pima_hp.config.problems import RENAMED, nearest
 from pima_hp.errors import ConfigurationError
 
 _KINDS: dict[str, type] = {
@@ -69,6 +69,9 @@ def _trainer_problems(config: Config) -> list[str]:
         return [f"trainer.{error}"]
     known = set(inspect.signature(lightning.Trainer).parameters)
     arguments = config.trainer.arguments
+    problems = [f"{key}: is called {RENAMED[key]} now" for key in map("trainer.{}".format, arguments) if key in RENAMED]
+    if problems:
+        return problems
     problems = [
         f"trainer.{name}: no such argument of the Trainer{nearest(name, known)}"
         for name in arguments
@@ -101,7 +104,7 @@ def _refusals(section: str, kind: type, node: str) -> tuple[str, ...]:
     """Build a component once on a single parameter; thousands of configurations share it."""
     component: dict[str, Any] = json.loads(node)
     try:
-        found = class_of(component["_target_"], kind)
+        found: type = class_of(component["_target_"], kind)
     except ConfigurationError as error:
         return tuple(f"{section}.{problem}" for problem in error.problems)
     if problems := _mistyped(section, found, component):
@@ -145,6 +148,10 @@ def _mistyped(section: str, found: type, component: dict[str, Any]) -> list[str]
         is_switch = isinstance(default, bool) or (default is None and section == "optimizer")
         if is_switch and not isinstance(value, bool):
             problems.append(f"{name}: must be true or false; found {value!s:.60}")
-        elif not is_switch and isinstance(default, int | float) and not isinstance(value, int | float):
+        elif (
+            not is_switch
+            and isinstance(default, int | float)
+            and (isinstance(value, bool) or not isinstance(value, int | float))
+        ):
             problems.append(f"{name}: must be a number; found {str(value).lower():.60}")
     return problems

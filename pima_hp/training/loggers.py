@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch import loggers
+from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.writer import FileWriter
 
 from pima_hp.run import tag_of
 from pima_hp.training.interruption import SIGNALS
@@ -34,20 +37,29 @@ def _signals_held_back() -> Iterator[None]:
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger):
-    """Lightning's logger, whose writing no signal interrupts, and which shows an epoch within a second."""
+    """Lightning's logger, whose writing no signal interrupts.
 
-    def __init__(self, *args: Any, flush_secs: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, flush_secs=flush_secs, **kwargs)
+    The columns of the HParams tab are in a file of their own, since a study that gets more runs has others.
+    """
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the scores of an epoch."""
         with _signals_held_back():
             super().log_metrics({tag_of(key): value for key, value in metrics.items()}, step)
 
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
         """Log settings and final scores."""
+        super().log_hyperparams(params)
+        if not metrics:
+            return
+        columns, start, end = hparams(self._sanitize_params(_flatten_dict(_convert_params(params))), metrics)
+        self.log_metrics(metrics, step)
         with _signals_held_back():
-            super().log_hyperparams(*args, **kwargs)
+            for summary in (start, end):
+                self.experiment._get_file_writer().add_summary(summary, step)
+            separate = FileWriter(self.log_dir, filename_suffix=".pima_hp_columns")
+            separate.add_summary(columns)
+            separate.close()
 
     def finalize(self, status: str) -> None:
         """Close the file."""

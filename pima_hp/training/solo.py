@@ -33,6 +33,7 @@ _EXPECTED = (
     (".*LeafSpec.*", FutureWarning),  # Lightning's own use of torch
     ("GPU available but not used", UserWarning),
     (".*smaller than the logging interval", UserWarning),  # scores are logged once an epoch
+    ("The dirpath has changed", UserWarning),  # of a run continued from another's checkpoint
     ("Checkpoint directory .* exists and is not empty", UserWarning),
     ("ReduceLROnPlateau conditioned on metric", RuntimeWarning),  # an epoch cut short was not watched
     (r"(?s)Detected call of `lr_scheduler.step\(\)` before", UserWarning),  # a run stopped before its first update

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
@@ -46,7 +47,7 @@ def solo() -> None:
 
 def _dressed(run: Run) -> None:
     """Train one run as a user of Lightning does: TensorBoard, a checkpoint of the best epoch, a progress bar."""
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         logger = TensorBoardLogger(folder, default_hp_metric=False)
         fit(run, callbacks=[ModelCheckpoint(folder, monitor="val/loss"), TQDMProgressBar()], loggers=[logger])
 

@@ -1,17 +1,22 @@
 """Synthetic runs, built with the real types and without training anything."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pima_hp.config import Config, Seeds
+from pima_hp.ledger import Ledger
 from pima_hp.ledger.manifest import _digest
 from pima_hp.ledger.parts import part_name
-from pima_hp.run import CURVE_KEYS, LearningCurves, RunRecord, RunStatus
+from pima_hp.run import CURVES, Results, Run, RunStatus
 
 SETTINGS: dict[str, Any] = {
     "data": {
@@ -30,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "optimizer": {"name": "adam", "_target_": "torch.optim.Adam", "lr": 1.0e-3, "betas": [0.9, 0.999]},
     "scheduler": {"name": "none", "_target_": None, "monitor": None},
     "batch": {"size": 16, "shuffle": False},
-    "trainer": {"max_epochs": 100, "precision": "32-true", "accelerator": "cpu", "engine": "auto", "stack_size": 64},
+    "trainer": {"max_epochs": 100, "precision": "32-true", "accelerator": "cpu"},
     "data_digest": "0" * 64,
 }
 LEAKY = {"name": "leaky_relu", "_target_": "torch.nn.LeakyReLU", "negative_slope": 0.3}
@@ -53,40 +58,58 @@ def seeds_of(seed: int) -> Seeds:
     return Seeds(seed=seed, init=seed, split=seed, order=seed)
 
 
-def record_of(configuration: Config, seed: int, status: RunStatus = RunStatus.COMPLETED, **changes: Any) -> RunRecord:
-    """A run whose result is a function of configuration and seed, as a real one's is."""
-    generator = np.random.default_rng([int(configuration.id, 16), seed])
-    n_epochs = configuration.trainer.max_epochs
-    curves = {name: generator.random(n_epochs) for name in CURVE_KEYS}
+def results_of(config: Config, seed: int, status: RunStatus = RunStatus.COMPLETED, **changes: Any) -> Results:
+    """One run whose results are a function of configuration and seed, as a real one's are."""
+    generator = np.random.default_rng([int(config.id, 16), seed])
+    n_epochs = config.trainer.max_epochs
+    curves = {key: generator.random((1, n_epochs)) for key in CURVES}
     stop_epoch = n_epochs // 2 + 1 if status in (RunStatus.DIVERGED, RunStatus.STOPPED) else 0
     n_trained = {RunStatus.COMPLETED: n_epochs, RunStatus.FAILED: 0}.get(status, stop_epoch)
-    n_scored = n_trained - (status is RunStatus.DIVERGED)
     for curve in curves.values():
-        curve[n_scored:] = np.nan
-    scored = status in (RunStatus.COMPLETED, RunStatus.STOPPED)
+        curve[:, n_trained - (status is RunStatus.DIVERGED) :] = np.nan
+    scores = {"val/auroc": generator.random(1), "test/brier": generator.random(1)}
+    if status is RunStatus.DIVERGED:
+        scores = {key: np.full(1, np.nan) for key in scores}
+    failed = status is RunStatus.FAILED
     values: dict[str, Any] = {
-        "config": configuration,
-        "seeds": seeds_of(seed),
-        "status": status,
-        "curves": LearningCurves(**curves),
-        "scores": {"val/auroc": generator.random(), "test/brier": generator.random()} if scored else {},
-        "n_updates": 39 * n_trained,
-        "stop_epoch": stop_epoch,
+        "runs": [Run(config, seeds_of(seed))],
+        "status": [status],
+        "curves": {} if failed else curves,
+        "scores": {} if failed else scores,
+        "n_updates": np.array([39 * n_trained]),
+        "stop_epoch": np.array([stop_epoch]),
+        "positive_rate": np.array([np.nan if failed else 214 / 614]),
+        "n_train": 0 if failed else 614,
         "duration_s": 0.25,
-        "engine": "" if status is RunStatus.FAILED else "fused",
-        "message": "raised in a test" if status is RunStatus.FAILED else "",
+        "ended_s": 1.75e9,
+        "engine": "" if failed else "fused",
+        "message": "raised in a test" if failed else "",
         "versions": {"pima_hp": "0.1.0", "torch": "2.13.0"},
-        "n_train": None if status is RunStatus.FAILED else 614,
-        "positive_rate": None if status is RunStatus.FAILED else 214 / 614,
     }
-    return RunRecord(**{**values, **changes})
+    return Results(**{**values, **changes})
 
 
-MIXED = (
-    "{study}: made by a version of pima_hp that could mix kernels, so its numbers may be wrong; "
-    "begin a new study (study=OTHER)"
+def joined(results: Sequence[Results]) -> Results:
+    """Some runs as one stack: they have the same curves, of the same length."""
+    first = results[0]
+    return replace(
+        first,
+        runs=[run for each in results for run in each.runs],
+        status=[status for each in results for status in each.status],
+        curves={key: np.concatenate([each.curves[key] for each in results]) for key in first.curves},
+        scores={key: np.concatenate([each.scores[key] for each in results]) for key in first.scores},
+        **{
+            name: np.concatenate([getattr(each, name) for each in results])
+            for name in ("n_updates", "stop_epoch", "positive_rate")
+        },
+    )
+
+
+OLDER = (
+    "{study}: written by an earlier development version of pima_hp, so its numbers may be wrong and its columns "
+    "differ; begin a new study (study=OTHER)"
 )
-"""What is said of a study of version 1."""
+"""What is said of a study of version 1 or 2."""
 
 
 def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = True) -> None:
@@ -101,3 +124,24 @@ def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = T
     if manifest and path.exists():
         document = {**json.loads(path.read_bytes()), "schema_version": version}
         path.write_text(json.dumps({**document, "digest": _digest(document)}))
+
+
+ENDED = 1_795_000_000.0
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> pd.DataFrame:
+    """A study of three configurations with 7, 4 and 1 runs, which took 12 s each and ended one second apart."""
+    relu = configuration_of(trainer__max_epochs=6)
+    leaky = configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full")
+    single = configuration_of(trainer__max_epochs=6, optimizer__lr=0.5)
+    ledger = Ledger(tmp_path / "study")
+    diverged = [results_of(leaky, seed, RunStatus.DIVERGED) for seed in (1, 2)]
+    for results in (
+        *(results_of(relu, seed) for seed in range(7)),
+        *(results_of(leaky, 0), *diverged, results_of(leaky, 9, RunStatus.FAILED)),
+        results_of(single, 0),
+    ):
+        ledger.append(results)
+    frame = ledger.frame()
+    return frame.assign(ended_s=ENDED + np.arange(len(frame)), duration_s=12.0)

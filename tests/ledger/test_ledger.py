@@ -15,44 +15,59 @@ import pyarrow.parquet as pq
 import pytest
 
 from pima_hp.errors import InputError, StudyError
-from pima_hp.ledger import CURVE_COLUMNS, Ledger, Manifest, PlannedConfiguration, read_study, setting_columns
+from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, curve_columns, read_study, setting_columns
 from pima_hp.ledger.parts import part_name
-from pima_hp.run import CURVE_KEYS, RunRecord, RunStatus
-from tests.ledger.conftest import LEAKY, MIXED, SGD, configuration_of, record_of, restamp, seeds_of
+from pima_hp.run import CURVES, Results, RunStatus
+from tests.ledger.conftest import LEAKY, OLDER, SGD, configuration_of, joined, restamp, results_of, seeds_of
 
 
-def _assert_holds(frame: pd.DataFrame, records: list[RunRecord]) -> None:
-    """Every record is a row, every value bit for bit, NaN as NaN."""
+def _assert_holds(frame: pd.DataFrame, results: list[Results]) -> None:
+    """Every run is a row, every value bit for bit, NaN as NaN."""
     rows = frame.set_index("run_id")
-    assert sorted(rows.index) == sorted(record.id for record in records)
-    for record in records:
-        row = rows.loc[record.id]
-        assert row["config_id"] == record.config.id
-        assert [row[key] for key in ("seed", "init_seed", "split_seed", "order_seed")] == list(
-            record.seeds.model_dump().values()
-        )
-        assert row["status"] == record.status
-        for name in ("stop_epoch", "n_updates", "duration_s", "engine", "message"):
-            assert row[name] == getattr(record, name)
-        for name in ("n_train", "positive_rate"):
-            assert row[name] == getattr(record, name) or (np.isnan(row[name]) and getattr(record, name) is None)
-        assert json.loads(row["versions"]) == record.versions
-        for name, key in CURVE_KEYS.items():
+    runs = [each[member] for each in results for member in range(len(each))]
+    assert sorted(rows.index) == sorted(one.runs[0].id for one in runs)
+    for one in runs:
+        (run,), row = one.runs, rows.loc[one.runs[0].id]
+        assert row["config_id"] == run.config.id
+        seeds = [row[key] for key in ("seed", "init_seed", "split_seed", "order_seed")]
+        assert seeds == [run.seeds.seed, run.seeds.init, run.seeds.split, run.seeds.order]
+        assert row["status"] == one.status[0]
+        for name in ("duration_s", "ended_s", "engine", "message"):
+            assert row[name] == getattr(one, name)
+        for name in ("stop_epoch", "n_updates"):
+            assert row[name] == getattr(one, name)[0]
+        assert np.array_equal(row["positive_rate"], one.positive_rate[0], equal_nan=True)
+        assert row["n_train"] == one.n_train or (np.isnan(row["n_train"]) and one.n_train == 0)
+        assert json.loads(row["versions"]) == one.versions
+        for key in curve_columns(frame):
+            nothing = np.full((1, run.config.trainer.max_epochs), np.nan)
             assert row[key].dtype == np.float64
-            assert row[key].tobytes() == getattr(record.curves, name).tobytes()
+            assert row[key].tobytes() == one.curves.get(key, nothing).tobytes()
         for column in (column for column in frame if column.startswith("final/")):
-            expected = record.scores.get(column.removeprefix("final/"), np.nan)
+            expected = one.scores.get(column.removeprefix("final/"), [np.nan])[0]
             assert np.array_equal(row[column], expected, equal_nan=True)
 
 
-def _some_records() -> list[RunRecord]:
+def _some_results() -> list[Results]:
+    """12 runs as seven parts: four statuses of three configurations, with 5 or 8 epochs."""
     configurations = [
         configuration_of(trainer__max_epochs=5),
         configuration_of(trainer__max_epochs=8, activation=LEAKY, batch__size="full"),
         configuration_of(trainer__max_epochs=5, optimizer=SGD),
     ]
     statuses = [RunStatus.COMPLETED, RunStatus.DIVERGED, RunStatus.STOPPED, RunStatus.FAILED]
-    return [record_of(c, seed, status) for c in configurations for seed, status in enumerate(statuses)]
+    first, second, third = ([results_of(c, seed, s) for seed, s in enumerate(statuses)] for c in configurations)
+    return [joined([*first[:3], *third[:3]]), first[3], third[3], *second]
+
+
+def _append(ledger: Ledger, results: list[Results]) -> None:
+    for each in results:
+        ledger.append(each)
+
+
+def _finished(results: list[Results]) -> set[str]:
+    pairs = [pair for each in results for pair in zip(each.runs, each.status, strict=True)]
+    return {run.id for run, status in pairs if status is not RunStatus.FAILED}
 
 
 def _parts(study: Path) -> list[Path]:
@@ -60,7 +75,7 @@ def _parts(study: Path) -> list[Path]:
 
 
 def test_importing_it_and_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
-    Ledger(tmp_path).append(_some_records())
+    _append(Ledger(tmp_path), _some_results())
     code = (
         "import sys, pima_hp.ledger, pima_hp.ledger.tensorboard; "
         f"assert len(pima_hp.ledger.read_study({str(tmp_path)!r})) == 12; "
@@ -71,21 +86,62 @@ def test_importing_it_and_reading_a_study_imports_no_torch(tmp_path: Path) -> No
 
 
 def test_what_is_appended_is_what_is_read(tmp_path: Path) -> None:
-    records = _some_records()
+    results = _some_results()
     ledger = Ledger(tmp_path)
-    ledger.append([])
-    assert not ledger.folder.exists()
-    ledger.append(records[:5])
-    ledger.append(records[5:])
-    _assert_holds(ledger.frame(), records)
-    _assert_holds(read_study(str(tmp_path)), records)
+    _append(ledger, results)
+    _assert_holds(ledger.frame(), results)
+    _assert_holds(read_study(str(tmp_path)), results)
     assert ledger.damaged == []
-    assert [path.suffix for path in ledger.folder.iterdir()] == [".parquet", ".parquet"]
+    assert [path.suffix for path in ledger.folder.iterdir()] == [".parquet"] * len(results)
+
+
+def test_any_curve_becomes_a_column_and_is_missing_where_a_run_has_none(tmp_path: Path) -> None:
+    plain, other, failed = (
+        results_of(configuration_of(trainer__max_epochs=n), n, status)
+        for n, status in ((4, RunStatus.COMPLETED), (3, RunStatus.STOPPED), (2, RunStatus.FAILED))
+    )
+    other = replace(other, curves={**other.curves, "val/f1": np.array([[0.1, 0.2, np.nan]])})
+    other = replace(other, scores={**other.scores, "val/f1": np.array([0.25])})
+    _append(ledger := Ledger(tmp_path), [plain, other, failed])
+    frame = ledger.frame()
+    _assert_holds(frame, [plain, other, failed])
+    assert curve_columns(frame) == [*CURVES, "val/f1"]
+    assert [len(curve) for curve in frame.sort_values("seed")["val/f1"]] == [2, 3, 4]
+    assert frame["final/val/f1"].notna().tolist().count(True) == 1
+    assert not {"val/f1", "lr", "ended_s", "final/val/f1"} & set(setting_columns(frame))
+    with pytest.raises(ValueError, match="read-only"):
+        frame["val/f1"].iloc[0][:] = 0.0
+
+
+def test_a_curve_must_not_have_the_name_of_another_column(tmp_path: Path) -> None:
+    one = results_of(configuration_of(trainer__max_epochs=2), 0)
+    for name in ("status", "activation", "optimizer.lr", "final/val/loss"):
+        with pytest.raises(ValueError, match=f"must not be named like another column; found '{name}'"):
+            Ledger(tmp_path).append(replace(one, curves={**one.curves, name: np.zeros((1, 2))}))
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_the_last_value_of_a_curve_is_that_of_the_last_epoch_that_was_trained(tmp_path: Path) -> None:
+    configuration = configuration_of(trainer__max_epochs=6)
+    completed, stopped, diverged, failed = (
+        results_of(configuration, seed, status)
+        for seed, status in enumerate((RunStatus.COMPLETED, RunStatus.STOPPED, RunStatus.DIVERGED, RunStatus.FAILED))
+    )
+    ledger = Ledger(tmp_path)
+    _append(ledger, [joined([completed, stopped, diverged]), failed])
+    found = Ledger(tmp_path).last_values("val/accuracy")
+    assert set(found) == _finished([completed, stopped, diverged])
+    assert found[completed.runs[0].id] == completed.curves["val/accuracy"][0, -1]
+    assert found[stopped.runs[0].id] == stopped.curves["val/accuracy"][0, stopped.stop_epoch[0] - 1]
+    assert np.isnan(found[diverged.runs[0].id])
+    ledger.append(results_of(configuration, 9))
+    assert len(Ledger(tmp_path).last_values("val/accuracy")) == 4
+    assert Ledger(tmp_path).last_values("val/f1") == {}
 
 
 def test_settings_are_columns_named_as_on_the_command_line(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.append(_some_records())
+    _append(ledger, _some_results())
     rows = ledger.frame().drop_duplicates("config_id").set_index("activation", drop=False)
     leaky = rows.loc["leaky_relu"]
     assert leaky["activation.negative_slope"] == 0.3
@@ -102,27 +158,31 @@ def test_a_study_without_runs_is_an_empty_frame_and_no_study_is_refused(tmp_path
     (tmp_path / "begun" / "ledger").mkdir(parents=True)
     frame = read_study(tmp_path / "begun")
     assert len(frame) == 0
-    assert set(CURVE_COLUMNS) < set(frame.columns)
+    assert curve_columns(frame) == [*CURVES]
     with pytest.raises(InputError, match=r"begun"):
         read_study(tmp_path / "typo")
 
 
-def test_equal_records_are_equal_bytes_and_append_mends_its_own_part(tmp_path: Path) -> None:
+def test_equal_results_are_equal_bytes_and_append_mends_its_own_part(tmp_path: Path) -> None:
+    results = _some_results()[0]
     ledger = Ledger(tmp_path)
-    ledger.append(_some_records())
+    ledger.append(results)
     (part,) = _parts(tmp_path)
     content = part.read_bytes()
     part.write_bytes(content[:-1])
     assert Ledger(tmp_path).finished_run_ids() == set()
-    ledger.append(_some_records())
+    backwards = {key: results.curves[key] for key in reversed(results.curves)}
+    other_nan = np.array([0x7FF8000000000001]).view(np.float64)[0]
+    curves = {key: np.where(np.isnan(curve), other_nan, curve) for key, curve in backwards.items()}
+    ledger.append(replace(results, curves=curves))
     assert _parts(tmp_path) == [part]
     assert part.read_bytes() == content
 
 
 def test_a_run_that_was_stopped_early_is_finished(tmp_path: Path) -> None:
-    stopped = record_of(configuration_of(trainer__max_epochs=6), 0, RunStatus.STOPPED)
-    Ledger(tmp_path).append([stopped])
-    assert Ledger(tmp_path).finished_run_ids() == {stopped.id}
+    stopped = results_of(configuration_of(trainer__max_epochs=6), 0, RunStatus.STOPPED)
+    Ledger(tmp_path).append(stopped)
+    assert Ledger(tmp_path).finished_run_ids() == _finished([stopped])
     _assert_holds(read_study(tmp_path), [stopped])
     (row,) = read_study(tmp_path).to_dict("records")
     assert (row["status"], row["stop_epoch"], row["n_updates"]) == ("stopped early", 4, 4 * 39)
@@ -132,88 +192,97 @@ def test_a_run_that_was_stopped_early_is_finished(tmp_path: Path) -> None:
 
 def test_failed_runs_are_not_finished_and_a_later_success_replaces_them(tmp_path: Path) -> None:
     configuration = configuration_of(trainer__max_epochs=3)
-    failed = record_of(configuration, 0, RunStatus.FAILED)
-    diverged = record_of(configuration, 1, RunStatus.DIVERGED)
+    failed = results_of(configuration, 0, RunStatus.FAILED)
+    diverged = results_of(configuration, 1, RunStatus.DIVERGED)
     ledger = Ledger(tmp_path)
-    ledger.append([failed, diverged])
-    ledger.append([replace(failed, message="another reason", duration_s=9.0)])
-    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == {diverged.id}
+    _append(ledger, [failed, diverged])
+    ledger.append(replace(failed, message="another reason", duration_s=9.0))
+    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == _finished([diverged])
     assert ledger.frame()["status"].tolist() == ["failed", "diverged"]
-    ledger.append([record_of(configuration, 0)])
-    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == {failed.id, diverged.id}
+    ledger.append(results_of(configuration, 0))
+    both = {failed.runs[0].id, diverged.runs[0].id}
+    assert ledger.finished_run_ids() == Ledger(tmp_path).finished_run_ids() == both
     assert ledger.frame()["status"].tolist() == ["completed", "diverged"]
 
 
 def test_only_new_parts_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = _some_records()
+    results = _some_results()
     reader, writer = Ledger(tmp_path), Ledger(tmp_path)
-    writer.append(records[:4])
-    assert len(reader.finished_run_ids()) == 3
-    writer.append(records[4:8])
+    _append(writer, results[:4])
+    assert reader.finished_run_ids() == _finished(results[:4])
+    writer.append(results[4])
     read: list[str] = []
     whole = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or whole(path))
-    assert len(reader.finished_run_ids()) == 6
-    assert len(reader.finished_run_ids()) == len(writer.finished_run_ids()) == 6
+    for _ in range(2):
+        assert reader.finished_run_ids() == writer.finished_run_ids() == _finished(results[:5])
     assert len(read) == 1
 
 
 def test_b11_order_and_number_of_parts_do_not_matter(tmp_path: Path) -> None:
-    records = _some_records()
-    (once := Ledger(tmp_path / "once")).append(records)
+    results = _some_results()
+    _append(once := Ledger(tmp_path / "once"), results)
     expected = once.frame()
+    runs = [each[member] for each in results for member in range(len(each))]
     generator = random.Random(0)  # noqa: S311
     for trial in range(5):
         ledger = Ledger(tmp_path / f"trial{trial}")
         # another host took another time and holds some runs as well
-        elsewhere = [
-            replace(r, duration_s=1.5, engine="solo", versions={"torch": "2.10"}) for r in generator.sample(records, 5)
-        ]
-        shuffled = [*records, *elsewhere]
+        other = {"duration_s": 1.5, "ended_s": 1.8e9, "engine": "solo", "versions": {"torch": "2.10"}}
+        shuffled = [*runs, *(replace(one, **other) for one in generator.sample(runs, 5))]
         generator.shuffle(shuffled)
-        for record in shuffled:
-            ledger.append([record])
-        ours = ["duration_s", "engine", "versions"]
+        _append(ledger, shuffled)
+        ours = ["duration_s", "ended_s", "engine", "versions"]
         pd.testing.assert_frame_equal(ledger.frame().drop(columns=ours), expected.drop(columns=ours))
 
 
-def test_b11_a_true_conflict_names_both_parts(tmp_path: Path) -> None:
-    record = _some_records()[0]
+@pytest.mark.parametrize("part", ["scores", "curves"])
+def test_b11_a_true_conflict_names_both_parts(tmp_path: Path, part: str) -> None:
+    one = results_of(configuration_of(trainer__max_epochs=5), 0)
+    key = {"scores": "val/auroc", "curves": "lr"}[part]
     ledger = Ledger(tmp_path)
-    ledger.append([record])
-    ledger.append([replace(record, scores={**record.scores, "val/auroc": 0.123})])
+    ledger.append(one)
+    ledger.append(replace(one, **{part: {**getattr(one, part), key: getattr(one, part)[key] + 1e-9}}))
     with pytest.raises(StudyError) as caught:
         ledger.frame()
     message = str(caught.value)
-    assert record.id in message
+    assert one.runs[0].id in message
     assert all(part.name in message for part in _parts(tmp_path))
     assert "\n" not in message
 
 
+def test_b11_a_curve_that_only_one_of_two_equal_rows_has_is_no_conflict(tmp_path: Path) -> None:
+    one = results_of(configuration_of(trainer__max_epochs=5), 0)
+    _append(ledger := Ledger(tmp_path), [one, replace(one, curves={**one.curves, "val/f1": np.zeros((1, 5))})])
+    assert len(ledger.frame()) == 1
+
+
 def test_rows_follow_the_manifest_then_the_seed(tmp_path: Path) -> None:
-    records = _some_records()
+    results = _some_results()
     ledger = Ledger(tmp_path)
-    ledger.append(list(reversed(records)))
-    by_id = sorted({record.config.id for record in records})
-    assert list(dict.fromkeys(ledger.frame()["config_id"])) == by_id
-    configurations = {record.config.id: record.config for record in records}
+    _append(ledger, results[::-1])
+    by_id = list(dict.fromkeys(ledger.frame()["config_id"]))
+    assert by_id == sorted(by_id)
+    configurations = {run.config.id: run.config for each in results for run in each.runs}
+    asked = by_id[::-1]
     planned = {
-        config_id: PlannedConfiguration.of(configuration, "label", [seeds_of(0)])
-        for config_id, configuration in configurations.items()
+        config_id: PlannedConfiguration.of(configurations[config_id], "label", [seeds_of(0)]) for config_id in asked
     }
     Manifest(planned, ("activation", "optimizer"), {}).write(tmp_path)
     frame = ledger.frame()
-    assert frame["run_id"].tolist() == [record.id for record in records]
+    assert list(zip(frame["config_id"], frame["seed"], strict=True)) == [
+        (one, seed) for one in asked for seed in range(4)
+    ]
     (ledger.folder / "manifest.json").write_text("{")
     assert ledger.frame()["run_id"].tolist() != frame["run_id"].tolist()
     assert "manifest.json" in ledger.damaged[0]
 
 
 def test_b9_any_flipped_bit_or_truncation_is_noticed(tmp_path: Path) -> None:
-    records = _some_records()
+    results = _some_results()
+    results = [results[0], joined(results[3:6])]
     ledger = Ledger(tmp_path)
-    ledger.append(records[:6])
-    ledger.append(records[6:])
+    _append(ledger, results)
     first, second = _parts(tmp_path)
     content = first.read_bytes()
     ids = set(pq.read_table(second)["run_id"].to_pylist())
@@ -236,13 +305,14 @@ def test_b9_any_flipped_bit_or_truncation_is_noticed(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=first.name):
         assert set(read_study(tmp_path)["run_id"]) == ids
     first.write_bytes(content)
-    _assert_holds(read_study(tmp_path), records)
+    _assert_holds(read_study(tmp_path), results)
 
 
 def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
-    records = _some_records()
+    results = _some_results()
+    results = results[:1]
     ledger = Ledger(tmp_path)
-    ledger.append(records)
+    _append(ledger, results)
     (part,) = _parts(tmp_path)
     outside = shutil.copy(part, tmp_path / "outside")
     part.with_name("a copy.parquet").write_bytes(part.read_bytes())
@@ -255,15 +325,17 @@ def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
     other = sink.getvalue().to_pybytes()
     part.with_name(part_name(other)).write_bytes(other)
     part.with_name(".half.parquet.1234.tmp").write_bytes(part.read_bytes()[:50])
-    _assert_holds(ledger.frame(), records)
+    _assert_holds(ledger.frame(), results)
     assert len(ledger.damaged) == 5
 
 
-@pytest.mark.parametrize(("version", "told"), [(1, MIXED), (7, "{study}: the schema version must be 2; written by ")])
+@pytest.mark.parametrize(
+    ("version", "told"), [(1, OLDER), (2, OLDER), (7, "{study}: the schema version must be 3; written by ")]
+)
 def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, version: int, told: str) -> None:
-    Ledger(tmp_path).append(_some_records())
+    _append(Ledger(tmp_path), _some_results())
     restamp(tmp_path, version)
-    Ledger(tmp_path).append(_some_records()[:1])  # one old part among new ones is enough
+    Ledger(tmp_path).append(_some_results()[0])  # one old part among new ones is enough
     for read in (Ledger(tmp_path).finished_run_ids, Ledger(tmp_path).frame, lambda: read_study(tmp_path)):
         with pytest.raises(StudyError) as caught:
             read()
@@ -275,20 +347,20 @@ def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, v
 def test_b15_the_clock_is_in_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, now in (("past", 0.0), ("future", 2.0e9)):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        Ledger(tmp_path / name).append(_some_records())
+        Ledger(tmp_path / name).append(_some_results()[0])
     past, future = _parts(tmp_path / "past"), _parts(tmp_path / "future")
     assert [path.name for path in past] == [path.name for path in future]
     assert past[0].read_bytes() == future[0].read_bytes()
 
 
 def test_b16_a_moved_study_reads_the_same_and_goes_on(tmp_path: Path) -> None:
-    records = _some_records()
-    Ledger(tmp_path / "here").append(records[:7])
+    results = _some_results()
+    _append(Ledger(tmp_path / "here"), results[:4])
     before = Ledger(tmp_path / "here")
     frame, finished = before.frame(), before.finished_run_ids()
     shutil.move(tmp_path / "here", tmp_path / "there")
     moved = Ledger(tmp_path / "there")
     pd.testing.assert_frame_equal(moved.frame(), frame)
     assert moved.finished_run_ids() == finished
-    moved.append(records[7:])
-    _assert_holds(moved.frame(), records)
+    _append(moved, results[4:])
+    _assert_holds(moved.frame(), results)

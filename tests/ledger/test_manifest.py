@@ -8,7 +8,7 @@ import pytest
 from pima_hp.config import Config
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger import Manifest, PlannedConfiguration
-from tests.ledger.conftest import LEAKY, MIXED, SGD, configuration_of, restamp, seeds_of
+from tests.ledger.conftest import LEAKY, OLDER, SGD, configuration_of, restamp, seeds_of
 
 VERSIONS = {"pima_hp": "0.1.0"}
 A, B = ({"data__path": f"{name}.csv", "data_digest": digit * 64} for name, digit in (("a", "a"), ("b", "b")))
@@ -137,7 +137,7 @@ def test_damage_is_named_and_a_newer_version_refused(tmp_path: Path) -> None:
     restamp(tmp_path, 1)
     with pytest.raises(StudyError) as caught:
         Manifest.read(tmp_path)
-    assert str(caught.value) == MIXED.format(study=tmp_path)
+    assert str(caught.value) == OLDER.format(study=tmp_path)
 
 
 @pytest.mark.parametrize("swept", [(), ("data",), ("data.path",), ("data.scaling",), ("optimizer",)])

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from pima_hp.settings import columns_of
 
+from pima_hp.config.flat import columns_of
 from pima_hp.ledger.names import distinguishing, labels_of, run_name
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 

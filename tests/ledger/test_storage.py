@@ -13,7 +13,7 @@ import pytest
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger
 from pima_hp.ledger.atomic import make_folder, remove_leftovers, write_atomically
-from tests.ledger.conftest import configuration_of, record_of
+from tests.ledger.conftest import configuration_of, results_of
 
 ROOT = Path(__file__).parents[2]
 CALLS = ("open", "write", "fsync", "close", "replace", "mkdir")
@@ -23,14 +23,14 @@ import resource, sys
 from pathlib import Path
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger
-from tests.ledger.conftest import configuration_of, record_of
+from tests.ledger.conftest import configuration_of, results_of
 study, limit = Path(sys.argv[1]), int(sys.argv[2])
 small, large = configuration_of(trainer__max_epochs=2), configuration_of(trainer__max_epochs=3000)
 ledger = Ledger(study)
-ledger.append([record_of(small, 0)])
+ledger.append(results_of(small, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    ledger.append([record_of(large, 1)])
+    ledger.append(results_of(large, 1))
 except StorageError as error:
     print(error)
     sys.exit(error.exit_code)
@@ -40,17 +40,17 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 from pima_hp.ledger import Ledger
-from tests.ledger.conftest import configuration_of, record_of
+from tests.ledger.conftest import configuration_of, results_of
 study, acknowledged = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-records = [record_of(configuration_of(trainer__max_epochs=4), seed) for seed in range(4000)]
+records = [results_of(configuration_of(trainer__max_epochs=4), seed) for seed in range(4000)]
 moments = random.Random(int(sys.argv[3]))
 for kill in range(10):
     child = os.fork()
     if child == 0:
         ledger = Ledger(study)
         for record in records[kill * 400 : (kill + 1) * 400]:
-            ledger.append([record])
-            os.write(acknowledged, (record.id + os.linesep).encode())
+            ledger.append(record)
+            os.write(acknowledged, (record.runs[0].id + os.linesep).encode())
         os._exit(0)
     time.sleep(moments.uniform(0.01, 0.25))
     os.kill(child, signal.SIGKILL)
@@ -61,18 +61,18 @@ STOPPED = """
 import os, signal, sys
 from pathlib import Path
 from pima_hp.ledger import Ledger
-from tests.ledger.conftest import configuration_of, record_of
+from tests.ledger.conftest import configuration_of, results_of
 study, call, when = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 configuration = configuration_of(trainer__max_epochs=4)
 ledger = Ledger(study)
-ledger.append([record_of(configuration, 0)])
+ledger.append(results_of(configuration, 0))
 real = getattr(os, call)
 def kill(*args, **kwargs):
     if when == "after":
         real(*args, **kwargs)
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(os, call, kill)
-ledger.append([record_of(configuration, 1)])
+ledger.append(results_of(configuration, 1))
 """
 
 
@@ -113,22 +113,22 @@ def test_b1_a_full_disk_is_one_line_and_costs_no_recorded_run(tmp_path: Path, li
     assert "EFBIG" in line
     ledger = Ledger(tmp_path / "study")
     assert len(ledger.finished_run_ids()) == len(list(ledger.folder.iterdir())) == 1
-    ledger.append([record_of(configuration_of(trainer__max_epochs=3000), 1)])
+    ledger.append(results_of(configuration_of(trainer__max_epochs=3000), 1))
     assert len(Ledger(tmp_path / "study").frame()) == 2
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES"])
 def test_b2_every_call_may_fail(tmp_path: Path, code: str) -> None:
     configuration = configuration_of(trainer__max_epochs=2)
-    kept, lost = record_of(configuration, 0), record_of(configuration, 1)
-    Ledger(tmp_path).append([kept])
+    kept, lost = results_of(configuration, 0), results_of(configuration, 1)
+    Ledger(tmp_path).append(kept)
     after = 0
     while True:
         ledger = Ledger(tmp_path)
         with pytest.MonkeyPatch.context() as monkeypatch:
             made = _failing(monkeypatch, getattr(errno, code), after)
             try:
-                ledger.append([lost])
+                ledger.append(lost)
                 error = None
             except StorageError as caught:
                 error = caught
@@ -140,7 +140,7 @@ def test_b2_every_call_may_fail(tmp_path: Path, code: str) -> None:
         assert str(tmp_path) in str(error)
         assert "\n" not in str(error)
         assert not ledger.damaged
-        assert kept.id in Ledger(tmp_path).finished_run_ids()
+        assert kept.runs[0].id in Ledger(tmp_path).finished_run_ids()
         assert not list(ledger.folder.glob(".*"))
         after += 1
     assert after >= 7
@@ -183,7 +183,7 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_b4_folders_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    record = record_of(configuration_of(trainer__max_epochs=2), 0)
+    record = results_of(configuration_of(trainer__max_epochs=2), 0)
     beyond = tmp_path / ("x" * 300)
     for study, named in (
         (tmp_path / "file",) * 2,
@@ -191,7 +191,7 @@ def test_b4_folders_that_cannot_be(tmp_path: Path) -> None:
         (beyond, beyond),
     ):
         with pytest.raises(StorageError) as caught:
-            Ledger(study).append([record])
+            Ledger(study).append(record)
         assert str(named) in str(caught.value)
         assert "\n" not in str(caught.value)
     with pytest.raises(StorageError, match="ENOTDIR"):

@@ -1,36 +1,34 @@
 """What TensorBoard's own reader finds in the folders of a study."""
 
 import io
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from pima_hp.settings import columns_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.context import RequestContext
-from tensorboard.data import server_ingester
-from tensorboard.data.grpc_provider import GrpcDataProvider
-from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util import grpc_util
 
 from pima_hp.errors import StorageError
-from pima_hp.ledger import CURVE_COLUMNS, Ledger, events
-from pima_hp.ledger.names import distinguishing, labels_of
-from pima_hp.ledger.tensorboard import RUN_FILE, STUDY_FILE, STUDY_FILES, remove_runs, write_run, write_study
-from pima_hp.run import FINAL, RunStatus
-from tests.ledger.conftest import LEAKY, configuration_of, record_of
+from pima_hp.ledger import Ledger, events
+from pima_hp.ledger.names import labels_of
+from pima_hp.ledger.tensorboard import (
+    COLUMNS_FILE,
+    RUN_FILE,
+    STUDY_FILE,
+    STUDY_FILES,
+    remove_runs,
+    write_runs,
+    write_study,
+)
+from pima_hp.run import CURVES, FINAL, RunStatus, tag_of
+from tests.ledger.conftest import ENDED, configuration_of, results_of
 
-CURVES = (*CURVE_COLUMNS, "lr")
 METRICS = {"~final/val/auroc": "val auroc", "~final/test/brier": "test brier"}
-ENDED = 1_795_000_000.0
 
 
 def _read(folder: Path) -> Any:
@@ -48,22 +46,11 @@ def _columns(found: Any) -> Any:
     return metadata.parse_experiment_plugin_data(content)
 
 
-def _complete(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame with the time at which each run ended and the learning rate of each epoch."""
-    rates = [np.where(np.isnan(row["val/loss"]), np.nan, np.linspace(1, 0, 6)) for _, row in frame.iterrows()]
-    return frame.assign(ended_s=ENDED + np.arange(len(frame)), duration_s=12.0, lr=pd.Series(rates, dtype=object))
-
-
-@pytest.fixture
-def frame(tmp_path: Path) -> pd.DataFrame:
-    relu = configuration_of(trainer__max_epochs=6)
-    leaky = configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full")
-    single = configuration_of(trainer__max_epochs=6, optimizer__lr=0.5)
-    ledger = Ledger(tmp_path / "study")
-    ledger.append([record_of(relu, seed) for seed in range(7)])
-    ledger.append([record_of(leaky, seed, RunStatus.DIVERGED if seed else RunStatus.COMPLETED) for seed in range(3)])
-    ledger.append([record_of(leaky, 9, RunStatus.FAILED), record_of(single, 0)])
-    return _complete(ledger.frame())
+def _write_run(folder: Path, row: "pd.Series[Any]") -> Path:
+    """The folder in which the run of this row was written, alone."""
+    write_runs(folder, row.to_frame().T.infer_objects(), {})
+    (written,) = folder.iterdir()
+    return written
 
 
 def _completed(frame: pd.DataFrame) -> "pd.Series[Any]":
@@ -85,7 +72,7 @@ def test_a_configuration_is_the_mean_and_band_of_its_runs(tmp_path: Path, frame:
     for key in (*CURVES, "val/f1"):
         values = np.stack(runs[key].tolist())
         for tag, expected in (
-            (key if "/" in key else f"~{key}", values.mean(axis=0)),
+            (tag_of(key), values.mean(axis=0)),
             (f"~q05/{key}", np.quantile(values, 0.05, axis=0)),
             (f"~q95/{key}", np.quantile(values, 0.95, axis=0)),
         ):
@@ -97,7 +84,7 @@ def test_a_configuration_is_the_mean_and_band_of_its_runs(tmp_path: Path, frame:
     assert final.step == 6
 
     tags = _read(tmp_path / "tb" / "lr 0.5").Tags()["scalars"]
-    assert set(tags) == {*CURVE_COLUMNS, "val/f1", "~lr", *METRICS}
+    assert set(tags) == {*map(tag_of, CURVES), "val/f1", *METRICS}
 
 
 def test_events_have_the_times_at_which_the_epochs_ended(tmp_path: Path, frame: pd.DataFrame) -> None:
@@ -109,8 +96,7 @@ def test_events_have_the_times_at_which_the_epochs_ended(tmp_path: Path, frame: 
     assert found.Scalars("~final/val/auroc")[0].wall_time == last
     assert found.FirstEventTimestamp() == last - 12
     row = frame[frame["status"] == "diverged"].iloc[0]  # in the fourth of six epochs
-    write_run(tmp_path / "run", row)
-    times = [one.wall_time for one in _read(tmp_path / "run").Scalars("val/loss")]
+    times = [one.wall_time for one in _read(_write_run(tmp_path / "run", row)).Scalars("val/loss")]
     assert times == pytest.approx([row["ended_s"] - 9 + 3 * e for e in range(3)])
 
 
@@ -125,10 +111,9 @@ def test_final_scores_and_bands_come_after_the_curves_in_the_order_of_tensorboar
 
 
 def test_a_learning_rate_that_stays_is_no_curve_of_a_study(tmp_path: Path, frame: pd.DataFrame) -> None:
-    frame["lr"] = [np.where(np.isnan(row["val/loss"]), np.nan, 0.5) for _, row in frame.iterrows()]
+    frame["lr"] = [np.where(np.isnan(curve), np.nan, 0.5) for curve in frame["val/loss"]]
     write_study(tmp_path / "tb", frame, {})
-    for config_id in set(frame["config_id"]):
-        assert "~lr" not in _read(tmp_path / "tb" / config_id).Tags()["scalars"]
+    assert not [tag for found in (tmp_path / "tb").iterdir() for tag in _read(found).Tags()["scalars"] if "lr" in tag]
 
 
 def test_diverged_runs_leave_and_failed_ones_never_count(tmp_path: Path, frame: pd.DataFrame) -> None:
@@ -183,7 +168,8 @@ def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, fra
 
     for study in ("one", "two"):
         write_study(tmp_path / "outputs" / study, frame, {})
-    write_run(tmp_path / "outputs" / "one" / "run", _completed(frame))
+    row = _completed(frame)
+    write_runs(tmp_path / "outputs" / "one", frame, {row["config_id"]: "own"}, [row["run_id"]])
     multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "outputs")).Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "outputs"))
     context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
@@ -191,7 +177,10 @@ def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, fra
     request.allowed_statuses.extend([api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_RUNNING])
     groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
     configurations = {f"{study}/{config_id}" for study in ("one", "two") for config_id in frame["config_id"]}
-    assert {group.name for group in groups} == {"one/run", *configurations}
+    assert {group.name for group in groups} == {
+        f"one/own, seed {row['seed']}, {row['run_id'][:6]}",
+        *configurations,
+    }
     assert {value.name.tag for group in groups for value in group.metric_values} == set(METRICS)
 
 
@@ -208,75 +197,8 @@ def test_it_is_written_again_only_where_something_changed(tmp_path: Path, frame:
     assert [path.name for path in (tmp_path / "relu").iterdir()] == [STUDY_FILE.format(6)]
     (tmp_path / "leaky" / "notes.txt").write_text("mine")
     assert write_study(tmp_path, fewer, {**labels, ids["leaky_relu0.001"]: "slope", ids["relu0.5"]: "quick"}) == 2
-    assert sorted(path.name for path in tmp_path.glob("*") if path.is_dir() and path.name != "study") == [
-        "leaky",
-        "quick",
-        "relu",
-        "slope",
-    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"leaky", "quick", "relu", "slope", "study"}
     assert [path.name for path in (tmp_path / "leaky").iterdir()] == ["notes.txt"]
-
-
-def test_a_sweep_that_is_running_writes_only_configurations_that_have_new_runs(
-    tmp_path: Path, frame: pd.DataFrame
-) -> None:
-    planned = [configuration_of(trainer__max_epochs=6, optimizer__lr=lr) for lr in (0.001, 0.5, 0.7)]
-    planned.append(configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full"))
-    settings = {one.id: columns_of(one.model_dump(by_alias=True)) for one in planned}
-    labels, hparams = labels_of(settings), distinguishing(settings)
-    written: dict[str, Any] = {}
-    frame = frame.sort_values(["activation", "optimizer.lr"], ascending=False)  # 1, 7 and 4 runs
-    for n_runs, n_changed in ((0, 0), (4, 2), (4, 0), (9, 2), (12, 1)):
-        assert write_study(tmp_path / "tb", frame[:n_runs], labels, hparams, written) == n_changed
-    shown = {path.parent.name: path.name for path in (tmp_path / "tb").rglob(STUDY_FILES)}
-    assert shown == {
-        "relu, lr 0.001, batch 16": STUDY_FILE.format(7),
-        "relu, lr 0.5, batch 16": STUDY_FILE.format(1),
-        "leaky_relu, lr 0.001, batch full": STUDY_FILE.format(3),
-    }
-    columns = _columns(_read(tmp_path / "tb" / "relu, lr 0.5, batch 16"))
-    assert {info.name for info in columns.hparam_infos} == {"activation", "optimizer.lr", "batch.size"}
-    assert write_study(tmp_path / "tb", frame, labels, hparams) == 0, "the same as all at once"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Any]:
-    """The data server that TensorBoard starts, reading the folder `tb` once a second."""
-    binary, port = server_ingester.get_server_binary(), tmp_path / "port"
-    (tmp_path / "tb").mkdir()
-    arguments = [f"--logdir={tmp_path / 'tb'}", "--reload=1", "--port=0", f"--port-file={port}", "--die-after-stdin"]
-    with subprocess.Popen([binary.path, *arguments], stdin=subprocess.PIPE) as process:
-        assert process.stdin
-        while not (port.exists() and port.read_text().endswith("\n")):
-            assert process.poll() is None
-            time.sleep(0.05)
-        address = f"localhost:{port.read_text().strip()}"
-        stub = server_ingester._make_stub(address, grpc_util.ChannelCredsType.LOCAL)
-        yield GrpcDataProvider(address, stub)
-        process.stdin.close()
-
-
-def test_a_tensorboard_that_is_open_shows_the_runs_that_are_added(
-    tmp_path: Path, frame: pd.DataFrame, server: Any
-) -> None:
-    relu = _ids(frame)["relu0.001"]
-    runs = frame[frame["config_id"] == relu]
-    for n_runs in (1, 3, 7):
-        write_study(tmp_path / "tb", runs[:n_runs], {})
-        expected = np.stack(runs["val/loss"][:n_runs].tolist()).mean(axis=0)
-        shown: list[float] = []
-        until = time.monotonic() + 10
-        while shown != pytest.approx(expected.tolist(), rel=1e-6) and time.monotonic() < until:
-            time.sleep(0.2)
-            found = server.read_scalars(
-                RequestContext(),
-                experiment_id="",
-                plugin_name="scalars",
-                downsample=100,
-                run_tag_filter=RunTagFilter(runs=[relu], tags=["val/loss"]),
-            )
-            shown = [one.value for one in found.get(relu, {}).get("val/loss", [])]
-        assert shown == pytest.approx(expected.tolist(), rel=1e-6)
 
 
 def test_a_study_that_grows_leaves_no_folder_under_an_old_label(tmp_path: Path, frame: pd.DataFrame) -> None:
@@ -291,19 +213,32 @@ def test_a_study_that_grows_leaves_no_folder_under_an_old_label(tmp_path: Path, 
 
 def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     row = _completed(frame)
-    assert write_run(tmp_path / "run", row)
-    assert not write_run(tmp_path / "run", row)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [RUN_FILE]
-    found = _read(tmp_path / "run")
+    labels = {row["config_id"]: "relu"}
+    assert write_runs(tmp_path / "tb", frame, labels, [row["run_id"]]) == 2
+    for again in (labels, {row["config_id"]: "another label"}):
+        assert write_runs(tmp_path / "tb", frame, again, [row["run_id"]]) == 0
+    (folder,) = (tmp_path / "tb").iterdir()
+    assert folder.name == f"relu, seed {row['seed']}, {row['run_id'][:6]}"
+    assert {path.name for path in folder.iterdir()} == {RUN_FILE, COLUMNS_FILE}
+    found = _read(folder)
     for key in CURVES:
-        scalars = found.Scalars(key if "/" in key else f"~{key}")
-        np.testing.assert_allclose([scalar.value for scalar in scalars], row[key], rtol=1e-6)
+        np.testing.assert_allclose([scalar.value for scalar in found.Scalars(tag_of(key))], row[key], rtol=1e-6)
     for column, value in row.filter(like="final/").dropna().items():
         (final,) = found.Scalars(f"~{column}")
         assert (final.value, final.step) == (pytest.approx(value), 6)
-    assert set(_session(found)) == {"activation", "optimizer", "scheduler", "optimizer.lr", "batch.size"}
-    assert write_run(tmp_path / "run", row, {"optimizer.lr": 0.5})
-    assert _session(_read(tmp_path / "run")) == {"optimizer.lr": 0.5}
+    assert set(_session(found)) == {"activation", "optimizer.lr", "batch.size"}, "the columns of the study"
+    alone = _session(_read(_write_run(tmp_path / "alone", row)))
+    assert set(alone) == {"activation", "optimizer", "scheduler", "optimizer.lr", "batch.size"}
+
+
+def test_only_the_study_has_columns_of_hparams_once_it_is_written(tmp_path: Path, frame: pd.DataFrame) -> None:
+    n_runs = (frame["status"] != "failed").sum()
+    assert write_runs(tmp_path / "tb", frame, {}) == 2 * n_runs
+    assert len(list((tmp_path / "tb").glob(f"*/{COLUMNS_FILE}"))) == n_runs
+    write_study(tmp_path / "tb", frame, {})
+    assert write_runs(tmp_path / "tb", frame, {}) == 0
+    assert not list((tmp_path / "tb").glob(f"*/{COLUMNS_FILE}"))
+    assert len(list((tmp_path / "tb").glob(f"*/{RUN_FILE}"))) == n_runs
 
 
 @pytest.mark.parametrize(("status", "n_epochs", "ended"), [("stopped early", 4, 1), ("diverged", 3, 2)])
@@ -311,13 +246,13 @@ def test_the_curves_of_a_run_end_where_its_training_ended(
     tmp_path: Path, status: str, n_epochs: int, ended: int
 ) -> None:
     configuration = configuration_of(trainer__max_epochs=6)
-    ledger = Ledger(tmp_path)
-    ledger.append([record_of(configuration, 0, RunStatus(status)), record_of(configuration, 1)])
-    frame = _complete(ledger.frame())
-    write_run(tmp_path / "run", frame.iloc[0])
-    found = _read(tmp_path / "run")
-    for key in (*CURVE_COLUMNS, "~lr"):
-        assert [scalar.step for scalar in found.Scalars(key)] == list(range(1, n_epochs + 1))
+    ledger = Ledger(tmp_path / "study")
+    for results in (results_of(configuration, 0, RunStatus(status)), results_of(configuration, 1)):
+        ledger.append(results)
+    frame = ledger.frame()
+    found = _read(_write_run(tmp_path / "run", frame.iloc[0]))
+    for key in CURVES:
+        assert [scalar.step for scalar in found.Scalars(tag_of(key))] == list(range(1, n_epochs + 1))
     end = found.summary_metadata[metadata.SESSION_END_INFO_TAG].plugin_data.content
     assert metadata.parse_session_end_info_plugin_data(end).status == ended  # 1: success, 2: failure
     assert ("~final/val/auroc" in found.Tags()["scalars"]) is (status == "stopped early")
@@ -332,17 +267,18 @@ def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_
     tmp_path: Path, frame: pd.DataFrame
 ) -> None:
     row = _completed(frame)
-    folder = tmp_path / f"relu, seed 0, {row['run_id'][:6]}"
-    theirs = folder / "events.out.tfevents.1795459808.host.1.0"
-    theirs.parent.mkdir()
-    theirs.write_bytes(b"events")
+    labels, run_ids = {row["config_id"]: "relu"}, [row["run_id"]]
+    folder = tmp_path / f"relu, seed {row['seed']}, {row['run_id'][:6]}"
+    other = tmp_path / "relu, seed 0, 123456" / "events.out.tfevents.1795459808.host.1.0"
+    for theirs in (folder / other.name, folder / f"{other.name}.pima_hp_columns", other):
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_bytes(b"events")
     (folder / "hparams.yaml").write_text("mine")
-    assert not write_run(folder, row)
-    assert write_run(tmp_path / "relu, seed 0, 123456", row)
-    remove_runs(tmp_path, [row["run_id"]])
+    assert write_runs(tmp_path, frame, labels, run_ids) == 0
+    remove_runs(tmp_path, run_ids)
     assert [path.name for path in folder.iterdir()] == ["hparams.yaml"]
-    assert [path.name for path in (tmp_path / "relu, seed 0, 123456").iterdir()] == [RUN_FILE]
-    assert write_run(folder, row)
+    assert other.exists()
+    assert write_runs(tmp_path, frame, labels, run_ids) == 2
 
 
 def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path, frame: pd.DataFrame) -> None:

@@ -34,7 +34,7 @@ def runs_of(tmp_path_factory: pytest.TempPathFactory) -> RunsOf:
     path.write_text("".join(lines[: N_ROWS + 1]), encoding="utf-8")
 
     def runs(*overrides: str) -> list[Run]:
-        return job_of(*overrides, f"data.path={path}").runs
+        return list(job_of(*overrides, f"data.path={path}").runs)
 
     return runs
 

@@ -67,13 +67,13 @@ class GridsSweeper(Sweeper):
         loader = self.hydra_context.config_loader
         expanded, swept = expand(arguments, self.grids, loader, self.limit)
         jobs = [list(job) for job in expanded]
-        composed = ComposedJobs(loader, self.config)
+        hooks = [each for each in self.hydra_context.callbacks.callbacks if hasattr(each, "on_sweep_start")]
+        composed = ComposedJobs(loader, self.config, checked=bool(hooks))
         if hasattr(self.launcher, "composed"):
             self.launcher.composed = composed
         configs = composed.get_all(jobs)
-        for callback in self.hydra_context.callbacks.callbacks:
-            if hasattr(callback, "on_sweep_start"):
-                jobs = [jobs[position] for position in callback.on_sweep_start(configs, swept)]
+        for callback in hooks:
+            jobs = [jobs[position] for position in callback.on_sweep_start(configs, swept)]
         if jobs:
             sweep_dir = Path(self.config.hydra.sweep.dir)
             sweep_dir.mkdir(parents=True, exist_ok=True)

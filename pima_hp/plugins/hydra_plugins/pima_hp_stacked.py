@@ -56,9 +56,9 @@ class StackedLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        composed = self.composed or ComposedJobs(self.hydra_context.config_loader, self.config)
-        configs = composed.get_all(job_overrides)
         hooks = [each for each in self.hydra_context.callbacks.callbacks if hasattr(each, "on_launch_start")]
+        composed = self.composed or ComposedJobs(self.hydra_context.config_loader, self.config, checked=bool(hooks))
+        configs = composed.get_all(job_overrides)
         for callback in hooks:
             callback.on_launch_start(configs)
         folders = len(job_overrides) <= _MOST_FOLDERS if self.job_folders is None else self.job_folders

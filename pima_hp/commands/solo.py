@@ -1,0 +1,57 @@
+"""Runs that Lightning trains: with the callbacks and loggers of their job."""
+
+import sys
+
+from lightning import Callback
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf, open_dict
+
+from pima_hp.commands.job import Job
+from pima_hp.config.build import build
+from pima_hp.run import Results, Run
+from pima_hp.training.callbacks import EpochProgress
+from pima_hp.training.progress import Progress
+from pima_hp.training.solo import fit
+
+
+def train_solo(job: Job, run: Run, name: str, progress: Progress | None = None) -> Results:
+    """Train a run of a job by Lightning and return its results.
+
+    Args:
+        job: of the run.
+        run: to be trained.
+        name: of the run.
+        progress: counts the epochs of a sweep, in place of Lightning's progress bars.
+    """
+    callbacks, loggers = built(job, run, name, bar=progress is None)
+    counter = [EpochProgress(progress)] if progress else []
+    results, module = fit(run, callbacks=[*callbacks, *counter], loggers=loggers)
+    if job.settings.test:
+        from pima_hp.commands.unrecorded import score_test_rows
+
+        score_test_rows(module, run)
+    return results
+
+
+def built(
+    job: Job, run: Run, name: str, *, bar: bool = True, record: bool = True
+) -> tuple[list[Callback], list[Logger]]:
+    """Return the callbacks and loggers of one run of a job.
+
+    Args:
+        job: of the run.
+        run: to be trained.
+        name: of the run, `run_name` in the configuration.
+        bar: whether progress bars are among the callbacks.
+        record: whether checkpoints and logs are written.
+    """
+    cfg = job.cfg.copy()
+    with open_dict(cfg):
+        cfg.run_name, cfg.run_id = name, run.id
+    nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
+    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
+    loggers = [build(node, Logger) for node in nodes["logger"].values() if node] if record else []  # type: ignore[union-attr, type-abstract]
+    bar = bar and sys.stdout.isatty()  # a log file is no place for it
+    dropped = ((ProgressBar,) if not bar else ()) + ((Checkpoint,) if not record else ())
+    return [each for each in callbacks if not isinstance(each, dropped)], loggers
