@@ -51,7 +51,7 @@ def built(
         cfg.run_name, cfg.run_id = name, run.id
     nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
     callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
-    loggers = [build(node, Logger) for node in nodes["logger"].values() if node] if record else []  # type: ignore[union-attr, type-abstract]
+    loggers = [build(node, Logger) for node in nodes["logger"].values() if node] if record else []  # type: ignore
     bar = bar and sys.stdout.isatty()  # a log file is no place for it
     dropped = ((ProgressBar,) if not bar else ()) + ((Checkpoint,) if not record else ())
     return [each for each in callbacks if not isinstance(each, dropped)], loggers

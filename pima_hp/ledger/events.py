@@ -26,9 +26,11 @@ def file_bytes(began: float, events: Iterable[Any]) -> bytes:
     """
     stream = io.BytesIO()
     for event in (Event(file_version="brain.Event:2"), *events):
-        timed = Event(wall_time=began)
-        timed.MergeFrom(event)
-        content = timed.SerializeToString(deterministic=True)
+        if not event.wall_time:
+            timed = Event(wall_time=began)
+            timed.MergeFrom(event)  # a copy: the same event may begin several files
+            event = timed
+        content = event.SerializeToString(deterministic=True)
         length = struct.pack("<Q", len(content))
         stream.write(length + _checksum(length) + content + _checksum(content))
     return stream.getvalue()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.ledger import events
-from pima_hp.ledger.atomic import explained, make_folder, write_atomically
+from pima_hp.ledger.atomic import explained, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
 from pima_hp.ledger.frame import curve_columns, distinct, setting_columns
 from pima_hp.ledger.names import Settings, Value, distinguishing, run_name
@@ -139,8 +139,7 @@ def _configuration(runs: pd.DataFrame, settings: list[Any]) -> bytes:
             for level, band in zip(BAND, quantiles(values), strict=True):
                 curves[f"~q{level * 100:02.0f}/{key}"] = band
     n_epochs = max(map(len, curves.values()), default=0)
-    lasting = runs[runs["status"] != RunStatus.STOPPED]  # else trainings of other lengths would be averaged
-    final = events.scalars(ended, n_epochs, _finals(lasting))
+    final = events.scalars(ended, n_epochs, _finals(runs))
     return events.file_bytes(began, [*settings, *_epochs(began, ended, curves), final])
 
 
@@ -197,10 +196,13 @@ def settings_of(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _finals(runs: pd.DataFrame) -> dict[str, float]:
-    """Return tag -> mean final score of the runs that have one."""
+    """Return tag -> mean final score of the runs that have one, without runs of another length among others."""
     columns = [name for name in runs.columns if name.startswith(SCORE_PREFIX)]
     tags = [FINAL + name.removeprefix(SCORE_PREFIX) for name in columns]
-    return dict(zip(tags, mean(runs[columns].to_numpy(float)).tolist(), strict=True))
+    scores = runs[columns].to_numpy(float)  # (R, scores)
+    if len(runs) > 1:
+        scores = scores[(runs["status"] != RunStatus.STOPPED).to_numpy()]
+    return dict(zip(tags, mean(scores).tolist(), strict=True))
 
 
 def _metrics(frame: pd.DataFrame) -> dict[str, str]:
@@ -227,9 +229,8 @@ def _replace(path: Path, content: bytes) -> bool:
     with explained(path):
         if not others and path.is_file() and path.read_bytes() == content:
             return False
-    make_folder(path.parent)
-    write_atomically(path, content, durable=False)  # it can be rebuilt from the ledger
-    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content, durable=False)  # it can be rebuilt from the ledger
         for other in others:
             other.unlink()
     return True
