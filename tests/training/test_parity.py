@@ -10,11 +10,7 @@ import pytest
 import torch
 
 from pima_hp.config.options import options
-<<<<<<< HEAD
 from pima_hp.model.mlp import INITIALIZATIONS, vectors_of
-=======
-from pima_hp.model.mlp import vectors_of
->>>>>>> main
 from pima_hp.training.fused.engine import make_stack
 from pima_hp.training.solo import datamodule_of, module_of
 from tests.conftest import settings_of
