@@ -13,8 +13,9 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from pima_hp.commands.job import parse
-from pima_hp.config import Config, DataSection, ModelSection
+from pima_hp.config import Config, DataSection
 from pima_hp.config.options import option_content, options
+from pima_hp.model.mlp import INITIALIZATIONS
 from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
 
@@ -122,7 +123,7 @@ def settings(rng: Rng, path: str, precision: int) -> Settings:
     }
     found["model"] = {
         "hidden_widths": [int(rng.integers(1, 17)) for _ in range(rng.integers(1, 4))],
-        "initialization": one_of(*words(ModelSection, "initialization"))(rng),
+        "initialization": one_of(*INITIALIZATIONS)(rng),
     }
     found["batch"] = {
         "size": one_of(1, 7, 16, 32, "full", int(rng.integers(2, 50)))(rng),
