@@ -1,13 +1,14 @@
-"""The tensors of one run: cleaned, scaled by statistics of its own training rows, split."""
+"""The tensors of runs: cleaned, scaled by statistics of their own training rows, split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pima_hp.config import Config
+from pima_hp.config import Config, DataSection
 from pima_hp.data.preprocessing import Preprocessing
-from pima_hp.data.splits import Split, split_rows
+from pima_hp.data.splits import Split, cut
 from pima_hp.data.table import Table, check_unchanged, read_table
 from pima_hp.seeds import Role, stream
 
@@ -15,22 +16,19 @@ DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass(frozen=True)
-class PreparedData:
-    """What a run trains and is scored on.
+class Prepared:
+    """What the runs of S splits train on and are scored on.
 
     Attributes:
-        features: (n, D) all rows of the table after cleaning and scaling.
-        labels: (n,) zeros and ones, in the dtype of the features.
-        split: row numbers of train, val and test.
+        features: (K, D) rows of the table after cleaning and scaling: once where all splits share them, otherwise the
+            rows of one split after those of another.
+        labels: (K,) zeros and ones, in the dtype of the features.
+        split: numbers of these rows, (S, n) each.
     """
 
     features: Tensor
     labels: Tensor
     split: Split
-
-    def part(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (len(rows), D) and labels (len(rows),) of some rows."""
-        return self.features[rows], self.labels[rows]
 
 
 def batch_size(configuration: Config, n_train: int) -> int:
@@ -46,11 +44,17 @@ def table_of(configuration: Config) -> Table:
     return table
 
 
-def prepare(table: Table, configuration: Config, split_seed: int) -> PreparedData:
-    """Split the table with the run's `split` stream, then clean and scale it by its training rows alone."""
-    dtype = DTYPES[configuration.trainer.precision]
-    labels = torch.from_numpy(table.labels).to(dtype)
-    split = split_rows(labels, configuration.data, stream(split_seed, Role.SPLIT))
-    raw = torch.from_numpy(table.features)
-    preprocessing = Preprocessing.fit(raw, table.feature_names, split.train, configuration.data)
-    return PreparedData(preprocessing.transform(raw).to(dtype), labels, split)
+def prepare(table: Table, data: DataSection, split_seeds: Sequence[int], dtype: torch.dtype) -> Prepared:
+    """Split the table with the `split` stream of each seed, then clean and scale it by the training rows alone."""
+    raw, labels, generator = torch.from_numpy(table.features), torch.from_numpy(table.labels), torch.Generator()
+    orders = torch.stack(
+        [torch.randperm(len(raw), generator=stream(seed, Role.SPLIT, generator)) for seed in split_seeds]
+    )
+    split = cut(orders, labels, data)
+    if data.missing == "keep" and data.scaling == "none":
+        return Prepared(raw.to(dtype), labels.to(dtype), split)
+    fitted = [Preprocessing.fit(raw, table.feature_names, rows, data) for rows in split.train]
+    features = torch.cat([each.transform(raw) for each in fitted])
+    first = torch.arange(len(orders))[:, None] * len(raw)  # row of each split
+    split = Split(split.train + first, split.val + first, split.test + first)
+    return Prepared(features.to(dtype), labels.to(dtype).repeat(len(orders)), split)

@@ -12,7 +12,7 @@ from pima_hp.data.sizes import split_sizes
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the table, each of shape (n,), in the order in which they are served.
+    """Row numbers of the table, each of shape (n,) or (S, n), in the order in which they are served.
 
     Attributes:
         train: rows that updates are made of.
@@ -34,20 +34,25 @@ def split_rows(labels: Tensor, data: DataSection, generator: torch.Generator) ->
         data: fractions and `stratified`.
         generator: the run's `split` stream.
     """
-    order = torch.randperm(len(labels), generator=generator)
-    _, n_val, n_test = split_sizes(len(labels), data)
-    part = torch.zeros(len(labels), dtype=torch.long)  # of the permuted rows: 0 train, 1 val, 2 test
+    return cut(torch.randperm(len(labels), generator=generator), labels, data)
+
+
+def cut(orders: Tensor, labels: Tensor, data: DataSection) -> Split:
+    """Cut permutations of the rows, (n,) or S of them (S, n); see `split_rows`."""
+    n_rows = len(labels)
+    n_train, n_val, n_test = split_sizes(n_rows, data)
     if data.stratified:
-        permuted = labels[order]
-        positions = [torch.nonzero(permuted == label).squeeze(1) for label in (0, 1)]
-        counts = [len(rows) for rows in positions]
-        for rows, n_of_test, n_of_val in zip(positions, _shares(counts, n_test), _shares(counts, n_val), strict=True):
-            part[rows[:n_of_test]] = 2
-            part[rows[n_of_test : n_of_test + n_of_val]] = 1
+        positive = labels[orders] > 0.5
+        part = torch.zeros_like(orders)  # 0 train, 1 val, 2 test
+        counts = [n_rows - int((labels > 0.5).sum()), int((labels > 0.5).sum())]
+        for label, n_of_test, n_of_val in zip((0, 1), _shares(counts, n_test), _shares(counts, n_val), strict=True):
+            is_label = positive == label
+            place = is_label.cumsum(-1)  # among the rows of this label, from 1
+            part[is_label & (place <= n_of_test + n_of_val)] = 1
+            part[is_label & (place <= n_of_test)] = 2
+        train, val, test = (orders[part == number].view(*orders.shape[:-1], -1) for number in (0, 1, 2))
     else:
-        part[:n_test] = 2
-        part[n_test : n_test + n_val] = 1
-    train, val, test = (order[part == number] for number in (0, 1, 2))
+        test, val, train = orders.split_with_sizes([n_test, n_val, n_train], dim=-1)
     return Split(train=train, val=val if n_val else test, test=test)
 
 

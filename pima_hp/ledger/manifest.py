@@ -15,7 +15,6 @@ from pima_hp.errors import StorageError, StudyError
 from pima_hp.ledger.atomic import explained, make_folder, write_atomically
 from pima_hp.ledger.parts import VERSION, check_version
 
-_SEED_FIELDS = ("seed", "init", "split", "order")
 _ABSENT = "absent"
 
 
@@ -149,10 +148,7 @@ class Manifest:
                 config_id: {
                     "label": planned.label,
                     "settings": dict(planned.settings),
-                    "runs": {
-                        run_id: [getattr(seeds, name) for name in _SEED_FIELDS]
-                        for run_id, seeds in planned.runs.items()
-                    },
+                    "runs": dict(planned.runs),
                     "paths": list(planned.paths),
                 }
                 for config_id, planned in self.configurations.items()
@@ -180,7 +176,7 @@ def _document(content: bytes) -> dict[str, Any]:
 
 
 def _planned(entry: Mapping[str, Any]) -> PlannedConfiguration:
-    runs = {run_id: Seeds(**dict(zip(_SEED_FIELDS, seeds, strict=True))) for run_id, seeds in entry["runs"].items()}
+    runs = {run_id: Seeds(*seeds) for run_id, seeds in entry["runs"].items()}
     return PlannedConfiguration(entry["label"], flattened(entry["settings"]), runs, tuple(entry["paths"]))
 
 

@@ -65,7 +65,7 @@ def encoded(results: Results) -> bytes:
     for run in runs:
         if id(run.config) not in written:  # runs of a job share one object
             written[id(run.config)] = json.dumps(run.config.model_dump(by_alias=True))
-    seeds = np.array([(one.seed, one.init, one.split, one.order) for one in (run.seeds for run in runs)], np.uint32)
+    seeds = np.array([run.seeds for run in runs], np.uint32)
     columns: dict[str, object] = {
         "run_id": [run.id for run in runs],
         "config_id": [run.config.id for run in runs],
@@ -87,8 +87,17 @@ def encoded(results: Results) -> bytes:
     arrays |= {SCORE_PREFIX + key: pa.array(_canonical(results.scores[key])) for key in sorted(results.scores)}
     fields = [*SCHEMA, *(pa.field(name, array.type) for name, array in list(arrays.items())[len(SCHEMA) :])]
     table = pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields, SCHEMA.metadata))
+    paths = {field.name: f"{field.name}.list.element" if field.type == CURVE else field.name for field in table.schema}
+    losses = [path for name, path in paths.items() if name in results.curves and "loss" in name]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_statistics=False)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        write_statistics=False,
+        use_dictionary=[path for path in paths.values() if path not in losses],
+        column_encoding=dict.fromkeys(losses, "BYTE_STREAM_SPLIT"),  # no two alike: smaller, in less than half the time
+    )
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

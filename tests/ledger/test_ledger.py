@@ -130,12 +130,11 @@ def test_the_last_value_of_a_curve_is_that_of_the_last_epoch_that_was_trained(tm
     ledger = Ledger(tmp_path)
     _append(ledger, [joined([completed, stopped, diverged]), failed])
     found = Ledger(tmp_path).last_values("val/accuracy")
-    assert set(found) == _finished([completed, stopped, diverged])
+    assert set(found) == _finished([completed, stopped]), "the others have none"
     assert found[completed.runs[0].id] == completed.curves["val/accuracy"][0, -1]
     assert found[stopped.runs[0].id] == stopped.curves["val/accuracy"][0, stopped.stop_epoch[0] - 1]
-    assert np.isnan(found[diverged.runs[0].id])
     ledger.append(results_of(configuration, 9))
-    assert len(Ledger(tmp_path).last_values("val/accuracy")) == 4
+    assert len(Ledger(tmp_path).last_values("val/accuracy")) == 3
     assert Ledger(tmp_path).last_values("val/f1") == {}
 
 

@@ -8,13 +8,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pima_hp.config import ActivationSection
-from pima_hp.data.prepared import DTYPES, PreparedData, batch_size, prepare, table_of
+from pima_hp.config import DataSection
+from pima_hp.config.build import build
+from pima_hp.data.prepared import DTYPES, batch_size, prepare, table_of
 from pima_hp.data.table import Table
-from pima_hp.model.metrics import final_scores
-from pima_hp.model.mlp import initial_parameters, mlp_of
+from pima_hp.model.metrics import FINAL_METRICS, final_scores
+from pima_hp.model.mlp import initial_parameters, layer_shapes
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
 from pima_hp.training.device import engine_on
@@ -22,7 +23,7 @@ from pima_hp.training.fused.schedules import schedule_of
 from pima_hp.training.progress import Progress
 from pima_hp.versions import versions
 
-_AT_ONCE = 128  # members that are scored at a time
+_AT_ONCE = 32  # members that are scored at a time, their hidden units in the cache
 
 
 class Members(ABC):
@@ -33,8 +34,10 @@ class Members(ABC):
         padding: members that the engine works on at a time.
 
     Attributes:
-        features: of each part of the data, (M, n, D), in the order of the split.
-        labels: (M, n).
+        configs: the distinct configurations; `of_member`, (M,), says which is that of each member.
+        features: (K, D) rows of the table as the members need them; members share them where they can.
+        labels: (K,)
+        rows: of each part of the data the numbers of these rows, (M, n), in the order of the split.
         vectors: (M, P) parameters in the order of `MLP.parameters()`, the initial ones until `fit` has ended.
         curves: key -> (M, E), filled epoch by epoch.
     """
@@ -44,42 +47,77 @@ class Members(ABC):
     def __init__(self, runs: Sequence[Run], padding: int) -> None:
         self.runs, self.n_runs, self.padding = list(runs), len(runs), padding
         self.members = [*runs, *[runs[0]] * (-len(runs) % padding)]
-        first = self.members[0].config
+        places: dict[int, int] = {}
+        self.of_member = [places.setdefault(id(run.config), len(places)) for run in self.members]
+        self.configs = list({id(run.config): run.config for run in self.members}.values())
+        first = self.configs[0]
         self.n_epochs, self.epoch = first.trainer.max_epochs, 0
-        dtype = DTYPES[first.trainer.precision]
-        table = table_of(first)
-        prepared, of_member = _prepared_once(self.members, table)
-        self.features: dict[str, Tensor] = {}
-        self.labels: dict[str, Tensor] = {}
+        dtype, table = DTYPES[first.trainer.precision], table_of(first)
         self.parts = ("train", "val", "test") if first.data.val_fraction else ("train", "val")
-        for part in self.parts:
-            served = [data.part(getattr(data.split, part)) for data in prepared]
-            self.features[part] = torch.stack([features for features, _ in served])[of_member]
-            self.labels[part] = torch.stack([labels for _, labels in served])[of_member]
-        self.batch_size = batch_size(first, self.labels["train"].shape[1])
+        self._prepare(table, dtype)
+        self.batch_size = batch_size(first, self.n_rows("train"))
         self.widths = [len(table.feature_names), *first.model.hidden_widths]
-        vectors = [
-            initial_parameters(self.widths, run.config.model.initialization, stream(run.seeds.init, Role.INIT), dtype)
-            for run in self.members
-        ]
-        self.vectors = torch.stack(vectors)
+        self.vectors = self._initial_vectors(dtype)
         self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if first.batch.shuffle else []
-        self._rates = np.array([run.config.optimizer.lr for run in self.members])
-        self._schedule = schedule_of(self._rates, [run.config.scheduler for run in self.members])
+        self._rates = np.array([config.optimizer.lr for config in self.configs])[self.of_member]
+        self._schedule = schedule_of(self._rates, [config.scheduler for config in self.configs], self.of_member)
         self._monitor = first.scheduler.monitor or "val/loss"
         shape = (len(self.members), self.n_epochs)
         self.curves = {key: torch.full(shape, torch.nan, dtype=torch.float64) for key in CURVES}
 
+    def _prepare(self, table: Table, dtype: torch.dtype) -> None:
+        """Prepare each distinct split once: replicates of several configurations share theirs."""
+        seeds: dict[tuple[object, ...], dict[int, int]] = {}  # settings of the data -> split seed -> its place
+        keys = [_data_key(config.data) for config in self.configs]
+        sections = {key: config.data for key, config in zip(keys, self.configs, strict=True)}
+        splits = []
+        for run, of in zip(self.members, self.of_member, strict=True):
+            known = seeds.setdefault(keys[of], {})
+            splits.append((keys[of], known.setdefault(run.seeds.split, len(known))))
+        features, labels, rows, n_rows, n_splits = [], [], [], 0, 0
+        first: dict[tuple[object, ...], int] = {}
+        for key, known in seeds.items():
+            prepared = prepare(table, sections[key], list(known), dtype)
+            features.append(prepared.features)
+            labels.append(prepared.labels)
+            rows.append([getattr(prepared.split, part) + n_rows for part in self.parts])
+            first[key], n_rows, n_splits = n_splits, n_rows + len(prepared.labels), n_splits + len(known)
+        self.features, self.labels = torch.cat(features), torch.cat(labels)
+        of_member = [first[key] + place for key, place in splits]
+        self.rows = {
+            part: taken(torch.cat(of_part), torch.tensor(of_member))
+            for part, of_part in zip(self.parts, zip(*rows, strict=True), strict=True)
+        }
+
+    def _initial_vectors(self, dtype: torch.dtype) -> Tensor:
+        """Draw the initial parameters, (M, P); members with one seed have one draw."""
+        drawn: dict[tuple[str, int], int] = {}
+        names = [config.model.initialization for config in self.configs]
+        of_member = [
+            drawn.setdefault((names[of], run.seeds.init), len(drawn))
+            for run, of in zip(self.members, self.of_member, strict=True)
+        ]
+        generator = torch.Generator()
+        vectors = [
+            initial_parameters(self.widths, name, stream(seed, Role.INIT, generator), dtype) for name, seed in drawn
+        ]
+        return taken(torch.stack(vectors), torch.tensor(of_member))
+
+    def n_rows(self, part: str) -> int:
+        """Return how many rows each member has in a part of the data."""
+        return self.rows[part].shape[1]
+
     @property
     def n_steps(self) -> int:
         """Optimizer steps of an epoch."""
-        return -(-self.labels["train"].shape[1] // self.batch_size)
+        return -(-self.n_rows("train") // self.batch_size)
 
     def to(self, device: torch.device) -> None:
         """Move data and weights."""
-        self.vectors = self.vectors.to(device)
-        self.features = {part: tensor.to(device) for part, tensor in self.features.items()}
-        self.labels = {part: tensor.to(device) for part, tensor in self.labels.items()}
+        self.vectors, self.features, self.labels = (
+            tensor.to(device) for tensor in (self.vectors, self.features, self.labels)
+        )
+        self.rows = {part: tensor.to(device) for part, tensor in self.rows.items()}
 
     @abstractmethod
     def fit(self, progress: Progress | None = None) -> None:
@@ -110,7 +148,7 @@ class Members(ABC):
 
     def shuffled_rows(self) -> Tensor:
         """Return the rows of this epoch, (M, n), drawn from each member's own `order` stream."""
-        n_rows = self.labels["train"].shape[1]
+        n_rows = self.n_rows("train")
         return torch.stack([torch.randperm(n_rows, generator=generator) for generator in self.orders])
 
     def results(self, duration_s: float) -> Results:
@@ -134,8 +172,8 @@ class Members(ABC):
             },
             n_updates=n_trained * self.n_steps,
             stop_epoch=np.where(diverged, n_trained, 0),
-            positive_rate=self.labels["train"][: self.n_runs].double().mean(1).cpu().numpy(),
-            n_train=self.labels["train"].shape[1],
+            positive_rate=taken(self.labels, self.rows["train"][: self.n_runs]).double().mean(1).cpu().numpy(),
+            n_train=self.n_rows("train"),
             duration_s=duration_s / self.n_runs,
             ended_s=time.time(),
             engine=engine_on(self.engine, self.runs[0].config),
@@ -143,45 +181,46 @@ class Members(ABC):
         )
 
 
+def taken(table: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a table (K, ...), by numbers of any shape: `table[rows]`, which takes four times as long."""
+    return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])
+
+
+@torch.no_grad()
 def _final_scores(stack: Members) -> dict[str, Array]:
     """Return the scores of the last weights on each part of the data, key -> (M,).
 
     Members whose activations have equal arguments are scored together, as multiples of what the engine works on: torch
     computes the last elements of a tensor with other instructions.
     """
+    arguments = [repr(config.activation.arguments) for config in stack.configs]
     groups: dict[str, list[int]] = {}
-    for place, run in enumerate(stack.members):
-        groups.setdefault(repr(run.config.activation.arguments), []).append(place)
-    scores: dict[str, Array] = {}
+    for place, of in enumerate(stack.of_member):
+        groups.setdefault(arguments[of], []).append(place)
+    scores = {f"{part}/{name}": np.empty(len(stack.members)) for part in stack.parts for name in FINAL_METRICS}
     for places in groups.values():
-        whole = slice(None) if len(groups) == 1 else [*places, *places[:1] * (-len(places) % stack.padding)]
-        activation = stack.members[places[0]].config.activation
+        activation = build(stack.members[places[0]].config.activation.node, nn.Module)
+        whole = [*places, *places[:1] * (-len(places) % stack.padding)]
         for part in stack.parts:
-            features, labels = stack.features[part][whole], stack.labels[part][whole]
-            logits = _logits(stack.widths, activation, stack.vectors[whole], features)
-            for name, values in final_scores(logits, labels).items():
-                column = scores.setdefault(f"{part}/{name}", np.empty(len(stack.members)))
-                column[places] = values[: len(places)].double().cpu().numpy()
+            rows = stack.rows[part][whole]
+            chunks = zip(stack.vectors[whole].split(_AT_ONCE), rows.split(_AT_ONCE), strict=True)
+            logits = [
+                _logits(stack.widths, activation, vectors, taken(stack.features, some)) for vectors, some in chunks
+            ]
+            for name, values in final_scores(torch.cat(logits), taken(stack.labels, rows)).items():
+                scores[f"{part}/{name}"][places] = values[: len(places)].double().cpu().numpy()
     return scores
 
 
-@torch.no_grad()
-def _logits(widths: Sequence[int], activation: ActivationSection, vectors: Tensor, features: Tensor) -> Tensor:
-    """Map features (M, n, D) to logits (M, n) with parameters (M, P), some members at a time to stay in the cache."""
-    parts = zip(vectors.split(_AT_ONCE), features.split(_AT_ONCE), strict=True)
-    return torch.cat([mlp_of(some, widths[1:], widths[0], activation.node)(rows) for some, rows in parts])
+def _logits(widths: Sequence[int], activation: nn.Module, vectors: Tensor, features: Tensor) -> Tensor:
+    """Map features (M, n, D) to logits (M, n) with parameters (M, P): `MLP` without a copy of the parameters."""
+    hidden, start = features, 0
+    for fan_out, fan_in in layer_shapes(widths):
+        inputs, end = activation(hidden) if start else hidden, start + fan_out * fan_in
+        weight, bias = vectors[:, start:end].view(-1, fan_out, fan_in), vectors[:, None, end : end + fan_out]
+        hidden, start = torch.baddbmm(bias, inputs, weight.mT), end + fan_out  # (M, n, fan_out)
+    return hidden.squeeze(-1)
 
 
-def _prepared_once(members: Sequence[Run], table: Table) -> tuple[list[PreparedData], list[int]]:
-    """Prepare the data, and say which is each member's; replicates of several configurations share their splits."""
-    places: dict[object, int] = {}
-    prepared: list[PreparedData] = []
-    of_member: list[int] = []
-    for run in members:
-        data = run.config.data
-        key = (run.seeds.split, data.scaling, data.missing, data.stratified, tuple(data.zero_is_missing))
-        if key not in places:
-            places[key] = len(prepared)
-            prepared.append(prepare(table, run.config, run.seeds.split))
-        of_member.append(places[key])
-    return prepared, of_member
+def _data_key(data: DataSection) -> tuple[object, ...]:
+    return (data.scaling, data.missing, data.stratified, tuple(data.zero_is_missing))

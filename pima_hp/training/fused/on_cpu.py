@@ -62,12 +62,12 @@ class FusedStackOnCPU(FusedStack):
             "weights": self.weights, "slots": self.slots, "running": self.running, "argument": self.argument,
             "hyperparameters": self.hyperparameters, "widths": self.shape, "order": order, "rates": rates, "out": out,
             "kept": torch.empty(self.n_blocks, n_epochs * self.weights.shape[1], dtype=self.weights.dtype),
-            **dict(zip(("x", "y", "val_x", "val_y"), (*self.rows["train"], *self.rows["val"]), strict=True)),
+            **dict(zip(("x", "y", "val_x", "val_y"), (*self.served["train"], *self.served["val"]), strict=True)),
         }  # fmt: skip
         numbers = {
             **dict(zip(network, self.network, strict=True)),
             **dict(zip(("rule", "flag"), map(int, self.optimizer), strict=True)),
-            "n_train": self.labels["train"].shape[1], "n_val": self.labels["val"].shape[1], "n_epochs": n_epochs,
+            "n_train": self.n_rows("train"), "n_val": self.n_rows("val"), "n_epochs": n_epochs,
             "shuffled": int(bool(self.orders)), "size": self.batch_size, "step": self.step,
         }  # fmt: skip
         bounds = [self.n_blocks * part // self._n_parts for part in range(self._n_parts + 1)]

@@ -103,7 +103,7 @@ class FusedStackOnGPU(FusedStack):
         _run_epochs[(self.n_blocks,)](
             *(self.weights, self.slots, self.running, self.hyperparameters, self.argument, *self._work),
             *(self.shape, *self.network, *self.optimizer),
-            *(*self.rows["train"], self.labels["train"].shape[1], *self.rows["val"], self.labels["val"].shape[1]),
+            *(*self.served["train"], self.n_rows("train"), *self.served["val"], self.n_rows("val")),
             *(bool(self.orders), order, rates, n_epochs, self.batch_size, max(self.batch_size, tables.SCORED_ROWS)),
             *(self.step, out, kept, tables.N_SLOTS, tables.N_RUNNING, tables.N_HYPERPARAMETERS),
             **OPTIONS,

@@ -106,8 +106,14 @@ def schedule_arguments(section: SchedulerSection) -> dict[str, Any] | None:
     return {name: value for name, value in arguments.items() if isinstance(value, int | float)}
 
 
-def schedule_of(initial: Rates, sections: Sequence[SchedulerSection]) -> Schedule:
-    """Return the schedule of a stack: initial rates (M,), one section a member, all of one class."""
+def schedule_of(initial: Rates, sections: Sequence[SchedulerSection], of_member: Sequence[int]) -> Schedule:
+    """Return the schedule of a stack.
+
+    Args:
+        initial: rates (M,).
+        sections: all of one class.
+        of_member: which of them is that of each member, (M,).
+    """
     arguments = [schedule_arguments(section) or {} for section in sections]
-    columns = {name: np.array([float(each[name]) for each in arguments]) for name in arguments[0]}
+    columns = {name: np.array([float(each[name]) for each in arguments])[of_member] for name in arguments[0]}
     return SCHEDULES[sections[0].target](initial, columns)

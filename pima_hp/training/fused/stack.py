@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pima_hp.run import CURVES, Run
 from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
-from pima_hp.training.fused.members import Members
+from pima_hp.training.fused.members import Members, taken
 from pima_hp.training.fused.tables import (
     N_HYPERPARAMETERS,
     N_RUNNING,
@@ -44,16 +44,19 @@ class FusedStack(Members):
         super().__init__(runs, lanes)
         self.lanes, self.device = lanes, device
         self.to(device)
-        first = self.members[0].config
+        first = self.configs[0]
         self.weights = self._packed(self.vectors)
         row = activation_row(first.activation)
         rule = RULES[first.optimizer.target]
         assert row is not None  # noqa: S101 -- `why_not` was asked
-        given = [run.config.activation.arguments.get(row.argument, 0.0) for run in self.members]
-        self.argument = torch.tensor(given, dtype=torch.float64).to(self.weights).reshape(self.n_blocks, lanes)
-        arguments = [arguments_of(run.config.optimizer) or {} for run in self.members]
+        given = [config.activation.arguments.get(row.argument, 0.0) for config in self.configs]
+        self.argument = (
+            torch.tensor(given, dtype=torch.float64)[self.of_member].to(self.weights).reshape(self.n_blocks, lanes)
+        )
+        arguments = [arguments_of(config.optimizer) or {} for config in self.configs]
         hyperparameters = np.zeros((N_HYPERPARAMETERS, len(self.members)))
-        hyperparameters[: len(rule.names)] = [[each[name] for each in arguments] for name in rule.names]
+        for place, name in enumerate(rule.names):
+            hyperparameters[place] = np.array([float(each[name]) for each in arguments])[self.of_member]
         self.hyperparameters = self._by_block(hyperparameters)
         self.optimizer = (rule.code, flag_of(first.optimizer))
         n_parameters = self.vectors.shape[1]
@@ -62,10 +65,7 @@ class FusedStack(Members):
         n_layers, n_units = len(self.widths), sum(self.widths[1:]) + 1
         self.shape = torch.tensor([*self.widths, 1], dtype=torch.int32, device=device)
         self.network = (n_layers, n_units, n_parameters, row.code)
-        self.rows = {
-            part: (self._packed(self.features[part].flatten(1), self.widths[0]), self._packed(self.labels[part]))
-            for part in ("train", "val")
-        }
+        self.served = {part: self._served(part) for part in ("train", "val")}
         self.step = 0
         self._unread: list[tuple[Callable[[], object], Tensor]] = []
 
@@ -90,7 +90,7 @@ class FusedStack(Members):
 
     def fit(self, progress: Progress | None = None) -> None:
         """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
-        rows_of_an_epoch, numbers_of_an_epoch = self.labels["train"].numel(), self.weights.numel()
+        rows_of_an_epoch, numbers_of_an_epoch = self.rows["train"].numel(), self.weights.numel()
         longest = min(MOST_EPOCHS, MOST_ROWS // rows_of_an_epoch, MOST_KEPT // numbers_of_an_epoch)
         if self.looks_at_scores or self.orders:
             longest = 1
@@ -110,7 +110,7 @@ class FusedStack(Members):
             order = self._zeros(1, torch.int32)
         out = self._zeros(len(rates) * N_SCORES, torch.float64)
         self._unread.append((self._launch(self._by_block(rates), order, out), out))
-        self.step += len(rates) * -(-self.labels["train"].shape[1] // self.batch_size)
+        self.step += len(rates) * self.n_steps
         if self.looks_at_scores:
             self._read_scores(len(rates))
 
@@ -124,7 +124,7 @@ class FusedStack(Members):
         self._unread.clear()
         sums = sums.permute(2, 0, 3, 1).reshape(N_SCORES, len(self.members), -1).cpu()  # (scores, M, epochs)
         sums[sums > torch.finfo(self.weights.dtype).max] = torch.inf  # as the sum of solo, which is not in double
-        n_train, n_val = self.labels["train"].shape[1], self.labels["val"].shape[1]
+        n_train, n_val = self.n_rows("train"), self.n_rows("val")
         stop = self.epoch + ahead
         for name, total, count in zip(CURVES[:N_SCORES], sums, (*[n_train] * 4, n_val, n_val), strict=True):
             self.curves[name][:, stop - total.shape[1] : stop] = total / count
@@ -150,7 +150,14 @@ class FusedStack(Members):
         blocks = torch.from_numpy(rows).reshape(len(rows), self.n_blocks, self.lanes).transpose(0, 1)
         return blocks.reshape(self.n_blocks, -1).contiguous().to(self.device)
 
-    def _packed(self, rows: Tensor, n_columns: int = 1) -> Tensor:
-        """Turn (M, n * n_columns) into (N, n_columns * n * lanes): lanes last, then rows, then columns."""
-        members = rows.reshape(self.n_blocks, self.lanes, rows.shape[1] // n_columns, n_columns)
-        return members.permute(0, 3, 2, 1).reshape(self.n_blocks, -1).contiguous()
+    def _served(self, part: str) -> tuple[Tensor, Tensor]:
+        """Return features (N, D * n * lanes) and labels (N, n * lanes) of a part: columns, then rows, lanes last."""
+        rows = self._packed(self.rows[part])  # (N, n * lanes)
+        features = self.features.T.contiguous().index_select(1, rows.flatten())  # (D, N * n * lanes)
+        of_blocks = features.view(-1, *rows.shape).transpose(0, 1)  # (N, D, n * lanes)
+        return of_blocks.reshape(self.n_blocks, -1), taken(self.labels, rows)
+
+    def _packed(self, rows: Tensor) -> Tensor:
+        """Turn (M, n) into (N, n * lanes), lanes last."""
+        members = rows.reshape(self.n_blocks, self.lanes, -1)
+        return members.transpose(1, 2).reshape(self.n_blocks, -1)
