@@ -53,7 +53,7 @@ def test_of_copies_one_that_did_not_fail_is_kept_whatever_their_order():
     frame = pinned(study([(RELU, curves(0.7))], {(0, 0): "failed"}), "init", "split")
     for seed in range(5):
         (kept,) = distinct(frame.sample(frac=1, random_state=seed)).itertuples()
-        assert (kept.id, kept.status) == ("0-1", "completed")
+        assert (kept.run_id, kept.status) == ("0-1", "completed")
     assert distinct(frame.iloc[:0]).empty
 
 

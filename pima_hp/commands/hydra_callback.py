@@ -71,7 +71,8 @@ class StudyCallback(Callback):
         """Give the sweep's jobs the name of their study and the token of this command."""
         with _carried():
             own = config.hydra.overrides.task
-            if config.study is None and any(one.lstrip("+").startswith("study=") for one in own):
+            missing = OmegaConf.is_missing(config, "study")
+            if not missing and config.study is None and any(one.lstrip("+").startswith("study=") for one in own):
                 raise ConfigurationError("study: must be the same for all jobs of a sweep; one command, one study")
             name_study(config)
             own += [f"command={config.command}"]
