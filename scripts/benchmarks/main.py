@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from pima_hp.training.engines import make_stack
-from pima_hp.training.stack import Stack
 
 from pima_hp.run import Run
+from pima_hp.training import stacked
+from pima_hp.training.fused import engine as fused
 from pima_hp.training.solo import fit
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
@@ -26,7 +27,7 @@ EPOCHS = 100
 
 def solo() -> None:
     """Solo training against a bare torch loop that records the same figures, batch 5 and 10, some epochs a turn."""
-    n_epochs = 10
+    n_epochs = 25
     for batch, wanted in (("b5", (1.7, 2.5)), ("b10", (2.2, 3.0))):
         (run,) = runs_of(f"batch={batch}", f"trainer.max_epochs={n_epochs}")
         took = medians(
@@ -35,7 +36,7 @@ def solo() -> None:
                 "Lightning, quiet": lambda run=run: seconds(lambda: fit(run)),
                 "Lightning, dressed": lambda run=run: seconds(lambda: _dressed(run)),
             },
-            repetitions=9,
+            repetitions=5,
         )
         bare = took.pop("bare torch loop")
         print(
@@ -90,9 +91,9 @@ def scaling() -> None:
         (512, 50, 0.2), (512, 100, 0.2), (512, 25, 0.6),
     ):  # fmt: skip
         runs = runs_of("batch=b5", f"n_replicates={size}", f"trainer.max_epochs={epochs}", f"data.test_fraction={test}")
-        stack = make_stack(runs)
-        took = seconds(stack.fit)
-        n_rows = stack.labels["train"].shape[1]
+        began = time.perf_counter()
+        n_rows = fused.fit_stack(runs).n_train
+        took = time.perf_counter() - began
         print(f"{size:>8}{epochs:>8}{n_rows:>6}{took:>9.2f}{took / size / epochs / n_rows * 1e6:>28.4f}")
     code = "from scripts.benchmarks.main import memory; memory()"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 -- our own code
@@ -100,9 +101,7 @@ def scaling() -> None:
 
 def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
-    from pima_hp.training.engines import train_stack
-
-    train_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5", "engine.stack_size=4096"))
+    fused.fit_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"memory at M=4096: {used:,.0f} MiB (at most 2,048 wanted)")
 
@@ -111,37 +110,30 @@ def gpu() -> None:
     """Runs a second of both engines on a CUDA device, batch 5, Adam; at least 5,000 wanted of fused at 65,536 runs."""
     if not torch.cuda.is_available():
         sys.exit("gpu: needs a CUDA device; found none")
-    for engine, n_epochs in (("fused", 10), ("stacked", 1)):
+    for engine, fit_stack, n_epochs in (("fused", fused.fit_stack, 10), ("stacked", stacked.fit_stack, 1)):
         for size in (1024, 8192, 65536):
-            wanted = ("trainer=gpu", f"engine={engine}", "engine.stack_size=65536", "batch=b5")
-            many = (f"n_replicates={size}", f"trainer.max_epochs={2 * n_epochs}")
-            stack = make_stack(runs_of(*wanted, "optimizer=adam", *many))
-            stack.to(torch.device("cuda"))
-
-            def train(stack: Stack = stack, n_epochs: int = n_epochs) -> None:
-                stack.train_epochs(n_epochs)
-                torch.cuda.synchronize()
-
-            train()  # compiles
-            rate = size / (seconds(train) / n_epochs * EPOCHS)
+            common = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
+            long, short = (runs_of(*common, f"trainer.max_epochs={n}") for n in (2 * n_epochs, n_epochs))
+            fit_stack(short)  # compiles
+            took = seconds(lambda: fit_stack(long)) - seconds(lambda: fit_stack(short))  # noqa: B023 -- called here
+            rate = size / (took / n_epochs * EPOCHS)
             print(f"{engine} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
 
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
     n_epochs = (EPOCHS if size <= 1024 else 25) if engine == "fused" else 2
-    runs = runs_of(*overrides, f"n_replicates={size}", f"engine={engine}", f"trainer.max_epochs={n_epochs}")
-
+    runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.max_epochs={n_epochs}")
+    fit_stack = {"fused": fused.fit_stack, "stacked": stacked.fit_stack}[engine]
     n_times = max(1, 32 // size) if engine == "fused" else 1  # a run alone is over in 20 ms, too short to be timed
 
     def measure() -> float:
-        stacks = [make_stack(runs) for _ in range(n_times)]
-        return n_times * size / (seconds(lambda: [stack.fit() for stack in stacks]) / n_epochs * EPOCHS)
+        return n_times * size / (seconds(lambda: [fit_stack(runs) for _ in range(n_times)]) / n_epochs * EPOCHS)
 
     return measure
 
 
 def _warm_up() -> None:
-    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1")).fit()
+    fused.fit_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"))
 
 
 def _machine() -> str:
