@@ -47,10 +47,14 @@ def solo() -> None:
 
 
 def _dressed(run: Run) -> None:
-    """Train one run as a user of Lightning does: TensorBoard, a checkpoint of the best epoch, a progress bar."""
+    """Train one run as a user of Lightning does: TensorBoard, and the callbacks of conf/callbacks/default.yaml."""
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         logger = TensorBoardLogger(folder, default_hp_metric=False)
-        fit(run, callbacks=[ModelCheckpoint(folder, monitor="val/loss"), TQDMProgressBar()], loggers=[logger])
+        fit(
+            run,
+            callbacks=[ModelCheckpoint(folder, monitor="val/loss"), TQDMProgressBar(refresh_rate=20)],
+            loggers=[logger],
+        )
 
 
 def engines() -> None:

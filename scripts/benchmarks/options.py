@@ -1,10 +1,8 @@
 """What each option of `conf/` costs in the fused engine."""
 
-from typing import get_args
+from pima_hp.model.mlp import INITIALIZATIONS
+from pima_hp.training.fused.engine import fit_stack
 
-from pima_hp.training.engines import make_stack
-
-from pima_hp.config import ModelSection
 from pima_hp.config.options import options as options_of
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -15,12 +13,12 @@ BASE = ("batch=b5", "activation=relu", "optimizer=adam", f"n_replicates={SIZE}")
 def options() -> None:
     """Runs a second of every activation, optimizer, schedule and initialisation, the rest as in BASE."""
     chosen = [f"{group}={option}" for group in ("activation", "optimizer", "scheduler") for option in options_of(group)]
-    initializations = get_args(ModelSection.model_fields["initialization"].annotation)
-    chosen += [f"model.initialization={name}" for name in initializations]
+        chosen += [f"model.initialization={name}" for name in INITIALIZATIONS]
     took = medians({override: lambda override=override: _took(override) for override in chosen}, repetitions=3)
     for override, s in took.items():
         print(f"{override:<40}{SIZE / s:>6.0f} runs/s{took['optimizer=adam'] / s:>8.2f} times Adam with ReLU")
 
 
 def _took(override: str) -> float:
-    return seconds(make_stack(runs_of(*BASE, override)).fit)
+    runs = runs_of(*BASE, override)
+    return seconds(lambda: fit_stack(runs))

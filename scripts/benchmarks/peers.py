@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pima_hp.training.engines import make_stack
 
 from pima_hp.data.prepared import prepare, table_of
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
+from pima_hp.training.fused.engine import fit_stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -21,7 +21,7 @@ WIDTHS = [8, 12, 8]
 
 def peers() -> None:
     """Print runs of 100 epochs a second, batch 5 and 32, Adam, and the ratio to JAX at the same size of stack."""
-    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1")).fit()
+    fit_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"))
     for batch in (5, 32):
         contestants: dict[str, Callable[[], float]] = {}
         runs = {
@@ -57,8 +57,7 @@ def _bare(run: Run) -> Callable[[], float]:
 
 def _ours(runs: list[Run]) -> Callable[[], float]:
     def measure() -> float:
-        stack = make_stack(runs)  # its fit scores every epoch, which the peers are spared
-        return len(runs) / seconds(stack.fit)
+        return len(runs) / seconds(lambda: fit_stack(runs))  # scores every epoch too, which the peers are spared
 
     return measure
 
