@@ -130,17 +130,17 @@ def test_b16_a_moved_file_and_a_moved_study_go_on(command: Command, tmp_path: Pa
 
 def _change_after(path: Path, n_stacks: int) -> None:
     """Change the data file once so many stacks have been trained."""
-    from pima_hp.training import schedule
+    from pima_hp.training.fused import engine
 
-    real: Callable[..., object] = schedule.train_stack
+    real: Callable[..., object] = engine.fit_stack
     calls = iter(range(1000))
 
-    def train_stack(*arguments: object) -> object:
+    def fit_stack(*arguments: object) -> object:
         if next(calls) == n_stacks:
             write_table(path, shift=1)
         return real(*arguments)
 
-    schedule.train_stack = train_stack  # type: ignore[assignment]
+    engine.fit_stack = fit_stack  # type: ignore[assignment]
 
 
 def test_b17_a_file_that_changes_during_a_sweep_ends_it(tmp_path: Path) -> None:

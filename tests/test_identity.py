@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from pima_hp.training.engines import refusal_of, train_stack
 from pima_hp.training.schedule import stacks_of
 
 from pima_hp.commands.job import parse
@@ -27,11 +26,11 @@ from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
-from pima_hp.run import Run, RunRecord
-from pima_hp.training.checks import component_problems
+from pima_hp.run import Run
+from pima_hp.training.checks import config_problems
 from tests.conftest import Settings, job_of, seeds_of, settings_of
 from tests.random_configurations import Rng, one_of, settings
-from tests.training.conftest import alone, arrays_of, with_engine
+from tests.training.conftest import alone
 
 N_DRAWS = 20
 SECTIONS = ("data", "model", *NAMED_SECTIONS, "batch", "trainer")
@@ -65,7 +64,7 @@ def allowed(make: Callable[[], Settings]) -> Settings:
     while True:
         made = make()
         with suppress(ConfigurationError):  # a batch larger than a small split, two fractions that are 1 together
-            if not component_problems(parse(OmegaConf.create(made)).config):  # nesterov without momentum
+            if not config_problems(parse(OmegaConf.create(made)).config):  # nesterov without momentum
                 return made
 
 
@@ -94,18 +93,17 @@ def name_of(section: str, content: dict[str, Any]) -> str:
     return min(sorted(best), key=best.__getitem__)
 
 
-def trained(runs: Sequence[Run], engine: str) -> list[tuple[Run, RunRecord]]:
+def trained(runs: Sequence[Run], engine: str) -> list[Results]:
     """Train runs with one engine, as many together as may be; those that it does not know are left out."""
-    wanted = [with_engine(run, engine) for run in runs]
-    wanted = [run for run in wanted if not refusal_of(run.config)]
+    wanted = [run for run in runs if not refusal(run.config, engine)]
     if engine == "solo":
-        return [(run, alone(run)) for run in wanted]
-    stacks, _ = stacks_of(wanted, together=True)
-    return [pair for stack in stacks for pair in zip(stack, train_stack(stack), strict=True)]
+        return [alone(run) for run in wanted]
+    stacks = stacks_of(wanted, engine=engine, together=True)
+    return [one for _, stack in stacks for one in together(stack, engine)]
 
 
-def bits(record: RunRecord) -> bytes:
-    return b"".join(curve.tobytes() for curve in arrays_of(record.curves).values())
+def bits(one: Results) -> bytes:
+    return b"".join(one.curves[key].tobytes() for key in CURVES)
 
 
 def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
@@ -129,7 +127,7 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
             configuration, other = (
                 parse(OmegaConf.create(each)).config for each in (job, spelled_otherwise(rng, job, copy))
             )
-            assert component_problems(configuration) == []
+            assert config_problems(configuration) == []
             assert configuration.id == other.id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
             for section in NAMED_SECTIONS:
                 content = configuration.model_dump(by_alias=True)[section]
@@ -141,11 +139,12 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
     rng.shuffle(again)  # type: ignore[arg-type] -- a list: other stacks, in another order
     for engine in ("solo", "stacked", "fused"):
         curves: dict[str, bytes] = {}
-        pairs = trained(first, engine) + trained(again, engine)
-        for run, record in pairs:
-            known = curves.setdefault(run.id, bits(record))
-            assert known == bits(record), f"PIMA_HP_TEST_SEED={seed}, {engine}: {run.config}"
-        assert len(pairs) >= 2 * len(curves) >= N_DRAWS, "each id is trained twice"
+        found = trained(first, engine) + trained(again, engine)
+        for one in found:
+            (run,) = one.runs
+            known = curves.setdefault(run.id, bits(one))
+            assert known == bits(one), f"PIMA_HP_TEST_SEED={seed}, {engine}: {run.config}"
+        assert len(found) >= 2 * len(curves) >= N_DRAWS, "each id is trained twice"
         assert len(set(curves.values())) >= len(curves) / 2, "most changes change the curves"
 
 

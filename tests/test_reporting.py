@@ -15,9 +15,9 @@ from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.floors import keep_floors
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
 from pima_hp.report.results import read_floors
-from pima_hp.run import LearningCurves, RunRecord, RunStatus
+from pima_hp.run import CURVES
 from tests.conftest import Command
-from tests.ledger.conftest import configuration_of, seeds_of
+from tests.ledger.conftest import configuration_of, results_of, seeds_of
 
 CLAIM = """id: {name}
 sentence: Batches of 16 rows end {word} 0.7.
@@ -35,7 +35,7 @@ refuted: {{all: "{refuted}"}}
 
 def study_of(folder, level, digest="0" * 64, seeds=range(12)):
     """Twelve replicates of two batch sizes whose accuracies lie about a level."""
-    plans, records = {}, []
+    plans, ledger = {}, Ledger(folder)
     for size in (16, 32):
         configuration = configuration_of(batch__size=size, trainer__max_epochs=20).model_copy(
             update={"data_digest": digest}
@@ -43,11 +43,11 @@ def study_of(folder, level, digest="0" * 64, seeds=range(12)):
         plans[configuration.id] = PlannedConfiguration.of(configuration, f"batch.size={size}", map(seeds_of, seeds))
         for seed in seeds:
             values = level + np.random.default_rng([size, seed]).normal(0, 0.01, (6, 20))
-            records.append(
-                RunRecord(configuration, seeds_of(seed), RunStatus.COMPLETED, LearningCurves(*values), {}, 20)
+            curves = dict(zip(CURVES, values[:, None], strict=False))
+            ledger.append(
+                results_of(configuration, seed, curves=curves, scores={}, n_train=0, positive_rate=np.full(1, np.nan))
             )
     Manifest(plans, ("batch.size",), {"torch": "2"}).write(folder)
-    Ledger(folder).append(records)
     return folder
 
 

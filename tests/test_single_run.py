@@ -87,9 +87,11 @@ def test_a_metric_that_is_added_in_one_line_reaches_ledger_frame_tensorboard_and
     monkeypatch.setitem(EPOCH_METRICS, "f1", f1)
     claim = {
         "id": "F1", "sentence": "F1 of the training rows exceeds 0.1.", "source": "a test", "family": "exploratory",
-        "data": "shipped", "where": {"activation": "relu"},
+        "data": "shipped", "where": {},
         "functional": {"name": "final_score", "curve": "train/f1_end"},
-        "contrast": "share", "threshold": 0.1, "direction": "above", "margin": 0.5,
+        "contrast": "difference", "margin": 0.01,
+        "parts": [{"name": "a", "where": {"activation": "relu"}, "over": {"activation": "tanh"}}],
+        "supported": {"all": "lower > 0"}, "refuted": {"all": "upper < 0"},
     }  # fmt: skip
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "F1.yaml").write_text(yaml.safe_dump(claim), encoding="utf-8")

@@ -9,6 +9,7 @@ from pima_hp.config.options import options
 from pima_hp.data import PimaDataModule
 from pima_hp.data.datamodule import BatchLoader
 from pima_hp.data.prepared import prepare, table_of
+from pima_hp.data.splits import Split
 from pima_hp.errors import ConfigurationError, StudyError
 from pima_hp.seeds import Role, stream
 from pima_hp.training.solo import datamodule_of
@@ -27,8 +28,9 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
     (run,) = job_of(*overrides).runs
     module = module_of(*overrides)
     module.setup("fit")
-    prepared = prepare(table_of(run.config), run.config, run.seeds.split)
-    split, preprocessing = prepared.split, module.preprocessing
+    prepared = prepare(table_of(run.config), run.config.data, [run.seeds.split], torch.float32)
+    split = Split(*(getattr(prepared.split, part)[0] for part in ("train", "val", "test")))
+    preprocessing = module.preprocessing
     batches = list(module.train_dataloader())
     assert len(batches) == len(module.train_dataloader()) == -(-len(split.train) // 32)
     assert {len(labels) for _, labels in batches[:-1]} == {32}

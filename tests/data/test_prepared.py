@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pima_hp.config import Config
 from pima_hp.config.options import options
-from pima_hp.data.prepared import prepare, table_of
+from pima_hp.data.prepared import DTYPES, Prepared, prepare, table_of
 from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.data.splits import Split
 from pima_hp.data.table import Table
 from pima_hp.errors import StudyError
 from tests.conftest import job_of
@@ -23,20 +25,41 @@ def planted(table: Table, rows: torch.Tensor, value: float) -> Table:
     return replace(table, features=features)
 
 
+def one_split(table: Table, configuration: Config, split_seed: int) -> Prepared:
+    """The data of one split, rows numbered (n,)."""
+    dtype = DTYPES[configuration.trainer.precision]
+    data = prepare(table, configuration.data, [split_seed], dtype)
+    return replace(data, split=Split(*(getattr(data.split, part)[0] for part in ("train", "val", "test"))))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("stratified", [False, True])
+def test_splits_that_are_prepared_together_are_those_that_are_prepared_alone(choice: str, stratified: bool) -> None:
+    configuration = job_of(*given(choice), f"data.stratified={str(stratified).lower()}").config
+    table = table_of(configuration)
+    together = prepare(table, configuration.data, [5, 2**32 - 1, 0], torch.float32)
+    for place, seed in enumerate((5, 2**32 - 1, 0)):
+        alone = one_split(table, configuration, seed)
+        for part in ("train", "val", "test"):
+            ours, theirs = getattr(together.split, part)[place], getattr(alone.split, part)
+            assert torch.equal(together.features[ours], alone.features[theirs])
+            assert torch.equal(together.labels[ours], alone.labels[theirs])
+
+
 @pytest.mark.parametrize(("missing", "scaling"), SCALINGS)
 @pytest.mark.parametrize("val", [0.0, 0.2])
 def test_statistics_come_from_the_training_rows_alone(missing: str, scaling: str, val: float) -> None:
     settings = (f"data.missing={missing}", f"data.scaling={scaling}", f"data.val_fraction={val}")
     configuration = job_of(*settings, "trainer.precision=64").config
     table = table_of(configuration)
-    before = prepare(table, configuration, split_seed=3)
+    before = one_split(table, configuration, 3)
     held_back = torch.cat([before.split.val, before.split.test])
-    after = prepare(planted(table, held_back, 1e6), configuration, split_seed=3)
+    after = one_split(planted(table, held_back, 1e6), configuration, 3)
     train = before.split.train
     assert torch.equal(after.split.train, train)
     assert torch.equal(after.features[train], before.features[train])
     assert not torch.equal(after.features[held_back], before.features[held_back])
-    changed = prepare(planted(table, train[:1], 1e6), configuration, split_seed=3)
+    changed = one_split(planted(table, train[:1], 1e6), configuration, 3)
     same_rest = torch.equal(changed.features[train[1:]], before.features[train[1:]])
     assert same_rest is ((missing, scaling) == ("keep", "none")), (
         "a change in the training rows is seen by the statistics"
@@ -60,7 +83,7 @@ def test_minmax_scaling_maps_the_training_rows_to_the_unit_interval() -> None:
 
 def prepare_of(*overrides: str, split_seed: int = 0):
     configuration = job_of(*overrides).config
-    return prepare(table_of(configuration), configuration, split_seed)
+    return one_split(table_of(configuration), configuration, split_seed)
 
 
 def test_missing_values_become_the_median_of_what_was_measured_in_training() -> None:
@@ -84,10 +107,10 @@ def test_a_column_that_is_constant_in_training_is_only_shifted() -> None:
     for scaling in ("standard", "minmax"):
         configuration = job_of(f"data.scaling={scaling}", "trainer.precision=64").config
         table = table_of(configuration)
-        split = prepare(table, configuration, 0).split
+        split = one_split(table, configuration, 0).split
         table.features[split.train.numpy(), 2] = 7.0
         table.features[split.test.numpy(), 2] = 9.0
-        data = prepare(table, configuration, 0)
+        data = one_split(table, configuration, 0)
         assert torch.equal(data.features[split.train, 2], torch.zeros(614, dtype=torch.float64))
         assert torch.equal(data.features[split.test, 2], torch.full((154,), 2.0, dtype=torch.float64))
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-from pima_hp.ledger import read_study
+from pima_hp.ledger import curve_columns, read_study
 from pima_hp.ledger.parts import decoded
-from pima_hp.run import CURVES
 
 
 def parts(study: Path) -> dict[str, bytes]:
@@ -33,8 +32,9 @@ def published(study: Path) -> dict[str, str]:
         events = map(Event.FromString, RawEventFileLoader(str(path)).Load())
         content = [(event.step, event.summary.SerializeToString(deterministic=True)) for event in events]
         digests[str(path.relative_to(study))] = _digest(repr(content).encode())
-    for _, run in read_study(study).iterrows():
-        digests[run["run_id"]] = _digest(b"".join(run[key].tobytes() for key in CURVES))
+    frame = read_study(study)
+    for _, run in frame.iterrows():
+        digests[run["run_id"]] = _digest(b"".join(run[key].tobytes() for key in curve_columns(frame)))
     return digests
 
 

@@ -19,29 +19,29 @@ BAD_SEED = 2
 
 def _bad(error: BaseException) -> None:
     """Let every run of one seed raise in its training, in whatever company."""
-    from pima_hp.training.stack import Stack
-
     from pima_hp.model.module import MLPClassifier
-    from pima_hp.training import solo
+    from pima_hp.training import solo, stacked
+    from pima_hp.training.fused.members import Members
 
-    real_epoch, real_fit, real_end = Stack.train_epochs, solo.fit_solo, MLPClassifier.on_train_epoch_end
-    in_training: list[int] = []
+    real_epoch, real_module, real_end = Members.train_epochs, solo.module_of, MLPClassifier.on_train_epoch_end
+    in_training: list[Any] = []
 
-    def train_epochs(self: Stack, count: int = 1) -> None:
+    def train_epochs(self: Members, count: int = 1) -> None:
         real_epoch(self, count)
         if any(run.seeds.seed == BAD_SEED for run in self.runs):
             raise error
 
-    def fit_solo(configuration: Any, seeds: Any, **options: Any) -> Any:
-        in_training.append(seeds.seed)
-        return real_fit(configuration, seeds, **options)
+    def module_of(config: Any, data: Any, init_seed: Any) -> Any:
+        in_training.append(init_seed if isinstance(init_seed, list) else [init_seed])
+        return real_module(config, data, init_seed)
 
     def on_train_epoch_end(self: MLPClassifier) -> None:
         real_end(self)
-        if in_training[-1] == BAD_SEED:
+        if BAD_SEED in in_training[-1]:
             raise error
 
-    Stack.train_epochs, solo.fit_solo = train_epochs, fit_solo  # type: ignore[method-assign]
+    Members.train_epochs = train_epochs  # type: ignore[method-assign]
+    solo.module_of = stacked.module_of = module_of
     MLPClassifier.on_train_epoch_end = on_train_epoch_end  # type: ignore[method-assign]
 
 
@@ -94,16 +94,16 @@ def test_a10_a_keyboard_interrupt_raised_by_a_run_stops_the_command(tmp_path: Pa
 
 def _leave() -> None:
     """Let the process end without a word when the first stack of the second activation begins."""
-    from pima_hp.training.stack import Stack
+    from pima_hp.training.fused.members import Members
 
-    real = Stack.train_epochs
+    real = Members.train_epochs
 
-    def train_epochs(self: Stack, count: int = 1) -> None:
+    def train_epochs(self: Members, count: int = 1) -> None:
         if self.runs[0].config.activation.name == "tanh":
             os._exit(9)
         real(self, count)
 
-    Stack.train_epochs = train_epochs  # type: ignore[method-assign]
+    Members.train_epochs = train_epochs  # type: ignore[method-assign]
 
 
 def test_a10_a_process_that_is_gone_at_once_loses_nothing_that_was_finished(tmp_path: Path) -> None:

@@ -1,24 +1,25 @@
-"""C1 to C4, C6, C8, C11, C12: a run does not know its company, whichever engine trains the stack."""
+"""C1 to C4, C6, C8, C11, C12: the results of a run do not depend on the other members of its stack."""
 
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from pima_hp.training.engines import make_stack
-from pima_hp.training.schedule import stacks_of, trained
 
-from pima_hp.run import Run, RunRecord, RunStatus
+from pima_hp.data.splits import Split
+from pima_hp.run import Results, Run, RunStatus
 from pima_hp.seeds import Role
-from pima_hp.training import engines, stack
+from pima_hp.training.dispatch import stacks_of, train
+from pima_hp.training.fused import engine as fused
+from pima_hp.training.fused import members
+from pima_hp.training.fused.engine import make_stack
 from pima_hp.training.progress import Progress
 from tests.conftest import job_of
+from tests.training.conftest import alone
 
-ENGINES = ("fused", "stacked")
 OPTIONS = {  # those that the runs share, and that in which some of them differ
     "plain": ((), "optimizer.alpha=0.8"),
     "shuffled": (("batch.shuffle=true", "optimizer=adam"), "optimizer.betas=[0.8,0.99]"),
@@ -37,48 +38,53 @@ BAD = 5
 Result = tuple[Any, ...]
 
 
-def _runs(engine: str, *overrides: str, n: int = 4, **changes: str) -> list[Run]:
+def _runs(*overrides: str, n: int = 4) -> list[Run]:
     batch = () if any(override.startswith("batch") for override in overrides) else ("batch=b32",)
-    options = ("trainer.max_epochs=3", *batch, f"engine={engine}", f"n_replicates={n}", *overrides)
-    return job_of(*options).runs
+    options = ("trainer.max_epochs=3", *batch, f"n_replicates={n}", *overrides)
+    return list(job_of(*options).runs)
 
 
-def _result(record: RunRecord) -> Result:
-    """All bits of a result."""
-    curves = tuple(curve.tobytes() for curve in astuple(record.curves))
-    scores = tuple((key, np.float64(score).tobytes()) for key, score in sorted(record.scores.items()))
-    return record.status, record.stop_epoch, record.n_updates, curves, scores
+def _result(one: Results) -> Result:
+    """All bits of the results of one run."""
+    bits = [sorted((key, values.tobytes()) for key, values in of.items()) for of in (one.curves, one.scores)]
+    return one.status[0], int(one.stop_epoch[0]), int(one.n_updates[0]), *bits
 
 
 def _results(runs: Sequence[Run]) -> dict[str, Result]:
     """Train runs as a sweep does."""
     with Progress(len(runs)) as progress:
-        records = [record for group in trained(runs, progress, together=True) for record in group]
-    assert len({record.id for record in records}) == len(records) == len(runs)
-    return {record.id: _result(record) for record in records}
+        stacks = list(train(runs, together=True, solo=alone, progress=progress))
+    found = [results[member] for results in stacks for member in range(len(results))]
+    assert len({one.runs[0].id for one in found}) == len(found) == len(runs)
+    return {one.runs[0].id: _result(one) for one in found}
 
 
 def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = stack.prepare
+    real = members.prepare
 
-    def prepare(table: Any, configuration: Any, split_seed: int) -> Any:
-        data = real(table, configuration, split_seed)
-        if split_seed == BAD:
-            data.features[3:600, 1] = torch.nan
-        return data
+    def prepare(table: Any, data: Any, split_seeds: Sequence[int], dtype: torch.dtype) -> Any:
+        prepared = real(table, data, split_seeds, dtype)
+        features = prepared.features.repeat(len(split_seeds), 1)  # else the splits share their rows
+        first = torch.arange(len(split_seeds))[:, None] * len(prepared.features)
+        if BAD in split_seeds:
+            features[split_seeds.index(BAD) * len(prepared.features) :][3:600, 1] = torch.nan
+        rows = {part: getattr(prepared.split, part) + first for part in ("train", "val", "test")}
+        return replace(
+            prepared, features=features, labels=prepared.labels.repeat(len(split_seeds)), split=Split(**rows)
+        )
 
-    monkeypatch.setattr(stack, "prepare", prepare)
+    monkeypatch.setattr(members, "prepare", prepare)
 
 
 def _error_in_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = stack.stream
+    real = members.stream
 
-    def stream(seed: int, role: Role) -> torch.Generator:
+    def stream(seed: int, role: Role, generator: torch.Generator | None = None) -> torch.Generator:
         if seed == BAD and role is Role.INIT:
             raise ValueError("planted")
-        return real(seed, role)
+        return real(seed, role, generator)
 
-    monkeypatch.setattr(stack, "stream", stream)
+    monkeypatch.setattr(members, "stream", stream)
 
 
 def _nothing(monkeypatch: pytest.MonkeyPatch) -> None: ...
@@ -92,13 +98,10 @@ FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], RunStatus]] =
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_c1_one_bad_run_leaves_the_others_bit_identical(
-    monkeypatch: pytest.MonkeyPatch, engine: str, fault: str
-) -> None:
+def test_c1_one_bad_run_leaves_the_others_bit_identical(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     rate, plant, status = FAULTS[fault]
-    good = [run for run in _runs(engine, "optimizer=sgd", "optimizer.lr=0.01", n=20) if run.seeds.seed != BAD]
-    (bad,) = _runs(engine, "optimizer=sgd", f"optimizer.lr={rate}", f"seed={BAD}", n=1)
+    good = [run for run in _runs("optimizer=sgd", "optimizer.lr=0.01", n=20) if run.seeds.seed != BAD]
+    (bad,) = _runs("optimizer=sgd", f"optimizer.lr={rate}", f"seed={BAD}", n=1)
     alone = _results(good)
     plant(monkeypatch)
     together = _results([*good[:7], bad, *good[7:]])
@@ -109,10 +112,9 @@ def test_c1_one_bad_run_leaves_the_others_bit_identical(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
-def test_c2_bad_runs_at_every_position_several_and_all(engine: str) -> None:
-    good = _runs(engine, "optimizer=sgd", "optimizer.lr=0.01", n=17)
-    bad = _runs(engine, "optimizer=sgd", "optimizer.lr=1.0e30", n=17)
+def test_c2_bad_runs_at_every_position_several_and_all() -> None:
+    good = _runs("optimizer=sgd", "optimizer.lr=0.01", n=17)
+    bad = _runs("optimizer=sgd", "optimizer.lr=1.0e30", n=17)
     alone, lost = _results(good), _results(bad)
     assert all(result[0] is RunStatus.DIVERGED for result in lost.values())
     for positions in [*([position] for position in range(17)), [0, 1], [0, 8, 16], list(range(1, 17))]:
@@ -121,13 +123,12 @@ def test_c2_bad_runs_at_every_position_several_and_all(engine: str) -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_c3_c4_shuffled_runs_in_stacks_of_any_size_have_equal_bits(engine: str, options: str) -> None:
+def test_c3_c4_shuffled_runs_in_stacks_of_any_size_have_equal_bits(options: str) -> None:
     chosen, other = OPTIONS[options]
     chosen = (*chosen, "trainer.max_epochs=2")
-    runs = [*_runs(engine, *chosen, n=8), *_runs(engine, *chosen, "optimizer.lr=0.02", n=4)]
-    runs += _runs(engine, *chosen, other, n=4)
-    runs += _runs(engine, *chosen, "optimizer.lr=1.0e20", n=2)  # most of these diverge
+    runs = [*_runs(*chosen, n=8), *_runs(*chosen, "optimizer.lr=0.02", n=4)]
+    runs += _runs(*chosen, other, n=4)
+    runs += _runs(*chosen, "optimizer.lr=1.0e20", n=2)  # most of these diverge
     expected = _results(runs)
     shuffle = random.Random(1)  # noqa: S311
     for size in (2, 7, 64):
@@ -144,11 +145,10 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.parametrize("precision", [32, 64])
-@pytest.mark.parametrize("engine", ENGINES)
 def test_c6_twice_and_with_other_numbers_of_threads_the_bits_are_equal(
-    threads: Callable[[int], None], engine: str, precision: int
+    threads: Callable[[int], None], precision: int
 ) -> None:
-    runs = _runs(engine, "batch=full", "optimizer=adam", f"trainer.precision={precision}", n=70)
+    runs = _runs("batch=full", "optimizer=adam", f"trainer.precision={precision}", n=70)
     results = []
     for n_threads in (1, 1, 2, 4):
         threads(n_threads)
@@ -156,14 +156,13 @@ def test_c6_twice_and_with_other_numbers_of_threads_the_bits_are_equal(
     assert all(result == results[0] for result in results)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()]
 )
 def test_c8_a_stack_that_does_not_fit_is_halved_until_it_does(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, engine: str, error: Exception
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    runs = _runs(engine, n=21)
+    runs = _runs(n=21)
     expected = _results(runs)
     sizes = []
 
@@ -173,7 +172,7 @@ def test_c8_a_stack_that_does_not_fit_is_halved_until_it_does(
         sizes.append(len(runs))
         return make_stack(runs, *rest)
 
-    monkeypatch.setattr(engines, "make_stack", limited)
+    monkeypatch.setattr(fused, "make_stack", limited)
     with caplog.at_level(logging.WARNING):
         assert _results(runs) == expected
     assert sum(sizes) == 21
@@ -183,7 +182,7 @@ def test_c8_a_stack_that_does_not_fit_is_halved_until_it_does(
 
 
 def test_c8_what_does_not_fit_alone_has_failed_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    large, small = _runs("fused", n=4), _runs("fused", "model.hidden_widths=[4]", n=4)
+    large, small = _runs(n=4), _runs("model.hidden_widths=[4]", n=4)
     expected = _results(small)
 
     def limited(runs: Sequence[Run], *rest: Any) -> Any:
@@ -191,7 +190,7 @@ def test_c8_what_does_not_fit_alone_has_failed_and_the_others_go_on(monkeypatch:
             raise torch.OutOfMemoryError("planted")
         return make_stack(runs, *rest)
 
-    monkeypatch.setattr(engines, "make_stack", limited)
+    monkeypatch.setattr(fused, "make_stack", limited)
     found = _results([*large, *small])
     assert {run_id: found[run_id] for run_id in expected} == expected
     assert all(found[run.id][0] is RunStatus.FAILED for run in large)
@@ -204,27 +203,27 @@ def test_c11_runs_that_cannot_share_a_stack_never_do_and_what_cannot_be_stacked_
         *((), ("model.hidden_widths=[4]",), ("optimizer=adam",), ("activation=tanh",), ("batch.size=5",)),
         *(("batch.shuffle=true",), ("scheduler=step",), ("trainer.max_epochs=4",), ("trainer.precision=64",)),
     ]
-    runs = [run for kind in kinds for run in _runs("auto", *kind, n=3)]
-    solo = _runs("auto", "optimizer._target_=torch.optim.ASGD", "optimizer.alpha=0.75", n=2)
+    runs = [run for kind in kinds for run in _runs(*kind, n=3)]
+    solo = _runs("scheduler=plateau_half", "scheduler.threshold_mode=rel", n=2)
     mixed = random.Random(2).sample([*runs, *solo], len(runs) + 2)  # noqa: S311
     with caplog.at_level(logging.INFO):
-        stacks, alone = stacks_of(mixed, together=True)
-    assert len(stacks) == len(kinds)
-    assert all(len({run.config.id for run in group}) == 1 for group in stacks)
-    assert {run.id for run in alone} == {run.id for run in solo}
-    assert "2 runs are trained one at a time: no update rule for torch.optim.ASGD" in caplog.text
+        stacks = stacks_of(mixed, together=True)
+    fast = [group for engine, group in stacks if engine == "fused"]
+    assert len(fast) == len(kinds)
+    assert all(len({run.config.id for run in group}) == 1 for group in fast)
+    assert {run.id for engine, (run, *_) in stacks if engine == "solo"} == {run.id for run in solo}
+    assert "2 runs are trained one at a time: each member would need a learning rate of its own" in caplog.text
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_c12_what_a_run_draws_does_not_depend_on_its_neighbours(engine: str) -> None:
-    runs = _runs(engine, "batch.shuffle=true", n=6)
-    alone = make_stack([runs[3], runs[3]])
+def test_c12_what_a_run_draws_does_not_depend_on_its_neighbours() -> None:
+    runs = _runs("batch.shuffle=true", n=6)
+    lone = make_stack([runs[3], runs[3]], 1)
     for company in (runs, runs[3:], runs[::-1], [runs[0], runs[3]]):
         place = company.index(runs[3])
-        together = make_stack(company)
-        assert torch.equal(together.model.vectors[place], alone.model.vectors[0])
-        assert torch.equal(together.features["train"][place], alone.features["train"][0])
-        assert torch.equal(together.labels["val"][place], alone.labels["val"][0])
-    first, second = (group.shuffled_rows() for group in (make_stack(runs), make_stack(runs[3:])))
+        together = make_stack(company, 1)
+        assert torch.equal(together.vectors[place], lone.vectors[0])
+        assert torch.equal(together.features[together.rows["train"][place]], lone.features[lone.rows["train"][0]])
+        assert torch.equal(together.labels[together.rows["val"][place]], lone.labels[lone.rows["val"][0]])
+    first, second = (make_stack(group, 1).shuffled_rows() for group in (runs, runs[3:]))
     assert torch.equal(first[3], second[0])
     assert not torch.equal(first[3], first[2])

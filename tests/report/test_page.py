@@ -21,7 +21,8 @@ from pima_hp.report.build import write_report
 from pima_hp.report.results import Results
 from pima_hp.report.text import write
 from pima_hp.run import RunStatus
-from tests.ledger.conftest import configuration_of, record_of, seeds_of
+from tests.ledger.conftest import configuration_of, seeds_of
+from tests.ledger.conftest import results_of as results_of_run
 from tests.report.conftest import Page, results_of
 
 ARTICLE = [{"batch.size": size} for size in (5, 10, 16, 32)] + [{"activation": name} for name in ("tanh", "sigmoid")]
@@ -183,7 +184,8 @@ def ledger_of(folder, n_done, n_planned, status=RunStatus.COMPLETED):
     configuration = configuration_of(trainer__max_epochs=5)
     planned = PlannedConfiguration.of(configuration, "baseline", [seeds_of(seed) for seed in range(n_planned)])
     Manifest({configuration.id: planned}, ("batch.size",), {"torch": "2"}).write(folder)
-    Ledger(folder).append([record_of(configuration, seed, status) for seed in range(n_done)])
+    for seed in range(n_done):
+        Ledger(folder).append(results_of_run(configuration, seed, status))
     return folder
 
 
