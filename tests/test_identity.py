@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from pima_hp.training.schedule import stacks_of
 
 from pima_hp.commands.job import parse
 from pima_hp.config import Config
@@ -26,11 +25,12 @@ from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
-from pima_hp.run import Run
+from pima_hp.run import CURVES, Results, Run
 from pima_hp.training.checks import config_problems
+from pima_hp.training.dispatch import refusal, stacks_of
 from tests.conftest import Settings, job_of, seeds_of, settings_of
 from tests.random_configurations import Rng, one_of, settings
-from tests.training.conftest import alone
+from tests.training.conftest import alone, together
 
 N_DRAWS = 20
 SECTIONS = ("data", "model", *NAMED_SECTIONS, "batch", "trainer")

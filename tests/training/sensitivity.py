@@ -68,7 +68,7 @@ def noisy(run: Run, seed: int, size: float) -> Results:
     """Train one run alone, its initial weights moved by `size` of themselves, zeros by `size` alone."""
     noise = torch.Generator().manual_seed(seed)
 
-    def noisy_module(*arguments: Any) -> MLPClassifier:
+    def moved(*arguments: Any) -> MLPClassifier:
         module = module_of(*arguments)
         with torch.no_grad():
             for parameter in module.parameters():
@@ -79,7 +79,7 @@ def noisy(run: Run, seed: int, size: float) -> Results:
                 module.model.layers[place] = Noisy(layer, noise)
         return module
 
-    with mock.patch("pima_hp.training.solo.module_of", noisy_module):
+    with mock.patch("pima_hp.training.solo.module_of", moved):
         return alone(run)
 
 

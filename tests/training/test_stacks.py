@@ -1,5 +1,6 @@
 """Who may share a stack, and that sharing one changes nothing (FAULTS C1, C3, C4, C11, C12)."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,10 @@ from pima_hp.config.options import options
 from pima_hp.run import Run
 from pima_hp.training import stacked
 from pima_hp.training.device import engine_on
+from pima_hp.training.dispatch import select, stacks_of, train
 from pima_hp.training.fused import engine as fused
+from pima_hp.training.progress import Progress
+from pima_hp.training.solo import fit
 from tests.training.conftest import (
     ENGINES,
     MODULES,
@@ -40,10 +44,9 @@ MEMBERS = {
         ("optimizer=adam", "activation=leaky_relu", f"optimizer.lr={lr}", f"activation.negative_slope={slope}")
         for lr in (0.1, 0.001) for slope in (0.01, 0.3)
     ],
-    "shapes of elu": [("optimizer=adam", "activation=elu", f"activation.alpha={alpha}") for alpha in (0.5, 1.0, 2.0)],
-    "momentum and weight decay, or none": [
+    "momentum and weight decay": [
         ("optimizer=sgd", f"optimizer.momentum={momentum}", f"optimizer.weight_decay={decay}")
-        for momentum in (0.0, 0.5, 0.9) for decay in (0.0, 0.1)
+        for momentum in (0.1, 0.5, 0.9) for decay in (0.01, 0.1)
     ],
     "decay rates of rmsprop": [
         ("optimizer=rmsprop", f"optimizer.alpha={alpha}", f"optimizer.eps={eps}", f"optimizer.momentum={momentum}")
@@ -205,6 +208,14 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf,
             assert engine == "fused" or other == first
 
 
+def test_stacks_are_no_larger_than_asked_for(runs_of: RunsOf) -> None:
+    runs = runs_of("n_replicates=10")
+    stacks = stacks_of(runs, stack_size=4, together=True)
+    assert [len(stack) for _, stack in stacks] == [4, 4, 2]
+    assert [run for _, stack in stacks for run in stack] == list(runs)
+    assert stacks_of(runs[:2], engine="solo", together=True) == [("solo", [run]) for run in runs[:2]]
+
+
 def test_results_say_which_engine_trained_and_where_unless_that_is_the_cpu(runs_of: RunsOf) -> None:
     runs = runs_of("trainer.max_epochs=1", "n_replicates=2")
     for engine in ENGINES:
@@ -234,3 +245,18 @@ def test_the_global_generator_is_left_as_it_was(runs_of: RunsOf) -> None:
         state = torch.random.get_rng_state()
         together(runs, engine)
         assert torch.equal(torch.random.get_rng_state(), state), engine
+
+
+def test_what_no_stack_can_hold_is_trained_solo_and_that_is_said(
+    runs_of: RunsOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = runs_of(*SHORT, "scheduler=plateau_half", "scheduler.threshold_mode=rel", "n_replicates=2")
+    reason = stacked.why_not(runs[0].config)
+    assert select(runs[0].config) == ("solo", reason)
+    with caplog.at_level(logging.INFO), Progress(len(runs)) as progress:
+        batches = list(train(runs, together=True, solo=lambda run: fit(run)[0], progress=progress))
+    assert [len(batch) for batch in batches] == [1, 1]
+    assert f"2 runs are trained one at a time: {reason}" in caplog.text
+    for found, run in zip(batches, runs, strict=True):
+        assert same_bits(found, alone(run))
+    assert progress.done == pytest.approx(2)
