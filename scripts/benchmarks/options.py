@@ -1,9 +1,8 @@
 """What each option of `conf/` costs in the fused engine."""
 
+from pima_hp.config.options import options as options_of
 from pima_hp.model.mlp import INITIALIZATIONS
 from pima_hp.training.fused.engine import fit_stack
-
-from pima_hp.config.options import options as options_of
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
 SIZE = 128
@@ -13,7 +12,7 @@ BASE = ("batch=b5", "activation=relu", "optimizer=adam", f"n_replicates={SIZE}")
 def options() -> None:
     """Runs a second of every activation, optimizer, schedule and initialisation, the rest as in BASE."""
     chosen = [f"{group}={option}" for group in ("activation", "optimizer", "scheduler") for option in options_of(group)]
-        chosen += [f"model.initialization={name}" for name in INITIALIZATIONS]
+    chosen += [f"model.initialization={name}" for name in INITIALIZATIONS]
     took = medians({override: lambda override=override: _took(override) for override in chosen}, repetitions=3)
     for override, s in took.items():
         print(f"{override:<40}{SIZE / s:>6.0f} runs/s{took['optimizer=adam'] / s:>8.2f} times Adam with ReLU")

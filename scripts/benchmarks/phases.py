@@ -10,14 +10,16 @@ from typing import Any
 from unittest import mock
 
 import hydra.core.utils
-from pima_hp.jobs import ComposedJobs
-from pima_hp.session import Session
 
-from pima_hp import app, summary
-from pima_hp.commands.study import Study
+from pima_hp.commands import study, summary
+from pima_hp.commands.compose import ComposedJobs
+from pima_hp.commands.exits import exit_code
+from pima_hp.commands.hydra_callback import StudyCallback
+from pima_hp.commands.main import main
 from pima_hp.ledger import Ledger
-from pima_hp.training import engines, schedule
-from pima_hp.training.fused.engine import FusedStack
+from pima_hp.training.fused import engine
+from pima_hp.training.fused.members import Members
+from pima_hp.training.fused.stack import FusedStack
 
 _spent: Counter[str] = Counter()
 _within: list[float] = []
@@ -32,13 +34,13 @@ def factorial() -> None:
 def _timed_command(arguments: list[str]) -> None:
     parts: list[tuple[Any, str, str]] = [
         (ComposedJobs, "get_all", "jobs composed"),
-        (Session, "prepare", "jobs checked and planned"),
-        (engines, "make_stack", "stacks prepared"),
-        (schedule, "train_stack", "final scores and records"),
-        (Ledger, "append", "records written to the ledger"),
+        (StudyCallback, "on_sweep_start", "jobs checked and planned"),
+        (engine, "make_stack", "stacks prepared"),
+        (Members, "results", "final scores and results"),
+        (Ledger, "append", "results written to the ledger"),
         (hydra.core.utils, "run_job", "jobs published by Hydra"),
-        (Study, "frame", "ledger read"),
-        (Study, "publish", "runs.csv and TensorBoard written"),
+        (Ledger, "frame", "ledger read"),
+        (study, "publish", "runs.csv and TensorBoard written"),
         (summary, "print_summary", "summary"),
         (FusedStack, "fit", "trained"),
     ]
@@ -46,7 +48,8 @@ def _timed_command(arguments: list[str]) -> None:
     began = time.perf_counter()
     for patch in patches:
         patch.start()
-    code = app.run(arguments)
+    sys.argv = ["pima-hp-train", *arguments]
+    code = exit_code(main.__wrapped__)  # type: ignore[attr-defined]
     whole = time.perf_counter() - began
     for _, _, part in parts:
         print(f"{part:<35}{_spent[part]:8.1f} s")

@@ -14,10 +14,10 @@ from pima_hp.model.mlp import vectors_of
 from pima_hp.training.fused.engine import make_stack
 from pima_hp.training.solo import datamodule_of, module_of
 from tests.conftest import settings_of
+from tests.random_configurations import INITIALIZATIONS
 from tests.training.conftest import ENGINES, MODULES, RunsOf, alone, assert_parity, ended, together
 
 GROUPS = ("activation", "optimizer", "scheduler", "batch", "data", "model")
-INITIALIZATIONS = ("uniform", "glorot_uniform", "he_normal", "torch_default")
 SHORT = ("trainer.max_epochs=3", "trainer.precision=64", "n_replicates=2", "seed=3")
 FLOAT32 = ("trainer.max_epochs=1", "n_replicates=2", "data.scaling=standard", "batch=full")
 
