@@ -15,7 +15,11 @@ from omegaconf import OmegaConf
 from pima_hp.commands.job import parse
 from pima_hp.config import Config, DataSection
 from pima_hp.config.options import option_content, options
+<<<<<<< .merge_file_1duAso
+from pima_hp.model.mlp import INITIALIZATIONS
+=======
 from pima_hp.config.sections import _MLPArguments
+>>>>>>> .merge_file_10kBJ8
 from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
 

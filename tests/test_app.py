@@ -18,7 +18,7 @@ from pima_hp.errors import StudyError
 from pima_hp.ledger import Ledger, read_study
 from pima_hp.training.solo import fit
 from tests.conftest import ROOT, Command, job_of
-from tests.ledger.conftest import MIXED, restamp
+from tests.ledger.conftest import OLDER, restamp
 
 QUICK = ("trainer.max_epochs=2", "batch=full")
 
@@ -44,8 +44,8 @@ def test_a_single_run_does_what_it_says(command: Command, tmp_path: Path) -> Non
     (row,) = read_study(study).to_dict("records")
     assert (row["optimizer"], row["activation"], row["batch.size"], row["seed"]) == ("adam", "tanh", 32, 3)
     assert (row["status"], row["n_updates"], len(row["val/accuracy"])) == ("completed", 3 * 20, 3)
-    (events,) = (study / "tensorboard").rglob("events.out.tfevents*")
-    assert events.parent.name.startswith("tanh, adam, ")
+    (folder,) = (study / "tensorboard").glob("*/")
+    assert folder.name.startswith("tanh, adam, ")
     assert f"tensorboard --logdir {study.relative_to(tmp_path) / 'tensorboard'}" in done.err
 
 
@@ -61,9 +61,7 @@ def test_a_sweep_does_what_it_says(command: Command, tmp_path: Path) -> None:
     assert len(jobs) == 8
     assert "activation=relu,batch.size=5,seed=0,trainer.max_epochs=1" in jobs
     folders = {path.parent.name for path in (tmp_path / "outputs" / "s" / "tensorboard").rglob("events*")}
-    assert folders == {
-        "tensorboard", *(f"batch {size}, {name}" for size in (5, 10) for name in ("relu", "tanh"))
-    }  # fmt: skip
+    assert folders == {f"batch {size}, {name}" for size in (5, 10) for name in ("relu", "tanh")}
     assert all(f"{size}  " in done.out for size in (5, 10))
 
 
@@ -134,7 +132,7 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
     run_id = read_study(tmp_path / "outputs" / "old")["run_id"].iloc[0]
     restamp(tmp_path / "outputs" / "old", 1, parts=files == "parts", manifest=files == "manifest")
     before = state_of(tmp_path)
-    told = MIXED.format(study=Path("outputs") / "old")
+    told = OLDER.format(study=Path("outputs") / "old")
     for more in (
         ("n_replicates=3",), ("-m", "seed=0,1"), ("dry_run=true",), (f"export={run_id}",), ("report=true",),
         ("-m", "hydra/sweeper=basic", "seed=0,1"), ("engine=solo",),
@@ -146,7 +144,7 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
     for arguments in (["old"], ["new", "--compare", "old"]):
         assert reporting.run(arguments) == 3
         assert capfd.readouterr().err == f"refused: {told}\n"
-    with pytest.raises(StudyError, match="could mix kernels"):
+    with pytest.raises(StudyError, match="written by an earlier development version"):
         read_study(tmp_path / "outputs" / "old")
 
 

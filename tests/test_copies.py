@@ -53,7 +53,7 @@ def test_of_copies_one_that_did_not_fail_is_kept_whatever_their_order():
     frame = pinned(study([(RELU, curves(0.7))], {(0, 0): "failed"}), "init", "split")
     for seed in range(5):
         (kept,) = distinct(frame.sample(frac=1, random_state=seed)).itertuples()
-        assert (kept.id, kept.status) == ("0-1", "completed")
+        assert (kept.run_id, kept.status) == ("0-1", "completed")
     assert distinct(frame.iloc[:0]).empty
 
 
@@ -137,12 +137,14 @@ def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(com
         assert not [tag for tag in tags if "_q" in tag]  # one run has no band
 
 
-def test_what_is_planned_is_noted_only_where_all_replicates_are_one_run():
-    from pima_hp.session import copies_note
+def note_of(job):
+    return [note for note in job.notes if "distinct run" in note]
 
+
+def test_what_is_planned_is_noted_only_where_all_replicates_are_one_run():
     shuffled = ("n_replicates=2", *PINNED, "batch.shuffle=true")
-    assert copies_note(job_of("n_replicates=2", "streams.init=3")) == []
-    assert copies_note(job_of(*PINNED)) == []
-    assert copies_note(job_of(*shuffled)) == []
-    assert copies_note(job_of(*shuffled, "batch.size=full"))[0].endswith("pinned and one batch holds all rows")
-    assert copies_note(job_of(*shuffled, "streams.order=3"))[0].endswith("and streams.order are pinned")
+    assert note_of(job_of("n_replicates=2", "streams.init=3")) == []
+    assert note_of(job_of(*PINNED)) == []
+    assert note_of(job_of(*shuffled)) == []
+    assert note_of(job_of(*shuffled, "batch.size=full"))[0].endswith("pinned and one batch holds all rows")
+    assert note_of(job_of(*shuffled, "streams.order=3"))[0].endswith("and streams.order are pinned")

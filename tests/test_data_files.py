@@ -4,6 +4,7 @@ import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,17 +130,17 @@ def test_b16_a_moved_file_and_a_moved_study_go_on(command: Command, tmp_path: Pa
 
 def _change_after(path: Path, n_stacks: int) -> None:
     """Change the data file once so many stacks have been trained."""
-    from pima_hp.training import schedule
+    from pima_hp.training.fused import engine
 
-    real: Callable[..., object] = schedule.train_stack
+    real: Callable[..., object] = engine.fit_stack
     calls = iter(range(1000))
 
-    def train_stack(*arguments: object) -> object:
+    def fit_stack(*arguments: object) -> object:
         if next(calls) == n_stacks:
             write_table(path, shift=1)
         return real(*arguments)
 
-    schedule.train_stack = train_stack  # type: ignore[assignment]
+    engine.fit_stack = fit_stack  # type: ignore[assignment]
 
 
 def test_b17_a_file_that_changes_during_a_sweep_ends_it(tmp_path: Path) -> None:
@@ -157,16 +158,16 @@ def test_b17_a_file_that_changes_during_a_sweep_ends_it(tmp_path: Path) -> None:
 
 def _change_after_the_check(path: Path) -> None:
     """Change the data file when the command has checked and planned its jobs, before workers compose them again."""
-    from pima_hp.session import Session
+    from pima_hp.commands.hydra_callback import StudyCallback
 
-    real = Session.prepare
+    real = StudyCallback.on_sweep_start
 
-    def prepare(self: Session, *arguments: object, **options: object) -> object:
-        kept = real(self, *arguments, **options)  # type: ignore[arg-type]
+    def on_sweep_start(self: StudyCallback, *arguments: Any) -> list[int]:
+        kept = real(self, *arguments)
         write_table(path, shift=1)
         return kept
 
-    Session.prepare = prepare  # type: ignore[assignment, method-assign]
+    StudyCallback.on_sweep_start = on_sweep_start  # type: ignore[method-assign]
 
 
 def test_b17_worker_processes_refuse_a_file_that_changed_after_the_sweep_was_planned(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ THREE = tuple(COMMANDS)[:3]
 
 def run(name: str, folder: Path, cache: Path | None = None) -> None:
     environment = os.environ | ({"PIMA_HP_CACHE_DIR": str(cache)} if cache else {})
-    program = "import sys; from pima_hp.app import main; main()"
+    program = "from pima_hp.commands.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, *COMMANDS[name]],
+        [sys.executable, "-c", program, *COMMANDS[name], "engine=fused"],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

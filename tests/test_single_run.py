@@ -1,4 +1,4 @@
-"""One run without `-m`: who trains it, what it leaves for TensorBoard, and what it costs to begin (FAULTS A11, A12)."""
+"""One run without `-m`: Lightning trains it; what it leaves, and which engine trains what (FAULTS A11, A12)."""
 
 import subprocess
 import sys
@@ -6,26 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import metadata
+from torchmetrics.functional.classification import binary_f1_score
 
-from pima_hp.ledger import CURVE_COLUMNS, read_study
-from tests.conftest import Command
+from pima_hp.data.table import SHIPPED
+from pima_hp.ledger import curve_columns, read_study
+from pima_hp.model import MLPClassifier
+from pima_hp.model.metrics import EPOCH_METRICS
+from pima_hp.run import tag_of
+from tests.conftest import Command, job_of
 from tests.test_app import QUICK, state_of
 
 
-def shown(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, Any], dict[str, Any]]:
-    """What TensorBoard reads of a run: tag -> steps and values, settings, columns and end of its HParams."""
+def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard reads of a run: tag -> steps and values."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    scalars = {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    contents = {tag: found.plugin_data.content for tag, found in events.summary_metadata.items()}
-    start = metadata.parse_session_start_info_plugin_data(contents[metadata.SESSION_START_INFO_TAG])
-    settings = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
-    experiment = metadata.parse_experiment_plugin_data(contents[metadata.EXPERIMENT_TAG])
-    end = metadata.parse_session_end_info_plugin_data(contents[metadata.SESSION_END_INFO_TAG])
-    columns = {info.name: list(info.domain_discrete) for info in experiment.hparam_infos}
-    return scalars, settings, {**columns, "metrics": {info.name.tag for info in experiment.metric_infos}, "end": end}
+    return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 @pytest.mark.parametrize(
@@ -37,28 +37,79 @@ def shown(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, A
         (("scheduler=plateau_half", "scheduler.patience=1", "scheduler.threshold=10.0", "batch.shuffle=true"), 3),
     ],
 )
-def test_tensorboard_shows_the_same_as_of_lightning(
+def test_tensorboard_shows_the_same_whichever_engine_trained_the_run(
     command: Command, tmp_path: Path, variant: tuple[str, ...], n_rates: int
 ) -> None:
     own = ("optimizer=adam", "seed=4", "trainer.max_epochs=6", "trainer.precision=64", "study=s", *variant)
     assert command(*own).code == 0
-    assert command("engine=solo", "outputs=alone", *own).code == 0
-    ours, lightnings = (tmp_path / name / "s" / "tensorboard" for name in ("outputs", "alone"))
-    assert [read_study(path.parent)["engine"].tolist() for path in (ours, lightnings)] == [["fused"], ["solo"]]
-    (folder,), (other,) = ours.iterdir(), lightnings.iterdir()
-    assert folder.name.partition(",seed=")[2] == other.name.partition(",seed=")[2] != ""
-    (scalars, settings, rest), (expected, expected_settings, expected_rest) = shown(folder), shown(other)
-    assert set(scalars) == set(expected) > {*CURVE_COLUMNS, "lr"}
+    assert command("engine=fused", "outputs=fast", *own).code == 0
+    lightnings, fused = (tmp_path / name / "s" for name in ("outputs", "fast"))
+    assert [read_study(path)["engine"].tolist() for path in (lightnings, fused)] == [["solo"], ["fused"]]
+    (folder,), (other,) = (list((path / "tensorboard").glob("*/")) for path in (lightnings, fused))
+    assert folder.name == other.name
+    expected, found = shown(folder), shown(other)
+    assert set(found) == set(expected) > {"val/accuracy", "train/loss_end", "~lr"}
     for tag, values in expected.items():
-        assert [step for step, _ in scalars[tag]] == [step for step, _ in values], tag
-        np.testing.assert_allclose([v for _, v in scalars[tag]], [v for _, v in values], rtol=1e-6, err_msg=tag)
-    assert len({value for _, value in scalars["lr"]}) == n_rates
-    assert settings == expected_settings
-    assert settings["optimizer"] == "adam"
-    assert rest == expected_rest
+        assert [step for step, _ in found[tag]] == [step for step, _ in values], tag
+        np.testing.assert_allclose([v for _, v in found[tag]], [v for _, v in values], rtol=1e-6, err_msg=tag)
+    assert len({value for _, value in expected["~lr"]}) == n_rates
+    frames = [read_study(path) for path in (lightnings, fused)]
+    for key in curve_columns(frames[0]):
+        np.testing.assert_allclose(frames[1][key][0], frames[0][key][0], rtol=1e-9, err_msg=key)
 
 
-@pytest.mark.parametrize("engine", ["auto", "solo"])
+def test_a_checkpoint_predicts_from_raw_rows_with_nothing_else(command: Command, tmp_path: Path) -> None:
+    assert command("data=pima_honest", "optimizer=adam", "trainer.max_epochs=3", "study=s").code == 0
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert path.parent.name == read_study(tmp_path / "outputs" / "s")["run_id"][0]
+    module = MLPClassifier.load_from_checkpoint(path)
+    rows = pd.read_csv(SHIPPED)
+    predicted = module.predict(rows)
+    assert predicted.shape == (768,)
+    assert ((predicted > 0) & (predicted < 1)).all()
+    shuffled = rows[rows.columns[::-1]].assign(note="x")
+    assert torch.equal(module.predict(shuffled), predicted)
+    one = module.predict(rows.head(1))
+    assert torch.allclose(one, predicted[:1], rtol=1e-6)
+    best = torch.load(path, weights_only=True)["callbacks"]
+    (state,) = best.values()
+    curve = read_study(tmp_path / "outputs" / "s")["val/loss"][0]
+    assert float(state["best_model_score"]) == pytest.approx(curve.min(), rel=1e-6)
+
+
+def test_a_metric_that_is_added_in_one_line_reaches_ledger_frame_tensorboard_and_claims(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def f1(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        two = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1, labels.shape[-1]).long()
+        return binary_f1_score(two[0].sigmoid(), two[1], multidim_average="samplewise").reshape(logits.shape[:-1])
+
+    monkeypatch.setitem(EPOCH_METRICS, "f1", f1)
+    claim = {
+        "id": "F1", "sentence": "F1 of the training rows exceeds 0.1.", "source": "a test", "family": "exploratory",
+        "data": "shipped", "where": {},
+        "functional": {"name": "final_score", "curve": "train/f1_end"},
+        "contrast": "difference", "margin": 0.01,
+        "parts": [{"name": "a", "where": {"activation": "relu"}, "over": {"activation": "tanh"}}],
+        "supported": {"all": "lower > 0"}, "refuted": {"all": "upper < 0"},
+    }  # fmt: skip
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "F1.yaml").write_text(yaml.safe_dump(claim), encoding="utf-8")
+    sweep = ("-m", "activation=relu,tanh", "n_replicates=3", "trainer.max_epochs=4", "optimizer.lr=0.01", "batch=b32")
+    done = command(*sweep, "study=s", "report=true", "claim_dir=claims")
+    assert done.code == 0, done.err
+    frame = read_study(tmp_path / "outputs" / "s")
+    assert set(frame["engine"]) == {"stacked"}, "the kernel has no such metric"
+    assert {"val/f1", "train/f1", "train/f1_end"} <= set(curve_columns(frame))
+    assert np.isfinite(np.stack(frame["val/f1"].tolist())).all()
+    for folder in (tmp_path / "outputs" / "s" / "tensorboard").glob("*/"):
+        assert {"val/f1", "train/f1"} <= set(shown(folder))
+    assert "F1" in (tmp_path / "outputs" / "s" / "report" / "verdicts.json").read_text()
+    assert command("study=alone", "trainer.max_epochs=2").code == 0
+    assert np.isfinite(read_study(tmp_path / "outputs" / "alone")["val/f1"][0]).all()
+
+
+@pytest.mark.parametrize("engine", ["auto", "fused"])
 def test_a11_a_finished_run_is_left_as_it_is_and_never_shown_twice(
     command: Command, tmp_path: Path, engine: str
 ) -> None:
@@ -73,29 +124,29 @@ def test_a11_a_finished_run_is_left_as_it_is_and_never_shown_twice(
     for more in ((f"export={run_id}",), ("log_each_run=true",)):
         assert command(*arguments, *more).code == 0
     assert {name: state for name, state in state_of(study).items() if not name.startswith("jobs")} == before
-    assert len(list(study.rglob("*tfevents*"))) == 1
 
 
 def test_a12_events_that_were_deleted_are_written_again_from_the_ledger(command: Command, tmp_path: Path) -> None:
     assert command("study=s", *QUICK).code == 0
-    (events,) = tmp_path.rglob("*tfevents*")
-    content = events.read_bytes()
-    events.unlink()
+    (folder,) = (tmp_path / "outputs" / "s" / "tensorboard").glob("*/")
+    content = shown(folder)
+    for path in folder.iterdir():
+        path.unlink()
     again = command("study=s", *QUICK)
     assert "nothing to train" in again.err
-    assert events.read_bytes() == content
+    assert shown(folder) == content
 
 
 def test_a_run_that_joins_a_study_has_a_folder_and_counts_in_the_mean(command: Command, tmp_path: Path) -> None:
     command("-m", "activation=relu,tanh", "study=s", *QUICK)
     study = tmp_path / "outputs" / "s"
-    overview = study / "tensorboard" / "activation=tanh"
-    (before,) = [path.read_bytes() for path in overview.iterdir()]
+    overview = study / "tensorboard" / "tanh"
+    before = [path.read_bytes() for path in sorted(overview.iterdir())]
     assert command("activation=tanh", "seed=1", "study=s", *QUICK).code == 0
     run_id = read_study(study).set_index("seed").loc[1, "run_id"]
-    folders = {path.name for path in study.glob("tensorboard/*/")} - {"activation=relu", "activation=tanh"}
-    assert {name for name in folders if not name.startswith("events")} == {f"activation=tanh,seed=1,{run_id[:6]}"}
-    assert [path.read_bytes() for path in overview.iterdir()] != [before]
+    folders = {path.name for path in study.glob("tensorboard/*/")} - {"relu", "tanh"}
+    assert folders == {f"tanh, seed 1, {run_id[:6]}"}
+    assert [path.read_bytes() for path in sorted(overview.iterdir())] != before
 
 
 def test_without_a_logger_nothing_is_written_for_tensorboard(command: Command, tmp_path: Path) -> None:
@@ -103,42 +154,42 @@ def test_without_a_logger_nothing_is_written_for_tensorboard(command: Command, t
     assert not list(tmp_path.rglob("*tfevents*"))
 
 
-AMSGRAD = ("optimizer=adam", "+optimizer.amsgrad=true")
 NO_ROW = ("activation=gelu", "activation.approximate=tanh")
 ENGINES = {
-    (): "fused",
-    ("logger=csv",): "solo",
-    ("logger=both", "engine=fused"): "fused",
-    ("engine=solo",): "solo",
+    (): "solo",
+    ("engine=fused",): "fused",
     ("engine=stacked",): "stacked",
-    AMSGRAD: "solo",
-    NO_ROW: "solo",
-    (*NO_ROW, "engine=stacked"): "stacked",
+    ("n_replicates=2",): "fused",
+    ("n_replicates=2", "engine=solo"): "solo",
+    ("n_replicates=2", "logger=csv"): "solo",
+    ("n_replicates=2", "callbacks=early_stopping"): "solo",
+    ("n_replicates=2", "+trainer.gradient_clip_val=1.0"): "solo",
+    ("n_replicates=2", "optimizer=adam", "+optimizer.amsgrad=true"): "stacked",
     (*NO_ROW, "n_replicates=2"): "stacked",
-    ("n_replicates=2", "logger=csv"): "fused",
 }
 
 
 @pytest.mark.parametrize("overrides", ENGINES, ids=" ".join)
-def test_lightning_trains_one_run_where_it_is_asked_for_or_nothing_faster_can(
+def test_one_run_is_trained_by_lightning_and_several_by_the_fastest_engine_that_can(
     command: Command, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
-    engine = ENGINES[overrides]
+    engine, n_runs = ENGINES[overrides], 2 if "n_replicates=2" in overrides else 1
     planned = command(*overrides, "study=s", "dry_run=true", *QUICK)
-    n_stacks = 0 if engine == "solo" else 1
-    assert f" in {n_stacks} stacks, {1 - n_stacks} one at a time" in planned.out
+    assert (f"{n_runs} {engine}" in planned.out) is (engine != "solo")
+    assert f"one at a time   {n_runs if engine == 'solo' else 0}" in planned.out
     assert command(*overrides, "study=s", *QUICK).code == 0
     study = tmp_path / "outputs" / "s"
     assert set(read_study(study)["engine"]) == {engine}
-    assert bool(list(study.rglob("metrics.csv"))) is (overrides == ("logger=csv",))
+    assert len(list(study.rglob("metrics.csv"))) == (n_runs if "logger=csv" in overrides else 0)
+    assert len(list(study.rglob("*.ckpt"))) == (n_runs if engine == "solo" else 0)
 
 
-def test_without_llvmlite_lightning_trains_one_run(command: Command, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setitem(sys.modules, "pima_hp.training.fused.engine", None)
-    assert command("study=s", *QUICK).code == 0
-    assert read_study(tmp_path / "outputs" / "s")["engine"].tolist() == ["solo"]
-    (log,) = (tmp_path / "outputs" / "s").rglob("app.log")
-    assert "1 run is trained one at a time: llvmlite does not work here" in log.read_text()
+def test_without_llvmlite_a_sweep_is_stacked(command: Command, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "pima_hp.training.fused.compiled", None)
+    assert command("n_replicates=2", "study=s", *QUICK).code == 0
+    assert read_study(tmp_path / "outputs" / "s")["engine"].tolist() == ["stacked"] * 2
+    (log,) = (tmp_path / "outputs" / "s" / "jobs").rglob("*.log")
+    assert "llvmlite does not work here" in log.read_text()
 
 
 def test_the_missing_one_of_several_replicates_is_trained_as_the_others_were(command: Command, tmp_path: Path) -> None:
@@ -147,29 +198,45 @@ def test_the_missing_one_of_several_replicates_is_trained_as_the_others_were(com
     assert read_study(tmp_path / "outputs" / "s")["engine"].tolist() == ["stacked"] * 3
 
 
-def test_a_diverged_run_shows_its_curves_until_then(command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_a_diverged_run_shows_its_curves_until_then(command: Command, tmp_path: Path, engine: str) -> None:
     wild = ("optimizer=sgd", "optimizer.lr=0.01", "activation=identity", "batch=full", "trainer.max_epochs=30")
-    done = command(*wild, "model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "seed=1", "study=s")
-    assert done.code == 0
+    own = ("model.hidden_widths=[4,4,4]", "model.initialization=he_normal", "seed=1", "study=s", f"engine={engine}")
+    done = command(*wild, *own)
+    assert done.code == 0, done.err
     assert "1 diverged" in done.err
     (row,) = read_study(tmp_path / "outputs" / "s").to_dict("records")
-    (events,) = tmp_path.rglob("*tfevents*")
-    scalars, _, rest = shown(events.parent)
-    assert set(scalars) == {*CURVE_COLUMNS, "lr"}
+    (folder,) = (tmp_path / "outputs" / "s" / "tensorboard").glob("*/")
+    scalars = shown(folder)
+    assert set(scalars) >= {tag_of(key) for key in ("val/loss", "train/accuracy", "lr")}
     assert 1 < row["stop_epoch"] <= 30
-    for values in scalars.values():
-        assert [step for step, _ in values] == list(range(1, row["stop_epoch"]))
-    assert rest["end"].status == 2, "a failure"
+    assert [step for step, _ in scalars["val/loss"]][: row["stop_epoch"] - 1] == list(range(1, row["stop_epoch"]))
+    assert np.isfinite(row["val/loss"][: row["stop_epoch"] - 1]).all()
+    assert np.isnan(row["val/loss"][row["stop_epoch"] - 1 :]).all()
 
 
 def test_the_fast_path_imports_neither_lightning_nor_a_compiler(tmp_path: Path) -> None:
     code = f"""
 import sys
-from pima_hp.app import run
-assert run(["optimizer=adam", "study=s", *{QUICK}]) == 0
+from pima_hp.commands.exits import exit_code
+from pima_hp.commands.main import main
+sys.argv = ["pima-hp-train", "optimizer=adam", "n_replicates=2", "study=s", *{QUICK}]
+assert exit_code(main.__wrapped__) == 0
 assert {{"torch", "pima_hp.training.fused.compiled"}} < set(sys.modules)
-assert not {{"lightning", "torchmetrics", "torch.utils.tensorboard", "torch._dynamo", "numba"}} & set(sys.modules)
+found = {{"lightning", "torchmetrics", "torch.utils.tensorboard", "torch._dynamo", "numba"}} & set(sys.modules)
+assert not found, found
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("*tfevents*"))
+
+
+def test_a_run_of_the_command_is_the_run_of_the_python_function(command: Command, tmp_path: Path) -> None:
+    from pima_hp.training.solo import fit
+
+    own = ("optimizer=nadam", "batch.shuffle=true", "trainer.max_epochs=2", "study=s")
+    assert command(*own, "callbacks=early_stopping", "callbacks.early_stopping.patience=50").code == 0
+    results, _ = fit(job_of(*own).runs[0])
+    (row,) = read_study(tmp_path / "outputs" / "s").to_dict("records")
+    for key, curve in results.curves.items():
+        assert np.array_equal(row[key], curve[0]), key

@@ -71,12 +71,14 @@ class StudyCallback(Callback):
         """Give the sweep's jobs the name of their study and the token of this command."""
         with _carried():
             own = config.hydra.overrides.task
-            if config.study is None and any(one.lstrip("+").startswith("study=") for one in own):
+            missing = OmegaConf.is_missing(config, "study")
+            if not missing and config.study is None and any(one.lstrip("+").startswith("study=") for one in own):
                 raise ConfigurationError("study: must be the same for all jobs of a sweep; one command, one study")
             name_study(config)
             own += [f"command={config.command}"]
             own += [f"study={config.study}"] if current_command().made_up else []
-            if "grids" not in str(config.hydra.sweeper._target_):
+            plugins = f"{config.hydra.sweeper._target_} {config.hydra.launcher._target_}"
+            if "pima_hp" not in plugins:  # nobody will give us the jobs: each plans itself
                 self._hold(Path(config.outputs) / config.study, config.command)
 
     def on_sweep_start(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
@@ -85,9 +87,12 @@ class StudyCallback(Callback):
         return [] if kept is None else kept
 
     def on_launch_start(self, configs: Sequence[DictConfig]) -> None:
-        """Train what the ledger lacks of these jobs, in stacks."""
-        jobs = [self._jobs.get(_overrides(config)) or parse(config) for config in configs]
-        if jobs and jobs[0].is_recorded:
+        """Train what the ledger lacks of these jobs, in stacks; prepare those of a sweeper that has not."""
+        new = [config for config in configs if _overrides(config) not in self._jobs]
+        if new and self._prepare(new, swept_keys([_overrides(config) for config in new]), sweep=True) is None:
+            raise SystemExit(0)
+        jobs = [self._jobs[_overrides(config)] for config in configs]
+        if jobs and jobs[0].is_recorded and not jobs[0].settings.dry_run:
             study.train_jobs(jobs, together=True)
 
     def on_run_end(self, config: DictConfig, **given: Any) -> None:
@@ -111,7 +116,7 @@ class StudyCallback(Callback):
         """
         jobs = checked(configs, together=sweep)
         first = self._first = jobs[0]
-        self._jobs = dict(zip(map(_overrides, configs), jobs, strict=True))
+        self._jobs.update(zip(map(_overrides, configs), jobs, strict=True))
         if not first.is_recorded:
             self._first = None
             return list(range(len(jobs)))
@@ -126,7 +131,8 @@ class StudyCallback(Callback):
         for note in dict.fromkeys(note for job in jobs for note in job.notes):
             say(f"note: {note}")
         manifest = study.plan(jobs, swept if sweep else [])
-        self._asked = {run.id: run for job in jobs for run in job.runs}
+        asked = {run.id: run for job in jobs for run in job.runs}
+        self._asked |= asked
         if settings.dry_run:
             from pima_hp.commands.summary import print_plan
 
@@ -134,11 +140,11 @@ class StudyCallback(Callback):
             return None
         self._hold(folder, first.settings.command or "")
         manifest.write(folder)
-        lacking = {run.id for run in study.missing(folder, self._asked.values())}
-        self._expected = set(lacking)
-        if sweep and len(lacking) < len(self._asked):
-            n_held = len(self._asked) - len(lacking)
-            say(f"{folder}: {n_held:,} of {len(self._asked):,} runs are in the ledger; {len(lacking):,} to train")
+        lacking = {run.id for run in study.missing(folder, asked.values())}
+        self._expected |= lacking
+        if sweep and len(lacking) < len(asked):
+            n_held = len(asked) - len(lacking)
+            say(f"{folder}: {n_held:,} of {len(asked):,} runs are in the ledger; {len(lacking):,} to train")
         kept = []
         for position, job in enumerate(jobs):
             mine = {run.id for run in job.runs} & lacking

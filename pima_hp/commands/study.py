@@ -12,7 +12,7 @@ import pandas as pd
 
 from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
-from pima_hp.config.flat import columns_of
+from pima_hp.config.flat import columns_of, with_names
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
@@ -68,17 +68,15 @@ def plan(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
         planned = PlannedConfiguration.of(job.config, labels[config_id], [run.seeds for run in job.runs])
         asked[config_id] = asked[config_id].joined(planned) if config_id in asked else planned
     manifest = Manifest(asked, tuple(swept), versions())
-    return before.extended(manifest) if before else manifest
+    return (before.extended(manifest) if before else manifest).labeled(labels)
 
 
 def _labels(jobs: Sequence[Job], before: Manifest | None, swept: Sequence[str]) -> dict[str, str]:
-    """Return config_id -> label: that of the manifest, or a new one that differs from all others."""
-    known = before.labels if before else {}
-    flat = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
-    found = labels_of(flat, swept)
-    taken = set(known.values())
-    unique = {key: f"{label} ~{key[:6]}" if label in taken else label for key, label in found.items()}
-    return {**unique, **known}
+    """Return config_id -> label of all configurations of the study, old and new: what tells them apart."""
+    known = before.configurations if before else {}
+    flat = {config_id: with_names(planned.settings) for config_id, planned in known.items()}
+    flat |= {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
+    return labels_of(flat, list(dict.fromkeys((*(before.swept_keys if before else ()), *swept))))
 
 
 def missing(folder: Path, runs: Iterable[Run], command: str | None = None) -> list[Run]:

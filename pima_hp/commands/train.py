@@ -26,14 +26,19 @@ def train(cfg: DictConfig) -> float | None:
         from pima_hp.commands.unrecorded import run_unrecorded
 
         return run_unrecorded(job)
+    swept = swept_keys([tuple(HydraConfig.get().overrides.task)]) if HydraConfig.initialized() else ()
+    if job.settings.dry_run:
+        from pima_hp.commands.summary import print_plan
+
+        print_plan([job], plan([job], swept), together=len(job.runs) > 1)
+        return None
     command = job.settings.command or ""
     if missing(job.folder, job.runs, command):
         in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
         with held(job.folder, command) as holder:
             manifest = Manifest.read(job.folder)
             if manifest is None or not {run.id for run in job.runs} <= set(manifest.run_ids):
-                own = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
-                plan([job], swept_keys([tuple(own)])).write(job.folder)
+                plan([job], swept).write(job.folder)
             train_jobs([job], together=len(job.runs) > 1 or in_sweep, holder=holder)
     return mean_score(job.folder, job.runs, "val/accuracy")
 

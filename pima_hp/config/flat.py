@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pima_hp.config.options import option_name
 from pima_hp.config.sections import INERT_ARGUMENTS
 
 Setting = bool | int | float | str | tuple[Any, ...] | None
@@ -30,6 +31,18 @@ def columns_of(settings: Mapping[str, Any]) -> dict[str, Setting]:
     names = {f"{section}.name": section for section in NAMED_SECTIONS}
     flat = {names.get(key, key): value for key, value in flattened(settings).items()}
     return {**{section: flat[section] for section in NAMED_SECTIONS if section in flat}, **flat}
+
+
+def with_names(flat: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return dotted keys with the name of each named section under the key of the section."""
+    names: dict[str, Setting] = {}
+    for section in NAMED_SECTIONS:
+        prefix = f"{section}."
+        own = {key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)}
+        content = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+        if content:
+            names[section] = option_name(section, {"_target_": None, **content})
+    return {**names, **flat}
 
 
 def is_hparam(key: str) -> bool:

@@ -72,6 +72,13 @@ class Manifest:
         """config_id -> label."""
         return {config_id: planned.label for config_id, planned in self.configurations.items()}
 
+    def labeled(self, labels: Mapping[str, str]) -> "Manifest":
+        """Return this study with other labels: config_id -> label."""
+        configurations = {
+            config_id: replace(planned, label=labels[config_id]) for config_id, planned in self.configurations.items()
+        }
+        return replace(self, configurations=configurations)
+
     def extended(self, new: "Manifest") -> "Manifest":
         """This study and what `new` adds to it: values of what is swept, and seeds.
 

@@ -1,7 +1,7 @@
 """The multi-layer perceptron, one or M at once, and its initial weights."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,6 +10,14 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from pima_hp.config.build import build
+
+INITIALIZATIONS: dict[str, Callable[[int, int], tuple[float, float]]] = {
+    "uniform": lambda fan_in, fan_out: (0.05, 0.0),  # noqa: ARG005
+    "glorot_uniform": lambda fan_in, fan_out: (math.sqrt(6 / (fan_in + fan_out)), 0.0),
+    "he_normal": lambda fan_in, fan_out: (math.sqrt(2 / fan_in), 0.0),  # noqa: ARG005
+    "torch_default": lambda fan_in, fan_out: (1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),  # noqa: ARG005
+}
+"""Name -> half-width (of `he_normal` the standard deviation) of a layer's weights, and of its biases."""
 
 
 class StackedLinear(nn.Module):
@@ -177,16 +185,8 @@ def _scale_of_each(widths: tuple[int, ...], initialization: str, dtype: torch.dt
     pieces = [
         torch.full((count,), scale, dtype=dtype, device="cpu")
         for fan_out, fan_in in layer_shapes(widths)
-        for count, scale in zip((fan_out * fan_in, fan_out), _scales(initialization, fan_in, fan_out), strict=True)
+        for count, scale in zip(
+            (fan_out * fan_in, fan_out), INITIALIZATIONS[initialization](fan_in, fan_out), strict=True
+        )
     ]
     return torch.cat(pieces)
-
-
-def _scales(initialization: str, fan_in: int, fan_out: int) -> tuple[float, float]:
-    """Return the half-width (or standard deviation) of a layer's weights and of its biases."""
-    return {
-        "uniform": (0.05, 0.0),
-        "glorot_uniform": (math.sqrt(6 / (fan_in + fan_out)), 0.0),
-        "he_normal": (math.sqrt(2 / fan_in), 0.0),
-        "torch_default": (1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),
-    }[initialization]

@@ -3,7 +3,8 @@
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import lightning as L
@@ -73,7 +74,7 @@ class MLPClassifier(L.LightningModule):
         self.preprocessing: Preprocessing | None = None
         self._shape = np.shape(init_seed)  # of a score: () or (M,)
         self.diverged_in = np.full(self._shape, np.inf)
-        self._lr = 0.0
+        self._dtype, self._lr = getattr(torch, dtype), 0.0
         self._kept: dict[tuple[str, str], list[Batch]] = defaultdict(list)  # logits and labels of an epoch
         self._watched: Scores = {}
         self._logged: dict[str, Tensor] = {}
@@ -98,6 +99,11 @@ class MLPClassifier(L.LightningModule):
         scheduler = build(self.scheduler, LRScheduler, optimizer)
         steps = {"scheduler": scheduler, "interval": "epoch", "monitor": self.monitor, "strict": False}
         return {"optimizer": optimizer, "lr_scheduler": steps}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make one update; the optimizer's own scalars, such as a product of NAdam's, are as precise as the weights."""
+        with default_dtype(self._dtype):
+            super().optimizer_step(*args, **kwargs)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Set the learning rate of the next epoch."""
@@ -256,15 +262,21 @@ def build_network(node: Mapping[str, Any], init_seed: int | Sequence[int], dtype
     taken = inspect.signature(found).parameters
     arguments = {key: value for key, value in node.items() if key in taken or key not in ("n_features", "activation")}
     seeds = [init_seed] if isinstance(init_seed, int) else init_seed
-    before = torch.get_default_dtype()
-    torch.set_default_dtype({"float32": torch.float32, "float64": torch.float64}[dtype])
-    try:
-        with seeded(seeds[0], Role.INIT):
-            if "activation" in arguments:
-                arguments["activation"] = build(arguments["activation"], nn.Module)
-            network = build(arguments, nn.Module)
+    with default_dtype({"float32": torch.float32, "float64": torch.float64}[dtype]), seeded(seeds[0], Role.INIT):
+        if "activation" in arguments:
+            arguments["activation"] = build(arguments["activation"], nn.Module)
+        network = build(arguments, nn.Module)
         if isinstance(network, MLP) and network.n_members is not None:
             network.reset_parameters([stream(seed, Role.INIT) for seed in seeds])
+    return network
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Let torch make floating-point tensors of this type in a block."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
     finally:
         torch.set_default_dtype(before)
-    return network

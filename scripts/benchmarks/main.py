@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
@@ -17,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from pima_hp.run import Run
 from pima_hp.training import stacked
-from pima_hp.training.fused.engine import fit_stack, make_stack
+from pima_hp.training.fused import engine as fused
 from pima_hp.training.solo import fit
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
@@ -27,7 +28,7 @@ EPOCHS = 100
 
 def solo() -> None:
     """Solo training against a bare torch loop that records the same figures, batch 5 and 10, some epochs a turn."""
-    n_epochs = 10
+    n_epochs = 25
     for batch, wanted in (("b5", (1.7, 2.5)), ("b10", (2.2, 3.0))):
         (run,) = runs_of(f"batch={batch}", f"trainer.max_epochs={n_epochs}")
         took = medians(
@@ -36,7 +37,7 @@ def solo() -> None:
                 "Lightning, quiet": lambda run=run: seconds(lambda: fit(run)),
                 "Lightning, dressed": lambda run=run: seconds(lambda: _dressed(run)),
             },
-            repetitions=9,
+            repetitions=5,
         )
         bare = took.pop("bare torch loop")
         print(
@@ -47,10 +48,14 @@ def solo() -> None:
 
 
 def _dressed(run: Run) -> None:
-    """Train one run as a user of Lightning does: TensorBoard, a checkpoint of the best epoch, a progress bar."""
+    """Train one run as a user of Lightning does: TensorBoard, and the callbacks of conf/callbacks/default.yaml."""
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         logger = TensorBoardLogger(folder, default_hp_metric=False)
-        fit(run, callbacks=[ModelCheckpoint(folder, monitor="val/loss"), TQDMProgressBar()], loggers=[logger])
+        fit(
+            run,
+            callbacks=[ModelCheckpoint(folder, monitor="val/loss"), TQDMProgressBar(refresh_rate=20)],
+            loggers=[logger],
+        )
 
 
 def engines() -> None:
@@ -91,9 +96,9 @@ def scaling() -> None:
         (512, 50, 0.2), (512, 100, 0.2), (512, 25, 0.6),
     ):  # fmt: skip
         runs = runs_of("batch=b5", f"n_replicates={size}", f"trainer.max_epochs={epochs}", f"data.test_fraction={test}")
-        stack = make_stack(runs, torch.get_num_threads())
-        took = seconds(stack.fit)
-        n_rows = stack.n_rows("train")
+        began = time.perf_counter()
+        n_rows = fused.fit_stack(runs).n_train
+        took = time.perf_counter() - began
         print(f"{size:>8}{epochs:>8}{n_rows:>6}{took:>9.2f}{took / size / epochs / n_rows * 1e6:>28.4f}")
     code = "from scripts.benchmarks.main import memory; memory()"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 -- our own code
@@ -101,7 +106,7 @@ def scaling() -> None:
 
 def memory() -> None:
     """Print the most memory that a process takes to train 4,096 runs."""
-    fit_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5"))
+    fused.fit_stack(runs_of("batch=b5", "n_replicates=4096", "trainer.max_epochs=5"))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"memory at M=4096: {used:,.0f} MiB (at most 2,048 wanted)")
 
@@ -110,33 +115,37 @@ def gpu() -> None:
     """Runs a second of both engines on a CUDA device, batch 5, Adam; at least 5,000 wanted of fused at 65,536 runs."""
     if not torch.cuda.is_available():
         sys.exit("gpu: needs a CUDA device; found none")
-    for engine, n_epochs in ((fit_stack, 10), (stacked.fit_stack, 1)):
+    for engine, fit_stack, n_epochs in (("fused", fused.fit_stack, 10), ("stacked", stacked.fit_stack, 1)):
         for size in (1024, 8192, 65536):
+<<<<<<< .merge_file_xaloR7
+            common = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
+            long, short = (runs_of(*common, f"trainer.max_epochs={n}") for n in (2 * n_epochs, n_epochs))
+            fit_stack(short)  # compiles
+            took = seconds(lambda: fit_stack(long)) - seconds(lambda: fit_stack(short))  # noqa: B023 -- called here
+=======
             wanted = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
             few, many = (runs_of(*wanted, f"trainer.max_epochs={n}") for n in (n_epochs, 2 * n_epochs))
             engine(few)  # compiles
             took = seconds(partial(engine, many)) - seconds(partial(engine, few))
+>>>>>>> .merge_file_XjI9gN
             rate = size / (took / n_epochs * EPOCHS)
-            print(f"{engine.__module__} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
+            print(f"{engine} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
 
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
-    if engine == "stacked":
-        few = runs_of(*overrides, f"n_replicates={size}", "trainer.max_epochs=2")
-        return lambda: size / (seconds(lambda: stacked.fit_stack(few)) / 2 * EPOCHS)
-    n_epochs = EPOCHS if size <= 1024 else 25
+    n_epochs = (EPOCHS if size <= 1024 else 25) if engine == "fused" else 2
     runs = runs_of(*overrides, f"n_replicates={size}", f"trainer.max_epochs={n_epochs}")
-    n_times = max(1, 32 // size)  # a run alone is over in 20 ms, too short to be timed
+    fit_stack = {"fused": fused.fit_stack, "stacked": stacked.fit_stack}[engine]
+    n_times = max(1, 32 // size) if engine == "fused" else 1  # a run alone is over in 20 ms, too short to be timed
 
     def measure() -> float:
-        stacks = [make_stack(runs, torch.get_num_threads()) for _ in range(n_times)]
-        return n_times * size / (seconds(lambda: [stack.fit() for stack in stacks]) / n_epochs * EPOCHS)
+        return n_times * size / (seconds(lambda: [fit_stack(runs) for _ in range(n_times)]) / n_epochs * EPOCHS)
 
     return measure
 
 
 def _warm_up() -> None:
-    fit_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"))
+    fused.fit_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"))
 
 
 def _machine() -> str:
@@ -145,13 +154,12 @@ def _machine() -> str:
 
 def main() -> None:
     """Run the benchmark that is named."""
-    from scripts.benchmarks.host import host
     from scripts.benchmarks.options import options
     from scripts.benchmarks.peers import peers
     from scripts.benchmarks.phases import factorial
     from scripts.benchmarks.sweep import sweep
 
-    choices = {one.__name__: one for one in (solo, engines, options, scaling, sweep, factorial, host, gpu, peers)}
+    choices = {one.__name__: one for one in (solo, engines, options, scaling, sweep, factorial, gpu, peers)}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in choices:
         sys.exit(f"scripts/benchmark: must name one of {', '.join(sorted(choices))}; found {name!r}")

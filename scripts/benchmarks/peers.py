@@ -11,7 +11,7 @@ from pima_hp.data.prepared import prepare, table_of
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
-from pima_hp.training.fused.engine import make_stack
+from pima_hp.training.fused.engine import fit_stack
 from scripts.benchmarks.bare import train_bare
 from scripts.benchmarks.timing import medians, runs_of, seconds
 
@@ -21,7 +21,7 @@ WIDTHS = [8, 12, 8]
 
 def peers() -> None:
     """Print runs of 100 epochs a second, batch 5 and 32, Adam, and the ratio to JAX at the same size of stack."""
-    make_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"), torch.get_num_threads()).fit()
+    fit_stack(runs_of("n_replicates=2", "trainer.max_epochs=1"))
     for batch in (5, 32):
         contestants: dict[str, Callable[[], float]] = {}
         runs = {
@@ -45,9 +45,10 @@ def peers() -> None:
 def _stacked(runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return training features (M, n, D), labels (M, n) and initial parameters (M, P)."""
     table = table_of(runs[0].config)
-    data = prepare(table, runs[0].config.data, [run.seeds.split for run in runs], torch.float32)
+    parts = [prepare(table, run.config, run.seeds.split) for run in runs]
+    served = [data.part(data.split.train) for data in parts]
     vectors = [initial_parameters(WIDTHS, "uniform", stream(run.seeds.init, Role.INIT), torch.float32) for run in runs]
-    return data.features[data.split.train], data.labels[data.split.train], torch.stack(vectors)
+    return torch.stack([x for x, _ in served]), torch.stack([y for _, y in served]), torch.stack(vectors)
 
 
 def _bare(run: Run) -> Callable[[], float]:
@@ -56,8 +57,7 @@ def _bare(run: Run) -> Callable[[], float]:
 
 def _ours(runs: list[Run]) -> Callable[[], float]:
     def measure() -> float:
-        stack = make_stack(runs, torch.get_num_threads())  # its fit scores every epoch, which the peers are spared
-        return len(runs) / seconds(stack.fit)
+        return len(runs) / seconds(lambda: fit_stack(runs))  # scores every epoch too, which the peers are spared
 
     return measure
 

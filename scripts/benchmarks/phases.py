@@ -11,11 +11,14 @@ from unittest import mock
 
 import hydra.core.utils
 
-from pima_hp.commands import hydra_callback, study
+from pima_hp.commands import study, summary
 from pima_hp.commands.compose import ComposedJobs
+from pima_hp.commands.exits import exit_code
+from pima_hp.commands.hydra_callback import StudyCallback
 from pima_hp.commands.main import main
 from pima_hp.ledger import Ledger
 from pima_hp.training.fused import engine
+from pima_hp.training.fused.members import Members
 from pima_hp.training.fused.stack import FusedStack
 
 _spent: Counter[str] = Counter()
@@ -31,26 +34,22 @@ def factorial() -> None:
 def _timed_command(arguments: list[str]) -> None:
     parts: list[tuple[Any, str, str]] = [
         (ComposedJobs, "get_all", "jobs composed"),
-        (hydra_callback, "checked", "jobs checked"),
-        (study, "plan", "jobs planned"),
+        (StudyCallback, "on_sweep_start", "jobs checked and planned"),
         (engine, "make_stack", "stacks prepared"),
-        (FusedStack, "results", "final scores and results"),
+        (Members, "results", "final scores and results"),
         (Ledger, "append", "results written to the ledger"),
         (hydra.core.utils, "run_job", "jobs published by Hydra"),
         (Ledger, "frame", "ledger read"),
         (study, "publish", "runs.csv and TensorBoard written"),
+        (summary, "print_summary", "summary"),
         (FusedStack, "fit", "trained"),
     ]
     patches = [mock.patch.object(owner, name, _timed(getattr(owner, name), part)) for owner, name, part in parts]
-    code: Any = 0
     began = time.perf_counter()
     for patch in patches:
         patch.start()
-    sys.argv = ["train.py", *arguments]
-    try:
-        main()
-    except SystemExit as ended:
-        code = ended.code
+    sys.argv = ["pima-hp-train", *arguments]
+    code = exit_code(main.__wrapped__)  # type: ignore[attr-defined]
     whole = time.perf_counter() - began
     for _, _, part in parts:
         print(f"{part:<35}{_spent[part]:8.1f} s")

@@ -115,7 +115,7 @@ def _stuck(marker: Path) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize("point", [Point("pima_hp.app:composed_alone", "before"), POINTS["in-stack"]])
+@pytest.mark.parametrize("point", [Point("pima_hp.commands.hydra_callback:checked", "before"), POINTS["in-stack"]])
 def test_a6_a7_in_the_midst_of_a_clean_up_that_then_raises_an_error_of_its_own(tmp_path: Path, point: Point) -> None:
     ended = run(tmp_path, *SWEEP, prepare=functools.partial(let, point, _signalled_in_a_clean_up))
     _stopped_well(ended, TERM, tmp_path)

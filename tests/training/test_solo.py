@@ -93,6 +93,16 @@ def test_the_curves_are_what_a_loop_by_hand_gives(overrides: tuple[str, ...], ho
         assert results.curves["val/loss"][0].tolist() != pytest.approx(by_hand(run, 3)["val/loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_optimizers_own_scalars_are_as_precise_as_the_weights(dtype: torch.dtype) -> None:
+    """NAdam's running product in single precision would move a training in double precision by 1e-8."""
+    precision = {torch.float32: "32-true", torch.float64: "64-true"}[dtype]
+    _, module = fit(run_of("trainer.max_epochs=1", "batch=full", "optimizer=nadam", f"trainer.precision={precision}"))
+    (optimizer,) = module.trainer.optimizers
+    assert {state["mu_product"].dtype for state in optimizer.state.values()} == {dtype}
+    assert torch.get_default_dtype() == torch.float32
+
+
 SCHEDULES = {
     "step": (("scheduler=step", "scheduler.step_size=2"), [0.01, 0.01, 0.001, 0.001]),
     "cosine": (("scheduler=cosine",), [0.01 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]),
