@@ -20,6 +20,7 @@ from pydantic import (
 from pima_hp.analysis.functionals import EVENTS, Functional
 from pima_hp.analysis.rules import Condition, Rule
 from pima_hp.config import Component, Config, Section
+from pima_hp.config.component import NamedComponent
 from pima_hp.config.options import CONF, options
 from pima_hp.config.problems import nearest, problems_of
 from pima_hp.data.table import SHIPPED_SHA256
@@ -210,16 +211,20 @@ def _problems(part: Part) -> list[str]:
 
 
 def _check_settings(selector: Selector) -> None:
-    """Refuse what no configuration has; classes named by `_target_` have free arguments."""
+    """Refuse what no configuration has; classes of one's own, named by `_target_`, have free arguments."""
     kinds: dict[str, Any] = {key: field.annotation for key, field in Config.model_fields.items()}
-    free = {key for key, kind in kinds.items() if issubclass(kind, Component)}
-    sections = [(key, kind) for key, kind in kinds.items() if issubclass(kind, Section) and key not in free]
-    fields = {f"{key}.{name}": field for key, kind in sections for name, field in kind.model_fields.items()}
-    known = {*free, *fields}
+    sections = [(key, kind) for key, kind in kinds.items() if issubclass(kind, Section)]
+    named = {key for key, kind in sections if issubclass(kind, NamedComponent)}
+    free = {key for key, kind in sections if kind.model_config["extra"] == "allow"}
+    fields = {
+        f"{key}.{name}": field for key, kind in sections for name, field in kind.model_fields.items()
+        if not issubclass(kind, Component) or name not in Component.model_fields
+    }  # fmt: skip
+    known = {*named, *fields}
     problems = []
     for key, values in selector.items():
         for value in values if isinstance(values, list) else [values]:
-            if key in free and value not in (allowed := options(key)):
+            if key in named and value not in (allowed := options(key)):
                 hint = nearest(str(value), allowed)
                 problems.append(f"{key}: must be one of {', '.join(allowed)}; found {value!r}{hint}")
             elif field := fields.get(key):

@@ -7,13 +7,13 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import yaml
-from pima_hp.composition import CONF
 
 from pima_hp.analysis.bootstrap import Share, bootstrap
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.curves import entropy
 from pima_hp.analysis.rules import Condition, Rule, Word, word_of
 from pima_hp.analysis.verdicts import judge
+from pima_hp.config.options import CONF
 from pima_hp.errors import ConfigurationError
 from tests.analysis.conftest import arms_of, study
 

@@ -161,6 +161,16 @@ def test_learning_is_held_against_the_training_rows_that_a_run_records():
     )
 
 
+def test_a_claim_may_name_any_curve_that_the_runs_have_recorded_and_is_untestable_without_it():
+    frame = study([({"activation": name}, curves(0.5)) for name in ("sigmoid", "tanh")])
+    functional = CLAIMS["H5"].parts[0].functional.model_copy(update={"curve": "train/balanced_loss"})
+    parts = [part.model_copy(update={"functional": functional}) for part in CLAIMS["H5"].parts]
+    claim = CLAIMS["H5"].model_copy(update={"parts": parts})
+    assert "needs the curve train/balanced_loss, which these runs do not record" in verdict(claim, frame).reason
+    recorded = frame.assign(**{"train/balanced_loss": frame["train/loss"]})
+    assert verdict(claim, recorded).word == verdict(CLAIMS["H5"], frame).word == "refuted"
+
+
 def test_runs_too_short_to_answer_do_not_refute():
     names = ("rmsprop", "adamax", "adam")
     arms = [
