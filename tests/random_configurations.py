@@ -15,11 +15,7 @@ from omegaconf import OmegaConf
 from pima_hp.commands.job import parse
 from pima_hp.config import Config, DataSection
 from pima_hp.config.options import option_content, options
-<<<<<<< .merge_file_1duAso
 from pima_hp.model.mlp import INITIALIZATIONS
-=======
-from pima_hp.config.sections import _MLPArguments
->>>>>>> .merge_file_10kBJ8
 from pima_hp.run import Run
 from tests.conftest import Settings, seeds_of, settings_of
 
@@ -47,7 +43,6 @@ def uniform(low: float, high: float, *others: Any) -> Draw:
     return lambda rng: one_of(*others)(rng) if others and rng.random() < 0.6 else float(rng.uniform(low, high))
 
 
-INITIALIZATIONS = words(_MLPArguments, "initialization")
 EPS = log_uniform(1e-12, 1e-2, 1e-8, 1e-7)
 DECAY = uniform(0, 1, 0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 LEFT_OUT = "left out"  # torch's own default

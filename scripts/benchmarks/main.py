@@ -117,17 +117,10 @@ def gpu() -> None:
         sys.exit("gpu: needs a CUDA device; found none")
     for engine, fit_stack, n_epochs in (("fused", fused.fit_stack, 10), ("stacked", stacked.fit_stack, 1)):
         for size in (1024, 8192, 65536):
-<<<<<<< .merge_file_xaloR7
             common = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
             long, short = (runs_of(*common, f"trainer.max_epochs={n}") for n in (2 * n_epochs, n_epochs))
             fit_stack(short)  # compiles
             took = seconds(lambda: fit_stack(long)) - seconds(lambda: fit_stack(short))  # noqa: B023 -- called here
-=======
-            wanted = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
-            few, many = (runs_of(*wanted, f"trainer.max_epochs={n}") for n in (n_epochs, 2 * n_epochs))
-            engine(few)  # compiles
-            took = seconds(partial(engine, many)) - seconds(partial(engine, few))
->>>>>>> .merge_file_XjI9gN
             rate = size / (took / n_epochs * EPOCHS)
             print(f"{engine} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
 
