@@ -40,7 +40,7 @@ def spelled_otherwise(rng: Rng, given: Settings, copy: str) -> Settings:
     """The same configuration in other words."""
     other = deepcopy(given)
     other["data"]["path"] = copy
-    other["trainer"] |= {"stack_size": int(rng.integers(2, 600)), "engine": one_of("auto", "stacked", "solo")(rng)}
+    other["engine"] = {"name": one_of("auto", "stacked", "solo")(rng), "stack_size": int(rng.integers(2, 600))}
     for section in NAMED_SECTIONS:
         items = [(key, _whole(rng, value)) for key, value in other[section].items()]
         rng.shuffle(items)
