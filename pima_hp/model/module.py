@@ -74,7 +74,8 @@ class MLPClassifier(L.LightningModule):
         self.preprocessing: Preprocessing | None = None
         self._shape = np.shape(init_seed)  # of a score: () or (M,)
         self.diverged_in = np.full(self._shape, np.inf)
-        self._dtype, self._lr = getattr(torch, dtype), 0.0
+        self._scalar_dtype: torch.dtype = getattr(torch, dtype)
+        self._lr = 0.0
         self._kept: dict[tuple[str, str], list[Batch]] = defaultdict(list)  # logits and labels of an epoch
         self._watched: Scores = {}
         self._logged: dict[str, Tensor] = {}
@@ -102,7 +103,7 @@ class MLPClassifier(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make one update; the optimizer's own scalars, such as a product of NAdam's, are as precise as the weights."""
-        with default_dtype(self._dtype):
+        with default_dtype(self._scalar_dtype):
             super().optimizer_step(*args, **kwargs)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
