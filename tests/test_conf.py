@@ -7,24 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
-from hydra.core.plugins import Plugins
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from pima_hp.composition import groups, register_resolvers
-from pima_hp.jobs import ComposedJobs
-from pima_hp.request import Request
-from pima_hp.session import requests_of
-from pima_hp.sweeping import expand
-from pima_hp.training.engines import train_stack
-from pima_hp.training.schedule import stacks_of
 
-from pima_hp.commands.study import label_of
+from pima_hp.commands import CONFIG_PATH
+from pima_hp.commands.classes import component_problems
+from pima_hp.commands.compose import ComposedJobs, expand
+from pima_hp.commands.explain import groups
+from pima_hp.commands.hydra_callback import checked
+from pima_hp.commands.job import Job
+from pima_hp.commands.solo import built
+from pima_hp.commands.study import plan
 from pima_hp.config.options import CONF, options
-from pima_hp.training.checks import component_problems
-from pima_hp.training.loggers import loggers_of
-from pima_hp.training.solo import fit_solo
+from pima_hp.training.dispatch import stacks_of
+from pima_hp.training.fused import engine as fused
+from pima_hp.training.solo import fit
 from tests.conftest import ROOT, job_of
 from tests.data.conftest import given
 
@@ -46,59 +45,66 @@ def test_no_yaml_is_out_of_reach(path: Path) -> None:
         assert not looks_like_number, f"{key}: a float without its dot is a word in YAML"
 
 
+NEEDS_A_PACKAGE = {"logger=wandb": "wandb", "logger=mlflow": "mlflow"}
+
+
 @pytest.mark.parametrize("choice", [f"{group}={option}" for group in TRAINED for option in options(group)])
 def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: Path) -> None:
     n_epochs = 1 if choice == "batch=online" else 2
-    request = job_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
-    problems = component_problems(request.config)
-    if request.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+    job = job_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
+    problems = component_problems(job, by_lightning=True)
+    if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         assert problems == ["trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu"]
         return
+    if package := NEEDS_A_PACKAGE.get(choice):
+        told = f"{choice.replace('=', '.')}: needs a package that is not installed: pip install {package}"
+        assert problems in ([], [told])
+        return
     assert problems == []
-    run = request.runs[0]
-    loggers = loggers_of("run", request.folder, request.logger)
-    record, module = fit_solo(run.config, run.seeds, loggers=loggers, **request.debug.trainer_options)
-    cut = {"fast_dev_run", "overfit_batches"} & set(request.debug.trainer_options)
-    assert record.status == ("stopped early" if cut else "completed"), record.message
-    assert all(math.isfinite(score) for score in record.scores.values())
+    (run,) = job.runs
+    callbacks, loggers = built(job, run, "name", record=not job.settings.debug)
+    results, module = fit(run, callbacks=callbacks, loggers=loggers)
+    cut = job.config.trainer.arguments.get("fast_dev_run", False)
+    assert results.status == ["stopped early" if cut else "completed"], results.message
+    assert all(math.isfinite(score[0]) for score in results.scores.values())
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
-    assert len(record.curves.val_loss) == n_epochs
-    written = {path.parent.parent.name for path in request.folder.rglob("*") if path.is_file()}
-    wanted = {name for name in ("tensorboard", "csv") if getattr(request.logger, name)}
-    assert written == (set() if request.debug.fast_dev_run else wanted)
+    assert results.curves["val/loss"].shape == (1, n_epochs)
+    written = {path.relative_to(job.folder).parts[0] for path in job.folder.rglob("*") if path.is_file()}
+    wanted = {*job.loggers, *(["checkpoints"] if "model_checkpoint" in job.callbacks else [])}
+    assert written == (set() if job.settings.debug else wanted)
 
 
 @cache
-def jobs_of(experiment: str) -> tuple[list[Request], list[str], dict[str, object]]:
+def jobs_of(experiment: str) -> tuple[list[Job], list[str], dict[str, object]]:
     """The jobs of an experiment as the sweeper composes them, their labels, and the sweep's own settings."""
-    register_resolvers()
-    Plugins.instance()
-    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
     own = [f"experiment={experiment}", "trainer.max_epochs=1"]
-    master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
-    jobs, swept = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
-    requests = requests_of(ComposedJobs(loader, master).get_all(jobs))
+    with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
+        jobs, swept = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
+        found = checked(ComposedJobs(loader, master).get_all(jobs), together=True)
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
     assert isinstance(settings, dict)
-    return requests, [label_of(request, swept) for request in requests], settings  # type: ignore[return-value]
+    return found, list(plan(found, swept).labels.values()), settings  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experiment: str) -> None:
-    requests, labels, settings = jobs_of(experiment)
-    assert settings["study"] == experiment == requests[0].folder.name
+    jobs, labels, settings = jobs_of(experiment)
+    assert settings["study"] == experiment == jobs[0].folder.name
     assert settings["hydra"]["mode"] == "MULTIRUN"  # type: ignore[index]
-    assert len({request.config.id for request in requests}) > 1
-    assert len(set(labels)) == len({request.config.id for request in requests})
-    runs = [run for request in requests for run in request.runs]
-    stacks, alone = stacks_of(runs, together=True)
-    assert sum(map(len, stacks)) + len(alone) == len(runs)
-    records = train_stack(stacks[0]) if stacks else [fit_solo(alone[0].config, alone[0].seeds)[0]]
-    assert {record.status for record in records} == {"completed"}
+    ids = {job.config.id for job in jobs}
+    assert len(ids) > 1
+    assert len(set(labels)) == len(ids)
+    runs = [run for job in jobs for run in job.runs]
+    stacks = stacks_of(runs, together=True)
+    assert {engine for engine, _ in stacks} == {"fused"}
+    assert sum(len(stack) for _, stack in stacks) == len(runs)
+    assert set(fused.fit_stack(stacks[0][1]).status) == {"completed"}
 
 
 def test_the_article_is_the_union_of_its_three_studies() -> None:
-    ids = {name: {r.config.id for r in jobs_of(name)[0]} for name in options("experiment")}
+    ids = {name: {job.config.id for job in jobs_of(name)[0]} for name in options("experiment")}
     assert ids["article"] == ids["batch_size"] | ids["activation"] | ids["optimizer"]
     assert len(ids["article"]) == 11
     (baseline,) = ids["batch_size"] & ids["activation"] & ids["optimizer"]

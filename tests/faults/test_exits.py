@@ -1,13 +1,17 @@
 """A10: whatever a run raises is the end of that run, not of the sweep."""
 
 import functools
-import os
+import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from pima_hp.commands import train
 from pima_hp.ledger import read_study
+from tests.conftest import settings_of
 from tests.faults.commands import Command, run
 
 SWEEPS = {
@@ -125,14 +129,14 @@ def test_success_is_counted_by_the_runs_asked_for(tmp_path: Path) -> None:
     assert "failed" not in ended.err
 
 
-def _work_for(pid: int, study: Path) -> None:
-    os.environ["PIMA_HP_HOLDER"] = f"{pid} {study}"
-
-
 def test_a_worker_whose_command_was_killed_records_nothing(tmp_path: Path) -> None:
     gone = Command(tmp_path, "dry_run=true")
     gone.end()
     study = tmp_path / "outputs" / "s"
-    ended = run(tmp_path, "trainer.max_epochs=2", "study=s", prepare=functools.partial(_work_for, gone.pid, study))
-    assert ended.code != 0
+    (study / "ledger").mkdir(parents=True)
+    owner = {"pid": gone.pid, "host": socket.gethostname(), "start": "", "command": "1-ab"}
+    (study / "ledger" / ".owner").write_text(json.dumps(owner), encoding="utf-8")
+    own = ("trainer.max_epochs=2", f"outputs={study.parent}", "study=s", "callbacks=none", "logger=none")
+    with pytest.raises(SystemExit, match="has ended"):
+        train(OmegaConf.create(settings_of(*own, "command='1-ab'")))
     assert not list(study.rglob("*.parquet"))

@@ -1,4 +1,4 @@
-"""A6, A7: asked to stop, a command stops at once, says how to go on, and the next one goes on."""
+"""A6, A7: asked to stop, a command stops at once, says how to resume, and the next one goes on."""
 
 import functools
 import random
@@ -32,7 +32,7 @@ def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
     assert ended.code == 128 + signum, ended
     (line,) = [line for line in ended.err.splitlines() if line.startswith("stopped by")]
     assert line.startswith(f"stopped by {signal.Signals(signum).name}: ")
-    assert "pima-hp-train " in line.partition("to go on: ")[2]
+    assert "pima-hp-train " in line.partition("to resume: ")[2]
     assert "Traceback" not in ended.err
     assert not studies.leftovers(folder / "outputs" / "s")
 
@@ -41,7 +41,7 @@ def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
 @pytest.mark.parametrize("signum", [INT, TERM])
 def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) -> None:
     marker = tmp_path / "training"
-    epoch = SOLO_EPOCH if engine == "solo" else POINTS["in-stack"]
+    epoch = POINTS["in-stack"] if engine == "fused" else SOLO_EPOCH
     command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, epoch, marker.touch, 3))
     wait_for(marker.exists)
     began = time.monotonic()
@@ -59,14 +59,13 @@ def test_a6_what_lightning_had_logged_of_a_run_that_was_stopped_is_not_shown_bes
     stopped = run(tmp_path, *run_alone, "engine=solo", prepare=functools.partial(let, SOLO_EPOCH, signalled(TERM), 9))
     _stopped_well(stopped, TERM, tmp_path)
     (begun,) = tmp_path.rglob("*tfevents*")
-    for engine, files in (("solo", 1), ("auto", 1)):
+    for engine in ("solo", "fused"):
         study = f"study={engine}"
         shutil.copytree(tmp_path / "outputs" / "s", tmp_path / "outputs" / engine)
         assert run(tmp_path, *run_alone, f"engine={engine}", study).code == 0
         found = list((tmp_path / "outputs" / engine).rglob("*tfevents*"))
-        assert len(found) == files
-        assert found[0].parent.name == begun.parent.name
-        assert found[0].name != begun.name
+        assert {path.parent.name for path in found} == {begun.parent.name}
+        assert begun.name not in {path.name for path in found}
 
 
 @pytest.mark.parametrize("signum", [INT, TERM])
@@ -77,7 +76,7 @@ def test_a6_a7_between_runs_and_the_command_that_is_named_goes_on(
     _stopped_well(ended, signum, tmp_path)
     assert len(studies.parts(tmp_path / "outputs" / "s")) == 3
     assert "6 of 32 runs are in outputs/s/ledger" in ended.err
-    name, *arguments = shlex.split(ended.err.partition("to go on: ")[2])
+    name, *arguments = shlex.split(ended.err.partition("to resume: ")[2])
     assert name == "pima-hp-train"
     assert run(tmp_path, *arguments).code == 0
     assert studies.published(tmp_path / "outputs" / "s") == uninterrupted.published
@@ -86,7 +85,7 @@ def test_a6_a7_between_runs_and_the_command_that_is_named_goes_on(
 def test_a7_a_study_without_a_name_gets_it_in_the_command_to_go_on(tmp_path: Path) -> None:
     sweep = [argument for argument in SWEEP if not argument.startswith("study=")]
     ended = run(tmp_path, *sweep, "outputs=here there", prepare=at("after-part", signalled(INT)))
-    _, *arguments = shlex.split(ended.err.partition("to go on: ")[2])
+    _, *arguments = shlex.split(ended.err.partition("to resume: ")[2])
     assert run(tmp_path, *arguments).code == 0
     (study,) = (tmp_path / "here there").iterdir()
     assert studies.rows(study).total() == 32
@@ -107,7 +106,7 @@ def test_a7_the_second_ctrl_c_ends_the_command_at_once(tmp_path: Path, uninterru
 
 def _stopped_but_stuck(marker: Path) -> None:
     at("after-part", signalled(INT), 3)()
-    let(Point("pima_hp.commands.study:Study.close", "before"), functools.partial(_stuck, marker))
+    let(Point("pima_hp.ledger.lock:StudyLock.__exit__", "before"), functools.partial(_stuck, marker))
 
 
 def _stuck(marker: Path) -> None:
