@@ -34,7 +34,7 @@ def _json(value: object) -> object:
     return _unsigned_zero(value)
 
 
-Scalar = Annotated[float | bool | str | list[float], BeforeValidator(_plain)]
+Scalar = Annotated[bool | int | float | str | list[int | float], BeforeValidator(_plain)]
 Argument = Annotated[Any, BeforeValidator(_json)]
 
 # (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer or scheduler may have.

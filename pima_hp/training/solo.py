@@ -147,7 +147,7 @@ def trainer_of(
 def planned_updates(config: Config, n_batches: int) -> int:
     """Return how many updates a whole run makes, from the number of batches of all training rows."""
     extra = config.trainer.extra
-    limit = extra.get("limit_train_batches", 1.0)
+    limit = extra.get("overfit_batches") or extra.get("limit_train_batches", 1.0)
     n_batches = int(n_batches * limit) if isinstance(limit, float) else min(n_batches, limit)
     return config.trainer.max_epochs * -(-n_batches // int(extra.get("accumulate_grad_batches", 1)))
 

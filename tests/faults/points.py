@@ -47,7 +47,7 @@ POINTS = {
 }
 """In the order in which a sweep passes them."""
 
-REPEATED = {"before-stack", "in-stack", "tensorboard-half-written", "after-part"}
+REPEATED = {"before-stack", "in-stack", "after-part"}
 REPEATED |= {name for name in POINTS if name.startswith("part-")}
 """Those that a sweep passes many times."""
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
