@@ -41,6 +41,7 @@ HOSTILE = {
     "a folder of a run": of_hydra("  run:\n    dir: ../elsewhere\n"),
     "a folder of a sweep": of_hydra("  sweep:\n    dir: ../elsewhere\n"),
     "a folder of the files of a job": of_hydra("  output_subdir: ../../../elsewhere\n"),
+    "the name of a log file": of_hydra("  job:\n    name: ../../../elsewhere\n"),
     "an environment": of_hydra("  job:\n    env_set: {PATH: /tmp}\n"),
     "a change of folder": of_hydra("  job:\n    chdir: true\n"),
     "a launcher of no plugin": of_hydra("  launcher:\n    _target_: spy.Handler\n"),
@@ -84,6 +85,14 @@ def test_a_search_path_is_not_set_by_a_file(command: Command, tmp_path: Path, mi
     assert done.code == 2, done.err
     assert not (tmp_path / "marker").exists()
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_folder_on_the_search_path_is_held_to_the_same(command: Command, tmp_path: Path, mine: Path) -> None:
+    write(mine, "experiment/x", HOSTILE["a log file anywhere"])
+    before = set(tmp_path.rglob("*"))
+    done = command(f"hydra.searchpath=[file://{mine}]", "experiment=x", *QUICK)
+    assert done.code == 2, done.err
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_file_may_sweep_and_choose_an_installed_launcher(command: Command, tmp_path: Path, mine: Path) -> None:

@@ -17,17 +17,17 @@ from pima_hp.errors import ConfigurationError
 
 _MOST_FILES = 1000
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
-_FREE: tuple[str, ...] = (
+_FREE = (
     "mode",
     "overrides.",
     "job.override_dirname",
-    "job.name",
     "job.config_name",
     "runtime.",
     "searchpath",
     "sweeper.",
+    "launcher.",
 )
-_FREE += ("launcher.",)
+"""What may differ: the outcome of composition (overrides, runtime), and what files may set."""
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -44,26 +44,33 @@ def check_arguments(arguments: Sequence[str]) -> None:
         raise ConfigurationError("--experimental-rerun: must not be used; it would execute what a pickle file says")
     if asked.config_path:
         raise ConfigurationError("--config-path: must not be given; --config-dir adds a folder of your own options")
+    if asked.config_name not in (None, "config"):
+        raise ConfigurationError(
+            "--config-name: must be config; put settings of your own into conf/experiment/NAME.yaml"
+        )
     if asked.help or asked.hydra_help or asked.shell_completion:
         return
     overrides = OverridesParser.create().parse_overrides(asked.overrides)
     check_overrides(overrides)
-    if not asked.config_dir:
-        return
-    folder = Path(asked.config_dir)
-    paths = sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
-    if len(paths) > _MOST_FILES:
-        raise ConfigurationError(f"--config-dir: must have at most {_MOST_FILES:,} YAML files; found {len(paths):,}")
-    for path in paths:
-        read_yaml(path)
     own = [str(one.input_line) for one in overrides if one.is_hydra_override()]
+    search = [one.value() for one in overrides if one.key_or_group == "hydra.searchpath"]
+    places = [asked.config_dir, *(str(place).removeprefix("file://") for each in search for place in each)]
+    folders = [Path(place) for place in places if place]
+    if not folders:
+        return
+    for folder in folders:
+        paths = sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+        if len(paths) > _MOST_FILES:
+            raise ConfigurationError(f"{folder}: must have at most {_MOST_FILES:,} YAML files; found {len(paths):,}")
+        for path in paths:
+            read_yaml(path)
     swept = [one.key_or_group for one in overrides if one.is_sweep_override()]
     if swept and any(line.startswith("hydra/sweeper=") and line != "hydra/sweeper=grids" for line in own):
-        raise ConfigurationError(f"{swept[0]}: with --config-dir, only hydra/sweeper=grids may sweep")
-    single = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
-    name = asked.config_name or "config"
-    search = f"hydra.searchpath=[file://{folder.absolute()}]"
-    theirs, ours = _hydra_settings(name, [search, *single]), _hydra_settings("config", [search, *own])
+        raise ConfigurationError(f"{swept[0]}: with files of your own, only hydra/sweeper=grids may sweep")
+    own = [line for line in own if not line.startswith("hydra.searchpath=")]
+    own.append(f"hydra.searchpath=[{','.join(f'file://{folder.absolute()}' for folder in folders)}]")
+    others = [str(one.input_line) for one in overrides if not (one.is_sweep_override() or one.is_hydra_override())]
+    theirs, ours = _hydra_settings([*own, *others]), _hydra_settings(own)
     check_hydra_settings(theirs, ours)
 
 
@@ -89,13 +96,13 @@ def check_hydra_settings(found: Mapping[str, Any], allowed: Mapping[str, Any]) -
         raise ConfigurationError(problems)
 
 
-def _hydra_settings(name: str, overrides: Sequence[str]) -> Mapping[str, Any]:
+def _hydra_settings(overrides: Sequence[str]) -> Mapping[str, Any]:
     """Compose through Hydra's public API and return the node `hydra`, interpolations as they are written."""
     state = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
+            cfg = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
         settings: Mapping[str, Any] = OmegaConf.to_container(cfg.hydra)  # type: ignore[assignment]
         return settings
     finally:
