@@ -21,7 +21,6 @@ _FREE = (
     "mode",
     "overrides.",
     "job.override_dirname",
-    "job.config_name",
     "runtime.",
     "searchpath",
     "sweeper.",
@@ -54,8 +53,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     check_overrides(overrides)
     own = [str(one.input_line) for one in overrides if one.is_hydra_override()]
     search = [one.value() for one in overrides if one.key_or_group == "hydra.searchpath"]
-    places = [asked.config_dir, *(str(place).removeprefix("file://") for each in search for place in each)]
-    folders = [Path(place) for place in places if place]
+    places = [asked.config_dir, *(place for each in search for place in (each if isinstance(each, list) else [each]))]
+    folders = [Path(str(place).removeprefix("file://")) for place in places if place]
     if not folders:
         return
     for folder in folders:
