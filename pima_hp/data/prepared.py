@@ -46,10 +46,8 @@ def table_of(configuration: Config) -> Table:
 
 def prepare(table: Table, data: DataSection, split_seeds: Sequence[int], dtype: torch.dtype) -> Prepared:
     """Split the table with the `split` stream of each seed, then clean and scale it by the training rows alone."""
-    raw, labels, generator = torch.from_numpy(table.features), torch.from_numpy(table.labels), torch.Generator()
-    orders = torch.stack(
-        [torch.randperm(len(raw), generator=stream(seed, Role.SPLIT, generator)) for seed in split_seeds]
-    )
+    raw, labels = torch.from_numpy(table.features), torch.from_numpy(table.labels)
+    orders = torch.stack([torch.randperm(len(raw), generator=stream(seed, Role.SPLIT)) for seed in split_seeds])
     split = cut(orders, labels, data)
     if data.missing == "keep" and data.scaling == "none":
         return Prepared(raw.to(dtype), labels.to(dtype), split)
