@@ -97,10 +97,7 @@ class Members(ABC):
             drawn.setdefault((names[of], run.seeds.init), len(drawn))
             for run, of in zip(self.members, self.of_member, strict=True)
         ]
-        generator = torch.Generator()
-        vectors = [
-            initial_parameters(self.widths, name, stream(seed, Role.INIT, generator), dtype) for name, seed in drawn
-        ]
+        vectors = [initial_parameters(self.widths, name, stream(seed, Role.INIT), dtype) for name, seed in drawn]
         return taken(torch.stack(vectors), torch.tensor(of_member))
 
     def n_rows(self, part: str) -> int:
