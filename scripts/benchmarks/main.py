@@ -146,12 +146,13 @@ def _machine() -> str:
 
 def main() -> None:
     """Run the benchmark that is named."""
+    from scripts.benchmarks.host import host
     from scripts.benchmarks.options import options
     from scripts.benchmarks.peers import peers
     from scripts.benchmarks.phases import factorial
     from scripts.benchmarks.sweep import sweep
 
-    choices = {one.__name__: one for one in (solo, engines, options, scaling, sweep, factorial, gpu, peers)}
+    choices = {one.__name__: one for one in (solo, engines, host, options, scaling, sweep, factorial, gpu, peers)}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in choices:
         sys.exit(f"scripts/benchmark: must name one of {', '.join(sorted(choices))}; found {name!r}")
