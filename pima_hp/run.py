@@ -76,8 +76,8 @@ class Results:
     """What runs that were trained together left behind, as columns: M runs, E epochs.
 
     A run that made fewer updates, or was scored in fewer epochs, than its configuration asks for is never COMPLETED:
-    whatever ended it (a callback, `max_time`, `max_steps`) or left batches out (`fast_dev_run`,
-    `limit_train_batches`), it is STOPPED, and `n_updates` says how many updates it made.
+    whatever ended it (a callback, `max_time`, `max_steps`, `fast_dev_run`), it is STOPPED, and `n_updates` says how
+    many updates it made.
 
     Attributes:
         runs: M, in order.

@@ -1,9 +1,11 @@
 """Streams of random numbers: the only place of the project that makes a generator."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+import numpy as np
 import torch
 
 
@@ -50,7 +52,15 @@ def stream(seed: int, role: Role) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, role: Role) -> Iterator[None]:
-    """Let torch's global generators give the numbers of `stream` in this block, and what they gave before after it."""
+    """Seed the global generators of torch, numpy and Python in this block; after it they are as they were before."""
+    own = _mix(seed ^ _SALT[role])
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 -- code of others may use it
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(_mix(seed ^ _SALT[role]))
-        yield
+        torch.manual_seed(own)
+        random.seed(own)
+        np.random.seed(own)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002

@@ -45,6 +45,12 @@ HOSTILE = {
     "an environment": of_hydra("  job:\n    env_set: {PATH: /tmp}\n"),
     "a change of folder": of_hydra("  job:\n    chdir: true\n"),
     "a launcher of no plugin": of_hydra("  launcher:\n    _target_: spy.Handler\n"),
+    "a class among grids": of_hydra(
+        "  mode: MULTIRUN\n  sweeper:\n    grids: [{_target_: builtins.open, file: marker, mode: w}]\n"
+    ),
+    "a class deep in parameters": of_hydra(
+        "  mode: MULTIRUN\n  sweeper:\n    params: {seed: [{_target_: builtins.open, file: marker, mode: w}]}\n"
+    ),
     "relocated by a package": "# @package _global_.hydra.callbacks\nx: {_target_: spy.Handler}\n",
     "relocated by a default": "defaults: [/other@_global_.hydra.callbacks.x]\n",
 }

@@ -62,12 +62,14 @@ def _outside_study(key: str, node: Component, job: Job) -> list[str]:
     inside = job.folder.resolve()
     problems = []
     for name, value in node.arguments.items():
-        if isinstance(value, str) and name.endswith(("dir", "path", "dirpath", "filename")):
-            place = Path(value) if name != "filename" else job.folder / value
-            if value and inside not in (place.resolve(), *place.resolve().parents):
-                problems.append(
-                    f"{key}.{name}: must lie in the study's folder {str(job.folder)!r}; found {shown(value, 200)}"
-                )
+        if not isinstance(value, str) or "://" in value:
+            continue
+        path = Path(value)
+        is_path = path.is_absolute() or name.endswith(("dir", "path", "dirpath"))
+        leaves = inside not in (path.resolve(), *path.resolve().parents) if is_path and value else ".." in path.parts
+        if leaves:
+            found = f"must lie in the study's folder {str(job.folder)!r}; found {shown(value, 200)}"
+            problems.append(f"{key}.{name}: {found}")
     return problems
 
 

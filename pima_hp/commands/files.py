@@ -1,6 +1,6 @@
 """What a file from `--config-dir` may set of Hydra's own settings: checked before Hydra acts on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,12 @@ def check_hydra_settings(found: Mapping[str, Any], allowed: Mapping[str, Any]) -
         ConfigurationError: one line for each setting that a file has changed.
     """
     flat, own = flattened(found), flattened(allowed)
-    problems = []
+    plugins = {name: value for name, value in found.items() if name in ("launcher", "sweeper")}
+    problems = [
+        f"hydra.{name}: must not contain {word}; found it below the plugin"
+        for name, node in plugins.items()
+        for word in dict.fromkeys(_words_of_instantiate(node))
+    ]
     for key in sorted({*flat, *own}):
         plugin = key in ("launcher._target_", "sweeper._target_")
         if plugin and not str(flat.get(key)).startswith(_PLUGINS):
@@ -93,6 +98,15 @@ def check_hydra_settings(found: Mapping[str, Any], allowed: Mapping[str, Any]) -
             problems.append(f"hydra.{key}: must not be set by a file; found {flat.get(key)!r:.60}")
     if problems:
         raise ConfigurationError(problems)
+
+
+def _words_of_instantiate(node: Any, *, top: bool = True) -> Iterator[str]:
+    """Yield the keys anywhere in a plugin's settings that Hydra's `instantiate` would act on, but for its own class."""
+    if isinstance(node, Mapping):
+        own = ("_target_", "_recursive_") if top else ()
+        yield from (str(key) for key in node if str(key).startswith("_") and key not in own)
+    for inner in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _words_of_instantiate(inner, top=False)
 
 
 def _hydra_settings(overrides: Sequence[str]) -> Mapping[str, Any]:

@@ -59,6 +59,7 @@ class StudyCallback(Callback):
         self._asked: dict[str, Run] = {}
         self._expected: set[str] = set()
         self._first: Job | None = None
+        self._apart = False  # whether the launcher trains each job by itself, maybe at the same time
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the run, and answer a question about it."""
@@ -78,6 +79,7 @@ class StudyCallback(Callback):
             own += [f"command={config.command}"]
             own += [f"study={config.study}"] if current_command().made_up else []
             plugins = f"{config.hydra.sweeper._target_} {config.hydra.launcher._target_}"
+            self._apart = "pima_hp_stacked" not in plugins
             if "pima_hp" not in plugins:  # nobody will give us the jobs: each plans itself
                 self._hold(Path(config.outputs) / config.study, config.command)
 
@@ -117,6 +119,7 @@ class StudyCallback(Callback):
         jobs = checked(configs, together=sweep)
         first = self._first = jobs[0]
         self._jobs.update(zip(map(_overrides, configs), jobs, strict=True))
+        self._check_overlap(jobs)
         if not first.is_recorded:
             self._first = None
             return list(range(len(jobs)))
@@ -153,6 +156,16 @@ class StudyCallback(Callback):
             lacking -= mine
         return kept
 
+    def _check_overlap(self, jobs: Sequence[Job]) -> None:
+        """Refuse jobs that share some of their runs where a launcher may train both at once."""
+        owners: dict[str, Job] = {}
+        for job in jobs if self._apart else ():
+            for run in job.runs:
+                other = owners.setdefault(run.id, job)
+                if other is not job and other.runs != job.runs:
+                    asked = f"seed={other.settings.seed} and seed={job.settings.seed} with n_replicates={len(job.runs)}"
+                    raise ConfigurationError(f"seed: two jobs must not share a part of their runs; found {asked}")
+
     def _finish(self, config: DictConfig) -> None:
         with _carried():
             if self._first is None and not self._jobs:  # another sweeper: its jobs have planned themselves
@@ -161,11 +174,14 @@ class StudyCallback(Callback):
             if first is None or first.settings.dry_run or first.settings.export:
                 return
             frame = study.publish(first.folder, first, list(self._asked.values()))
-            asked = frame[frame["run_id"].isin(self._asked)] if self._asked else frame
+            asked, expected = frame[frame["run_id"].isin(self._asked)], self._expected
+            if not self._asked:  # another sweeper and launcher: what was trained since this command began
+                new = frame[frame["ended_s"] >= float(str(config.command).partition("-")[0])]
+                asked, expected = (new if len(new) else frame), set(new["run_id"])
             from pima_hp.commands.summary import print_summary
 
             n_asked = len(self._asked) or len(asked)
-            print_summary(first, asked, n_asked, self._expected)
+            print_summary(first, asked, n_asked, expected)
             if first.settings.report:
                 from pima_hp.commands.report import report_study
 
@@ -218,6 +234,8 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
                     problems.update(dict.fromkeys(component_problems(job, by_lightning=True)))
     if not problems:
         problems.update(dict.fromkeys(_not_shared(jobs)))
+        if together and jobs[0].settings.test:
+            problems["test: must go with one run; found a sweep"] = None
     if problems:
         more = [f"... and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise ConfigurationError([*list(problems)[:_MOST_PROBLEMS], *more])

@@ -14,7 +14,8 @@ from pima_hp.config import MAX_SEED, BatchSection, Component, Config, DataSectio
 from pima_hp.config.build import TRUSTED
 from pima_hp.config.flat import flattened
 from pima_hp.config.problems import RENAMED, parse_sections, problems_of, shown
-from pima_hp.config.sections import CallbackSection, EngineSection
+from pima_hp.config.sections import CallbackSection
+from pima_hp.config.trainer import EngineSection
 from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
@@ -123,6 +124,8 @@ def parse(cfg: DictConfig) -> Job:
             settings["export"] = override.partition("=")[2]  # an id of digits alone is no number
     if missing := _missing(settings, choices):
         raise ConfigurationError(missing)
+    if given := [key for key in flattened(settings) if key.endswith("._source_")]:
+        raise ConfigurationError([f"{key}: must not be given; it is computed" for key in given])
     sound, problems = parse_sections(settings, _SECTIONS | _OTHERS)
     nodes = {name: _components(name, settings.get(name), problems) for name in _NODES}
     sound = {name: _with_source(name, section, problems) for name, section in sound.items()}
@@ -147,8 +150,9 @@ def parse(cfg: DictConfig) -> Job:
             problems.append(f"ckpt_path: must be a checkpoint file; found {shown(job.ckpt_path, 200)}")
         if not job.train and not (job.test and job.ckpt_path):
             problems.append("train: false must go with test=true ckpt_path=FILE; found nothing to do")
-        if job.ckpt_path and job.n_replicates > 1:
-            problems.append(f"ckpt_path: must go with one run; found n_replicates={job.n_replicates}")
+        for name in ("ckpt_path", "test", "debug"):
+            if getattr(job, name) and job.n_replicates > 1:
+                problems.append(f"{name}: must go with one run; found n_replicates={job.n_replicates}")
     digest, notes = "", tuple[str, ...]()
     if "data" in sound:
         try:

@@ -1,14 +1,16 @@
 """Runs that Lightning trains: with the callbacks and loggers of their job."""
 
 import sys
+from typing import Any
 
 from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pima_hp.commands.job import Job
 from pima_hp.config.build import build
+from pima_hp.config.sections import CallbackSection
 from pima_hp.run import Results, Run
 from pima_hp.training.callbacks import EpochProgress
 from pima_hp.training.progress import Progress
@@ -26,7 +28,8 @@ def train_solo(job: Job, run: Run, name: str, progress: Progress | None = None) 
     """
     callbacks, loggers = built(job, run, name, bar=progress is None)
     counter = [EpochProgress(progress)] if progress else []
-    results, module = fit(run, callbacks=[*callbacks, *counter], loggers=loggers)
+    root = str(job.folder)
+    results, module = fit(run, callbacks=[*callbacks, *counter], loggers=loggers, default_root_dir=root)
     if job.settings.test:
         from pima_hp.commands.unrecorded import score_test_rows
 
@@ -49,9 +52,14 @@ def built(
     cfg = job.cfg.copy()
     with open_dict(cfg):
         cfg.run_name, cfg.run_id = name, run.id
-    nodes = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("callbacks", "logger")}
-    callbacks = [build(node, Callback) for node in nodes["callbacks"].values() if node]  # type: ignore[union-attr]
-    loggers = [build(node, Logger) for node in nodes["logger"].values() if node] if record else []  # type: ignore
+    callbacks = [build(node, Callback) for node in _nodes(cfg.callbacks)]
+    loggers = [build(node, Logger) for node in _nodes(cfg.logger)] if record else []  # type: ignore[type-abstract]
     bar = bar and sys.stdout.isatty()  # a log file is no place for it
     dropped = ((ProgressBar,) if not bar else ()) + ((Checkpoint,) if not record else ())
     return [each for each in callbacks if not isinstance(each, dropped)], loggers
+
+
+def _nodes(group: DictConfig) -> list[dict[str, Any]]:
+    """Return the nodes of a group as they were checked and identified: without arguments that are null."""
+    nodes = OmegaConf.to_container(group, resolve=True)
+    return [CallbackSection.model_validate(node).node for node in nodes.values() if node]  # type: ignore[union-attr]

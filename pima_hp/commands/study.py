@@ -2,6 +2,8 @@
 
 import math
 import os
+import shutil
+import socket
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +40,8 @@ def held(folder: Path, command: str = "") -> Iterator[int]:
     """
     owner = StudyLock(folder).owner()
     if command and owner is not None and owner.command == command:
-        yield 0 if owner.pid == os.getpid() else owner.pid
+        here = owner.host == socket.gethostname()  # the process of another machine cannot be asked whether it lives
+        yield owner.pid if here and owner.pid != os.getpid() else 0
         return
     with StudyLock(folder, command) as lock:
         if lock.note:
@@ -106,11 +109,7 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
         return
     labels = labels_in(first.folder)
     job_of = {run.id: job for job in jobs for run in job.runs}
-    if (events := first.folder / "tensorboard").is_dir():
-        from pima_hp.ledger.tensorboard import remove_runs
-
-        remove_runs(events, [run.id for run in runs])
-    alone = not together
+    _remove_attempts(first.folder, [run.id for run in runs])
     published = time.monotonic()
     written: dict[str, Any] = {}  # of event files
     planned = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
@@ -125,7 +124,7 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
             runs,
             engine=first.engine.name,
             stack_size=first.engine.stack_size,
-            together=not alone,
+            together=together,
             only_lightning=first.only_lightning,
             solo=solo,
             progress=progress,
@@ -133,9 +132,19 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
             if holder:
                 _must_live(holder)
             ledger.append(results)
-            if first.has_tensorboard and together and time.monotonic() - published > _PUBLISH_S:
+            if first.has_tensorboard and together and not holder and time.monotonic() - published > _PUBLISH_S:
                 publish_events(first.folder, ledger.frame(), planned, written)
                 published = time.monotonic()
+
+
+def _remove_attempts(folder: Path, run_ids: Sequence[str]) -> None:
+    """Remove what attempts at runs that did not finish have logged and saved."""
+    if (events := folder / "tensorboard").is_dir():
+        from pima_hp.ledger.tensorboard import remove_runs
+
+        remove_runs(events, run_ids)
+    for run_id in run_ids:
+        shutil.rmtree(folder / "checkpoints" / run_id, ignore_errors=True)
 
 
 def labels_in(folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.job import parse
 from pima_hp.commands.study import held, mean_score, missing, plan, train_jobs
 from pima_hp.ledger import Manifest
+from pima_hp.ledger.lock import manifest_lock
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -36,10 +37,15 @@ def train(cfg: DictConfig) -> float | None:
     if missing(job.folder, job.runs, command):
         in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
         with held(job.folder, command) as holder:
-            manifest = Manifest.read(job.folder)
-            if manifest is None or not {run.id for run in job.runs} <= set(manifest.run_ids):
-                plan([job], swept).write(job.folder)
+            with manifest_lock(job.folder):
+                manifest = Manifest.read(job.folder)
+                if manifest is None or not {run.id for run in job.runs} <= set(manifest.run_ids):
+                    plan([job], swept).write(job.folder)
             train_jobs([job], together=len(job.runs) > 1 or in_sweep, holder=holder)
+    elif job.settings.test:
+        from pima_hp.commands.unrecorded import test_recorded
+
+        test_recorded(job)
     return mean_score(job.folder, job.runs, "val/accuracy")
 
 

@@ -26,15 +26,30 @@ def run_unrecorded(job: Job) -> float | None:
         reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
     name = f"{name_of(run, {})}, continued"
     callbacks, loggers = built(job, run, name, record=bool(settings.ckpt_path) and not settings.debug)
-    results, module = fit(run, callbacks=callbacks, loggers=loggers, ckpt_path=settings.ckpt_path)
+    results, module = fit(
+        run, callbacks=callbacks, loggers=loggers, ckpt_path=settings.ckpt_path, default_root_dir=str(job.folder)
+    )
     last = {key: curve[0][~(curve[0] != curve[0])][-1:] for key, curve in results.curves.items()}
     scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() if key != "lr" for value in values)
+    scores = scores or "none, as the checkpoint is of the last one; raise trainer.max_epochs"
     why = "a debug run" if settings.debug else "continued from a checkpoint" if settings.ckpt_path else "fast_dev_run"
     say(f"{results.status[0]}; last epoch: {scores}; not recorded ({why})")
     if settings.test:
         score_test_rows(module, run)
     values = last.get("val/accuracy", ())
     return float(values[0]) if len(values) else None
+
+
+def test_recorded(job: Job) -> None:
+    """Score the test rows with the checkpoint of a run that is in the ledger already, if there is one."""
+    from pima_hp.model.module import MLPClassifier
+
+    (run,) = job.runs
+    path = job.folder / "checkpoints" / run.id / "best.ckpt"
+    if path.is_file():
+        score_test_rows(MLPClassifier.load_from_checkpoint(path), run)
+    else:
+        say(f"test: the run is in the ledger, and has no checkpoint {path}")
 
 
 def test_checkpoint(job: Job) -> float:

@@ -14,8 +14,8 @@ from pima_hp.config.sections import (
     SchedulerSection,
     Seed,
     Seeds,
-    TrainerSection,
 )
+from pima_hp.config.trainer import TrainerSection
 
 __all__ = [
     "MAX_SEED",

@@ -33,7 +33,9 @@ def class_of(target: object, kind: type[T]) -> type[T]:
 
 
 def import_own(target: str, kind: type) -> str:
-    """Import a class of the user's own and return the digest of the file that defines it; empty for trusted packages.
+    """Import a class of the user's own and return the digest of its source; empty for trusted packages.
+
+    The source is the files that define it and the classes that it inherits from, not those of functions that it calls.
 
     Only for what the user has named in this command.
 
@@ -52,13 +54,19 @@ def import_own(target: str, kind: type) -> str:
         sys.path.append(str(Path.cwd()))  # a module beside the command, as with `python -m`
     try:
         _located(target, importing=True)
-        path = inspect.getsourcefile(class_of(target, kind))
-        return hashlib.sha256(Path(path or "").read_bytes()).hexdigest()[:16]
+        own = [each for each in class_of(target, kind).__mro__ if not _is_known(each.__module__)]
+        paths = dict.fromkeys(str(inspect.getsourcefile(each)) for each in own)
+        return hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()[:16]
     except ConfigurationError:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"_target_: {target!r:.80} cannot be imported: {reason:.300}") from error
+
+
+def _is_known(module: str) -> bool:
+    root = module.partition(".")[0]
+    return root in TRUSTED or root in sys.stdlib_module_names
 
 
 def build(node: Mapping[str, Any], kind: type[T], *positional: Any, **keywords: Any) -> T:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pima_hp.config.options import option_name
-from pima_hp.config.sections import INERT_ARGUMENTS
+from pima_hp.config.trainer import INERT_ARGUMENTS
 
 Setting = bool | int | float | str | tuple[Any, ...] | None
 _HOW = frozenset(f"trainer.{name}" for name in INERT_ARGUMENTS)

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pima_hp.config.component import Component, NamedComponent, Section
+from pima_hp.config.trainer import INERT_ARGUMENTS, USUAL_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -132,84 +134,6 @@ class BatchSection(Section):
         return size
 
 
-INERT_ARGUMENTS = frozenset(
-    [
-        *("accelerator", "benchmark", "default_root_dir", "detect_anomaly", "devices", "enable_autolog_hparams"),
-        *("enable_checkpointing", "enable_model_summary", "enable_progress_bar", "fast_dev_run", "inference_mode"),
-        *("limit_predict_batches", "limit_test_batches", "log_every_n_steps", "num_sanity_val_steps", "profiler"),
-    ]
-)
-"""Arguments of the Trainer that do not change what a run computes, or whose runs are never recorded."""
-
-_NOT_SUPPORTED = {
-    "callbacks": "write callbacks=OPTION or a file of your own in conf/callbacks",
-    "logger": "write logger=OPTION or a file of your own in conf/logger",
-    **dict.fromkeys(
-        ("check_val_every_n_epoch", "limit_val_batches", "val_check_interval"),
-        "every epoch is scored on all watched rows",
-    ),
-    **dict.fromkeys(
-        ("num_nodes", "plugins", "strategy", "sync_batchnorm", "use_distributed_sampler"),
-        "one small network is trained on one device",
-    ),
-    **dict.fromkeys(("barebones", "model_registry", "reload_dataloaders_every_n_epochs"), "it has no use here"),
-}
-
-
-class TrainerSection(Component):
-    """Arguments of `lightning.Trainer`: how long and how precisely to train, and where."""
-
-    usual = "lightning.Trainer"
-
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
-    precision: str = "32-true"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _spelled_out(cls, precision: object) -> object:
-        allowed = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true")
-        spelled = {"32": "32-true", "64": "64-true"}.get(str(precision), precision)
-        if spelled not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}; found {precision!r:.60}")
-        return spelled
-
-    @model_validator(mode="after")
-    def _supported(self) -> Self:
-        extra = self.__pydantic_extra__
-        problems = [f"{name}: must not be given; {_NOT_SUPPORTED[name]}" for name in extra if name in _NOT_SUPPORTED]
-        if extra.get("devices", 1) != 1:
-            problems.append(
-                f"devices: must be 1, as one small network is trained on one device; found {extra['devices']!r:.60}"
-            )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the Trainer is called with, besides callbacks and loggers."""
-        own = {"max_epochs": self.max_epochs, "precision": self.precision, "accelerator": self.accelerator}
-        return {**own, **super().arguments}
-
-    @property
-    def extra(self) -> dict[str, Any]:
-        """The arguments beyond epochs and precision that change what a run computes, such as `gradient_clip_val`."""
-        return {name: value for name, value in super().arguments.items() if name not in INERT_ARGUMENTS}
-
-    @property
-    def dtype(self) -> str:
-        """Name of the floating-point type of weights and data."""
-        return {"64-true": "float64", "bf16-true": "bfloat16", "16-true": "float16"}.get(self.precision, "float32")
-
-
-class EngineSection(Section):
-    """Which engine trains the runs, and how many of them together at most."""
-
-    name: Literal["auto", "solo", "stacked", "fused"]
-    stack_size: Annotated[int, Field(ge=2, le=65536)]
-
-
 _INERT_CALLBACKS = (
     *("ModelCheckpoint", "OnExceptionCheckpoint", "TQDMProgressBar", "RichProgressBar", "ModelSummary"),
     *("RichModelSummary", "LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor"),
@@ -251,7 +175,8 @@ class Config(Section):
     def content(self) -> dict[str, Any]:
         """What the identity is made of: no seed, no path, no device."""
         names = {key: {"name"} for key in ("activation", "optimizer", "scheduler")}
-        exclude: Any = {"data": {"path"}, "trainer": set(INERT_ARGUMENTS), "callbacks": True, **names}
+        inert = {*INERT_ARGUMENTS, *USUAL_ARGUMENTS}
+        exclude: Any = {"data": {"path"}, "trainer": inert, "callbacks": True, **names}
         content = self.model_dump(by_alias=True, exclude=exclude)
         acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
         return {**content, "callbacks": acting} if acting else content
@@ -268,9 +193,16 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _digest(content: object) -> str:
-    """16 hexadecimal digits; numbers that are equal are written equally (1 and 1.0)."""
-    text = json.dumps(_canonical(content), sort_keys=True, allow_nan=False, separators=(",", ":"))
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits.
+
+    Numbers that are equal are written equally (1 and 1.0), but for classes to which they may mean different things:
+    `limit_train_batches` of the Trainer is a number of batches or a fraction.
+    """
+    plain = {
+        key: value if key in ("callbacks", "model", "trainer") else _canonical(value) for key, value in content.items()
+    }
+    text = json.dumps(plain, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

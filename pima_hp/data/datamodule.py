@@ -92,7 +92,7 @@ class PimaDataModule(L.LightningDataModule):
         val_fraction: float = 0.0,
         stratified: bool = False,
         *,
-        batch_size: int | Literal["full"] = 10,
+        batch_size: int | str = 10,
         shuffle: bool = False,
         seeds: Seeds | Sequence[Seeds] = _SEED_ZERO,
         dtype: torch.dtype = torch.float32,

@@ -5,7 +5,8 @@ import os
 import shlex
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,14 @@ class Owner:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.start}"
+
+
+@contextmanager
+def manifest_lock(study_folder: Path) -> Iterator[None]:
+    """Let one process at a time read, extend and write the manifest of a study; workers of one command take turns."""
+    make_folder(study_folder / "ledger")
+    with explained(study_folder / "ledger"), FileLock(study_folder / "ledger" / ".manifest.lock"):
+        yield
 
 
 class StudyLock:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from pima_hp.config.sections import INERT_ARGUMENTS, CallbackSection
+from pima_hp.config.sections import CallbackSection
+from pima_hp.config.trainer import INERT_ARGUMENTS
 from pima_hp.run import MAIN_SETTINGS
 
 Value = bool | float | str

@@ -124,7 +124,7 @@ def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
     with explained(folder):
         for path in folder.glob(f"*, seed */{EVENT_FILES}"):
             if path.parent.name.rpartition(", ")[2] in endings:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _configuration(runs: pd.DataFrame, settings: list[Any]) -> bytes:
@@ -218,7 +218,7 @@ def _remove_others(folder: Path, names: set[str]) -> None:
     with explained(folder):
         for path in [*folder.glob(f"*/{STUDY_FILES}"), *folder.glob(f"*/{COLUMNS_FILES}")]:
             if path.parent.name not in names:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 with suppress(OSError):
                     path.parent.rmdir()
 
@@ -232,5 +232,5 @@ def _replace(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content, durable=False)  # it can be rebuilt from the ledger
         for other in others:
-            other.unlink()
+            other.unlink(missing_ok=True)
     return True

@@ -98,8 +98,10 @@ class MLPClassifier(L.LightningModule):
         if self.scheduler is None:
             return optimizer
         scheduler = build(self.scheduler, LRScheduler, optimizer)
-        steps = {"scheduler": scheduler, "interval": "epoch", "monitor": self.monitor, "strict": False}
-        return {"optimizer": optimizer, "lr_scheduler": steps}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            steps = {"scheduler": scheduler, "monitor": self.monitor, "strict": False}
+            return {"optimizer": optimizer, "lr_scheduler": steps}
+        return [optimizer], [scheduler]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make one update; the optimizer's own scalars, such as a product of NAdam's, are as precise as the weights."""
@@ -184,7 +186,11 @@ class MLPClassifier(L.LightningModule):
         self._logged = logged  # what is not logged again stays there, the same object
         if self.history:
             last = self.history[max(self.history)]
-            last |= {key: np.full(self._shape, float(value)) for key, value in fresh.items() if key not in last}
+            last |= {
+                key if "/" in key else f"logged/{key}": np.full(self._shape, float(value))
+                for key, value in fresh.items()
+                if key not in last
+            }
 
     def _predicted(self, split: str, suffix: str) -> Batch:
         """Return logits and labels of an epoch, (n,) or (M, n), in at least single precision."""

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from pima_hp.config import Config
-from pima_hp.config.build import build, class_of
+from pima_hp.config.build import class_of
 from pima_hp.config.flat import hparams_of
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.metrics import final_scores
@@ -67,9 +67,9 @@ def fit(
         trainer_arguments: of `lightning.Trainer`, in place of those of the configuration.
     """
     began, config = time.perf_counter(), run.config
-    data = datamodule_of(config, run.seeds)
     final = FinalScores(config)
     with quiet(), seeded(run.seeds.init, Role.NOISE):
+        data = datamodule_of(config, run.seeds)
         module = module_of(config, data, run.seeds.init)
         trainer = trainer_of(config, [*callbacks, final], loggers, **trainer_arguments)
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
@@ -96,11 +96,10 @@ def fit(
     return results, module
 
 
-def datamodule_of(config: Config, seeds: Any) -> PimaDataModule:
+def datamodule_of(config: Config, seeds: Any, kind: type[PimaDataModule] | None = None) -> PimaDataModule:
     """Return the datamodule of one run, or of M runs of one configuration from the seeds of each."""
-    return build(
-        config.data.node,
-        PimaDataModule,
+    return (kind or class_of(config.data.target, PimaDataModule))(
+        **config.data.arguments,
         batch_size=config.batch.size,
         shuffle=config.batch.shuffle,
         seeds=seeds,
@@ -109,10 +108,12 @@ def datamodule_of(config: Config, seeds: Any) -> PimaDataModule:
     )
 
 
-def module_of(config: Config, data: PimaDataModule, init_seed: int | list[int]) -> MLPClassifier:
+def module_of(
+    config: Config, data: PimaDataModule, init_seed: int | list[int], kind: type[MLPClassifier] = MLPClassifier
+) -> MLPClassifier:
     """Return the module of one run, or of M runs of one configuration from the init seeds of each."""
     stacked = {} if isinstance(init_seed, int) else {"n_members": len(init_seed)}
-    return MLPClassifier(
+    return kind(
         model={**config.model.node, "n_features": data.n_features, "activation": config.activation.node, **stacked},
         optimizer=config.optimizer.node,
         scheduler=None if config.scheduler.target is None else config.scheduler.node,

@@ -2,7 +2,8 @@
 
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pima_hp.config import Config
 from pima_hp.config.build import class_of
+from pima_hp.data.datamodule import Batch, BatchLoader, PimaDataModule
 from pima_hp.errors import ConfigurationError
+from pima_hp.model.module import MLPClassifier, default_dtype
 from pima_hp.run import Results, Run, RunStatus
 from pima_hp.training.callbacks import EpochProgress
 from pima_hp.training.device import engine_on
@@ -35,9 +38,56 @@ _MIX_OR_DRAW = ("GLU", "LogSoftmax", "MultiheadAttention", "PReLU", "RReLU", "So
 """Activations of torch that are not elementwise, or have parameters or random numbers, which members would share."""
 
 
+class EpochClassifier(MLPClassifier):
+    """`MLPClassifier` of M networks that makes all updates of an epoch in one step of the Trainer.
+
+    What the Trainer does for a step takes as long as an update of 64 networks.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list[Batch], batch_idx: int) -> None:  # type: ignore[override]
+        """Make the updates of an epoch."""
+        optimizer = self.trainer.optimizers[0]
+        with default_dtype(self._scalar_dtype):
+            for one in batch:
+                optimizer.zero_grad()
+                super().training_step(one, batch_idx).backward()
+                optimizer.step()
+
+    def on_train_epoch_end(self) -> None:
+        """Score and log the epoch; set the learning rate of the next."""
+        super().on_train_epoch_end()
+        for each in self.trainer.lr_scheduler_configs:
+            self.lr_scheduler_step(each.scheduler, None)
+
+
+class EpochDataModule(PimaDataModule):
+    """`PimaDataModule` that gives the batches of an epoch as one list."""
+
+    def train_dataloader(self) -> Any:
+        """Return the batches of the training rows, all of an epoch at once."""
+        return _Epoch(super().train_dataloader())
+
+
+class _Epoch:
+    def __init__(self, batches: BatchLoader) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        yield list(self.batches)
+
+
 def why_not(config: Config) -> str:
     """Return why runs of a configuration cannot be stacked, in words; empty when they can."""
     activation, optimizer, scheduler = config.activation.target, config.optimizer.target, config.scheduler.target
+    if config.trainer.target != config.trainer.usual:
+        return f"the Trainer is {config.trainer.target}"
     if not config.model.is_mlp:
         return f"the model is {config.model.target}"
     if config.data.target != config.data.usual:
@@ -75,10 +125,10 @@ def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
     """Train runs with equal `stack_key`s together and return their results in the same order."""
     began, config, n_runs = time.perf_counter(), runs[0].config, len(runs)
     members = [run.seeds for run in [*runs, *[runs[0]] * (-n_runs % PADDING)]]
-    data = datamodule_of(config, members)
+    data = datamodule_of(config, members, EpochDataModule)
     final = FinalScores(config)
     with quiet():
-        module = module_of(config, data, [seeds.init for seeds in members])
+        module = module_of(config, data, [seeds.init for seeds in members], EpochClassifier)
         bars = [EpochProgress(progress, n_runs)] if progress else []
         trainer_of(config, [*bars, final]).fit(module, datamodule=data)
     n_epochs = config.trainer.max_epochs
@@ -86,7 +136,7 @@ def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
     ends = module.diverged_in[:n_runs]
     diverged = ends <= n_epochs
     labels = data.part("train")[1]
-    n_steps = len(data.train_dataloader())
+    n_steps = len(PimaDataModule.train_dataloader(data))
     return Results(
         runs=list(runs),
         status=[RunStatus.DIVERGED if bad else RunStatus.COMPLETED for bad in diverged],

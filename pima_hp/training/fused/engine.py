@@ -74,6 +74,8 @@ def make_stack(runs: Sequence[Run], n_threads: int) -> FusedStack:
 
 
 def _not_known(config: Config) -> str:
+    if config.trainer.target != config.trainer.usual:
+        return f"the Trainer is {config.trainer.target}"
     if not config.model.is_mlp:
         return f"it trains no {config.model.target}"
     if config.data.target != DataSection.usual:
