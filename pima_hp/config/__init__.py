@@ -8,14 +8,13 @@ from pima_hp.config.sections import (
     CallbackSection,
     Config,
     DataSection,
-    EngineSection,
     ModelSection,
     OptimizerSection,
     SchedulerSection,
     Seed,
     Seeds,
 )
-from pima_hp.config.trainer import TrainerSection
+from pima_hp.config.trainer import EngineSection, TrainerSection
 
 __all__ = [
     "MAX_SEED",
