@@ -106,6 +106,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         return Outcome(code, *capfd.readouterr())
 
     yield run
+    if "joblib" in sys.modules:  # its workers go on, in this test's folder, for the next test that wants some
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True)
     Singleton.set_state(state)
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
