@@ -121,7 +121,7 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text without control characters, which a terminal would obey."""
+    """Return a text with control characters escaped, so that it cannot control the terminal."""
     kept = "\n\t"
     return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -137,12 +137,12 @@ def _stopped(stop: Interrupted, running: Command) -> int:
             found = tally(running.study)
         again = f"study={running.study.name}" if running.made_up else ""
     resume = shlex.join(["pima-hp-train", *running.arguments, *filter(None, [again])])
-    say(f"stopped by {stop}: {found or 'nothing was begun'}; to resume: {resume}")
+    say(f"stopped by {stop}: {found or 'nothing was trained'}; to resume: {resume}")
     return stop.exit_code
 
 
 def _ended(error: BaseException, running: Command, *, show_traces: bool) -> int:
-    """Say in a line what went wrong; raise what is not for a user to mend, or everything on request."""
+    """Print an error as one line and return the exit code; raise errors that are bugs, or all on request."""
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: `pima-hp-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -80,7 +80,7 @@ class StudyCallback(Callback):
             own += [f"study={config.study}"] if current_command().made_up else []
             plugins = f"{config.hydra.sweeper._target_} {config.hydra.launcher._target_}"
             self._apart = "pima_hp_stacked" not in plugins
-            if "pima_hp" not in plugins:  # nobody will give us the jobs: each plans itself
+            if "pima_hp" not in plugins:  # neither our sweeper nor our launcher: each job plans itself
                 self._hold(Path(config.outputs) / config.study, config.command)
 
     def on_sweep_start(self, jobs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
@@ -129,7 +129,7 @@ class StudyCallback(Callback):
                 raise ConfigurationError(f"export: must be a run of a study (study=NAME); found no study in {folder}")
             with study.held(folder):
                 study.export(folder, settings.export)
-            say(f"written below {folder / 'tensorboard'}")
+            say(f"written to {folder / 'tensorboard'}")
             return None
         for note in dict.fromkeys(note for job in jobs for note in job.notes):
             say(f"note: {note}")

@@ -172,7 +172,7 @@ def publish(folder: Path, job: Job, asked: Sequence[Run]) -> pd.DataFrame:
     Args:
         folder: of the study.
         job: the first that was asked; its loggers say which event files are wanted.
-        asked: runs; a single one gets a folder of its own, and where the study has no other, nothing more.
+        asked: runs. A single run gets its own folder; a study with only that run gets no other.
 
     Returns:
         All runs of the study.

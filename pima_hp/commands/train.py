@@ -15,7 +15,7 @@ from pima_hp.ledger.lock import manifest_lock
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train the runs of one job that its study lacks, and return their mean final `val/accuracy`.
+    """Train the runs of this job that its study does not have yet; return their mean `val/accuracy` of the last epoch.
 
     Idempotent: the ledger on disk says what is there already, whoever has trained it.
 

@@ -31,7 +31,15 @@ def _json(value: object) -> object:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise ValueError(f"must be made of finite numbers, words, lists and mappings; found {value!r:.60}") from None
+    if _names_a_class(value):
+        raise ValueError(f"must not name a class: a nested _target_ is not instantiated; found {value!r:.60}")
     return _unsigned_zero(value)
+
+
+def _names_a_class(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_names_a_class, value.values()))
+    return isinstance(value, list) and any(map(_names_a_class, value))
 
 
 Scalar = Annotated[bool | int | float | str | list[int | float], BeforeValidator(_plain)]

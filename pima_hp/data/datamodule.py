@@ -60,14 +60,14 @@ class PimaDataModule(L.LightningDataModule):
         zero_is_missing: columns in which 0 means that nothing was measured.
         missing: `keep` these zeros, or replace them by the `median`.
         scaling: `none`, `standard` or `minmax`, by statistics of the training rows.
-        test_fraction: of the rows, held back from training.
-        val_fraction: of the rows, scored every epoch; 0: the test rows are, as in the article.
-        stratified: whether every split has the same share of each label.
+        test_fraction: fraction of the rows held out for testing.
+        val_fraction: fraction of the rows scored every epoch; 0: validation uses the test rows, as in the article.
+        stratified: whether every split keeps the class proportions.
         batch_size: rows of one update; `full`: all training rows.
         shuffle: whether the order of the training rows changes from epoch to epoch.
-        seeds: of the run, or of M runs, whose batches then have a leading member axis.
+        seeds: of one run, or of M runs, whose batches have a leading member axis.
         dtype: of features and labels.
-        digest: SHA-256 that the table must have.
+        digest: expected SHA-256 of the table.
 
     Attributes:
         preprocessing: imputation and scaling of the run, once it is set up; None for M runs.

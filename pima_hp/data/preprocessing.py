@@ -102,7 +102,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote.
+        """Return the preprocessing that `to_dict` has written.
 
         Raises:
             InputError: it is something else.

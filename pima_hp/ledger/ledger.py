@@ -21,9 +21,6 @@ from pima_hp.run import Results, RunStatus
 
 FOLDER = "ledger"
 
-_LAST_VALUES: dict[tuple[str, str], tuple[set[str], dict[str, float]]] = {}
-"""Folder and key -> parts that were read, which never change, and what `last_values` found in them."""
-
 
 def read_study(path: Path | str) -> pd.DataFrame:
     """All runs of a study, one row per run: `read_study("outputs/article")`.
@@ -206,7 +203,7 @@ def _rows_to_keep(table: pa.Table, origin: Sequence[str]) -> list[int]:
         elif statuses[row] != RunStatus.FAILED and _differ(results[row], results[first]):
             raise StudyError(
                 f"run {run_id} must have one result; {origin[first]} and {origin[row]} hold different ones; "
-                "delete the part that is not to be believed"
+                "delete the part that is wrong"
             )
     return list(kept.values())
 

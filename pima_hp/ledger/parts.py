@@ -51,7 +51,7 @@ class DamagedPartError(Exception):
 
 
 def part_name(content: bytes) -> str:
-    """The only name under which these bytes are believed."""
+    """Return the file name that these bytes must have, from their digest."""
     return hashlib.sha256(content).hexdigest()[:32] + SUFFIX
 
 

@@ -46,15 +46,15 @@ class MLPClassifier(L.LightningModule):
     Args:
         model: `_target_` and arguments of a network that maps (B, D) features to (B,) logits, or (M, B, D) to (M, B).
         optimizer: `_target_` and hyperparameters.
-        scheduler: the same, of the learning rate; its steps are epochs.
-        monitor: what `ReduceLROnPlateau` looks at.
-        init_seed: of the initial weights, one for each of M networks.
-        dtype: of the weights.
+        scheduler: `_target_` and arguments of a learning-rate scheduler, stepped once an epoch.
+        monitor: the score that `ReduceLROnPlateau` gets.
+        init_seed: seed of the initial weights; a list of M seeds builds M networks.
+        dtype: of the parameters.
 
     Attributes:
-        history: epoch (from 1) -> key -> score, () or (M,), not rounded; Lightning stores what it logs as float32.
-        diverged_in: the epoch in which a loss became infinite or not a number, else infinity; () or (M,).
-        preprocessing: of raw rows, from the datamodule that it was trained with or from its checkpoint.
+        history: epoch (from 1) -> key -> score, () or (M,), in full precision; what Lightning logs is float32.
+        diverged_in: the first epoch with a loss that is not finite, infinity if there is none; () or (M,).
+        preprocessing: fitted transform of raw rows, from the datamodule or the checkpoint.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class MLPClassifier(L.LightningModule):
         self._logged: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; at once where Lightning notes its current hook, 30 times a step."""
+        """Set an attribute; bypass `nn.Module.__setattr__` for one that Lightning sets 30 times a step."""
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -104,12 +104,12 @@ class MLPClassifier(L.LightningModule):
         return [optimizer], [scheduler]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Make one update; the optimizer's own scalars, such as a product of NAdam's, are as precise as the weights."""
+        """Step with the dtype of the parameters as torch's default: scalars of an optimizer, as NAdam's, get it too."""
         with default_dtype(self._scalar_dtype):
             super().optimizer_step(*args, **kwargs)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Set the learning rate of the next epoch."""
+        """Step the scheduler; `ReduceLROnPlateau` gets the score in full precision from `history`."""
         if isinstance(scheduler, ReduceLROnPlateau):
             scores = self.history.get(self.current_epoch + 1, {})
             scheduler.step(float(scores.get(self.monitor, metric)))  # not rounded
@@ -117,7 +117,7 @@ class MLPClassifier(L.LightningModule):
             scheduler.step()
 
     def on_fit_start(self) -> None:
-        """Take over the preprocessing of raw rows."""
+        """Keep the preprocessing of the datamodule for `predict` and for checkpoints."""
         datamodule = getattr(self.trainer, "datamodule", None)
         self.preprocessing = getattr(datamodule, "preprocessing", None)
 
@@ -180,7 +180,7 @@ class MLPClassifier(L.LightningModule):
         self._add_what_others_logged()
 
     def _add_what_others_logged(self) -> None:
-        """Add to the last epoch what a subclass or a callback has logged in it."""
+        """Add to `history` what a subclass or a callback has logged in the last epoch."""
         logged = dict(self.trainer.callback_metrics)
         fresh = {key: value for key, value in logged.items() if value is not self._logged.get(key) and key != "step"}
         self._logged = logged  # what is not logged again stays there, the same object
@@ -216,7 +216,7 @@ class MLPClassifier(L.LightningModule):
             InputError: it lacks a column or a number, or the module has not been trained.
         """
         if self.preprocessing is None:
-            raise InputError("predict: must be asked of a module that a PimaDataModule has trained alone; found none")
+            raise InputError("predict: the module has no fitted preprocessing; train it, or load it from a checkpoint")
         features = self.preprocessing.rows(rows)
         was_training = self.training
         self.eval()

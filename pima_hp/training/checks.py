@@ -89,7 +89,7 @@ def _trainer_problems(config: Config) -> list[str]:
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Let an optimizer be made without torch's compiler: it is imported, a second, only to be told to keep away."""
+    """Create optimizers without importing torch's compiler, which takes a second and is not used."""
     optimizer = torch.optim.Optimizer
     real = optimizer.add_param_group
     optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]

@@ -37,10 +37,10 @@ def stop_listening() -> None:
 
 
 def asked_to_stop(error: BaseException) -> Interrupted | None:
-    """Return the stop that an error comes from; None when nobody asked for one.
+    """Return the interruption that caused an error, or None.
 
-    A signal can strike in the midst of somebody's clean-up, which then raises an error of its own: the signal
-    is what happened. Lightning raises KeyboardInterrupt where Python's own handler would have.
+    A signal that arrives during cleanup can make the cleanup code raise another error. Lightning raises
+    KeyboardInterrupt where Python's own handler would have.
     """
     if isinstance(error, Interrupted):
         return error

@@ -17,10 +17,10 @@ from pima_hp.training.interruption import SIGNALS
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Let a signal wait until the block is left.
+    """Defer signals until the end of the block.
 
-    TensorBoard hands its events to a thread through a queue. A signal handler that raises in the midst of that
-    can leave the thread waiting for ever, and the command with it when it closes the file.
+    TensorBoard passes events to a thread through a queue. A signal handler that raises while it does can deadlock
+    the thread, and then the process when it closes the file.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

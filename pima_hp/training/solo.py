@@ -42,7 +42,7 @@ _EXPECTED = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore the warnings of Lightning that say what this project means to do."""
+    """Ignore warnings of Lightning about what is intended here."""
     with warnings.catch_warnings():
         for message, category in _EXPECTED:
             warnings.filterwarnings("ignore", message=message, category=category)
@@ -126,7 +126,7 @@ def module_of(
 def trainer_of(
     config: Config, callbacks: Sequence[L.Callback], loggers: Sequence[Logger] = (), **arguments: Any
 ) -> L.Trainer:
-    """Return Lightning's Trainer for a configuration, without the bar, summary and checkpoints that nobody asked for.
+    """Return Lightning's Trainer for a configuration, without progress bar, summary and checkpoints unless a callback provides them.
 
     Args:
         config: its `trainer` section.

@@ -36,9 +36,9 @@ def _bad(error: BaseException) -> None:
         if any(run.seeds.seed == BAD_SEED for run in self.runs):
             raise error
 
-    def module_of(config: Any, data: Any, init_seed: Any) -> Any:
+    def module_of(config: Any, data: Any, init_seed: Any, *kind: Any) -> Any:
         in_training.append(init_seed if isinstance(init_seed, list) else [init_seed])
-        return real_module(config, data, init_seed)
+        return real_module(config, data, init_seed, *kind)
 
     def on_train_epoch_end(self: MLPClassifier) -> None:
         real_end(self)

@@ -19,7 +19,7 @@ def _told(folder: Path, expected: Uninterrupted, kills: int, seed: int) -> Count
     counts, moments = Counts(), random.Random(seed)  # noqa: S311
     while counts.kills.total() < kills:
         tell(folder / str(counts.stories), expected, moments, counts)
-        assert counts.stories <= kills, counts
+        assert counts.stories <= 3 * kills, counts  # a kill can come too late on a busy machine
     return counts
 
 

@@ -79,10 +79,10 @@ def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
 def _error_in_build(monkeypatch: pytest.MonkeyPatch) -> None:
     real = members.stream
 
-    def stream(seed: int, role: Role, generator: torch.Generator | None = None) -> torch.Generator:
+    def stream(seed: int, role: Role) -> torch.Generator:
         if seed == BAD and role is Role.INIT:
             raise ValueError("planted")
-        return real(seed, role, generator)
+        return real(seed, role)
 
     monkeypatch.setattr(members, "stream", stream)
 

@@ -32,7 +32,7 @@ def _one_line_names(ended: Ended, *words: str) -> None:
 
 @pytest.mark.parametrize(
     ("n_bytes", "name"),
-    [(1_000, "outputs/s"), (6_000, ".parquet' must be readable and writable ("), (12_000, "runs.csv")],
+    [(1_000, "outputs/s"), (8_000, ".parquet' must be readable and writable ("), (12_000, "runs.csv")],
 )
 def test_b1_a_file_that_cannot_grow_is_one_line_and_the_next_command_goes_on(
     tmp_path: Path, uninterrupted: Uninterrupted, n_bytes: int, name: str
