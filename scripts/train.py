@@ -10,7 +10,7 @@ from pima_hp.commands import CONFIG_PATH, command, train
 @command
 @hydra.main(version_base="1.3", config_path=CONFIG_PATH, config_name="config")
 def main(cfg: DictConfig) -> float | None:
-    """Train the runs of this job that its study does not have yet; return their mean `val/accuracy` of the last epoch."""
+    """Train the runs of this job that its study lacks; return the mean of their last `val/accuracy`."""
     return train(cfg)
 
 

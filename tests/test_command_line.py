@@ -1,8 +1,10 @@
 """The command line as users of Lightning and Hydra write it: what works, and what is refused in one line."""
 
+import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
 from pima_hp.commands.exits import flags_first, printable
 from pima_hp.ledger import read_study
@@ -47,6 +49,8 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
         ),
         ("callbacks.model_checkpoint.mode=least", "callbacks.model_checkpoint: "),
         ("+callbacks.early_stopping.patience=3", "callbacks.early_stopping: must name a class by _target_"),
+        ("+trainer.limit_train_batches=0", "trainer.limit_train_batches: must be a number above 0; found 0"),
+        ("trainer.precision=16-mixed", "trainer.precision: 16-mixed needs a CUDA device; found the CPU"),
         ("train=false", "train: false must go with test=true ckpt_path=FILE"),
         ("ckpt_path=none.ckpt", "ckpt_path: must be a checkpoint file; found 'none.ckpt'"),
         ("trainer=gpu", "trainer.accelerator: gpu needs a CUDA device; found none"),
@@ -136,12 +140,47 @@ def test_a_checkpoint_is_tested_and_continued_but_not_recorded(command: Command,
     tested = command("train=false", "test=true", f"ckpt_path={checkpoint}", *QUICK)
     assert tested.code == 0, tested.err
     assert "test rows" in tested.err
-    other = command("train=false", "test=true", f"ckpt_path={checkpoint}", "data.scaling=standard", *QUICK)
-    assert other.code == 2
+    for differs, name in {
+        "data.scaling=standard": "data.scaling",
+        "seed=3": "seed",
+        "streams.split=3": "seed",
+        "activation=tanh": "model or activation",
+        "data.test_fraction=0.3": "data.test_fraction",
+    }.items():
+        other = command("train=false", "test=true", f"ckpt_path={checkpoint}", differs, *QUICK)
+        assert other.code == 2
+        assert other.err == f"refused: ckpt_path: must go with the settings of its run; these differ: {name}\n"
+    for differs in ("optimizer.lr=0.5", "optimizer=adam", "scheduler=cosine", "seed=4", "trainer.precision=64"):
+        assert command(f"ckpt_path={checkpoint}", "trainer.max_epochs=4", differs, *QUICK[1:]).code == 2
+    done = command(f"ckpt_path={checkpoint}", *QUICK)
+    assert done.refusals == ["trainer.max_epochs: must be above the 2 epochs of the checkpoint; found 2"]
     continued = command(f"ckpt_path={checkpoint}", "trainer.max_epochs=4", *QUICK[1:])
     assert continued.code == 0, continued.err
     assert "not recorded (continued from a checkpoint)" in continued.err
     assert sorted(tmp_path.rglob("*.parquet")) == parts
+
+
+BAD_FILES = {
+    "empty": b"", "text": b"no checkpoint", "pickle": pickle.dumps({"a": print}), "list": None, "directory": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+@pytest.mark.parametrize("how", [(), ("train=false", "test=true")], ids=["continued", "tested"])
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
+    command: Command, tmp_path: Path, kind: str, how: tuple[str, ...]
+) -> None:
+    path = tmp_path / "x.ckpt"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "list":
+        torch.save([1, 2], path)
+    else:
+        path.write_bytes(BAD_FILES[kind] or b"")
+    done = command(*how, f"ckpt_path={path}", *QUICK)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_run_is_tested_when_it_is_asked_for(command: Command) -> None:

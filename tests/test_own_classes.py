@@ -110,6 +110,14 @@ def test_one_batch_is_another_configuration_than_all_batches() -> None:
     assert updates == [1, 20]
 
 
+def test_callbacks_that_act_in_another_order_are_another_configuration(command: Command, own: Path) -> None:
+    a, b = "+callbacks.a._target_=own_classes.Logging", "+callbacks.b._target_=own_classes.Logging"
+    for study, order in (("s", (a, b)), ("t", (b, a))):
+        assert command(*order, *QUICK[:-1], f"study={study}").code == 0
+    ids = [read_study(own / "outputs" / study)["config_id"][0] for study in ("s", "t")]
+    assert ids[0] != ids[1]
+
+
 def test_values_that_are_the_defaults_are_accepted_and_in_no_id() -> None:
     usual = ("+trainer.check_val_every_n_epoch=1", "+trainer.strategy=auto", "trainer.devices=auto")
     assert job_of(*usual).config.id == job_of().config.id

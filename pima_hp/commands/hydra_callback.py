@@ -234,6 +234,11 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
                     problems.update(dict.fromkeys(component_problems(job, by_lightning=True)))
     if not problems:
         problems.update(dict.fromkeys(_not_shared(jobs)))
+        for job in jobs:
+            if not problems and job.settings.ckpt_path:
+                from pima_hp.commands.unrecorded import check_checkpoint
+
+                check_checkpoint(job)
         if together and jobs[0].settings.test:
             problems["test: must go with one run; found a sweep"] = None
     if problems:

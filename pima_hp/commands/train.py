@@ -15,7 +15,7 @@ from pima_hp.ledger.lock import manifest_lock
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train the runs of this job that its study does not have yet; return their mean `val/accuracy` of the last epoch.
+    """Train the runs of this job that its study lacks; return the mean of their last `val/accuracy`.
 
     Idempotent: the ledger on disk says what is there already, whoever has trained it.
 

@@ -31,7 +31,6 @@ def run_unrecorded(job: Job) -> float | None:
     )
     last = {key: curve[0][~(curve[0] != curve[0])][-1:] for key, curve in results.curves.items()}
     scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() if key != "lr" for value in values)
-    scores = scores or "none, as the checkpoint is of the last one; raise trainer.max_epochs"
     why = "a debug run" if settings.debug else "continued from a checkpoint" if settings.ckpt_path else "fast_dev_run"
     say(f"{results.status[0]}; last epoch: {scores}; not recorded ({why})")
     if settings.test:
@@ -56,8 +55,40 @@ def test_checkpoint(job: Job) -> float:
     """Score the test rows with the weights of a checkpoint; print and return their accuracy."""
     from pima_hp.model.module import MLPClassifier
 
-    module = MLPClassifier.load_from_checkpoint(str(job.settings.ckpt_path))
-    return score_test_rows(module, job.runs[0])
+    return score_test_rows(MLPClassifier.load_from_checkpoint(str(job.settings.ckpt_path)), job.runs[0])
+
+
+_NAMES = {"model": "model or activation", "init_seed": "seed", "split_seed": "seed", "dtype": "trainer.precision"}
+
+
+def check_checkpoint(job: Job) -> None:
+    """Check that a job's checkpoint is one, and was made with the settings of the job.
+
+    Raises:
+        InputError: it is not, or it has no epoch left to train.
+    """
+    from pima_hp.model.checkpoint import read_checkpoint
+    from pima_hp.model.module import MLPClassifier
+    from pima_hp.training.solo import datamodule_of, module_of
+
+    path, (run,), train = str(job.settings.ckpt_path), job.runs, job.settings.train
+    found = MLPClassifier.load_from_checkpoint(path)
+    data = datamodule_of(run.config, run.seeds)
+    wanted, given = dict(module_of(run.config, data, run.seeds.init).hparams), dict(found.hparams)
+    for arguments in (wanted, given):  # T_max follows max_epochs, which may be raised
+        arguments["scheduler"] = {key: value for key, value in (arguments["scheduler"] or {}).items() if key != "T_max"}
+    keys = ("model", "optimizer", "scheduler", "monitor", "init_seed", "dtype") if train else ("model", "dtype")
+    pairs = [(_NAMES.get(key, key), given[key], wanted[key]) for key in keys]
+    before = found.trained_on or {}
+    pairs += [(_NAMES.get(key, f"data.{key}"), before.get(key), value) for key, value in data.identity.items()]
+    if different := list(dict.fromkeys(name for name, one, other in pairs if one != other)):
+        raise ConfigurationError(
+            f"ckpt_path: must go with the settings of its run; these differ: {', '.join(different)}"
+        )
+    n_epochs = int(read_checkpoint(path).get("epoch", -1)) + 1
+    if train and n_epochs >= run.config.trainer.max_epochs:
+        rule = f"trainer.max_epochs: must be above the {n_epochs} epochs of the checkpoint"
+        raise ConfigurationError(f"{rule}; found {run.config.trainer.max_epochs}")
 
 
 def score_test_rows(module: "MLPClassifier", run: Run) -> float:
@@ -65,15 +96,11 @@ def score_test_rows(module: "MLPClassifier", run: Run) -> float:
 
     A module that was trained just now is scored with its best checkpoint, where it has one.
 
-    Raises:
-        ConfigurationError: the module was trained on other columns, or on data prepared otherwise.
     """
     from pima_hp.training.solo import datamodule_of, quiet, trainer_of
 
     data = datamodule_of(run.config, run.seeds)
     data.setup("test")
-    if module.preprocessing != data.preprocessing:
-        raise ConfigurationError("ckpt_path: must go with the data settings and the seed that it was trained with")
     checkpoint = module.trainer.checkpoint_callback if module._trainer else None
     if best := getattr(checkpoint, "best_model_path", ""):
         module = type(module).load_from_checkpoint(best)

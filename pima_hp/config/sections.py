@@ -179,7 +179,10 @@ class Config(Section):
         exclude: Any = {"data": {"path"}, "trainer": inert, "callbacks": True, **names}
         content = self.model_dump(by_alias=True, exclude=exclude)
         acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
-        return {**content, "callbacks": acting} if acting else content
+        if not acting:
+            return content
+        order = {"callback_order": " ".join(acting)} if len(acting) > 1 else {}  # callbacks act one after the other
+        return {**content, "callbacks": acting, **order}
 
     @cached_property
     def id(self) -> str:

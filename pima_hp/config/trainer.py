@@ -72,6 +72,9 @@ class TrainerSection(Component):
             problems.append(
                 f"devices: must be 1, as one small network is trained on one device; found {extra['devices']!r:.60}"
             )
+        limit = extra.get("limit_train_batches", 1.0)
+        if isinstance(limit, bool | str) or not limit > 0:
+            problems.append(f"limit_train_batches: must be a number above 0; found {limit!r:.60}")
         if problems:
             raise ValueError("\n".join(problems))
         return self

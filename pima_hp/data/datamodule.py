@@ -1,7 +1,7 @@
 """Serve the splits of a table to Lightning as whole-batch tensors: to one run, or to M runs with a member axis."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -119,6 +119,13 @@ class PimaDataModule(L.LightningDataModule):
         self.n_features = len(self.table.feature_names)
         self.preprocessing: Preprocessing | None = None
         self._parts: dict[str, Batch] = {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what decides which rows train and how they are preprocessed: settings, digest, split seed."""
+        seed = self.seeds.split if isinstance(self.seeds, Seeds) else None
+        settings = {key: value for key, value in self.section.arguments.items() if key != "path"}
+        return {**settings, "digest": self.table.digest, "split_seed": seed}
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
         """Split, clean and scale; all stages use the same tensors."""

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from pima_hp.config.build import build, class_of
 from pima_hp.data.datamodule import Batch
 from pima_hp.data.preprocessing import Preprocessing
-from pima_hp.errors import CheckpointError, InputError
+from pima_hp.errors import CheckpointError, InputError, RowsError
 from pima_hp.model.checkpoint import read_checkpoint
 from pima_hp.model.metrics import epoch_scores, final_scores
 from pima_hp.model.mlp import MLP
@@ -55,6 +55,7 @@ class MLPClassifier(L.LightningModule):
         history: epoch (from 1) -> key -> score, () or (M,), in full precision; what Lightning logs is float32.
         diverged_in: the first epoch with a loss that is not finite, infinity if there is none; () or (M,).
         preprocessing: fitted transform of raw rows, from the datamodule or the checkpoint.
+        trained_on: `identity` of that datamodule.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class MLPClassifier(L.LightningModule):
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
         self.history: dict[int, Scores] = {}
         self.preprocessing: Preprocessing | None = None
+        self.trained_on: dict[str, Any] | None = None
         self._shape = np.shape(init_seed)  # of a score: () or (M,)
         self.diverged_in = np.full(self._shape, np.inf)
         self._scalar_dtype: torch.dtype = getattr(torch, dtype)
@@ -120,6 +122,7 @@ class MLPClassifier(L.LightningModule):
         """Keep the preprocessing of the datamodule for `predict` and for checkpoints."""
         datamodule = getattr(self.trainer, "datamodule", None)
         self.preprocessing = getattr(datamodule, "preprocessing", None)
+        self.trained_on = getattr(datamodule, "identity", None)
 
     def on_train_epoch_start(self) -> None:
         """Note the learning rate, which schedulers change before the epoch ends."""
@@ -217,20 +220,23 @@ class MLPClassifier(L.LightningModule):
         """
         if self.preprocessing is None:
             raise InputError("predict: the module has no fitted preprocessing; train it, or load it from a checkpoint")
-        features = self.preprocessing.rows(rows)
+        features = self.preprocessing.rows(rows).to(next(self.parameters()))
+        if not torch.isfinite(features).all():
+            raise RowsError(f"rows: must hold numbers within the range of {features.dtype}; found larger ones")
         was_training = self.training
         self.eval()
-        weights = next(self.parameters())
-        probabilities: Tensor = self(features.to(weights)).sigmoid()
+        probabilities: Tensor = self(features).sigmoid()
         self.train(was_training)
         return probabilities
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the preprocessing of raw rows."""
+        """Store the preprocessing of raw rows, and what it was fitted to."""
+        checkpoint["trained_on"] = self.trained_on
         checkpoint["preprocessing"] = None if self.preprocessing is None else self.preprocessing.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the preprocessing of raw rows."""
+        """Restore the preprocessing of raw rows, and what it was fitted to."""
+        self.trained_on = checkpoint.get("trained_on")
         stored = checkpoint.get("preprocessing")
         self.preprocessing = None if stored is None else Preprocessing.from_dict(stored)
 

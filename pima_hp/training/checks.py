@@ -14,6 +14,7 @@ from pima_hp.config import Component, Config
 from pima_hp.config.build import build, class_of
 from pima_hp.config.problems import RENAMED, nearest
 from pima_hp.errors import ConfigurationError
+from pima_hp.training.device import device_of
 
 _KINDS: dict[str, type] = {
     "model": torch.nn.Module,
@@ -29,6 +30,10 @@ def config_problems(config: Config) -> list[str]:
     problems = []
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
+    if config.trainer.precision.startswith("16") and device_of(config).type == "cpu":
+        problems.append(
+            f"trainer.precision: {config.trainer.precision} needs a CUDA device; on the CPU write bf16-mixed"
+        )
     for section, kind in _KINDS.items():
         component: Component = getattr(config, section)
         if component.target:

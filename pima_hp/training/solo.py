@@ -126,7 +126,7 @@ def module_of(
 def trainer_of(
     config: Config, callbacks: Sequence[L.Callback], loggers: Sequence[Logger] = (), **arguments: Any
 ) -> L.Trainer:
-    """Return Lightning's Trainer for a configuration, without progress bar, summary and checkpoints unless a callback provides them.
+    """Return the Trainer of a configuration; bar, summary and checkpoints only where a callback provides them.
 
     Args:
         config: its `trainer` section.

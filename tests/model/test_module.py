@@ -87,7 +87,7 @@ def test_prediction_leaves_the_mode_as_it_is_and_needs_a_trained_module(trained:
         module.train(training)
         assert not module.predict(raw_rows()).requires_grad
         assert module.training is training
-    with pytest.raises(InputError, match="predict: must be asked of a module that a PimaDataModule has trained"):
+    with pytest.raises(InputError, match="predict: the module has no fitted preprocessing"):
         MLPClassifier(MODEL, SGD).predict(raw_rows())
 
 
