@@ -50,7 +50,7 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
         ("callbacks.model_checkpoint.mode=least", "callbacks.model_checkpoint: "),
         ("+callbacks.early_stopping.patience=3", "callbacks.early_stopping: must name a class by _target_"),
         ("+trainer.limit_train_batches=0", "trainer.limit_train_batches: must be a number above 0; found 0"),
-        ("trainer.precision=16-mixed", "trainer.precision: 16-mixed needs a CUDA device; found the CPU"),
+        ("trainer.precision=16-mixed", "trainer.precision: 16-mixed needs a CUDA device; on the CPU write bf16-mixed"),
         ("train=false", "train: false must go with test=true ckpt_path=FILE"),
         ("ckpt_path=none.ckpt", "ckpt_path: must be a checkpoint file; found 'none.ckpt'"),
         ("trainer=gpu", "trainer.accelerator: gpu needs a CUDA device; found none"),
