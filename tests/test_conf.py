@@ -77,7 +77,7 @@ def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: 
 @cache
 def jobs_of(experiment: str) -> tuple[list[Job], list[str], dict[str, object]]:
     """The jobs of an experiment as the sweeper composes them, their labels, and the sweep's own settings."""
-    own = [f"experiment={experiment}", "trainer.max_epochs=1"]
+    own = [f"experiment={experiment}", "trainer.max_epochs=1", "outputs=nowhere"]  # not beside studies of the checkout
     with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)

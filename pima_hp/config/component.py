@@ -42,7 +42,7 @@ def _names_a_class(value: object) -> bool:
     return isinstance(value, list) and any(map(_names_a_class, value))
 
 
-Scalar = Annotated[bool | int | float | str | list[int | float], BeforeValidator(_plain)]
+Scalar = Annotated[bool | int | float | str | list[float], BeforeValidator(_plain)]  # betas must be floats
 Argument = Annotated[Any, BeforeValidator(_json)]
 
 # (lowest, highest, whether the lowest itself is allowed) of hyperparameters that any optimizer or scheduler may have.
