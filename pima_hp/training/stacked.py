@@ -59,6 +59,12 @@ class EpochClassifier(MLPClassifier):
 
     def on_train_epoch_end(self) -> None:
         """Score and log the epoch; set the learning rate of the next."""
+        data: PimaDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        with torch.no_grad():  # the Trainer's validation loop takes as long as an epoch of 16 networks
+            for loader, batches in enumerate(data.val_dataloader()):
+                for batch in batches:
+                    self.validation_step(batch, 0, loader)
+        self.on_validation_epoch_end()
         super().on_train_epoch_end()
         for each in self.trainer.lr_scheduler_configs:
             self.lr_scheduler_step(each.scheduler, None)
@@ -130,7 +136,7 @@ def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
     with quiet():
         module = module_of(config, data, [seeds.init for seeds in members], EpochClassifier)
         bars = [EpochProgress(progress, n_runs)] if progress else []
-        trainer_of(config, [*bars, final]).fit(module, datamodule=data)
+        trainer_of(config, [*bars, final], limit_val_batches=0).fit(module, datamodule=data)
     n_epochs = config.trainer.max_epochs
     curves = curves_of(module.history, n_epochs, module.diverged_in)
     ends = module.diverged_in[:n_runs]
