@@ -94,7 +94,7 @@ def _not_known(config: Config) -> str:
         return f"no row for the scheduler {_described(config.scheduler)}"
     from pima_hp.model import metrics
 
-    others = [name for name in getattr(metrics, "EPOCH_METRICS", ()) if name not in ("accuracy", "loss")]
+    others = [name for name in metrics.EPOCH_METRICS if name not in ("accuracy", "loss")]
     return f"it computes no {others[0]} each epoch" if others else ""
 
 
