@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -94,9 +94,13 @@ class MLPClassifier(L.LightningModule):
         logits: Tensor = self.model(features)
         return logits
 
+    def trained_parameters(self) -> Iterable[nn.Parameter]:
+        """Return what the optimizer updates."""
+        return self.parameters()
+
     def configure_optimizers(self) -> Any:
         """Return the optimizer, and the scheduler when there is one."""
-        optimizer = build(self.optimizer, torch.optim.Optimizer, self.parameters())
+        optimizer = build(self.optimizer, torch.optim.Optimizer, self.trained_parameters())
         if self.scheduler is None:
             return optimizer
         scheduler = build(self.scheduler, LRScheduler, optimizer)
@@ -136,7 +140,7 @@ class MLPClassifier(L.LightningModule):
         self._kept["train", ""].append((logits.detach(), labels))
         if logits.ndim == 1:
             return F.binary_cross_entropy_with_logits(logits, labels)
-        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1).sum()
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[-1]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         """Predict the watched rows (loader 0) and the training rows (loader 1)."""

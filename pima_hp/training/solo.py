@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import lightning as L
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from pima_hp.config import Config
 from pima_hp.config.build import class_of
@@ -140,9 +141,25 @@ def trainer_of(
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
     }
     device = {"accelerator": "gpu" if device_of(config).type == "cuda" else "cpu", "devices": 1}
-    given = {"num_sanity_val_steps": 0, **asked_for, **config.trainer.arguments, **device, **arguments}
+    given = {
+        "num_sanity_val_steps": 0,
+        "profiler": _NoProfiler(),
+        **asked_for,
+        **config.trainer.arguments,
+        **device,
+        **arguments,
+    }
     trainer = class_of(config.trainer.target, L.Trainer)
     return trainer(callbacks=list(callbacks), logger=list(loggers) or False, **given)
+
+
+class _NoProfiler(PassThroughProfiler):
+    """Lightning's profiler that measures nothing, at a tenth of its cost, which is a twentieth of a run's time."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ARG002
+        return self._nothing
 
 
 def planned_updates(config: Config, n_batches: int) -> int:

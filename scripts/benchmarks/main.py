@@ -26,8 +26,8 @@ EPOCHS = 100
 
 
 def solo() -> None:
-    """Solo training against a bare torch loop that records the same figures, batch 5 and 10, some epochs a turn."""
-    n_epochs = 25
+    """Solo training against a bare torch loop that records the same figures, batch 5 and 10."""
+    n_epochs = EPOCHS
     for batch, wanted in (("b5", (1.7, 2.5)), ("b10", (2.2, 3.0))):
         (run,) = runs_of(f"batch={batch}", f"trainer.max_epochs={n_epochs}")
         took = medians(
@@ -36,7 +36,7 @@ def solo() -> None:
                 "Lightning, quiet": lambda run=run: seconds(lambda: fit(run)),
                 "Lightning, dressed": lambda run=run: seconds(lambda: _dressed(run)),
             },
-            repetitions=5,
+            repetitions=3,
         )
         bare = took.pop("bare torch loop")
         print(
