@@ -226,10 +226,10 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
             alone = not together and len(job.runs) == 1
             problems.update(dict.fromkeys(component_problems(job, by_lightning=False)))
             if not problems:
-                asked = {"only_lightning": job.only_lightning}
-                if told := refusal(job.config, job.engine.name, **asked):
-                    problems[told] = None
-                engine, _ = select(job.config, job.engine.name, alone=alone, **asked)
+                asked, only = job.engine.name, job.only_lightning
+                engine, _ = select(job.config, asked, alone=alone, only_lightning=only)
+                if asked not in ("auto", engine):
+                    problems[refusal(job.config, asked, only_lightning=only)] = None
                 if engine == "solo" or not job.is_recorded:
                     problems.update(dict.fromkeys(component_problems(job, by_lightning=True)))
     if not problems:

@@ -206,31 +206,13 @@ def _with_source(key: str, section: Any, problems: list[str]) -> Any:
     if not isinstance(section, Component) or not section.target or section.target.startswith(_TRUSTED_PREFIXES):
         return section
     from pima_hp.config.build import import_own
+    from pima_hp.training.checks import kind_of
 
     try:
-        return section.model_copy(update={"source": import_own(section.target, _kind(key))})
+        return section.model_copy(update={"source": import_own(section.target, kind_of(key))})
     except ConfigurationError as error:
         problems += [f"{key}.{problem}" for problem in error.problems]
         return section
-
-
-def _kind(key: str) -> type:
-    """Return what a class must inherit from to stand under a key such as `optimizer` or `callbacks.mine`."""
-    import lightning
-    import torch
-    from lightning.pytorch.loggers import Logger
-
-    from pima_hp.data import PimaDataModule
-
-    kinds: dict[str, type] = {
-        "data": PimaDataModule,
-        "trainer": lightning.Trainer,
-        "optimizer": torch.optim.Optimizer,
-        "scheduler": torch.optim.lr_scheduler.LRScheduler,
-        "callbacks": lightning.Callback,
-        "logger": Logger,
-    }
-    return kinds.get(key.partition(".")[0], torch.nn.Module)
 
 
 def _plain(cfg: DictConfig, key: str) -> Any:

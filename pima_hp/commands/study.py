@@ -14,7 +14,7 @@ import pandas as pd
 
 from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
-from pima_hp.config.flat import columns_of, with_names
+from pima_hp.config.flat import Setting, columns_of, with_names
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
@@ -78,8 +78,13 @@ def _labels(jobs: Sequence[Job], before: Manifest | None, swept: Sequence[str]) 
     """Return config_id -> label of all configurations of the study, old and new: what tells them apart."""
     known = before.configurations if before else {}
     flat = {config_id: with_names(planned.settings) for config_id, planned in known.items()}
-    flat |= {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
+    flat |= _columns(jobs)
     return labels_of(flat, list(dict.fromkeys((*(before.swept_keys if before else ()), *swept))))
+
+
+def _columns(jobs: Sequence[Job]) -> dict[str, dict[str, Setting]]:
+    """Return config_id -> settings with dotted keys."""
+    return {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
 
 
 def missing(folder: Path, runs: Iterable[Run], command: str | None = None) -> list[Run]:
@@ -112,7 +117,6 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     _remove_attempts(first.folder, [run.id for run in runs])
     published = time.monotonic()
     written: dict[str, Any] = {}  # of event files
-    planned = {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
     with Progress(len(runs), shown=together) as progress:
 
         def solo(run: Run) -> Results:
@@ -133,7 +137,7 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
                 _must_live(holder)
             ledger.append(results)
             if first.has_tensorboard and together and not holder and time.monotonic() - published > _PUBLISH_S:
-                publish_events(first.folder, ledger.frame(), planned, written)
+                publish_events(first.folder, ledger.frame(), _columns(jobs), written)
                 published = time.monotonic()
 
 

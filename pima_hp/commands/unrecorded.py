@@ -95,12 +95,10 @@ def score_test_rows(module: "MLPClassifier", run: Run) -> float:
     """Run `trainer.test` on the rows of a run's test split, print the scores, and return the accuracy.
 
     A module that was trained just now is scored with its best checkpoint, where it has one.
-
     """
     from pima_hp.training.solo import datamodule_of, quiet, trainer_of
 
     data = datamodule_of(run.config, run.seeds)
-    data.setup("test")
     checkpoint = module.trainer.checkpoint_callback if module._trainer else None
     if best := getattr(checkpoint, "best_model_path", ""):
         module = type(module).load_from_checkpoint(best)

@@ -178,7 +178,7 @@ class PimaDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> BatchLoader:
         """Return the test rows as one batch."""
-        return self._whole("test")
+        return self.test_dataloader()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         """Return the batch as it is: its loader was made from tensors on the device."""

@@ -103,10 +103,8 @@ class MLP(nn.Module):
 
     def reset_parameters(self, generators: Sequence[torch.Generator] | None = None) -> None:
         """Draw the initial parameters from torch's global generator, or of each member from one of its own."""
-        weight = next(iter(self.parameters()))
-        if weight.is_meta:
-            return
-        draw = partial(initial_parameters, self.widths, self.initialization, dtype=weight.dtype)
+        dtype = next(iter(self.parameters())).dtype
+        draw = partial(initial_parameters, self.widths, self.initialization, dtype=dtype)
         if generators is None:
             load_vectors(self, draw(torch.default_generator, n_members=self.n_members))
         else:
@@ -122,30 +120,13 @@ class MLP(nn.Module):
 def load_vectors(model: MLP, vectors: Tensor) -> None:
     """Set the weights and biases of a network from (P,), or of M networks from (M, P), in the order of its layers."""
     start = 0
-    for parameter in _weights_and_biases(model):
-        stop = start + parameter.numel() // vectors.shape[:-1].numel()
-        parameter.copy_(vectors[..., start:stop].reshape(parameter.shape))
-        start = stop
-
-
-def mlp_of(vectors: Tensor, hidden_widths: Sequence[int], n_features: int, activation: Mapping[str, Any]) -> MLP:
-    """Return the network of the weights and biases (P,), or the M networks of (M, P); draws no random numbers."""
-    with torch.device("meta"):
-        model = MLP(n_features, hidden_widths, activation, n_members=len(vectors) if vectors.ndim > 1 else None)
-    model = model.to_empty(device=vectors.device).to(vectors.dtype)
-    load_vectors(model, vectors)
-    return model
-
-
-def vectors_of(model: MLP) -> Tensor:
-    """Return a copy of the weights and biases of a network as (P,), of M networks as (M, P); see `load_vectors`."""
-    leading = () if model.n_members is None else (model.n_members,)
-    return torch.cat([parameter.detach().reshape(*leading, -1) for parameter in _weights_and_biases(model)], dim=-1)
-
-
-def _weights_and_biases(model: MLP) -> list[Tensor]:
-    layers = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
-    return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    for layer in model.layers:
+        if not isinstance(layer, nn.Linear | StackedLinear):
+            continue
+        for parameter in (layer.weight, layer.bias):
+            stop = start + parameter.numel() // vectors.shape[:-1].numel()
+            parameter.copy_(vectors[..., start:stop].reshape(parameter.shape))
+            start = stop
 
 
 def layer_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:

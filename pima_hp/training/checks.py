@@ -16,13 +16,32 @@ from pima_hp.config.problems import RENAMED, nearest
 from pima_hp.errors import ConfigurationError
 from pima_hp.training.device import device_of
 
-_KINDS: dict[str, type] = {
+_OF_TORCH: dict[str, type] = {
     "model": torch.nn.Module,
     "activation": torch.nn.Module,
     "optimizer": torch.optim.Optimizer,
     "scheduler": LRScheduler,
 }
 _TRAINER_ARGUMENTS = {"max_epochs", "precision", "accelerator", "devices"}
+
+
+def kind_of(key: str) -> type:
+    """Return what a class must inherit from to stand under a key such as `optimizer` or `callbacks.mine`."""
+    section = key.partition(".")[0]
+    if section in _OF_TORCH:
+        return _OF_TORCH[section]
+    import lightning  # a second and more, which most configurations do not need
+    from lightning.pytorch.loggers import Logger
+
+    from pima_hp.data import PimaDataModule
+
+    of_lightning: dict[str, type] = {
+        "data": PimaDataModule,
+        "trainer": lightning.Trainer,
+        "callbacks": lightning.Callback,
+        "logger": Logger,
+    }
+    return of_lightning[section]
 
 
 def config_problems(config: Config) -> list[str]:
@@ -34,31 +53,22 @@ def config_problems(config: Config) -> list[str]:
         problems.append(
             f"trainer.precision: {config.trainer.precision} needs a CUDA device; on the CPU write bf16-mixed"
         )
-    for section, kind in _KINDS.items():
+    for section in _OF_TORCH:
         component: Component = getattr(config, section)
         if component.target:
-            arguments = json.dumps(component.node, sort_keys=True)
-            problems += _refusals(section, kind, arguments)
+            problems += _refusals(section, json.dumps(component.node, sort_keys=True))
     for name, component in config.callbacks.items():
-        problems += _wrong_kind(f"callbacks.{name}", component, "lightning.pytorch.callbacks.Callback")
+        problems += _wrong_kind(f"callbacks.{name}", component)
     if config.data.target != type(config.data).usual:
-        problems += _wrong_kind("data", config.data, "pima_hp.data.PimaDataModule")
+        problems += _wrong_kind("data", config.data)
     if config.trainer.target != type(config.trainer).usual or set(config.trainer.arguments) - _TRAINER_ARGUMENTS:
         problems += _trainer_problems(config)
     return problems
 
 
-def _wrong_kind(key: str, component: Component, kind: str) -> list[str]:
-    import lightning
-
-    import pima_hp.data
-
-    found: dict[str, Any] = {
-        "pima_hp.data.PimaDataModule": pima_hp.data.PimaDataModule,
-        "lightning.pytorch.callbacks.Callback": lightning.Callback,
-    }
+def _wrong_kind(key: str, component: Component) -> list[str]:
     try:
-        class_of(component.target, found[kind])
+        class_of(component.target, kind_of(key))
     except ConfigurationError as error:
         return [f"{key}.{error}"]
     return []
@@ -105,11 +115,11 @@ def _without_compiler() -> Iterator[None]:
 
 
 @lru_cache(maxsize=4096)
-def _refusals(section: str, kind: type, node: str) -> tuple[str, ...]:
+def _refusals(section: str, node: str) -> tuple[str, ...]:
     """Build a component once on a single parameter; thousands of configurations share it."""
     component: dict[str, Any] = json.loads(node)
     try:
-        found: type = class_of(component["_target_"], kind)
+        found: type = class_of(component["_target_"], _OF_TORCH[section])
     except ConfigurationError as error:
         return tuple(f"{section}.{problem}" for problem in error.problems)
     if problems := _mistyped(section, found, component):

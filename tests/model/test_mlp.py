@@ -15,10 +15,9 @@ from pima_hp.model.mlp import (
     initial_parameters,
     layer_shapes,
     load_vectors,
-    mlp_of,
-    vectors_of,
 )
 from pima_hp.seeds import Role, seeded, stream
+from tests.networks import vectors_of
 
 DTYPES = [torch.float32, torch.float64]
 WIDTHS = [[12, 8], [5], [3, 4, 2]]
@@ -127,7 +126,8 @@ def test_members_predict_and_have_gradients_as_each_alone(option: str, dtype: to
     # One product of matrices is not summed in the order of another: rounding, nothing more.
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-12}[dtype]
     for index in (0, 1, 63, 64, 69):
-        alone = mlp_of(vectors[index], [12, 8], 8, option_content("activation", option))
+        alone = MLP(8, [12, 8], activation_of(option)).to(dtype)
+        load_vectors(alone, vectors[index])
         expected = alone(features[index])
         torch.testing.assert_close(logits[index].detach(), expected.detach(), rtol=tolerance, atol=tolerance)
         expected.square().sum().backward()
@@ -135,10 +135,11 @@ def test_members_predict_and_have_gradients_as_each_alone(option: str, dtype: to
             torch.testing.assert_close(gradient[index], parameter.grad, rtol=tolerance, atol=tolerance)
 
 
-def test_networks_of_given_weights_draw_nothing_and_share_no_memory() -> None:
+def test_loading_weights_draws_nothing_and_shares_no_memory() -> None:
     vectors = torch.randn(4, 221, generator=stream(0, Role.INIT))
+    model = MLP(8, [12, 8], nn.ReLU(), n_members=4)
     before, state = vectors.clone(), torch.random.get_rng_state()
-    model = mlp_of(vectors, [12, 8], 8, {"_target_": "torch.nn.ReLU"})
+    load_vectors(model, vectors)
     assert torch.equal(vectors_of(model), vectors)
     assert torch.equal(torch.random.get_rng_state(), state)
     with torch.no_grad():

@@ -15,10 +15,10 @@ from torch import nn
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import CheckpointError, ConfigurationError, InputError, RowsError
 from pima_hp.model import MLPClassifier
-from pima_hp.model.mlp import vectors_of
 from pima_hp.model.module import build_network
 from pima_hp.training.solo import fit, quiet
 from tests.conftest import job_of
+from tests.networks import vectors_of
 
 RELU = {"_target_": "torch.nn.ReLU"}
 MODEL = {"_target_": "pima_hp.model.MLP", "n_features": 8, "hidden_widths": [12, 8], "activation": RELU}

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pima_hp.config.options import options
-from pima_hp.model.mlp import vectors_of
 from pima_hp.training.fused.engine import make_stack
 from pima_hp.training.solo import datamodule_of, module_of
 from tests.conftest import settings_of
+from tests.networks import vectors_of
 from tests.random_configurations import INITIALIZATIONS
 from tests.training.conftest import ENGINES, MODULES, RunsOf, alone, assert_parity, ended, together
 

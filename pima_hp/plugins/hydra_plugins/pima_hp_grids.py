@@ -40,7 +40,7 @@ class GridsSweeper(Sweeper):
     """Sweep over the union of grids; `pima_hp.commands.compose` expands and composes it.
 
     A Hydra callback that has a method `on_sweep_start(jobs, swept)` is given all composed jobs and returns the
-    positions of those to launch, and the overrides that each of them gets.
+    positions of those to launch.
     """
 
     def __init__(self, grids: list[Any], params: dict[str, Any], max_batch_size: int | None, limit: int) -> None:
