@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "pima_hp"
 # Later layers import earlier ones; modules of one layer may import each other.
 LAYERS = [
-    "__init__ errors seeds versions",
+    "__init__ errors formatting seeds versions",
     "config",
     "run",
     "data",

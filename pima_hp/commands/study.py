@@ -17,6 +17,7 @@ from pima_hp.commands.job import Job
 from pima_hp.config.flat import Setting, columns_of, with_names
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
+from pima_hp.formatting import csv_text
 from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
 from pima_hp.ledger.atomic import write_atomically
 from pima_hp.ledger.frame import curve_columns
@@ -185,7 +186,7 @@ def publish(folder: Path, job: Job, asked: Sequence[Run]) -> pd.DataFrame:
     frame = ledger.frame()
     for note in ledger.damaged:
         say(f"{folder}: {note}")
-    keep(folder / "runs.csv", runs_table(frame).to_csv(index=False))
+    keep(folder / "runs.csv", csv_text(runs_table(frame)))
     alone = asked[0] if len(asked) == 1 else None
     if job.has_tensorboard and (alone is None or len(frame) > 1):
         publish_events(folder, frame)
