@@ -74,6 +74,6 @@ def _computed(settings: Mapping[str, object], seeds: list[int], run: pd.Series, 
         return None
     labels = torch.from_numpy(table.labels).double()
     splits = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in seeds]
-    pairs = [(split.train.numpy(), split.test.numpy()) for split in splits]
+    pairs = [(split["train"].numpy(), split["test"].numpy()) for split in splits]
     scores = floor_scores(table.features, table.labels, table.feature_names, pairs)
     return Splits(settings, seeds, len(pairs[0][0]), len(pairs[0][1]), scores)

@@ -16,7 +16,6 @@ from pima_hp.config.flat import flattened
 from pima_hp.config.problems import RENAMED, parse_sections, problems_of, shown
 from pima_hp.config.sections import CallbackSection
 from pima_hp.config.trainer import EngineSection
-from pima_hp.data.sizes import split_sizes
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
 from pima_hp.run import Run, replicate_of
@@ -243,7 +242,7 @@ def _seeds(seed: int, streams: StreamsSection) -> Seeds:
 
 
 def _row_problems(n_rows: int, data: DataSection, batch: BatchSection | None) -> list[str]:
-    n_train, n_val, n_test = split_sizes(n_rows, data)
+    n_train, n_val, n_test = data.split_sizes(n_rows)
     if n_train < 2 or n_test < 1 or (data.val_fraction > 0 and n_val < 1):
         return [f"data: the split must leave at least 2 training rows; found {n_train} of {n_rows} rows"]
     if batch is not None and isinstance(batch.size, int) and batch.size > n_train:
@@ -254,7 +253,7 @@ def _row_problems(n_rows: int, data: DataSection, batch: BatchSection | None) ->
 def _copies_note(runs: Sequence[Run], n_rows: int) -> list[str]:
     """Return a note where replicates are copies of one run; nothing where they differ."""
     config = runs[0].config
-    batch, (n_train, _, _) = config.batch, split_sizes(n_rows, config.data)
+    batch, (n_train, _, _) = config.batch, config.data.split_sizes(n_rows)
     distinct = {
         replicate_of(run.seeds.init, run.seeds.split, run.seeds.order, batch.shuffle, batch.size, n_train)
         for run in runs

@@ -37,6 +37,19 @@ class DataSection(Component):
         """What the datamodule is called with."""
         return self.model_dump(exclude={"target", "source"})
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that differ: without validation rows of their own, `val` is the test rows."""
+        return ("train", "val", "test") if self.val_fraction else ("train", "val")
+
+    def split_sizes(self, n_rows: int) -> tuple[int, int, int]:
+        """Return the numbers of train, val and test rows; fractions round up, as in scikit-learn.
+
+        `val` is 0 where validation uses the test rows.
+        """
+        n_test, n_val = (math.ceil(round(share * n_rows, 9)) for share in (self.test_fraction, self.val_fraction))
+        return n_rows - n_val - n_test, n_val, n_test
+
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:
         if self.test_fraction + self.val_fraction >= 1:
@@ -123,6 +136,10 @@ class BatchSection(Section):
 
     size: int | str
     shuffle: bool
+
+    def n_rows(self, n_train: int) -> int:
+        """Return the rows of one update: `full` is all training rows."""
+        return n_train if isinstance(self.size, str) else self.size
 
     @field_validator("size", mode="before")
     @classmethod

@@ -7,14 +7,14 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from pima_hp.config import DataSection, Seeds
+from pima_hp.config import BatchSection, DataSection, Seeds
+from pima_hp.data.prepared import prepare
 from pima_hp.data.preprocessing import Preprocessing
-from pima_hp.data.splits import split_rows
-from pima_hp.data.table import check_unchanged, read_table
+from pima_hp.data.table import read_table
 from pima_hp.seeds import Role, stream
 
 Batch = tuple[Tensor, Tensor]
-_SEED_ZERO = Seeds(seed=0, init=0, split=0, order=0)
+_SEED_ZERO = Seeds(0, 0, 0, 0)
 
 
 class BatchLoader:
@@ -51,7 +51,7 @@ class BatchLoader:
 
 
 class PimaDataModule(L.LightningDataModule):
-    """The splits of the Pima table, or of a CSV file of one's own.
+    """The splits of the Pima table, or of a CSV file of the user's own.
 
     Args:
         path: a CSV file; None: the table that ships with the package.
@@ -99,26 +99,24 @@ class PimaDataModule(L.LightningDataModule):
         digest: str | None = None,
     ) -> None:
         super().__init__()
-        self.section = DataSection.model_validate(
-            {
-                "path": path,
-                "label": label,
-                "features": None if features is None else list(features),
-                "zero_is_missing": list(zero_is_missing),
-                "missing": missing,
-                "scaling": scaling,
-                "test_fraction": test_fraction,
-                "val_fraction": val_fraction,
-                "stratified": stratified,
-            }
+        self.section = DataSection(
+            _target_=DataSection.usual,
+            path=path,
+            label=label,
+            features=None if features is None else list(features),
+            zero_is_missing=list(zero_is_missing),
+            missing=missing,
+            scaling=scaling,
+            test_fraction=test_fraction,
+            val_fraction=val_fraction,
+            stratified=stratified,
         )
-        self.batch_size, self.shuffle, self.seeds, self.dtype = batch_size, shuffle, seeds, dtype
-        self.table = read_table(self.section)
-        if digest is not None:
-            check_unchanged(path, digest, self.table.digest)
+        self.batch = BatchSection(size=batch_size, shuffle=shuffle)
+        self.seeds, self.dtype = seeds, dtype
+        self.table = read_table(self.section, digest)
         self.n_features = len(self.table.feature_names)
         self.preprocessing: Preprocessing | None = None
-        self._parts: dict[str, Batch] = {}
+        self._tensors: dict[str, Batch] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,49 +125,40 @@ class PimaDataModule(L.LightningDataModule):
         settings = {key: value for key, value in self.section.arguments.items() if key != "path"}
         return {**settings, "digest": self.table.digest, "split_seed": seed}
 
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
-        """Split, clean and scale; all stages use the same tensors."""
-        if self._parts:
-            return
-        if isinstance(self.seeds, Seeds):
-            self._parts, self.preprocessing = self._prepared(self.seeds.split)
-            return
-        of_seed = {seed: self._prepared(seed)[0] for seed in {seeds.split for seeds in self.seeds}}
-        parts = [of_seed[seeds.split] for seeds in self.seeds]
-        for part in parts[0]:
-            features, labels = zip(*(each[part] for each in parts), strict=True)
-            self._parts[part] = torch.stack(features), torch.stack(labels)
-
-    def _prepared(self, split_seed: int) -> tuple[dict[str, Batch], Preprocessing]:
-        raw, labels = torch.from_numpy(self.table.features), torch.from_numpy(self.table.labels).to(self.dtype)
-        split = split_rows(labels, self.section, stream(split_seed, Role.SPLIT))
-        preprocessing = Preprocessing.fit(raw, self.table.feature_names, split.train, self.section)
-        features = preprocessing.transform(raw).to(self.dtype)
-        rows = {"train": split.train, "val": split.val, "test": split.test}
-        return {part: (features[numbers], labels[numbers]) for part, numbers in rows.items()}, preprocessing
-
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that differ: without validation rows of their own, `val` is the test rows."""
-        return ("train", "val", "test") if self.section.val_fraction else ("train", "val")
+        """Names of the splits that differ; see `DataSection.splits`."""
+        return self.section.splits
 
-    def part(self, part: str) -> Batch:
+    @property
+    def _members(self) -> Sequence[Seeds]:
+        return [self.seeds] if isinstance(self.seeds, Seeds) else self.seeds
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
+        """Split, clean and scale; all stages use the same tensors."""
+        if self._tensors:
+            return
+        prepared = prepare(self.table, [(self.section, seeds.split) for seeds in self._members], self.dtype)
+        self._tensors = {split: prepared.tensors(split) for split in self.splits}
+        if isinstance(self.seeds, Seeds):
+            self._tensors = {split: (features[0], labels[0]) for split, (features, labels) in self._tensors.items()}
+            self.preprocessing = prepared.preprocessing[0]
+
+    def tensors(self, split: str) -> Batch:
         """Return features and labels of train, val or test, on the device of the trainer."""
         self.setup()
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        features, labels = self._parts[part]
+        features, labels = self._tensors[split if split in self.splits else "val"]
         return features.to(device), labels.to(device)
 
     def train_dataloader(self) -> BatchLoader:
         """Return batches of the training rows, in the order of the split or of each run's `order` stream."""
-        features, labels = self.part("train")
-        size = labels.shape[-1] if isinstance(self.batch_size, str) else self.batch_size
-        members = [self.seeds] if isinstance(self.seeds, Seeds) else self.seeds
-        generators = [stream(seeds.order, Role.ORDER) for seeds in members] if self.shuffle else []
-        return BatchLoader(features, labels, size, generators)
+        features, labels = self.tensors("train")
+        generators = [stream(seeds.order, Role.ORDER) for seeds in self._members] if self.batch.shuffle else []
+        return BatchLoader(features, labels, self.batch.n_rows(labels.shape[-1]), generators)
 
     def val_dataloader(self) -> list[BatchLoader]:
-        """Return the watched rows, then the training rows: both are scored with the weights at the epoch's end."""
+        """Return the validation rows, then the training rows: both are scored with the weights at the epoch's end."""
         return [self._whole("val"), self._whole("train")]
 
     def test_dataloader(self) -> BatchLoader:
@@ -178,12 +167,12 @@ class PimaDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> BatchLoader:
         """Return the test rows as one batch."""
-        return self.test_dataloader()
+        return self._whole("test")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         """Return the batch as it is: its loader was made from tensors on the device."""
         return batch
 
-    def _whole(self, part: str) -> BatchLoader:
-        features, labels = self.part(part)
+    def _whole(self, split: str) -> BatchLoader:
+        features, labels = self.tensors(split)
         return BatchLoader(features, labels, labels.shape[-1])

@@ -1,4 +1,4 @@
-"""The tensors of runs: cleaned, scaled by statistics of their own training rows, split."""
+"""The rows that runs train on and are scored on: split, cleaned, scaled; the one preparation for all engines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,53 +6,62 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pima_hp.config import Config, DataSection
+from pima_hp.config import DataSection
 from pima_hp.data.preprocessing import Preprocessing
-from pima_hp.data.splits import Split, cut
-from pima_hp.data.table import Table, check_unchanged, read_table
+from pima_hp.data.splits import split_rows
+from pima_hp.data.table import Table
 from pima_hp.seeds import Role, stream
-
-DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the runs of S splits train on and are scored on.
+    """The data of M members.
 
     Attributes:
-        features: (K, D) rows of the table after cleaning and scaling: once where all splits share them, otherwise the
-            rows of one split after those of another.
+        features: (K, D) the rows of the table as the file has them, then once more for each preprocessing.
         labels: (K,) zeros and ones, in the dtype of the features.
-        split: numbers of these rows, (S, n) each.
+        rows: split -> numbers of its rows (M, n), in the order of the split; see `DataSection.splits`.
+        preprocessing: that of each distinct split.
     """
 
     features: Tensor
     labels: Tensor
-    split: Split
+    rows: dict[str, Tensor]
+    preprocessing: Sequence[Preprocessing]
+
+    def tensors(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return features (M, n, D) and labels (M, n) of a split."""
+        return gather(self.features, self.rows[split]), gather(self.labels, self.rows[split])
 
 
-def batch_size(configuration: Config, n_train: int) -> int:
-    """Rows of one update: `full` means all training rows."""
-    size = configuration.batch.size
-    return n_train if isinstance(size, str) else size
+def prepare(table: Table, members: Sequence[tuple[DataSection, int]], dtype: torch.dtype) -> Prepared:
+    """Split the table for each member, then clean and scale it by that member's training rows alone.
+
+    Args:
+        table: the table.
+        members: settings and split seed of each; the settings have the same fractions. Equal members share their rows.
+        dtype: of the result; statistics are computed in float64.
+    """
+    raw, labels = torch.from_numpy(table.features), torch.from_numpy(table.labels).to(dtype)
+    blocks, splits, fitted = [raw], [], []
+    content = {id(data): repr(data.arguments) for data in {id(data): data for data, _ in members}.values()}
+    places: dict[tuple[str, int], int] = {}
+    for data, seed in members:
+        if (key := (content[id(data)], seed)) in places:
+            continue
+        places[key] = len(places)
+        split = split_rows(labels, data, stream(seed, Role.SPLIT))
+        fitted.append(Preprocessing.fit(raw, table.feature_names, split["train"], data))
+        first = 0
+        if data.missing != "keep" or data.scaling != "none":
+            first = len(raw) * len(blocks)
+            blocks.append(fitted[-1].transform(raw))
+        splits.append({name: split[name] + first for name in data.splits})
+    of_member = [places[content[id(data)], seed] for data, seed in members]
+    rows = {name: torch.stack([split[name] for split in splits])[of_member] for name in splits[0]}
+    return Prepared(torch.cat(blocks).to(dtype), labels.repeat(len(blocks)), rows, fitted)
 
 
-def table_of(configuration: Config) -> Table:
-    """Read the table of a configuration; `StudyError` unless it is still the file that its identity names."""
-    table = read_table(configuration.data)
-    check_unchanged(configuration.data.path, configuration.data_digest, table.digest)
-    return table
-
-
-def prepare(table: Table, data: DataSection, split_seeds: Sequence[int], dtype: torch.dtype) -> Prepared:
-    """Split the table with the `split` stream of each seed, then clean and scale it by the training rows alone."""
-    raw, labels = torch.from_numpy(table.features), torch.from_numpy(table.labels)
-    orders = torch.stack([torch.randperm(len(raw), generator=stream(seed, Role.SPLIT)) for seed in split_seeds])
-    split = cut(orders, labels, data)
-    if data.missing == "keep" and data.scaling == "none":
-        return Prepared(raw.to(dtype), labels.to(dtype), split)
-    fitted = [Preprocessing.fit(raw, table.feature_names, rows, data) for rows in split.train]
-    features = torch.cat([each.transform(raw) for each in fitted])
-    first = torch.arange(len(orders))[:, None] * len(raw)  # row of each split
-    split = Split(split.train + first, split.val + first, split.test + first)
-    return Prepared(features.to(dtype), labels.to(dtype).repeat(len(orders)), split)
+def gather(table: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a table (K, ...) by numbers of any shape: `table[rows]` in a quarter of its time."""
+    return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])

@@ -37,7 +37,7 @@ class Table:
     notes: tuple[str, ...]  # what is allowed but worth a warning, one sentence each
 
 
-def read_table(section: DataSection) -> Table:
+def read_table(section: DataSection, digest: str | None = None) -> Table:
     """Return the table that the settings name, checked from the first byte to the last.
 
     Without `section.features` every column but the label is a feature, in the order of the file; a file
@@ -45,9 +45,15 @@ def read_table(section: DataSection) -> Table:
     With `section.features` exactly those are read, in that order, and other columns are ignored.
     Equal bytes under equal settings are parsed once.
 
+    Args:
+        section: path, label, features and `zero_is_missing`.
+        digest: the SHA-256 that the file must have.
+
     Raises:
         TableError: everything found wrong with the file, one line each.
+        StudyError: the file has another digest.
     """
+    expected = digest
     features = None if section.features is None else tuple(section.features)
     try:
         data, digest = _bytes_and_digest(section.path)
@@ -57,6 +63,7 @@ def read_table(section: DataSection) -> Table:
             while len(_cache) > CACHED_TABLES:
                 _cache.pop(next(iter(_cache)), None)
         table = _cache[key]
+        check_unchanged(section.path, expected or digest, digest)
         return replace(table, features=table.features.copy(), labels=table.labels.copy())
     except TableError as error:
         raise TableError([f"{_where(section.path)}: {problem}" for problem in error.problems]) from error

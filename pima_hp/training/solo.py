@@ -79,7 +79,7 @@ def fit(
     whole = n_updates == planned_updates(config, len(data.train_dataloader()))
     whole = whole and all(scores.keys() >= set(CURVES) for scores in module.history.values())
     status = RunStatus.DIVERGED if diverged else RunStatus.COMPLETED if whole else RunStatus.STOPPED
-    labels = data.part("train")[1]
+    labels = data.tensors("train")[1]
     results = Results(
         runs=[run],
         status=[status],
@@ -210,7 +210,7 @@ class FinalScores(L.Callback):
         pl_module.eval()
         with trainer.precision_plugin.forward_context():
             for part in data.splits:
-                features, labels = trainer.precision_plugin.convert_input(data.part(part))
+                features, labels = trainer.precision_plugin.convert_input(data.tensors(part))
                 logits = pl_module(features)
                 if logits.dtype != torch.float64:
                     logits, labels = logits.float(), labels.float()

@@ -167,7 +167,7 @@ def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
     curves = curves_of(module.history, n_epochs, module.diverged_in)
     ends = module.diverged_in[:n_runs]
     diverged = ends <= n_epochs
-    labels = data.part("train")[1]
+    labels = data.tensors("train")[1]
     n_steps = len(PimaDataModule.train_dataloader(data))
     return Results(
         runs=list(runs),

@@ -15,7 +15,7 @@ def train_bare(run: Run, n_epochs: int) -> list[dict[str, float]]:
     """Train one run for some epochs and return its scores, epoch by epoch."""
     configuration = run.config
     data = datamodule_of(configuration, run.seeds)
-    train, val = data.part("train"), data.part("val")
+    train, val = data.tensors("train"), data.tensors("val")
     with seeded(run.seeds.init, Role.INIT):
         model = MLP(data.n_features, configuration.model.hidden_widths, configuration.activation.node)
     optimizer = build(configuration.optimizer.node, torch.optim.Optimizer, model.parameters())

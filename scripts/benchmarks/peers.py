@@ -7,7 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pima_hp.data.prepared import prepare, table_of
+from pima_hp.data.prepared import prepare
+from pima_hp.data.table import read_table
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import Run
 from pima_hp.seeds import Role, stream
@@ -44,11 +45,10 @@ def peers() -> None:
 
 def _stacked(runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return training features (M, n, D), labels (M, n) and initial parameters (M, P)."""
-    table = table_of(runs[0].config)
-    parts = [prepare(table, run.config, run.seeds.split) for run in runs]
-    served = [data.part(data.split.train) for data in parts]
+    members = [(run.config.data, run.seeds.split) for run in runs]
+    features, labels = prepare(read_table(runs[0].config.data), members, torch.float32).tensors("train")
     vectors = [initial_parameters(WIDTHS, "uniform", stream(run.seeds.init, Role.INIT), torch.float32) for run in runs]
-    return torch.stack([x for x, _ in served]), torch.stack([y for _, y in served]), torch.stack(vectors)
+    return features, labels, torch.stack(vectors)
 
 
 def _bare(run: Run) -> Callable[[], float]:

@@ -44,18 +44,21 @@ NO_NUMBERS = """
 BAD_CELLS = NO_NUMBERS.split()
 
 
-def section(path: object = None, label: str = "y", features: object = None, zeros: object = ()) -> DataSection:
-    return DataSection(
-        path=None if path is None else str(path),
-        label=label,
-        features=features,
-        zero_is_missing=list(zeros),
-        missing="keep",
-        scaling="none",
-        test_fraction=0.2,
-        val_fraction=0.0,
-        stratified=False,
-    )
+def section(
+    path: object = None, label: str = "y", features: object = None, zeros: object = (), **others: object
+) -> DataSection:
+    settings = {
+        "path": None if path is None else str(path),
+        "label": label,
+        "features": features,
+        "zero_is_missing": list(zeros),
+        "missing": "keep",
+        "scaling": "none",
+        "test_fraction": 0.2,
+        "val_fraction": 0.0,
+        "stratified": False,
+    }
+    return DataSection.model_validate(settings | others)
 
 
 @pytest.fixture

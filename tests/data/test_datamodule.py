@@ -8,8 +8,8 @@ from pima_hp.config.build import build
 from pima_hp.config.options import options
 from pima_hp.data import PimaDataModule
 from pima_hp.data.datamodule import BatchLoader
-from pima_hp.data.prepared import prepare, table_of
-from pima_hp.data.splits import Split
+from pima_hp.data.prepared import prepare
+from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, StudyError
 from pima_hp.seeds import Role, stream
 from pima_hp.training.solo import datamodule_of
@@ -24,29 +24,30 @@ def module_of(*overrides: str) -> PimaDataModule:
 
 @pytest.mark.parametrize("choice", [f"data={option}" for option in options("data")])
 def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
-    overrides = (*given(choice), "batch.size=32")
-    (run,) = job_of(*overrides).runs
-    module = module_of(*overrides)
+    (run,) = job_of(*given(choice), "batch.size=32").runs
+    module = datamodule_of(run.config, run.seeds)
     module.setup("fit")
-    prepared = prepare(table_of(run.config), run.config.data, [run.seeds.split], torch.float32)
-    split = Split(*(getattr(prepared.split, part)[0] for part in ("train", "val", "test")))
-    preprocessing = module.preprocessing
+    prepared = prepare(read_table(run.config.data), [(run.config.data, run.seeds.split)], torch.float32)
+    assert tuple(prepared.rows) == module.splits
+    expected = {split: [tensor[0] for tensor in prepared.tensors(split)] for split in module.splits}
     batches = list(module.train_dataloader())
-    assert len(batches) == len(module.train_dataloader()) == -(-len(split.train) // 32)
+    assert len(batches) == len(module.train_dataloader()) == -(-len(expected["train"][1]) // 32)
     assert {len(labels) for _, labels in batches[:-1]} == {32}
-    features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert torch.equal(features, prepared.features[split.train])
-    assert torch.equal(labels, prepared.labels[split.train])
-    watched, trained = module.val_dataloader()
-    for loader, part in ((watched, split.val), (trained, split.train), (module.test_dataloader(), split.test)):
-        (whole,) = loader
-        assert torch.equal(whole[0], prepared.features[part])
-        assert torch.equal(whole[1], prepared.labels[part])
+    train = [torch.cat(tensors) for tensors in zip(*batches, strict=True)]
+    (val,), (train_again,) = module.val_dataloader()
+    (test,) = module.test_dataloader()
+    served = {"train": train, "val": val, "test": test}
+    for split, (features, labels) in expected.items():
+        assert torch.equal(served[split][0], features)
+        assert torch.equal(served[split][1], labels)
+    assert torch.equal(train_again[0], train[0])
+    assert ("test" in module.splits) is not torch.equal(test[0], val[0])
+    preprocessing = module.preprocessing
     module.setup("test")
     assert module.preprocessing is preprocessing, "all stages use the same tensors"
     assert preprocessing is not None
-    raw = torch.from_numpy(module.table.features)
-    assert torch.equal(preprocessing.transform(raw).float(), prepared.features)
+    raw = torch.from_numpy(module.table.features)[prepared.rows["train"][0] % len(module.table.labels)]
+    assert torch.equal(preprocessing.transform(raw).float(), train[0])
 
 
 def test_many_runs_are_served_with_a_member_axis() -> None:
@@ -61,24 +62,26 @@ def test_many_runs_are_served_with_a_member_axis() -> None:
             assert features.shape[:2] == labels.shape
             assert torch.equal(features, torch.stack([rows for rows, _ in members]))
             assert torch.equal(labels, torch.stack([truth for _, truth in members]))
-    for part in ("train", "val", "test"):
-        assert torch.equal(stack.part(part)[0], torch.stack([module.part(part)[0] for module in alone]))
+    for split in ("train", "val", "test"):
+        assert torch.equal(stack.tensors(split)[0], torch.stack([module.tensors(split)[0] for module in alone]))
 
 
 def test_the_split_depends_on_its_own_stream_alone() -> None:
     one, other = module_of("seed=1", "streams.split=5"), module_of("seed=2", "streams.split=5")
-    assert torch.equal(one.part("train")[0], other.part("train")[0])
-    assert not torch.equal(one.part("train")[0], module_of("seed=1").part("train")[0])
+    assert torch.equal(one.tensors("train")[0], other.tensors("train")[0])
+    assert not torch.equal(one.tensors("train")[0], module_of("seed=1").tensors("train")[0])
 
 
 def test_without_arguments_it_serves_the_articles_data() -> None:
     module = PimaDataModule()
     (run,) = job_of("data=pima", "batch=b10").runs
-    for mine, given_ in zip(module.part("train"), datamodule_of(run.config, run.seeds).part("train"), strict=True):
+    for mine, given_ in zip(
+        module.tensors("train"), datamodule_of(run.config, run.seeds).tensors("train"), strict=True
+    ):
         assert torch.equal(mine, given_)
     assert next(iter(module.train_dataloader()))[0].shape == (10, 8)
     assert len(PimaDataModule(batch_size="full").train_dataloader()) == 1
-    assert PimaDataModule(dtype=torch.float64).part("val")[1].dtype == torch.float64
+    assert PimaDataModule(dtype=torch.float64).tensors("val")[1].dtype == torch.float64
 
 
 class TwoColumns(PimaDataModule):
@@ -118,7 +121,7 @@ def test_the_last_partial_batch_is_kept(size: int) -> None:
 def test_a_shuffled_pass_is_a_permutation_that_the_order_stream_replays() -> None:
     module = module_of("batch.shuffle=true", "seed=4")
     loader, again = module.train_dataloader(), module.train_dataloader()
-    features, labels = module.part("train")
+    features, labels = module.tensors("train")
     generator = stream(4, Role.ORDER)
     passes = []
     for _ in range(3):

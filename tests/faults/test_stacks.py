@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from pima_hp.data.splits import Split
 from pima_hp.run import Results, Run, RunStatus
 from pima_hp.seeds import Role
 from pima_hp.training.dispatch import stacks_of, train
@@ -62,16 +61,14 @@ def _results(runs: Sequence[Run]) -> dict[str, Result]:
 def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
     real = members.prepare
 
-    def prepare(table: Any, data: Any, split_seeds: Sequence[int], dtype: torch.dtype) -> Any:
-        prepared = real(table, data, split_seeds, dtype)
-        features = prepared.features.repeat(len(split_seeds), 1)  # else the splits share their rows
-        first = torch.arange(len(split_seeds))[:, None] * len(prepared.features)
-        if BAD in split_seeds:
-            features[split_seeds.index(BAD) * len(prepared.features) :][3:600, 1] = torch.nan
-        rows = {part: getattr(prepared.split, part) + first for part in ("train", "val", "test")}
-        return replace(
-            prepared, features=features, labels=prepared.labels.repeat(len(split_seeds)), split=Split(**rows)
-        )
+    def prepare(table: Any, runs: Any, dtype: torch.dtype) -> Any:
+        prepared = real(table, runs, dtype)
+        damaged = prepared.features.clone()
+        damaged[3::2, 1] = torch.nan
+        for rows in prepared.rows.values():
+            rows[[seed == BAD for _, seed in runs]] += len(damaged)  # the others do not share these rows
+        features = torch.cat([prepared.features, damaged])
+        return replace(prepared, features=features, labels=prepared.labels.repeat(2))
 
     monkeypatch.setattr(members, "prepare", prepare)
 

@@ -64,7 +64,7 @@ def test_a_checkpoint_loads_alone_and_predicts_raw_rows(
     assert not loaded.training
     assert torch.equal(probabilities, module.predict(rows))
     assert loaded.preprocessing == module.preprocessing
-    features, _ = module.trainer.datamodule.part("val")
+    features, _ = module.trainer.datamodule.tensors("val")
     val_rows = rows.iloc[_val_rows(module)]
     torch.testing.assert_close(loaded.predict(val_rows), loaded(features).sigmoid().detach(), rtol=1e-6, atol=1e-7)
     shuffled = rows.assign(note="x")[rows.columns[::-1]]
@@ -78,7 +78,7 @@ def _val_rows(module: MLPClassifier) -> list[int]:
     from pima_hp.seeds import Role, stream
 
     data = module.trainer.datamodule
-    return split_rows(torch.from_numpy(data.table.labels), data.section, stream(0, Role.SPLIT)).val.tolist()
+    return split_rows(torch.from_numpy(data.table.labels), data.section, stream(0, Role.SPLIT))["val"].tolist()
 
 
 def test_prediction_leaves_the_mode_as_it_is_and_needs_a_trained_module(trained: tuple[MLPClassifier, Path]) -> None:
@@ -241,7 +241,7 @@ def test_lightning_tests_and_predicts_with_it(trained: tuple[MLPClassifier, Path
         (watched, *_) = trainer.validate(module, datamodule=data, verbose=False)
     assert set(scores) == {f"test/{name}" for name in ("accuracy", "loss", "auroc", "f1", "brier")}
     assert scores["test/loss"] == pytest.approx(float(module.history[2]["val/loss"]), rel=1e-6)
-    torch.testing.assert_close(probabilities, module(data.part("test")[0]).sigmoid().detach())
+    torch.testing.assert_close(probabilities, module(data.tensors("test")[0]).sigmoid().detach())
     assert watched["val/loss"] == pytest.approx(scores["test/loss"])
 
 

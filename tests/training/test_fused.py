@@ -8,7 +8,7 @@ import torch
 from numba import njit, types
 
 from pima_hp.config.options import options
-from pima_hp.data.prepared import table_of
+from pima_hp.data.table import read_table
 from pima_hp.errors import EngineError
 from pima_hp.training import dispatch
 from pima_hp.training.dispatch import refusal, select, train
@@ -146,7 +146,7 @@ def test_the_learning_rate_of_a_run_that_diverges_ends_with_its_other_curves(run
 def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
     (run,) = runs_of()
     FusedStackOnCPU([run], 1).fit()
-    assert table_of(run.config) is not None
+    assert read_table(run.config.data) is not None
     assert float(torch.tensor(1e-40) * 0.5) != 0.0
 
 

@@ -144,7 +144,7 @@ def test_a_run_that_is_cut_short_says_so_and_where(
         n_whole = 0 if "limit_train_batches" in options else min(n_updates // 20, n_scored)
         assert np.array_equal(curve[0, :n_whole], whole.curves[key][0, :n_whole]), key
     if n_updates:
-        features, labels = PimaDataModule(seeds=run.seeds).part("val")
+        features, labels = PimaDataModule(seeds=run.seeds).tensors("val")
         with torch.no_grad():
             loss = F.binary_cross_entropy_with_logits(module(features), labels)
         assert results.scores["val/loss"][0] == pytest.approx(float(loss), rel=1e-6)  # of the last weights, in float32

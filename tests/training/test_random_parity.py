@@ -100,7 +100,7 @@ def score_problem(run: Run, solo: Results, module: MLPClassifier, record: Result
         part, _, metric = key.partition("/")
         allowed = {"loss": 1e-9 * abs(score), "accuracy": 0.0, "f1": 1e-6, "brier": 1e-6, "auroc": 1e-6}[metric]
         if metric == "auroc":
-            allowed += share_of_ties(module, *data.part(part))
+            allowed += share_of_ties(module, *data.tensors(part))
         if not abs(found[key] - score) <= allowed:
             return f"{key} is {found[key]}, solo's {score}; allowed is a difference of {allowed}"
     return ""

@@ -39,7 +39,7 @@ def by_hand(run: Run, n_epochs: int, *, clip: float = math.inf, accumulate: int 
     torch.set_default_dtype(torch.float32)
     optimizer = build(run.config.optimizer.node, torch.optim.Optimizer, model.parameters())
     curves: dict[str, list[float]] = {key: [] for key in CURVES if key != "lr"}
-    (features, labels), watched = data.part("train"), data.part("val")
+    (features, labels), watched = data.tensors("train"), data.tensors("val")
     starts = list(range(0, 614, 16))
     for _ in range(n_epochs):
         n_right, summed_loss = 0, 0.0

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from pima_hp.config import Component, Config, DataSection
-from pima_hp.data.prepared import table_of
-from pima_hp.data.sizes import split_sizes
+from pima_hp.data.table import read_table
 from pima_hp.run import Results, Run
 from pima_hp.training.device import device_of
 from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
@@ -115,7 +114,7 @@ def _not_here(config: Config) -> str:
 def _too_large(config: Config) -> str:
     size, widths = config.batch.size, config.model.hidden_widths
     if isinstance(size, str):
-        size, _, _ = split_sizes(len(table_of(config).labels), config.data)
+        size, _, _ = config.data.split_sizes(len(read_table(config.data, config.data_digest).labels))
     n_weights = sum(before * after for before, after in itertools.pairwise(widths))
     too_large = max(max(size, SCORED_ROWS) * (sum(widths) + 1), n_weights) > MOST_NUMBERS
     return "its network is too large for the caches" if too_large else ""

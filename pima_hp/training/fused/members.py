@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pima_hp.config import DataSection
 from pima_hp.config.build import build
-from pima_hp.data.prepared import DTYPES, batch_size, prepare, table_of
-from pima_hp.data.table import Table
+from pima_hp.data.prepared import gather, prepare
+from pima_hp.data.table import read_table
 from pima_hp.model.metrics import FINAL_METRICS, final_scores
 from pima_hp.model.mlp import initial_parameters, layer_shapes
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
@@ -52,10 +51,10 @@ class Members(ABC):
         self.configs = list({id(run.config): run.config for run in self.members}.values())
         first = self.configs[0]
         self.n_epochs, self.epoch = first.trainer.max_epochs, 0
-        dtype, table = DTYPES[first.trainer.precision], table_of(first)
-        self.parts = ("train", "val", "test") if first.data.val_fraction else ("train", "val")
-        self._prepare(table, dtype)
-        self.batch_size = batch_size(first, self.n_rows("train"))
+        dtype, table = getattr(torch, first.trainer.dtype), read_table(first.data, first.data_digest)
+        data = prepare(table, [(run.config.data, run.seeds.split) for run in self.members], dtype)
+        self.features, self.labels, self.rows, self.parts = data.features, data.labels, data.rows, first.data.splits
+        self.batch_size = first.batch.n_rows(self.n_rows("train"))
         self.widths = [len(table.feature_names), *first.model.hidden_widths]
         self.vectors = self._initial_vectors(dtype)
         self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if first.batch.shuffle else []
@@ -64,30 +63,6 @@ class Members(ABC):
         self._monitor = first.scheduler.monitor or "val/loss"
         shape = (len(self.members), self.n_epochs)
         self.curves = {key: torch.full(shape, torch.nan, dtype=torch.float64) for key in CURVES}
-
-    def _prepare(self, table: Table, dtype: torch.dtype) -> None:
-        """Prepare each distinct split once: replicates of several configurations share theirs."""
-        seeds: dict[tuple[object, ...], dict[int, int]] = {}  # settings of the data -> split seed -> its place
-        keys = [_data_key(config.data) for config in self.configs]
-        sections = {key: config.data for key, config in zip(keys, self.configs, strict=True)}
-        splits = []
-        for run, of in zip(self.members, self.of_member, strict=True):
-            known = seeds.setdefault(keys[of], {})
-            splits.append((keys[of], known.setdefault(run.seeds.split, len(known))))
-        features, labels, rows, n_rows, n_splits = [], [], [], 0, 0
-        first: dict[tuple[object, ...], int] = {}
-        for key, known in seeds.items():
-            prepared = prepare(table, sections[key], list(known), dtype)
-            features.append(prepared.features)
-            labels.append(prepared.labels)
-            rows.append([getattr(prepared.split, part) + n_rows for part in self.parts])
-            first[key], n_rows, n_splits = n_splits, n_rows + len(prepared.labels), n_splits + len(known)
-        self.features, self.labels = torch.cat(features), torch.cat(labels)
-        of_member = [first[key] + place for key, place in splits]
-        self.rows = {
-            part: taken(torch.cat(of_part), torch.tensor(of_member))
-            for part, of_part in zip(self.parts, zip(*rows, strict=True), strict=True)
-        }
 
     def _initial_vectors(self, dtype: torch.dtype) -> Tensor:
         """Draw the initial parameters, (M, P); members with one seed have one draw."""
@@ -98,7 +73,7 @@ class Members(ABC):
             for run, of in zip(self.members, self.of_member, strict=True)
         ]
         vectors = [initial_parameters(self.widths, name, stream(seed, Role.INIT), dtype) for name, seed in drawn]
-        return taken(torch.stack(vectors), torch.tensor(of_member))
+        return gather(torch.stack(vectors), torch.tensor(of_member))
 
     def n_rows(self, part: str) -> int:
         """Return how many rows each member has in a part of the data."""
@@ -169,18 +144,13 @@ class Members(ABC):
             },
             n_updates=n_trained * self.n_steps,
             stop_epoch=np.where(diverged, n_trained, 0),
-            positive_rate=taken(self.labels, self.rows["train"][: self.n_runs]).double().mean(1).cpu().numpy(),
+            positive_rate=gather(self.labels, self.rows["train"][: self.n_runs]).double().mean(1).cpu().numpy(),
             n_train=self.n_rows("train"),
             duration_s=duration_s / self.n_runs,
             ended_s=time.time(),
             engine=engine_on(self.engine, self.runs[0].config),
             versions=versions(),
         )
-
-
-def taken(table: Tensor, rows: Tensor) -> Tensor:
-    """Return rows of a table (K, ...), by numbers of any shape: `table[rows]`, which takes four times as long."""
-    return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])
 
 
 @torch.no_grad()
@@ -202,9 +172,9 @@ def _final_scores(stack: Members) -> dict[str, Array]:
             rows = stack.rows[part][whole]
             chunks = zip(stack.vectors[whole].split(_AT_ONCE), rows.split(_AT_ONCE), strict=True)
             logits = [
-                _logits(stack.widths, activation, vectors, taken(stack.features, some)) for vectors, some in chunks
+                _logits(stack.widths, activation, vectors, gather(stack.features, some)) for vectors, some in chunks
             ]
-            for name, values in final_scores(torch.cat(logits), taken(stack.labels, rows)).items():
+            for name, values in final_scores(torch.cat(logits), gather(stack.labels, rows)).items():
                 scores[f"{part}/{name}"][places] = values[: len(places)].double().cpu().numpy()
     return scores
 
@@ -217,7 +187,3 @@ def _logits(widths: Sequence[int], activation: nn.Module, vectors: Tensor, featu
         weight, bias = vectors[:, start:end].view(-1, fan_out, fan_in), vectors[:, None, end : end + fan_out]
         hidden, start = torch.baddbmm(bias, inputs, weight.mT), end + fan_out  # (M, n, fan_out)
     return hidden.squeeze(-1)
-
-
-def _data_key(data: DataSection) -> tuple[object, ...]:
-    return (data.scaling, data.missing, data.stratified, tuple(data.zero_is_missing))

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pima_hp.data.prepared import gather
 from pima_hp.run import CURVES, Run
 from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
-from pima_hp.training.fused.members import Members, taken
+from pima_hp.training.fused.members import Members
 from pima_hp.training.fused.tables import (
     N_HYPERPARAMETERS,
     N_RUNNING,
@@ -155,7 +156,7 @@ class FusedStack(Members):
         rows = self._packed(self.rows[part])  # (N, n * lanes)
         features = self.features.T.contiguous().index_select(1, rows.flatten())  # (D, N * n * lanes)
         of_blocks = features.view(-1, *rows.shape).transpose(0, 1)  # (N, D, n * lanes)
-        return of_blocks.reshape(self.n_blocks, -1), taken(self.labels, rows)
+        return of_blocks.reshape(self.n_blocks, -1), gather(self.labels, rows)
 
     def _packed(self, rows: Tensor) -> Tensor:
         """Turn (M, n) into (N, n * lanes), lanes last."""
