@@ -14,7 +14,7 @@ from pima_hp.analysis.verdicts import finite
 from pima_hp.config import DataSection
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
-from pima_hp.ledger.atomic import write_atomically
+from pima_hp.ledger.files import write_atomically
 from pima_hp.report.results import FLOORS, read_floors
 
 MOST_SPLITS = 100

@@ -163,7 +163,7 @@ def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp
     assert rows["status"].to_dict() == {0: "stopped early", 1: "completed"}
     assert rows[["stop_epoch", "n_updates"]].to_numpy().tolist() == [[3, 3], [0, 4]]
     last = read_study(study).set_index("seed")["val/accuracy"]
-    mean = mean_score(study, job_of(*own, "n_replicates=2").runs, "val/accuracy")
+    mean = mean_score(study, job_of(*own, "n_replicates=2").runs)
     assert mean == pytest.approx((last[0][2] + last[1][3]) / 2), "each run's last epoch"
 
 

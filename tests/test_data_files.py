@@ -100,7 +100,7 @@ def test_b17_another_file_enters_only_where_files_are_swept(command: Command, tm
 def test_b17_a_manifest_that_is_gone_lets_no_changed_file_in(command: Command, tmp_path: Path) -> None:
     before = write_table(tmp_path / "my.csv")
     assert command(*SCALINGS).code == 0
-    manifest = tmp_path / "outputs" / "s" / "ledger" / "manifest.json"
+    manifest = tmp_path / "outputs" / "s" / "manifest.json"
     manifest.unlink()
     now = write_table(tmp_path / "my.csv", shift=1)
     done = command(*SCALINGS)

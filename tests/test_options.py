@@ -13,7 +13,7 @@ from pima_hp.config import (
     SchedulerSection,
 )
 from pima_hp.config.build import build
-from pima_hp.config.flat import NAMED_SECTIONS, columns_of
+from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.config.options import option_name, options
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import read_study
@@ -28,7 +28,7 @@ QUICK = ("trainer.max_epochs=1", "batch=full", "study=s")
 def test_an_option_has_its_own_name_and_keeps_it_through_the_ledger(choice: str) -> None:
     group, _, option = choice.partition("=")
     configuration = job_of(choice).config
-    assert columns_of(configuration.model_dump(by_alias=True))[group] == option
+    assert configuration.flat[group] == option
     again = Config.model_validate(json.loads(json.dumps(configuration.model_dump(by_alias=True))))
     assert again == configuration
     assert (again.id, getattr(again, group).name) == (configuration.id, option)
@@ -57,7 +57,7 @@ def test_the_name_is_that_of_the_option_with_the_class_and_the_fewest_difference
 ) -> None:
     configuration = job_of(*overrides.split(" ")).config
     assert getattr(configuration, group).name == name
-    assert columns_of(configuration.model_dump(by_alias=True))[group] == name
+    assert configuration.flat[group] == name
 
 
 def test_classes_of_torch_without_an_option_have_names_that_the_command_line_could_write() -> None:

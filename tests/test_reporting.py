@@ -13,9 +13,9 @@ import pytest
 from pima_hp.commands.report import run
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.floors import keep_floors
-from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
+from pima_hp.ledger import Ledger, Manifest
 from pima_hp.report.results import read_floors
-from pima_hp.run import CURVES
+from pima_hp.run import CURVES, Run
 from tests.conftest import Command
 from tests.ledger.conftest import configuration_of, results_of, seeds_of
 
@@ -35,19 +35,19 @@ refuted: {{all: "{refuted}"}}
 
 def study_of(folder, level, digest="0" * 64, seeds=range(12)):
     """Twelve replicates of two batch sizes whose accuracies lie about a level."""
-    plans, ledger = {}, Ledger(folder)
+    runs, ledger = [], Ledger(folder)
     for size in (16, 32):
         configuration = configuration_of(batch__size=size, trainer__max_epochs=20).model_copy(
             update={"data_digest": digest}
         )
-        plans[configuration.id] = PlannedConfiguration.of(configuration, f"batch.size={size}", map(seeds_of, seeds))
         for seed in seeds:
+            runs.append(Run(configuration, seeds_of(seed)))
             values = level + np.random.default_rng([size, seed]).normal(0, 0.01, (6, 20))
             curves = dict(zip(CURVES, values[:, None], strict=False))
             ledger.append(
                 results_of(configuration, seed, curves=curves, scores={}, n_train=0, positive_rate=np.full(1, np.nan))
             )
-    Manifest(plans, ("batch.size",), {"torch": "2"}).write(folder)
+    Manifest.of(runs, ["batch.size"], {}).write(folder)
     return folder
 
 

@@ -161,7 +161,7 @@ def _ended(error: BaseException, running: Command, *, show_traces: bool) -> int:
             say(f"refused: {explain(error)}")
             return InputError.exit_code
     if isinstance(error, OSError):  # of a file of Hydra's; ours come as a StorageError
-        from pima_hp.ledger.atomic import storage_error
+        from pima_hp.ledger.files import storage_error
 
         say(str(storage_error(error, Path(error.filename) if error.filename else running.study or Path.cwd())))
         return StorageError.exit_code

@@ -8,21 +8,18 @@ import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
-from pima_hp.config.flat import Setting, columns_of, with_names
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import csv_text
-from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, StudyLock
-from pima_hp.ledger.atomic import write_atomically
-from pima_hp.ledger.frame import curve_columns
-from pima_hp.ledger.manifest import plain_path
-from pima_hp.ledger.names import Settings, labels_of, run_name
+from pima_hp.ledger import Ledger, Manifest, curve_columns
+from pima_hp.ledger.files import owner_of, study_lock, write_atomically
+from pima_hp.ledger.names import run_name
+from pima_hp.ledger.plan import file_key
 from pima_hp.run import Results, Run
 from pima_hp.versions import versions
 
@@ -39,14 +36,12 @@ def held(folder: Path, command: str = "") -> Iterator[int]:
     Raises:
         StudyError: another command holds it.
     """
-    owner = StudyLock(folder).owner()
+    owner = owner_of(folder)
     if command and owner is not None and owner.command == command:
         here = owner.host == socket.gethostname()  # the process of another machine cannot be asked whether it lives
         yield owner.pid if here and owner.pid != os.getpid() else 0
         return
-    with StudyLock(folder, command) as lock:
-        if lock.note:
-            say(f"{folder}: {lock.note}")
+    with study_lock(folder, command):
         yield 0
 
 
@@ -56,36 +51,13 @@ def plan(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
     before = Manifest.read(folder)
     ledger = Ledger(folder)
     known = ledger.finished_run_ids()  # refuses parts of another version
+    asked = Manifest.of([run for job in jobs for run in job.runs], swept, versions())
     if before is None and known:  # it was deleted; the runs still say which files they were trained on
         frame = ledger.frame()
-        files = {
-            plain_path(None if pd.isna(path) else path): digest
-            for path, digest in zip(frame["data.path"], frame["data_digest"], strict=True)
-        }
-        for job in jobs:
-            path = plain_path(job.config.data.path)
-            check_unchanged(path, files.get(path, job.config.data_digest), job.config.data_digest)
-    asked: dict[str, PlannedConfiguration] = {}
-    labels = _labels(jobs, before, swept)
-    for job in jobs:
-        config_id = job.config.id
-        planned = PlannedConfiguration.of(job.config, labels[config_id], [run.seeds for run in job.runs])
-        asked[config_id] = asked[config_id].joined(planned) if config_id in asked else planned
-    manifest = Manifest(asked, tuple(swept), versions())
-    return (before.extended(manifest) if before else manifest).labeled(labels)
-
-
-def _labels(jobs: Sequence[Job], before: Manifest | None, swept: Sequence[str]) -> dict[str, str]:
-    """Return config_id -> label of all configurations of the study, old and new: what tells them apart."""
-    known = before.configurations if before else {}
-    flat = {config_id: with_names(planned.settings) for config_id, planned in known.items()}
-    flat |= _columns(jobs)
-    return labels_of(flat, list(dict.fromkeys((*(before.swept_keys if before else ()), *swept))))
-
-
-def _columns(jobs: Sequence[Job]) -> dict[str, dict[str, Setting]]:
-    """Return config_id -> settings with dotted keys."""
-    return {job.config.id: columns_of(job.config.model_dump(by_alias=True)) for job in jobs}
+        for path, digest in zip(frame["data.path"], frame["data_digest"], strict=True):
+            key = file_key(path)
+            check_unchanged(path, digest, asked.data_files.get(key, digest))
+    return before.extended(asked) if before else asked
 
 
 def missing(folder: Path, runs: Iterable[Run], command: str | None = None) -> list[Run]:
@@ -116,8 +88,7 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     labels = labels_in(first.folder)
     job_of = {run.id: job for job in jobs for run in job.runs}
     _remove_attempts(first.folder, [run.id for run in runs])
-    published = time.monotonic()
-    written: dict[str, Any] = {}  # of event files
+    publish_at = time.monotonic() + _PUBLISH_S
     with Progress(len(runs), shown=together) as progress:
 
         def solo(run: Run) -> Results:
@@ -137,9 +108,10 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
             if holder:
                 _must_live(holder)
             ledger.append(results)
-            if first.has_tensorboard and together and not holder and time.monotonic() - published > _PUBLISH_S:
-                publish_events(first.folder, ledger.frame(), _columns(jobs), written)
-                published = time.monotonic()
+            if first.has_tensorboard and together and not holder and time.monotonic() > publish_at:
+                began = time.monotonic()
+                publish_events(first.folder, ledger.frame())
+                publish_at = time.monotonic() + max(_PUBLISH_S, 20 * (time.monotonic() - began))
 
 
 def _remove_attempts(folder: Path, run_ids: Sequence[str]) -> None:
@@ -197,27 +169,25 @@ def publish(folder: Path, job: Job, asked: Sequence[Run]) -> pd.DataFrame:
     return frame
 
 
-def publish_events(
-    folder: Path, frame: pd.DataFrame, planned: Settings | None = None, written: dict[str, Any] | None = None
-) -> None:
+def publish_events(folder: Path, frame: pd.DataFrame) -> None:
     """Write the event files of a study: mean and band of each configuration; see `write_study`."""
     from pima_hp.ledger.tensorboard import write_study
 
-    write_study(folder / "tensorboard", frame, labels_in(folder), planned, written)
+    if manifest := Manifest.read(folder):
+        write_study(folder / "tensorboard", frame, manifest)
 
 
 def keep(path: Path, text: str) -> None:
     """Write a file, unless it is already what it should be."""
-    content = text.encode()
-    if not path.is_file() or path.read_bytes() != content:
-        write_atomically(path, content)
+    write_atomically(path, text.encode())
 
 
 def write_runs(folder: Path, frame: pd.DataFrame, run_ids: Container[str] | None = None) -> None:
     """Write runs of a study, all if not given, as event folders of their own."""
     from pima_hp.ledger.tensorboard import write_runs
 
-    write_runs(folder / "tensorboard", frame, labels_in(folder), run_ids)
+    if manifest := Manifest.read(folder):
+        write_runs(folder / "tensorboard", frame, manifest, run_ids)
 
 
 def export(folder: Path, run_id: str) -> None:
@@ -238,12 +208,12 @@ def runs_table(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns=dropped, errors="ignore")
 
 
-def mean_score(folder: Path, runs: Sequence[Run], key: str) -> float | None:
-    """Return the mean of a curve's last epoch over runs; None when no run has one.
+def mean_score(folder: Path, runs: Sequence[Run]) -> float | None:
+    """Return the mean of the last `val/accuracy` over runs; None when no run has one.
 
     The last epoch of a run that was stopped early is the last that it trained.
     """
-    scores = Ledger(folder).last_values(key)
+    scores = Ledger(folder).last_values()
     mean = float(pd.Series([scores.get(run.id) for run in runs], dtype=float).mean())
     return None if pd.isna(mean) else mean
 

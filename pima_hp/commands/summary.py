@@ -9,7 +9,7 @@ from pima_hp.analysis.selection import copies_in_words
 from pima_hp.commands.exits import printable, say
 from pima_hp.commands.job import Job
 from pima_hp.commands.study import keep, missing
-from pima_hp.ledger.manifest import Manifest
+from pima_hp.ledger import Manifest
 from pima_hp.report.settings import label
 from pima_hp.report.tables import COUNTED, settings_table, summary, swept
 from pima_hp.report.text import csv_text, text_table

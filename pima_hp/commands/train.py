@@ -11,7 +11,7 @@ from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.job import parse
 from pima_hp.commands.study import held, mean_score, missing, plan, train_jobs
 from pima_hp.ledger import Manifest
-from pima_hp.ledger.lock import manifest_lock
+from pima_hp.ledger.files import manifest_lock
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -46,7 +46,7 @@ def train(cfg: DictConfig) -> float | None:
         from pima_hp.commands.unrecorded import test_recorded
 
         test_recorded(job)
-    return mean_score(job.folder, job.runs, "val/accuracy")
+    return mean_score(job.folder, job.runs)
 
 
 def job_folder(overrides: str) -> str:

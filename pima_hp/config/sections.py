@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pima_hp.config.component import Component, NamedComponent, Section
+from pima_hp.config.flat import NAMED_SECTIONS, Setting, flattened
 from pima_hp.config.trainer import INERT_ARGUMENTS, USUAL_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
@@ -200,6 +201,12 @@ class Config(Section):
             return content
         order = {"callback_order": " ".join(acting)} if len(acting) > 1 else {}  # callbacks act one after the other
         return {**content, "callbacks": acting, **order}
+
+    @cached_property
+    def flat(self) -> dict[str, Setting]:
+        """Dotted keys and values of what decides a run, the names of options first, and the path of the data file."""
+        names = {section: getattr(self, section).name for section in NAMED_SECTIONS}
+        return {**names, "data.path": self.data.path, **flattened(self.content)}
 
     @cached_property
     def id(self) -> str:

@@ -1,53 +1,57 @@
 """The ledger of a study: finished is a fact on disk, one part a group of runs."""
 
 import math
-import stat
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pima_hp.errors import InputError, StorageError, StudyError
-from pima_hp.ledger.atomic import explained, make_folder, write_atomically
-from pima_hp.ledger.frame import curve_views, frame_of
-from pima_hp.ledger.manifest import Manifest
-from pima_hp.ledger.parts import CURVE, SCHEMA, SCORE_PREFIX, SUFFIX, DamagedPartError, decoded, encoded, part_name
+from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
+from pima_hp.ledger.frame import curve_columns, frame_of
+from pima_hp.ledger.parts import SCORE_PREFIX, SUFFIX, DamagedPartError, Kinds, encoded, kinds_of, read_part
+from pima_hp.ledger.plan import Manifest
 from pima_hp.run import Results, RunStatus
 
-FOLDER = "ledger"
+_Found = TypeVar("_Found")
+_ORDER = ("config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id")
+OBJECTIVE = "val/accuracy"
+"""The curve whose last value is what a job returns to Hydra."""
 
 
-def read_study(path: Path | str) -> pd.DataFrame:
-    """All runs of a study, one row per run: `read_study("outputs/article")`.
+def read_study(study: Path | str) -> pd.DataFrame:
+    """Return all runs of a study, one row per run: `read_study("article")` or `read_study("outputs/article")`.
 
-    Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`,
-    `stop_epoch`, `n_updates`, `n_train` and `positive_rate` of its training rows, `duration_s`, `ended_s`,
-    `engine`, `message`, `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that
-    failed); then its settings, named as on the command line (`activation`, `optimizer.lr`,
-    `model.hidden_widths` as a tuple; missing where a configuration has no such setting); then its learning
-    curves, each a read-only array of shape (E,) (`val/accuracy`, `lr`, and whatever else some run has logged, NaN
-    where a run has not); then its final scores (`final/val/auroc`).
-    Rows are in the order of the manifest, then by seed. A run whose part is damaged is missing; a warning
-    names the part.
+    Columns: the run (`run_id`, `config_id`, `seed`, `init_seed`, `split_seed`, `order_seed`, `status`, `stop_epoch`,
+    `n_updates`, `n_train` and `positive_rate` of its training rows, `duration_s`, `ended_s`, `engine`, `message`,
+    `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that failed); then the
+    settings that decide what it computes, named as on the command line (`activation`, `optimizer.lr`,
+    `model.hidden_widths` as a tuple; missing where a configuration has no such setting), and `data.path`; then its
+    learning curves, each a read-only array of shape (E,) (`val/accuracy`, `lr`, and whatever else some run has logged,
+    NaN where a run has not); then its final scores (`final/val/auroc`).
+    Rows are in the order of the manifest, then by seed. A run whose part is damaged is missing; a warning names the
+    part. `pandas.read_parquet(f"{folder}/ledger")` reads the same columns without this package.
+
+    Args:
+        study: its folder, or its name in `outputs`.
 
     Raises:
-        InputError: there is no study in that folder.
+        InputError: there is no such study.
         StudyError: two parts disagree about a run, or were written by another version.
         StorageError: the folder cannot be read.
     """
-    study = Path(path)
-    if not (study / FOLDER).is_dir():
-        found = sorted(str(folder.parent) for folder in study.parent.glob(f"*/{FOLDER}"))
+    folder = next((path for path in (Path(study), Path("outputs", study)) if (path / LEDGER).is_dir()), None)
+    if folder is None:
+        found = sorted(path.parent.name for path in Path(study).parent.glob(f"*/{LEDGER}"))
         raise InputError(
-            f"{str(path)!r} must be the folder of a study; found no {FOLDER!r} folder in it; "
+            f"{str(study)!r} must be the folder of a study, or its name in outputs; found no {LEDGER!r} folder in it; "
             f"studies beside it: {', '.join(found) or 'none'}"
         )
-    ledger = Ledger(study)
+    ledger = Ledger(folder)
     frame = ledger.frame()
     for note in ledger.damaged:
         warnings.warn(note, stacklevel=2)
@@ -58,18 +62,16 @@ class Ledger:
     """The durable store of the runs of one study.
 
     Args:
-        study_folder: `outputs/<study>`; made by the first `append`.
+        study: `outputs/<study>`; made by the first `append`.
+
+    Attributes:
+        damaged: one line for each file that was left out when the runs were last read.
     """
 
-    def __init__(self, study_folder: Path | str) -> None:
-        self.study_folder = Path(study_folder)
-        self.folder = self.study_folder / FOLDER
-        self._damaged: dict[str, str] = {}
-
-    @property
-    def damaged(self) -> list[str]:
-        """One line for each file that was left out of what has been read so far."""
-        return [f"{name}: {reason}" for name, reason in sorted(self._damaged.items())]
+    def __init__(self, study: Path | str) -> None:
+        self.study = Path(study)
+        self.folder = self.study / LEDGER
+        self.damaged: list[str] = []
 
     def append(self, results: Results) -> None:
         """Store runs as one part; once this returns they survive a kill and a power cut.
@@ -77,9 +79,8 @@ class Ledger:
         Raises:
             StorageError: the part could not be written; what was stored before is untouched.
         """
-        content = encoded(results)
-        name = part_name(content)
         make_folder(self.folder)
+        name, content = encoded(results, self._kinds)
         write_atomically(self.folder / name, content)
 
     def finished_run_ids(self, since: float = math.inf) -> set[str]:
@@ -88,137 +89,94 @@ class Ledger:
         Args:
             since: seconds since 1970; runs that failed later count as finished, for the command that began then.
         """
-        found = set[str]()
-        for rows in self._outlines():
-            found.update(run_id for run_id, status, ended_s in rows if status != RunStatus.FAILED or ended_s >= since)
-        return found
+        rows = [row for part in self._read(_outline) for row in part]
+        return {run_id for run_id, failed_s, _ in rows if failed_s is None or failed_s >= since}
 
-    def last_values(self, key: str) -> dict[str, float]:
-        """Return run id -> the value of a curve in the last epoch that the run has trained, where it has one."""
-        return {run_id: value for rows in self._outlines(key) for run_id, value in rows if value == value}
-
-    def _outlines(self, key: str = "") -> Iterator[list[Any]]:
-        for name in self._part_names():
-            path = self.folder / name
-            try:
-                status = path.lstat()
-                rows = _outline(path, (status.st_mtime_ns, status.st_size), key)
-            except (DamagedPartError, OSError) as error:
-                self._note_damage(name, error)
-                continue
-            self._damaged.pop(name, None)
-            yield rows
+    def last_values(self) -> dict[str, float]:
+        """Return run id -> `val/accuracy` of the last epoch that the run has trained, where it has one."""
+        return {run_id: value for part in self._read(_outline) for run_id, _, value in part if value == value}
 
     def frame(self) -> pd.DataFrame:
-        """All runs, as `read_study` describes them."""
-        return frame_of(*self._table())
+        """Return all runs, as `read_study` describes them: the same for any order and number of parts.
 
-    def _table(self) -> tuple[pa.Table, list[int]]:
-        """All parts, and the rows of them that hold each run once, sorted: the same for any order and number of parts.
-
-        Rows are named, not taken: a copy of the learning curves would double the memory.
+        Raises:
+            StudyError: two parts hold different results of one finished run.
         """
-        tables = {name: self._read(name) for name in self._part_names()}
-        whole = {name: table for name, table in tables.items() if table is not None}
-        origin = [name for name, table in whole.items() for _ in range(table.num_rows)]
-        table = pa.concat_tables([SCHEMA.empty_table(), *whole.values()], promote_options="default")
-        rows = _rows_to_keep(table, origin)
-        rank = {config_id: place for place, config_id in enumerate(self._planned_order())}
-        keys = ("config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id")
-        columns = [table[key].to_pylist() for key in keys]
-        rows.sort(key=lambda row: (rank.get(columns[0][row], len(rank)), *(column[row] for column in columns)))
-        return table, rows
+        parts = self._read(lambda path: (path.name, read_part(path)))
+        frame = frame_of([table for _, table in parts])
+        failed = frame["status"].eq(RunStatus.FAILED).to_numpy()
+        doubled = frame["run_id"].duplicated(keep=False).to_numpy()
+        if doubled.any():
+            origin = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
+            for _, rows in frame.assign(part=origin)[doubled & ~failed].groupby("run_id"):
+                _check_agreement(rows)
+            frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
+        manifest = self._manifest
+        place = {config_id: row for row, config_id in enumerate(manifest.configurations if manifest else ())}
+        planned = frame["config_id"].map(place).fillna(len(place))
+        order = frame[[*_ORDER]].assign(planned=planned).sort_values(["planned", *_ORDER]).index
+        return frame.loc[order].reset_index(drop=True)
 
-    def _planned_order(self) -> Sequence[str]:
+    @property
+    def _manifest(self) -> Manifest | None:
         try:
-            manifest = Manifest.read(self.study_folder)
-        except StorageError as error:  # the results are whole without it; only their order is not
-            self._damaged["manifest.json"] = str(error)
-            return ()
-        self._damaged.pop("manifest.json", None)
-        return tuple(manifest.configurations) if manifest else ()
+            return Manifest.read(self.study)
+        except StorageError as error:  # the results are whole without it
+            self.damaged.append(f"manifest.json: {error}")
+            return None
 
-    def _part_names(self) -> list[str]:
+    @cached_property
+    def _kinds(self) -> Kinds:
+        manifest = self._manifest
+        return kinds_of(manifest.settings.values()) if manifest else {}
+
+    def _read(self, read: Callable[[Path], _Found]) -> list[_Found]:
+        """Return what a function reads of each part, without those that are damaged: their runs are missing then."""
+        found, self.damaged = [], []
         with explained(self.folder):
             try:
-                return sorted(path.name for path in self.folder.iterdir() if path.suffix == SUFFIX)
+                paths = sorted(path for path in self.folder.iterdir() if path.suffix == SUFFIX)
             except FileNotFoundError:
-                return []
+                paths = []
+        for path in paths:
+            try:
+                found.append(read(path))
+            except (DamagedPartError, OSError) as error:
+                self.damaged.append(f"{path.name}: {error}; its runs are missing here and are trained again on resume")
+        return found
 
-    def _read(self, name: str) -> pa.Table | None:
-        """A part, or None and a note where it is damaged: its runs are simply missing then."""
-        try:
-            table = decoded(self.folder / name, _content(self.folder / name))
-        except (DamagedPartError, OSError) as error:
-            self._note_damage(name, error)
-            return None
-        self._damaged.pop(name, None)
-        return table
 
-    def _note_damage(self, name: str, error: Exception) -> None:
-        self._damaged[name] = f"{error}; its runs are missing here and are trained again on resume"
+_Outline = list[tuple[str, float | None, float]]
+
+
+def _outline(path: Path) -> _Outline:
+    """Return (run id, when it failed, last `val/accuracy`) of each run of a part."""
+    status = path.lstat()
+    return _outlined(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _outline(path: Path, state: tuple[int, int], key: str) -> list[Any]:  # noqa: ARG001 -- a changed file is read again
-    """Return (run id, status, end) of each run of a part, or with a key (run id, last value of that curve).
-
-    Parts are read once a process: each job of a sweep asks which of its runs are there.
-    """
-    columns = ("run_id", "status", "stop_epoch", "ended_s")
-    table = decoded(path, _content(path), (*columns, key) if key else columns)
-    ids, statuses, stops, ends = (table[name].to_pylist() for name in columns)
-    if not key:
-        return list(zip(ids, statuses, ends, strict=True))
-    curves = curve_views(table[key]) if key in table.column_names else [None] * len(ids)
-    rows = zip(ids, curves, statuses, stops, strict=True)
+def _outlined(path: Path, *_state: int) -> _Outline:
+    """Read a part once a process, unless it changes: each job of a sweep asks which of its runs are there."""
+    names = ("run_id", "status", "stop_epoch", "ended_s", OBJECTIVE)
+    table = read_part(path, [*names, "trainer.max_epochs"])
     return [
-        (run_id, float(curve[stop - 1 if status == RunStatus.STOPPED else -1]))
-        for run_id, curve, status, stop in rows
-        if curve is not None
+        (run_id, ended_s if status == RunStatus.FAILED else None, math.nan if curve is None else curve[stop - 1])
+        for run_id, status, stop, ended_s, curve in zip(*(table[name].to_pylist() for name in names), strict=True)
     ]
 
 
-def _content(path: Path) -> bytes:
-    if not stat.S_ISREG(path.lstat().st_mode):  # a link or a pipe is never followed
-        raise DamagedPartError("it is not a regular file")
-    return path.read_bytes()
-
-
-def _rows_to_keep(table: pa.Table, origin: Sequence[str]) -> list[int]:
-    """One row for each run: a finished one where there is one.
-
-    Raises:
-        StudyError: two finished rows of one run hold different results.
-    """
-    run_ids, statuses = table["run_id"].to_pylist(), table["status"].to_pylist()
-    counts = Counter(run_ids)
-    doubled = [row for row, run_id in enumerate(run_ids) if counts[run_id] > 1]
-    results = dict(zip(doubled, _results(table.take(pa.array(doubled, pa.int64()))), strict=True))
-    kept = {run_ids[row]: row for row in reversed(range(len(run_ids)))}
-    for row in doubled:
-        run_id, first = run_ids[row], kept[run_ids[row]]
-        if statuses[first] == RunStatus.FAILED:
-            kept[run_id] = row if statuses[row] != RunStatus.FAILED else first
-        elif statuses[row] != RunStatus.FAILED and _differ(results[row], results[first]):
+def _check_agreement(rows: pd.DataFrame) -> None:
+    """Refuse rows of one finished run with different results; a curve or score that one of them lacks is no matter."""
+    scores = [name for name in rows.columns if name.startswith(SCORE_PREFIX)]
+    first, *others = rows.to_dict("records")
+    for other in others:
+        same = all(first[key] == other[key] for key in ("status", "stop_epoch", "n_updates"))
+        for key in (*curve_columns(rows.drop(columns="part")), *scores):
+            one, two = np.asarray(first[key]), np.asarray(other[key])
+            same &= np.array_equal(one, two, equal_nan=True) or bool(np.isnan(one).all() or np.isnan(two).all())
+        if not same:
             raise StudyError(
-                f"run {run_id} must have one result; {origin[first]} and {origin[row]} hold different ones; "
+                f"run {first['run_id']} must have one result; {first['part']} and {other['part']} hold different ones; "
                 "delete the part that is wrong"
             )
-    return list(kept.values())
-
-
-def _results(table: pa.Table) -> list[tuple[object, ...]]:
-    """What must agree between two rows of one run: all but its times, its engine, its message and the versions."""
-    columns = [table[key].to_pylist() for key in ("status", "stop_epoch", "n_updates")]
-    for field in table.schema:
-        if field.type == CURVE:
-            columns.append([None if curve is None else curve.tobytes() for curve in curve_views(table[field.name])])
-        elif field.name.startswith(SCORE_PREFIX):
-            columns.append([score if score is None else repr(score) for score in table[field.name].to_pylist()])
-    return list(zip(*columns, strict=True))
-
-
-def _differ(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    """Whether two rows of one run disagree; what only one of them has recorded is no disagreement."""
-    return any(a != b for a, b in zip(one, other, strict=True) if a is not None and b is not None)

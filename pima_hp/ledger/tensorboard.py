@@ -1,20 +1,27 @@
 """A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
 
+import io
+import struct
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pandas as pd
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from pima_hp.ledger import events
-from pima_hp.ledger.atomic import explained, write_atomically
 from pima_hp.ledger.bands import BAND, mean, quantiles
-from pima_hp.ledger.frame import curve_columns, distinct, setting_columns
-from pima_hp.ledger.names import Settings, Value, distinguishing, run_name
+from pima_hp.ledger.files import explained, make_folder, write_atomically
+from pima_hp.ledger.frame import curve_columns, distinct
+from pima_hp.ledger.names import Value, distinguishing, run_name
 from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.run import FINAL, Array, RunStatus, tag_of
+from pima_hp.ledger.plan import Manifest
+from pima_hp.run import FINAL, MAIN_SETTINGS, RunStatus, tag_of
 
 EVENT_FILES = "events.out.tfevents*"
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
@@ -27,14 +34,11 @@ COLUMNS_FILES = "events.out.tfevents.*.pima_hp_columns"
 TensorBoard takes the columns of any folder, chosen anew each time it starts.
 """
 
+_TYPES = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING, float: api_pb2.DATA_TYPE_FLOAT64}
+_FIELDS = {bool: "bool_value", str: "string_value", float: "number_value"}
 
-def write_study(
-    folder: Path,
-    frame: pd.DataFrame,
-    labels: Mapping[str, str],
-    planned: Settings | None = None,
-    written: dict[str, Any] | None = None,
-) -> int:
+
+def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
     """Write the mean and the band of 5 % to 95 % over the runs of each configuration, and the HParams tab.
 
     Running it again replaces what changed, removes what this function wrote under labels that are gone, and
@@ -45,39 +49,30 @@ def write_study(
     Args:
         folder: `outputs/<study>/tensorboard`.
         frame: what `read_study` gives.
-        labels: config_id -> the name of its folder, as `labels_of` gives them; one without a label has its id.
-        planned: settings of configurations that may have no run yet. A TensorBoard that is open never changes the
-            columns of its HParams tab, so they must be right from the start.
-        written: what earlier calls of this process have written, kept up to date here: a configuration with the same
-            runs, name and columns is not looked at again. Give the same dictionary, empty at first.
-
-    Returns:
-        How many files were written.
+        manifest: of the study. Its settings give the columns of the HParams tab, which a TensorBoard that is open
+            never changes: they must be right from the start.
 
     Raises:
         StorageError: the folder cannot be written.
     """
+    hparams = distinguishing(manifest.settings)
+    columns = _columns(hparams.values(), _final_columns(frame))
     ended = distinct(frame[frame["status"] != RunStatus.FAILED])
     groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
-    hparams = distinguishing({**(planned or {}), **settings_of(ended)})
-    names = {config_id: labels.get(config_id, config_id) for config_id in groups}
-    _remove_others(folder, set(names.values()))
-    metrics = _metrics(frame)
-    columns = events.experiment(hparams.values(), metrics)
-    n_written = 0
-    for config_id, runs in groups.items():
-        state = (names[config_id], hparams[config_id], metrics, runs["run_id"].tolist())
-        if written is None or written.get(config_id) != state:
-            path = folder / names[config_id] / STUDY_FILE.format(len(runs))
-            n_written += _replace(path, _configuration(runs, [columns, events.session_start(hparams[config_id])]))
-            if written is not None:
-                written[config_id] = state
-    return n_written
+    names = {config_id: manifest.labels[config_id] for config_id in groups if config_id in manifest.labels}
+    with explained(folder):
+        for path in [*folder.glob(f"*/{STUDY_FILES}"), *folder.glob(f"*/{COLUMNS_FILES}")]:
+            if path.parent.name not in names.values():
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.parent.rmdir()
+    for config_id, name in names.items():
+        runs = groups[config_id]
+        path = folder / name / STUDY_FILE.format(len(runs))
+        _replace(path, runs, [columns, _session_start(hparams[config_id]), *_scores(runs)])
 
 
-def write_runs(
-    folder: Path, frame: pd.DataFrame, labels: Mapping[str, str], chosen: Container[str] | None = None
-) -> int:
+def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Container[str] | None = None) -> None:
     """Write runs of a study, each as a folder of its own: what Lightning's logger writes of a run.
 
     A folder in which Lightning itself has logged the run is left as it is; runs that failed have none.
@@ -85,32 +80,32 @@ def write_runs(
     Args:
         folder: `outputs/<study>/tensorboard`.
         frame: what `read_study` gives.
-        labels: config_id -> its name; a run whose folder is there already keeps that one.
+        manifest: of the study; a run whose folder is there already, perhaps under another label, keeps that one.
         chosen: ids of the runs that are written; all if not given.
-
-    Returns:
-        How many files were written.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    ended = frame[frame["status"] != RunStatus.FAILED]
-    hparams = distinguishing(settings_of(ended))
-    columns = events.experiment(hparams.values(), _metrics(ended))
+    hparams = distinguishing(manifest.settings)
+    columns = _columns(hparams.values(), _final_columns(frame))
     alone = not any(folder.glob(f"*/{STUDY_FILES}"))
-    there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}  # perhaps under other labels
-    n_written = 0
-    for position, (config_id, seed, run_id) in enumerate(
-        ended[["config_id", "seed", "run_id"]].itertuples(index=False)
-    ):
-        own = there.get(run_id[:6], folder / run_name(labels.get(config_id, config_id), seed, run_id))
-        logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
-        if not logged and (chosen is None or run_id in chosen):
-            run = ended.iloc[position : position + 1]
-            n_written += _replace(own / RUN_FILE, _run(run, hparams[config_id]))
-            if alone:
-                n_written += _replace(own / COLUMNS_FILE, events.file_bytes(_times(run)[0], [columns]))
-    return n_written
+    there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}
+    ended = frame[frame["status"] != RunStatus.FAILED]
+    for place, (config_id, seed, run_id) in enumerate(ended[["config_id", "seed", "run_id"]].itertuples(index=False)):
+        if config_id not in hparams or not (chosen is None or run_id in chosen):
+            continue
+        own = there.get(run_id[:6], folder / run_name(manifest.labels[config_id], seed, run_id))
+        if any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES)):
+            continue
+        run = ended.iloc[place : place + 1]
+        finished = run["status"].iloc[0] != RunStatus.DIVERGED
+        end = HParamsPluginData(
+            session_end_info={"status": api_pb2.STATUS_SUCCESS if finished else api_pb2.STATUS_FAILURE}
+        )
+        start = _session_start(hparams[config_id])
+        _replace(own / RUN_FILE, run, [start, *_scores(run), _plugin_event(metadata.SESSION_END_INFO_TAG, end)])
+        if alone:
+            _replace(own / COLUMNS_FILE, run, [columns])
 
 
 def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
@@ -127,110 +122,105 @@ def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _configuration(runs: pd.DataFrame, settings: list[Any]) -> bytes:
-    """Return the event file of one configuration, which begins with the events of its settings."""
-    began, ended = _times(runs)
-    curves: dict[str, Array] = {}
-    for key, values in _curves(runs).items():
-        if key == "lr" and len(np.unique(values[~np.isnan(values)])) <= 1:
-            continue  # the name and the settings tell it
-        curves[key] = mean(values)
+def _replace(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
+    """Write an event file of some runs, and remove those of the same kind beside it."""
+    ended = float(runs["ended_s"].max())
+    began = ended - float(runs["duration_s"].max())
+    make_folder(path.parent)
+    write_atomically(path, file_bytes(events, began, ended), durable=False)  # it can be rebuilt from the ledger
+    for other in path.parent.glob(f"events.out.tfevents.*{path.suffix}"):
+        if other != path:
+            other.unlink(missing_ok=True)
+
+
+def file_bytes(events: Iterable[Any], began: float, ended: float) -> bytes:
+    """Return an event file of these events, their times spread evenly over their steps.
+
+    A record is its length, its content and a checksum of each, as TensorBoard's own `RecordWriter` writes it, which
+    computes the checksums in Python.
+    """
+    records = [Event(file_version="brain.Event:2"), *events]
+    last = max(event.step for event in records) or 1
+    stream = io.BytesIO()
+    for event in records:
+        timed = Event(wall_time=began + (ended - began) * event.step / last)
+        timed.MergeFrom(event)  # a copy: the same event may begin several files
+        content = timed.SerializeToString(deterministic=True)
+        length = struct.pack("<Q", len(content))
+        stream.write(length + _checksum(length) + content + _checksum(content))
+    return stream.getvalue()
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return the masked CRC-32C of TensorFlow's record files."""
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _scores(runs: pd.DataFrame) -> list[Any]:
+    """Return the events of one configuration: an epoch each (step 1 is the first), then the final scores."""
+    curves: dict[str, Any] = {}  # tag -> (E,)
+    for key in curve_columns(runs):
+        values = np.stack(runs[key].tolist())  # (R, E)
+        curves[tag_of(key)] = mean(values)
         if len(values) > 1:
             for level, band in zip(BAND, quantiles(values), strict=True):
                 curves[f"~q{level * 100:02.0f}/{key}"] = band
-    n_epochs = max(map(len, curves.values()), default=0)
-    final = events.scalars(ended, n_epochs, _finals(runs))
-    return events.file_bytes(began, [*settings, *_epochs(began, ended, curves), final])
+    rows = np.stack(list(curves.values()), axis=1).tolist()  # E rows
+    found = [_scalars(epoch, dict(zip(curves, row, strict=True))) for epoch, row in enumerate(rows, 1)]
+    found = [event for event in found if event.summary.value]
+    # the last scores of runs that were stopped are of other lengths of training
+    whole = runs[runs["status"] != RunStatus.STOPPED] if len(runs) > 1 else runs
+    final = {tag: float(whole[column].mean()) for column, tag in _final_columns(runs).items()}
+    return [*found, _scalars(found[-1].step if found else 0, final)]
 
 
-def _run(run: pd.DataFrame, hparams: Mapping[str, Value]) -> bytes:
-    """Return the event file of one run, the only row of a frame."""
-    began, ended = _times(run)
-    status, stop_epoch = run["status"].iloc[0], int(run["stop_epoch"].iloc[0])
-    curves = {key: values[0, : stop_epoch or None] for key, values in _curves(run).items()}
-    content = [
-        events.session_start(hparams),
-        *_epochs(began, ended, curves),
-        events.scalars(ended, max(map(len, curves.values()), default=0), _finals(run)),
-        events.session_end(succeeded=status in (RunStatus.COMPLETED, RunStatus.STOPPED)),
-    ]
-    return events.file_bytes(began, content)
+def _scalars(step: int, values: Mapping[str, float]) -> Any:
+    """Return one event with these numbers by their tags; NaN is left out."""
+    numbers = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items() if value == value]
+    return Event(step=step, summary=Summary(value=numbers))
 
 
-def _times(runs: pd.DataFrame) -> tuple[float, float]:
-    """Return when the last of these runs began and ended, in seconds since 1970."""
-    ended = float(runs["ended_s"].max())
-    return ended - float(runs["duration_s"].max()), ended
+def _final_columns(frame: pd.DataFrame) -> dict[str, str]:
+    """Return column -> tag of the final scores: validation first, since the HParams tab shows five at first."""
+    first = ("final/val/accuracy", "final/val/loss", "final/val/", "final/test/", "final/")
+    names = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
+    ranked = sorted(names, key=lambda name: next(place for place, start in enumerate(first) if name.startswith(start)))
+    return {name: FINAL + name.removeprefix(SCORE_PREFIX) for name in ranked}
 
 
-def _epochs(began: float, ended: float, curves: Mapping[str, Array]) -> list[Any]:
-    """Return an event for each epoch (step 1 is the first) in which some curve, of shape (E,), has a value."""
-    if not curves:
-        return []
-    tags, values = [*map(tag_of, curves)], np.stack(list(curves.values()), axis=1)  # (E, curves)
-    times = np.linspace(began, ended, len(values) + 1)[1:].tolist()
-    with_value = np.any(~np.isnan(values), axis=1).tolist()
-    return [
-        events.scalars(times[epoch], epoch + 1, dict(zip(tags, row, strict=True)))
-        for epoch, row in enumerate(values.tolist())
-        if with_value[epoch]
-    ]
+def _session_start(hparams: Mapping[str, Value]) -> Any:
+    """Return what makes a folder a row of the HParams tab: its settings.
+
+    The row has the name of the folder. A name of its own would make one row of folders in several studies.
+    """
+    data = HParamsPluginData()
+    data.session_start_info.SetInParent()  # also where there is no setting to show
+    for name, value in hparams.items():
+        setattr(data.session_start_info.hparams[name], _FIELDS[type(value)], value)
+    return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
-def _curves(runs: pd.DataFrame) -> dict[str, Array]:
-    """Return key -> learning curves (R, E) of the runs that have this one."""
-    found = {
-        key: [curve for curve in runs[key] if isinstance(curve, np.ndarray) and curve.size]
-        for key in curve_columns(runs)
-    }
-    return {key: np.stack(curves) for key, curves in found.items() if curves}
+def _columns(sessions: Iterable[Mapping[str, Value]], finals: Mapping[str, str]) -> Any:
+    """Return which columns the HParams tab has, of settings and scores: without it, every curve would be one."""
+    found: dict[str, dict[Value, None]] = {}
+    for hparams in sessions:
+        for name, value in hparams.items():
+            found.setdefault(name, {})[value] = None
+    data = HParamsPluginData()
+    for name, values in found.items():
+        # TensorBoard shows five columns at first: those that "differ", by name
+        kind = _TYPES[type(next(iter(values)))]
+        info = data.experiment.hparam_infos.add(name=name, type=kind, differs=name in MAIN_SETTINGS)
+        if kind != api_pb2.DATA_TYPE_FLOAT64 and len(values) > 1:  # words are chosen from a list
+            info.domain_discrete.extend(sorted(values))
+    for tag in finals.values():
+        data.experiment.metric_infos.add(name={"tag": tag}, display_name=tag.removeprefix(FINAL).replace("/", " "))
+    return _plugin_event(metadata.EXPERIMENT_TAG, data)
 
 
-def settings_of(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return config_id -> the settings that are not missing in the frame."""
-    rows = runs.drop_duplicates("config_id").set_index("config_id")[setting_columns(runs)].to_dict("index")
-    return {
-        str(config_id): {str(name): value for name, value in row.items() if value is not None and value == value}
-        for config_id, row in rows.items()
-    }
-
-
-def _finals(runs: pd.DataFrame) -> dict[str, float]:
-    """Return tag -> mean final score of the runs that have one, without runs of another length among others."""
-    columns = [name for name in runs.columns if name.startswith(SCORE_PREFIX)]
-    tags = [FINAL + name.removeprefix(SCORE_PREFIX) for name in columns]
-    scores = runs[columns].to_numpy(float)  # (R, scores)
-    if len(runs) > 1:
-        scores = scores[(runs["status"] != RunStatus.STOPPED).to_numpy()]
-    return dict(zip(tags, mean(scores).tolist(), strict=True))
-
-
-def _metrics(frame: pd.DataFrame) -> dict[str, str]:
-    """Return tag -> title of the columns of final scores: validation first, since five are shown at first."""
-    keys = [tag.removeprefix(FINAL) for tag in _finals(frame[:0])]
-    order = ("val/accuracy", "val/loss", "val/", "test/", "")
-    ranked = sorted(keys, key=lambda key: next(place for place, start in enumerate(order) if key.startswith(start)))
-    return {FINAL + key: key.replace("/", " ") for key in ranked}
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier call wrote under other labels, and columns of single runs; what is not ours stays."""
-    with explained(folder):
-        for path in [*folder.glob(f"*/{STUDY_FILES}"), *folder.glob(f"*/{COLUMNS_FILES}")]:
-            if path.parent.name not in names:
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
-
-
-def _replace(path: Path, content: bytes) -> bool:
-    """Write an event file unless it is already what it should be, and remove those of the same kind beside it."""
-    others = [other for other in path.parent.glob(f"events.out.tfevents.*{path.suffix}") if other != path]
-    with explained(path):
-        if not others and path.is_file() and path.read_bytes() == content:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content, durable=False)  # it can be rebuilt from the ledger
-        for other in others:
-            other.unlink(missing_ok=True)
-    return True
+def _plugin_event(tag: str, data: Any) -> Any:
+    described = metadata.create_summary_metadata(data)
+    data.version = metadata.PLUGIN_DATA_VERSION
+    described.plugin_data.content = data.SerializeToString(deterministic=True)  # else maps differ between processes
+    return Event(summary=Summary(value=[Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)]))

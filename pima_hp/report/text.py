@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.ledger.atomic import make_folder, write_atomically
+from pima_hp.ledger.files import make_folder, write_atomically
 from pima_hp.report.settings import literal, value_text
 
 GAP = "  "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pima_hp.config import Config, Seeds
-from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
+from pima_hp.ledger import Ledger, Manifest
 from pima_hp.run import Run
 from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
@@ -51,11 +51,7 @@ def host() -> None:
             runs = [Run(config, _seeds(seed)) for config in configs for seed in range(REPLICATES)]
             n_distinct = len({run.id for run in runs})
         with _timed("manifest"):
-            planned = {}
-            for place, config in enumerate(configs):
-                own = runs[place * REPLICATES : (place + 1) * REPLICATES]
-                planned[config.id] = PlannedConfiguration.of(config, f"c{place}", [run.seeds for run in own])
-            Manifest(planned, ("optimizer.lr",), {}).write(Path(folder))
+            Manifest.of(runs, ["optimizer.lr"], {}).write(Path(folder))
         with _timed("stacks chosen"):
             stacks = stacks_of(runs, stack_size=STACK, together=True)
         ledger = Ledger(folder)

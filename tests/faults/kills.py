@@ -102,7 +102,7 @@ def tell(folder: Path, expected: Uninterrupted, moments: random.Random, counts: 
 
 
 def _phase(study: Path, n_parts: int) -> str:
-    if not (study / "ledger" / "manifest.json").exists():
+    if not (study / "manifest.json").exists():
         return PHASES[0]
     return PHASES[1 + (n_parts > 0) + (n_parts == N_PARTS)]
 

@@ -20,15 +20,15 @@ class Point(NamedTuple):
     text: str = ""
 
 
-_WRITE, _RENAME = "pima_hp.ledger.atomic:_write", "pathlib:Path.replace"
+_WRITE, _RENAME = "pima_hp.ledger.files:_write", "pathlib:Path.replace"
 POINTS = {
-    "before-lock": Point("pima_hp.ledger.lock:StudyLock._claim", "before"),
+    "before-lock": Point(_WRITE, "before", ".owner"),
     "lock-half-written": Point(_WRITE, "half", ".owner"),
-    "after-lock": Point("pima_hp.ledger.lock:StudyLock._claim", "after"),
-    "before-manifest": Point("pima_hp.ledger.manifest:Manifest.write", "before"),
+    "after-lock": Point(_RENAME, "after", ".owner"),
+    "before-manifest": Point("pima_hp.ledger.plan:Manifest.write", "before"),
     "manifest-half-written": Point(_WRITE, "half", "manifest.json"),
     "manifest-before-rename": Point(_RENAME, "before", "manifest.json"),
-    "after-manifest": Point("pima_hp.ledger.manifest:Manifest.write", "after"),
+    "after-manifest": Point("pima_hp.ledger.plan:Manifest.write", "after"),
     "before-stack": Point("pima_hp.training.fused.engine:fit_stack", "before"),
     "in-stack": Point("pima_hp.training.fused.members:Members.train_epochs", "after"),
     "part-before-write": Point(_WRITE, "before", ".parquet"),

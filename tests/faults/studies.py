@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 
 from pima_hp.ledger import curve_columns, read_study
-from pima_hp.ledger.parts import decoded
+from pima_hp.ledger.parts import read_part
 
 
 def parts(study: Path) -> dict[str, bytes]:
@@ -19,9 +19,7 @@ def parts(study: Path) -> dict[str, bytes]:
 def rows(study: Path) -> Counter[str]:
     """How often each run stands in the parts, of which each must be whole."""
     return Counter(
-        run_id
-        for name, content in parts(study).items()
-        for run_id in decoded(study / "ledger" / name, content)["run_id"].to_pylist()
+        run_id for name in parts(study) for run_id in read_part(study / "ledger" / name)["run_id"].to_pylist()
     )
 
 
@@ -40,12 +38,12 @@ def published(study: Path) -> dict[str, str]:
 
 def leftovers(study: Path) -> list[Path]:
     """Temporary files that nobody removed, and the mark of an owner that is gone."""
-    return [*study.rglob(".*.tmp"), *study.glob("ledger/.owner")]
+    return [*study.rglob(".*.tmp"), *study.glob(".owner")]
 
 
 def files(study: Path) -> dict[str, tuple[int, str]]:
-    """The time and digest of every file but the lock, which is opened anew."""
-    found = [path for path in study.rglob("*") if path.is_file() and path.name != ".lock"]
+    """The time and digest of every file."""
+    found = [path for path in study.rglob("*") if path.is_file()]
     return {str(path.relative_to(study)): (path.stat().st_mtime_ns, _digest(path.read_bytes())) for path in found}
 
 

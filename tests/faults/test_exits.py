@@ -136,7 +136,7 @@ def test_a_worker_whose_command_was_killed_records_nothing(tmp_path: Path) -> No
     study = tmp_path / "outputs" / "s"
     (study / "ledger").mkdir(parents=True)
     owner = {"pid": gone.pid, "host": socket.gethostname(), "start": "", "command": "1-ab"}
-    (study / "ledger" / ".owner").write_text(json.dumps(owner), encoding="utf-8")
+    (study / ".owner").write_text(json.dumps(owner), encoding="utf-8")
     own = ("trainer.max_epochs=2", f"outputs={study.parent}", "study=s", "callbacks=none", "logger=none")
     with pytest.raises(SystemExit, match="has ended"):
         train(OmegaConf.create(settings_of(*own, "command='1-ab'")))

@@ -64,8 +64,8 @@ def test_a2_killed_at_every_point_one_after_the_other(
 
 IN_REPORT = [
     Point("pima_hp.report.build:write_report", "before"),
-    Point("pima_hp.ledger.atomic:_write", "half", "verdicts.json"),
-    Point("pima_hp.ledger.atomic:_write", "half", "index.html"),
+    Point("pima_hp.ledger.files:_write", "half", "verdicts.json"),
+    Point("pima_hp.ledger.files:_write", "half", "index.html"),
 ]
 
 

@@ -106,7 +106,7 @@ def test_a7_the_second_ctrl_c_ends_the_command_at_once(tmp_path: Path, uninterru
 
 def _stopped_but_stuck(marker: Path) -> None:
     at("after-part", signalled(INT), 3)()
-    let(Point("pima_hp.ledger.lock:StudyLock.__exit__", "before"), functools.partial(_stuck, marker))
+    let(Point("pathlib:Path.unlink", "before", ".owner"), functools.partial(_stuck, marker))
 
 
 def _stuck(marker: Path) -> None:

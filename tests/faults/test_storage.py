@@ -120,7 +120,7 @@ def test_b6_of_two_sweeps_in_a_folder_one_runs_and_the_other_is_refused(
 
 def test_b6_a_sweep_on_a_busy_study_is_refused_at_once(tmp_path: Path) -> None:
     first = Command(tmp_path, *SWEEP, "trainer.max_epochs=100000")
-    wait_for((tmp_path / "outputs" / "s" / "ledger" / "manifest.json").exists)
+    wait_for((tmp_path / "outputs" / "s" / "manifest.json").exists)
     second = run(tmp_path, *SWEEP)
     assert second.code == 3
     assert second.seconds < 5, "less than a second beyond the start, when nothing else uses the machine"

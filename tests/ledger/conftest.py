@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pima_hp.config import Config, Seeds
-from pima_hp.ledger import Ledger
-from pima_hp.ledger.manifest import _digest
-from pima_hp.ledger.parts import part_name
+from pima_hp.ledger import Ledger, Manifest
+from pima_hp.ledger.parts import VERSION, _digest
 from pima_hp.run import CURVES, Results, Run, RunStatus
 
 SETTINGS: dict[str, Any] = {
@@ -119,29 +118,45 @@ def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = T
         pq.write_table(pq.read_table(part).replace_schema_metadata({"pima_hp.schema_version": str(version)}), sink)
         part.unlink()
         content = sink.getvalue().to_pybytes()
-        part.with_name(part_name(content)).write_bytes(content)
-    path = study / "ledger" / "manifest.json"
-    if manifest and path.exists():
-        document = {**json.loads(path.read_bytes()), "schema_version": version}
-        path.write_text(json.dumps({**document, "digest": _digest(document)}))
+        part.with_name(f"{_digest(content)}.parquet").write_bytes(content)
+    if manifest and (study / "manifest.json").exists():
+        document = json.loads((study / "manifest.json").read_bytes())
+        document["manifest"]["schema_version"] = version
+        (study / "manifest.json").unlink()
+        path = study / ("ledger" if version < VERSION else "") / "manifest.json"  # its place before version 4
+        path.write_text(json.dumps(document))
 
 
 ENDED = 1_795_000_000.0
 
 
+RELU = configuration_of(trainer__max_epochs=6)
+LEAKY_FULL = configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full")
+FAST = configuration_of(trainer__max_epochs=6, optimizer__lr=0.5)
+LABELS = {
+    RELU.id: "relu, lr 0.001, batch 16",
+    LEAKY_FULL.id: "leaky_relu, lr 0.001, batch full",
+    FAST.id: "relu, lr 0.5, batch 16",
+}
+
+
 @pytest.fixture
 def frame(tmp_path: Path) -> pd.DataFrame:
     """A study of three configurations with 7, 4 and 1 runs, which took 12 s each and ended one second apart."""
-    relu = configuration_of(trainer__max_epochs=6)
-    leaky = configuration_of(trainer__max_epochs=6, activation=LEAKY, batch__size="full")
-    single = configuration_of(trainer__max_epochs=6, optimizer__lr=0.5)
     ledger = Ledger(tmp_path / "study")
-    diverged = [results_of(leaky, seed, RunStatus.DIVERGED) for seed in (1, 2)]
     for results in (
-        *(results_of(relu, seed) for seed in range(7)),
-        *(results_of(leaky, 0), *diverged, results_of(leaky, 9, RunStatus.FAILED)),
-        results_of(single, 0),
+        *(results_of(RELU, seed) for seed in range(7)),
+        results_of(LEAKY_FULL, 0),
+        *(results_of(LEAKY_FULL, seed, RunStatus.DIVERGED) for seed in (1, 2)),
+        results_of(LEAKY_FULL, 9, RunStatus.FAILED),
+        results_of(FAST, 0),
     ):
         ledger.append(results)
     frame = ledger.frame()
     return frame.assign(ended_s=ENDED + np.arange(len(frame)), duration_s=12.0)
+
+
+def manifest_of(*configurations: Config) -> Manifest:
+    """The plan of one run of each configuration, or of the three above."""
+    asked = configurations or (RELU, LEAKY_FULL, FAST)
+    return Manifest.of([Run(configuration, seeds_of(0)) for configuration in asked], [], {})

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pima_hp.errors import StudyError
-from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration, read_study
-from pima_hp.ledger.parts import part_name
-from tests.ledger.conftest import OLDER, configuration_of, joined, restamp, results_of, seeds_of
+from pima_hp.ledger import Ledger, Manifest, read_study
+from pima_hp.ledger.parts import _digest
+from tests.ledger.conftest import OLDER, configuration_of, joined, restamp, results_of
 from tests.ledger.test_ledger import _append, _assert_holds, _parts, _some_results
 
 
@@ -62,17 +62,14 @@ def test_rows_follow_the_manifest_then_the_seed(tmp_path: Path) -> None:
     _append(ledger, results[::-1])
     by_id = list(dict.fromkeys(ledger.frame()["config_id"]))
     assert by_id == sorted(by_id)
-    configurations = {run.config.id: run.config for each in results for run in each.runs}
+    runs = {run.config.id: run for each in results for run in each.runs}
     asked = by_id[::-1]
-    planned = {
-        config_id: PlannedConfiguration.of(configurations[config_id], "label", [seeds_of(0)]) for config_id in asked
-    }
-    Manifest(planned, ("activation", "optimizer"), {}).write(tmp_path)
+    Manifest.of([runs[config_id] for config_id in asked], ["activation", "optimizer"], {}).write(tmp_path)
     frame = ledger.frame()
     assert list(zip(frame["config_id"], frame["seed"], strict=True)) == [
         (one, seed) for one in asked for seed in range(4)
     ]
-    (ledger.folder / "manifest.json").write_text("{")
+    (tmp_path / "manifest.json").write_text("{")
     assert ledger.frame()["run_id"].tolist() != frame["run_id"].tolist()
     assert "manifest.json" in ledger.damaged[0]
 
@@ -118,18 +115,18 @@ def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
     part.with_name("link.parquet").symlink_to(outside)
     part.with_name("folder.parquet").mkdir()
     foreign = b"not parquet at all"
-    part.with_name(part_name(foreign)).write_bytes(foreign)
+    part.with_name(f"{_digest(foreign)}.parquet").write_bytes(foreign)
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"run_id": ["x"]}), sink)
     other = sink.getvalue().to_pybytes()
-    part.with_name(part_name(other)).write_bytes(other)
+    part.with_name(f"{_digest(other)}.parquet").write_bytes(other)
     part.with_name(".half.parquet.1234.tmp").write_bytes(part.read_bytes()[:50])
     _assert_holds(ledger.frame(), results)
     assert len(ledger.damaged) == 5
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [(1, OLDER), (2, OLDER), (7, "{study}: the schema version must be 3; written by ")]
+    ("version", "told"), [(1, OLDER), (2, OLDER), (7, "{study}: the schema version must be 4; written by ")]
 )
 def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, version: int, told: str) -> None:
     _append(Ledger(tmp_path), _some_results())

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pima_hp.config.flat import columns_of
 from pima_hp.ledger.names import distinguishing, labels_of, run_name
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 
@@ -16,7 +15,7 @@ STEP = {"name": "step", "_target_": "torch.optim.lr_scheduler.StepLR", "step_siz
 
 def _flat(*changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     configurations = [configuration_of(**change) for change in changes]
-    return {one.id: columns_of(one.model_dump(by_alias=True)) for one in configurations}
+    return {one.id: one.flat for one in configurations}
 
 
 def _labels(*changes: dict[str, Any], swept: tuple[str, ...] = ()) -> list[str]:
@@ -76,19 +75,6 @@ def test_names_that_would_be_equal_or_differ_in_case_only_are_told_apart_by_the_
     }
     labels = labels_of({"a" * 16: {"activation": "Mine"}, "b" * 16: {"activation": "mine"}})
     assert labels == {"a" * 16: "Mine ~aaaaaa", "b" * 16: "mine ~bbbbbb"}
-
-
-def test_where_names_grow_long_the_most_frequent_values_go_without_saying() -> None:
-    changes = [
-        {"optimizer": {**SGD, "lr": lr}, "batch": {"size": size, "shuffle": shuffle}, "data__val_fraction": fraction}
-        for lr in (0.1, 0.2, 0.1)
-        for size in (16, 5, 16)
-        for shuffle in (False, True, False)
-        for fraction in (0.1, 0.2, 0.1)
-    ]
-    labels = _labels({"activation": LEAKY}, *changes)
-    assert len(set(labels)) == len(labels)
-    assert labels[:2] == ["leaky_relu, adam, val_fraction 0, lr 0.001", "relu, sgd"]
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import vl_convert
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.floors import Splits
 from pima_hp.errors import StorageError
-from pima_hp.ledger import Ledger, Manifest, PlannedConfiguration
+from pima_hp.ledger import Ledger, Manifest
 from pima_hp.report.build import write_report
 from pima_hp.report.results import Results
 from pima_hp.report.text import write
-from pima_hp.run import RunStatus
+from pima_hp.run import Run, RunStatus
 from tests.ledger.conftest import configuration_of, seeds_of
 from tests.ledger.conftest import results_of as results_of_run
 from tests.report.conftest import Page, results_of
@@ -182,8 +182,7 @@ def test_diverged_and_failed_runs_are_counted_and_listed(make_study, tmp_path):
 
 def ledger_of(folder, n_done, n_planned, status=RunStatus.COMPLETED):
     configuration = configuration_of(trainer__max_epochs=5)
-    planned = PlannedConfiguration.of(configuration, "baseline", [seeds_of(seed) for seed in range(n_planned)])
-    Manifest({configuration.id: planned}, ("batch.size",), {"torch": "2"}).write(folder)
+    Manifest.of([Run(configuration, seeds_of(seed)) for seed in range(n_planned)], ["batch.size"], {}).write(folder)
     for seed in range(n_done):
         Ledger(folder).append(results_of_run(configuration, seed, status))
     return folder
