@@ -72,7 +72,7 @@ def _computed(settings: Mapping[str, object], seeds: list[int], run: pd.Series, 
         return None
     if table.digest != run["data_digest"]:
         return None
-    labels = torch.from_numpy(table.labels).double()
+    labels = torch.tensor(table.labels).double()
     splits = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in seeds]
     pairs = [(split["train"].numpy(), split["test"].numpy()) for split in splits]
     scores = floor_scores(table.features, table.labels, table.feature_names, pairs)

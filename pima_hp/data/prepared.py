@@ -42,7 +42,7 @@ def prepare(table: Table, members: Sequence[tuple[DataSection, int]], dtype: tor
         members: settings and split seed of each; the settings have the same fractions. Equal members share their rows.
         dtype: of the result; statistics are computed in float64.
     """
-    raw, labels = torch.from_numpy(table.features), torch.from_numpy(table.labels).to(dtype)
+    raw, labels = torch.tensor(table.features), torch.tensor(table.labels, dtype=dtype)
     blocks, splits, fitted = [raw], [], []
     content = {id(data): repr(data.arguments) for data in {id(data): data for data, _ in members}.values()}
     places: dict[tuple[str, int], int] = {}

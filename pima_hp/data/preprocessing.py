@@ -1,20 +1,19 @@
 """Imputation and scaling with statistics of the training rows; they travel with a checkpoint."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from pima_hp.config import DataSection
-from pima_hp.errors import InputError, RowsError
+from pima_hp.errors import RowsError
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(BaseModel):
     """Statistics of the training rows: (x - shift) / scale, after zeros of some columns became their median.
 
     Attributes:
@@ -25,11 +24,22 @@ class Preprocessing:
         scale: D numbers.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
     feature_names: tuple[str, ...]
     zero_is_missing: tuple[str, ...]
     medians: tuple[float, ...]
     shift: tuple[float, ...]
     scale: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _of_equal_lengths(self) -> Self:
+        n_columns, n_imputed = len(self.feature_names), len(self.zero_is_missing)
+        if (len(self.shift), len(self.scale), len(self.medians)) != (n_columns, n_columns, n_imputed):
+            raise ValueError("must have a shift and a scale for each feature, a median for each that is imputed")
+        if not {*self.zero_is_missing} <= {*self.feature_names}:
+            raise ValueError("zero_is_missing must be among the features")
+        return self
 
     @classmethod
     def fit(cls, features: Tensor, names: Sequence[str], train_rows: Tensor, data: DataSection) -> Self:
@@ -47,21 +57,24 @@ class Preprocessing:
             data: `missing`, `zero_is_missing` and `scaling`.
         """
         imputed = [name for name in data.zero_is_missing if name in names] if data.missing == "median" else []
-        zeros, ones = (0.0,) * len(names), (1.0,) * len(names)
         train = features[train_rows]
-        medians = tuple(_median_of_measured(train[:, names.index(name)]) for name in imputed)
-        unscaled = cls(tuple(names), tuple(imputed), medians, zeros, ones)
+        medians = [_median_of_measured(train[:, names.index(name)]) for name in imputed]
+        fitted = cls(
+            feature_names=tuple(names),
+            zero_is_missing=tuple(imputed),
+            medians=tuple(medians),
+            shift=(0.0,) * len(names),
+            scale=(1.0,) * len(names),
+        )
         if data.scaling == "none":
-            return unscaled
-        train = unscaled.transform(train)
-        lowest, range_ = train.amin(0), train.amax(0) - train.amin(0)
+            return fitted
+        train = fitted.transform(train)
+        shift, range_ = train.amin(0), train.amax(0) - train.amin(0)
+        scale, constant = range_, range_ == 0  # the mean of equal numbers is rounded, their deviation is not quite 0
         if data.scaling == "standard":
-            shift, scale = train.mean(0), train.std(0, correction=0)
-        else:
-            shift, scale = lowest, range_
-        constant = range_ == 0  # the mean of equal numbers is rounded, and their standard deviation is not quite 0
-        shift, scale = torch.where(constant, lowest, shift), torch.where(constant, 1.0, scale)
-        return replace(unscaled, shift=tuple(shift.tolist()), scale=tuple(scale.tolist()))
+            shift, scale = torch.where(constant, shift, train.mean(0)), train.std(0, correction=0)
+        scale = torch.where(constant, 1.0, scale)
+        return fitted.model_copy(update={"shift": tuple(shift.tolist()), "scale": tuple(scale.tolist())})
 
     def transform(self, features: Tensor) -> Tensor:
         """Return preprocessed features (n, D) from raw ones (n, D), both float64."""
@@ -78,52 +91,18 @@ class Preprocessing:
         Raises:
             RowsError: a column is missing or given twice, or holds something other than finite numbers.
         """
-        if not isinstance(frame, pd.DataFrame):
-            raise RowsError(f"rows: must be a pandas DataFrame; found {type(frame).__name__}")
-        wanted = ", ".join(self.feature_names)
-        found = [str(name) for name in frame.columns]
-        if wrong := [name for name in self.feature_names if found.count(name) != 1]:
-            what = "missing" if wrong[0] not in found else "given more than once"
-            raise RowsError(f"rows: must have the columns {wanted}; {', '.join(wrong)!r:.200} {what}")
-        columns = []
-        for name in self.feature_names:
-            column = frame.iloc[:, found.index(name)]
-            if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
-                raise RowsError(f"rows: {name} must hold numbers; found {column.dtype}")
-            columns.append(column.to_numpy(dtype=np.float64, na_value=np.nan))
-            if not np.isfinite(columns[-1]).all():
-                place = int(np.flatnonzero(~np.isfinite(columns[-1]))[0])
-                raise RowsError(f"rows: {name} must hold finite numbers; found {columns[-1][place]} in row {place}")
-        return self.transform(torch.from_numpy(np.stack(columns, axis=1)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the statistics as lists of numbers and names."""
-        return {name: list(values) for name, values in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Return the preprocessing that `to_dict` has written.
-
-        Raises:
-            InputError: it is something else.
-        """
-        try:
-            given = {field.name: tuple(content[field.name]) for field in fields(cls)}
-            names = [*given["feature_names"], *given["zero_is_missing"]]
-            numbers = [*given["medians"], *given["shift"], *given["scale"]]
-            sizes = [len(given[name]) for name in ("feature_names", "shift", "scale")]
-            sound = (
-                all(isinstance(name, str) for name in names)
-                and all(isinstance(number, float) for number in numbers)
-                and len(set(sizes)) == 1
-                and len(given["zero_is_missing"]) == len(given["medians"])
-                and set(given["zero_is_missing"]) <= set(given["feature_names"])
-            )
-        except (KeyError, TypeError):
-            sound = False
-        if not sound:
-            raise InputError("preprocessing: must be what Preprocessing.to_dict returns; found something else")
-        return cls(**given)
+        wanted, found = list(self.feature_names), [*getattr(frame, "columns", ())]
+        if wrong := [name for name in wanted if found.count(name) != 1]:
+            rule = f"rows: must be a pandas DataFrame with the columns {', '.join(wanted)}"
+            raise RowsError(f"{rule}; found none, or several, called {wrong[0]!r:.60}")
+        if wrong := [name for name in wanted if frame[name].dtype.kind not in "biuf"]:
+            raise RowsError(f"rows: {wrong[0]!r:.60} must hold numbers; found {frame[wrong[0]].dtype}")
+        values = np.array(frame[wanted].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
+        if len(wrong_at := np.argwhere(~np.isfinite(values))):
+            row, column = wrong_at[0]
+            rule = f"rows: {wanted[column]!r:.60} must hold finite numbers"
+            raise RowsError(f"{rule}; found {values[row, column]} in row {row}")
+        return self.transform(torch.from_numpy(values))
 
 
 def _median_of_measured(column: Tensor) -> float:

@@ -236,13 +236,13 @@ class MLPClassifier(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the preprocessing of raw rows, and what it was fitted to."""
         checkpoint["trained_on"] = self.trained_on
-        checkpoint["preprocessing"] = None if self.preprocessing is None else self.preprocessing.to_dict()
+        checkpoint["preprocessing"] = None if self.preprocessing is None else self.preprocessing.model_dump()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the preprocessing of raw rows, and what it was fitted to."""
         self.trained_on = checkpoint.get("trained_on")
         stored = checkpoint.get("preprocessing")
-        self.preprocessing = None if stored is None else Preprocessing.from_dict(stored)
+        self.preprocessing = None if stored is None else Preprocessing.model_validate(stored)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

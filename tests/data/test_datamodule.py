@@ -46,7 +46,7 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
     module.setup("test")
     assert module.preprocessing is preprocessing, "all stages use the same tensors"
     assert preprocessing is not None
-    raw = torch.from_numpy(module.table.features)[prepared.rows["train"][0] % len(module.table.labels)]
+    raw = torch.tensor(module.table.features)[prepared.rows["train"][0] % len(module.table.labels)]
     assert torch.equal(preprocessing.transform(raw).float(), train[0])
 
 

@@ -14,10 +14,8 @@ from tests.data.conftest import BAD_CELLS, SMALL, WRITINGS, section
 
 def reference(data: bytes) -> dict[str, list[float]]:
     """Columns by name, as plainly as possible."""
-    rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-    while rows and not rows[-1]:
-        rows.pop()
-    header, *body = rows
+    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    header, *body = rows = [row for row in lines if row]  # blank lines are skipped
     assert {len(row) for row in body} == {len(header)}
     if header[-1] == "":
         assert {row.pop() for row in rows} == {""}
