@@ -1,27 +1,39 @@
 """A run, how it ended, and `Results`: what training hands to the ledger."""
 
+import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
+import pima_hp
 from pima_hp.config import Config, Seeds
 
 Array = NDArray[np.float64]
 
 FINAL = "~final/"
-"""Before the keys of final scores in TensorBoard, which sorts `~` behind every letter: the curves come first."""
+"""Prefix of final scores in TensorBoard, which sorts `~` after every letter: the curves come first."""
 
 MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
-"""What tells one configuration where there is no other to compare it with."""
+"""The settings that describe a configuration where there is no other to compare it with."""
 
 
 def tag_of(key: str) -> str:
     """Return the tag of a curve in TensorBoard, which opens its first two groups: `lr` comes last."""
     return key if "/" in key else f"~{key}"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return name -> version of all that the numbers depend on: the project, Python, the packages that compute."""
+    packages = ("torch", "lightning", "numpy", "numba", "llvmlite")
+    own = {"pima_hp": pima_hp.__version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in packages}
 
 
 class RunStatus(StrEnum):
@@ -35,14 +47,14 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One training to be made: a configuration and its seeds."""
+    """One training of one configuration with one seed."""
 
     config: Config
     seeds: Seeds
 
     @cached_property
     def id(self) -> str:
-        """Digest of configuration and seeds."""
+        """The digest of configuration and seeds."""
         return self.config.run_id(self.seeds)
 
 
@@ -51,8 +63,8 @@ def replicate_of(
 ) -> tuple[int, ...]:
     """Return the seeds that distinguish replicates of one configuration.
 
-    The order of the rows is drawn only where they are shuffled, and changes only rounding where one batch holds them
-    all. The run's own seed only provides defaults for the streams.
+    `order` matters only where rows are shuffled, and changes nothing but rounding where one batch holds them all. The
+    run's own seed only provides defaults for the others.
     """
     whole = isinstance(size, str) or (n_train is not None and size >= n_train)
     return (init, split, order) if shuffle and not whole else (init, split)
@@ -62,18 +74,18 @@ CURVES = (
     *("train/accuracy", "train/loss", "train/accuracy_end", "train/loss_end"),
     *("val/accuracy", "val/loss", "lr"),
 )
-"""The curves that every engine gives; a module of one's own may log others.
+"""The curves that every engine records; callbacks may log others.
 
 `train/accuracy` and `train/loss` are running values: the mean over the rows of the epoch, each row scored just before
 the update that uses it (what Keras plots). `train/accuracy_end` and `train/loss_end` score all training rows with the
-weights at the end of the epoch. `val/*` score the watched rows (with `data=pima` these are the test rows, as in the
-article). Loss in nats. `lr` is the learning rate of the epoch.
+weights at the end of the epoch. `val/*` score the validation rows (with `data=pima` these are the test rows, as in
+the article). Loss in nats. `lr` is the learning rate of the epoch.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What runs that were trained together left behind, as columns: M runs, E epochs.
+    """The results of M runs that were trained together, as columns; E epochs.
 
     A run that made fewer updates, or was scored in fewer epochs, than its configuration asks for is never COMPLETED:
     whatever ended it (a callback, `max_time`, `max_steps`, `fast_dev_run`), it is STOPPED, and `n_updates` says how
@@ -92,8 +104,8 @@ class Results:
         duration_s: each run's share of the wall time of training.
         ended_s: when training ended, in seconds since 1970; no part of the result.
         engine: what trained them, with the device unless that is the CPU (`stacked on cuda`); empty if they failed.
-        message: what a failed run raised.
-        versions: version of the project and of each package that the numbers depend on.
+        message: the error of a failed run.
+        versions: see `versions`.
     """
 
     runs: Sequence[Run]
@@ -105,10 +117,10 @@ class Results:
     positive_rate: Array
     n_train: int = 0
     duration_s: float = 0.0
-    ended_s: float = 0.0
+    ended_s: float = field(default_factory=time.time)
     engine: str = ""
     message: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -116,13 +128,10 @@ class Results:
     def __getitem__(self, member: int) -> "Results":
         """Return one run's view, M = 1."""
         one = slice(member, member + 1)
+        columns = ("runs", "status", "n_updates", "stop_epoch", "positive_rate")
         return replace(
             self,
-            runs=self.runs[one],
-            status=self.status[one],
+            **{name: getattr(self, name)[one] for name in columns},
             curves={key: curve[one] for key, curve in self.curves.items()},
             scores={key: score[one] for key, score in self.scores.items()},
-            n_updates=self.n_updates[one],
-            stop_epoch=self.stop_epoch[one],
-            positive_rate=self.positive_rate[one],
         )

@@ -13,7 +13,6 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from pima_hp.commands import CONFIG_PATH
-from pima_hp.commands.classes import component_problems
 from pima_hp.commands.compose import ComposedJobs, expand
 from pima_hp.commands.explain import groups
 from pima_hp.commands.hydra_callback import checked
@@ -21,6 +20,7 @@ from pima_hp.commands.job import Job
 from pima_hp.commands.solo import built
 from pima_hp.commands.study import plan
 from pima_hp.config.options import CONF, options
+from pima_hp.training.checks import component_problems
 from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.solo import fit
@@ -52,7 +52,7 @@ NEEDS_A_PACKAGE = {"logger=wandb": "wandb", "logger=mlflow": "mlflow"}
 def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: Path) -> None:
     n_epochs = 1 if choice == "batch=online" else 2
     job = job_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
-    problems = component_problems(job, by_lightning=True)
+    problems = component_problems(job.config, callbacks=job.callbacks, loggers=job.loggers, folder=job.folder)
     if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         assert problems == ["trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu"]
         return

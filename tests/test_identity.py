@@ -26,8 +26,8 @@ from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import CURVES, Results, Run
-from pima_hp.training.checks import config_problems
-from pima_hp.training.dispatch import refusal, stacks_of
+from pima_hp.training.checks import component_problems
+from pima_hp.training.dispatch import stacks_of, why_not
 from tests.conftest import Settings, job_of, seeds_of, settings_of
 from tests.random_configurations import Rng, one_of, settings
 from tests.training.conftest import alone, together
@@ -64,7 +64,7 @@ def allowed(make: Callable[[], Settings]) -> Settings:
     while True:
         made = make()
         with suppress(ConfigurationError):  # a batch larger than a small split, two fractions that are 1 together
-            if not config_problems(parse(OmegaConf.create(made)).config):  # nesterov without momentum
+            if not component_problems(parse(OmegaConf.create(made)).config):  # nesterov without momentum
                 return made
 
 
@@ -95,7 +95,7 @@ def name_of(section: str, content: dict[str, Any]) -> str:
 
 def trained(runs: Sequence[Run], engine: str) -> list[Results]:
     """Train runs with one engine, as many together as may be; those that it does not know are left out."""
-    wanted = [run for run in runs if not refusal(run.config, engine)]
+    wanted = [run for run in runs if engine == "solo" or not why_not(engine, run.config)]
     if engine == "solo":
         return [alone(run) for run in wanted]
     stacks = stacks_of(wanted, engine=engine, together=True)
@@ -127,7 +127,7 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
             configuration, other = (
                 parse(OmegaConf.create(each)).config for each in (job, spelled_otherwise(rng, job, copy))
             )
-            assert config_problems(configuration) == []
+            assert component_problems(configuration) == []
             assert configuration.id == other.id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
             for section in NAMED_SECTIONS:
                 content = configuration.model_dump(by_alias=True)[section]

@@ -13,7 +13,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pima_hp.commands import study
-from pima_hp.commands.classes import component_problems
 from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.exits import Ended, current_command, say
 from pima_hp.commands.explain import explain
@@ -220,18 +219,23 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
         except Exception as error:  # noqa: BLE001 -- an interpolation that leads nowhere
             problems[explain(error)] = None
     if not problems:
-        from pima_hp.training.dispatch import refusal, select
+        from pima_hp.training.checks import component_problems
+        from pima_hp.training.dispatch import select
 
         for job in jobs:
             alone = not together and len(job.runs) == 1
-            problems.update(dict.fromkeys(component_problems(job, by_lightning=False)))
-            if not problems:
-                asked, only = job.engine.name, job.only_lightning
-                engine, _ = select(job.config, asked, alone=alone, only_lightning=only)
-                if asked not in ("auto", engine):
-                    problems[refusal(job.config, asked, only_lightning=only)] = None
-                if engine == "solo" or not job.is_recorded:
-                    problems.update(dict.fromkeys(component_problems(job, by_lightning=True)))
+            found = component_problems(job.config)
+            if not problems and not found:
+                try:
+                    engine, _ = select(job.config, job.engine.name, alone=alone, only_lightning=job.only_lightning)
+                except ConfigurationError as error:
+                    found = list(error.problems)
+                else:
+                    if engine == "solo" or not job.is_recorded:
+                        found = component_problems(
+                            job.config, callbacks=job.callbacks, loggers=job.loggers, folder=job.folder
+                        )
+            problems.update(dict.fromkeys(found))
     if not problems:
         problems.update(dict.fromkeys(_not_shared(jobs)))
         for job in jobs:

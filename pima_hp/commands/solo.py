@@ -7,17 +7,16 @@ from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
 
 from pima_hp.commands.job import Job
 from pima_hp.config.build import build
 from pima_hp.config.sections import CallbackSection
 from pima_hp.run import Results, Run
-from pima_hp.training.callbacks import EpochProgress
-from pima_hp.training.progress import Progress
 from pima_hp.training.solo import fit
 
 
-def train_solo(job: Job, run: Run, name: str, progress: Progress | None = None) -> Results:
+def train_solo(job: Job, run: Run, name: str, progress: tqdm | None = None) -> Results:
     """Train a run of a job by Lightning and return its results.
 
     Args:
@@ -27,9 +26,9 @@ def train_solo(job: Job, run: Run, name: str, progress: Progress | None = None) 
         progress: counts the epochs of a sweep, in place of Lightning's progress bars.
     """
     callbacks, loggers = built(job, run, name, bar=progress is None)
-    counter = [EpochProgress(progress)] if progress else []
-    root = str(job.folder)
-    results, module = fit(run, callbacks=[*callbacks, *counter], loggers=loggers, default_root_dir=root)
+    results, module = fit(
+        run, callbacks=callbacks, loggers=loggers, progress=progress, default_root_dir=str(job.folder)
+    )
     if job.settings.test:
         from pima_hp.commands.unrecorded import score_test_rows
 

@@ -20,8 +20,7 @@ from pima_hp.ledger import Ledger, Manifest, curve_columns
 from pima_hp.ledger.files import owner_of, study_lock, write_atomically
 from pima_hp.ledger.names import run_name
 from pima_hp.ledger.plan import file_key
-from pima_hp.run import Results, Run
-from pima_hp.versions import versions
+from pima_hp.run import Results, Run, versions
 
 _PUBLISH_S = 15.0
 
@@ -78,8 +77,8 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
         together: they are a sweep, or replicates: the fastest engine trains them.
         holder: the process that holds the study for this one, a worker; it must live.
     """
-    from pima_hp.training.dispatch import train
-    from pima_hp.training.progress import Progress
+    from pima_hp.training.dispatch import stacks_of, train
+    from pima_hp.training.progress import progress_bar
 
     first, ledger = jobs[0], Ledger(jobs[0].folder)
     runs = missing(first.folder, (run for job in jobs for run in job.runs), first.settings.command)
@@ -89,22 +88,21 @@ def train_jobs(jobs: Sequence[Job], *, together: bool, holder: int = 0) -> None:
     job_of = {run.id: job for job in jobs for run in job.runs}
     _remove_attempts(first.folder, [run.id for run in runs])
     publish_at = time.monotonic() + _PUBLISH_S
-    with Progress(len(runs), shown=together) as progress:
+    with progress_bar(len(runs), shown=together) as progress:
 
         def solo(run: Run) -> Results:
             from pima_hp.commands.solo import train_solo  # brings in Lightning, two seconds
 
             return train_solo(job_of[run.id], run, name_of(run, labels), progress if together else None)
 
-        for results in train(
+        stacks = stacks_of(
             runs,
             engine=first.engine.name,
             stack_size=first.engine.stack_size,
             together=together,
             only_lightning=first.only_lightning,
-            solo=solo,
-            progress=progress,
-        ):
+        )
+        for results in train(stacks, solo=solo, progress=progress):
             if holder:
                 _must_live(holder)
             ledger.append(results)

@@ -67,8 +67,7 @@ def check_checkpoint(job: Job) -> None:
     Raises:
         InputError: it is not, or it has no epoch left to train.
     """
-    from pima_hp.model.checkpoint import read_checkpoint
-    from pima_hp.model.module import MLPClassifier
+    from pima_hp.model.module import MLPClassifier, read_checkpoint
     from pima_hp.training.solo import datamodule_of, module_of
 
     path, (run,), train = str(job.settings.ckpt_path), job.runs, job.settings.train

@@ -96,8 +96,8 @@ class TrainerSection(Component):
 
     @property
     def dtype(self) -> str:
-        """Name of the floating-point type of weights and data."""
-        return {"64-true": "float64", "bf16-true": "bfloat16", "16-true": "float16"}.get(self.precision, "float32")
+        """Name of the floating-point type that weights and data are made in; Lightning converts to lower precisions."""
+        return "float64" if self.precision == "64-true" else "float32"
 
 
 class EngineSection(Section):

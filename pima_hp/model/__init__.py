@@ -2,15 +2,15 @@
 
 from typing import Any
 
+from pima_hp.model.mlp import MLP, StackedLinear
+
+__all__ = ["MLP", "MLPClassifier", "StackedLinear"]
+
 
 def __getattr__(name: str) -> Any:
-    """Import `MLP`, `StackedLinear` and `MLPClassifier` when they are asked for: they bring in torch and Lightning."""
-    if name in ("MLP", "StackedLinear"):
-        from pima_hp.model import mlp
+    """Import `MLPClassifier` when it is asked for: it brings in Lightning, which takes a second."""
+    if name != "MLPClassifier":
+        raise AttributeError(name)
+    from pima_hp.model.module import MLPClassifier
 
-        return getattr(mlp, name)
-    if name == "MLPClassifier":
-        from pima_hp.model.module import MLPClassifier
-
-        return MLPClassifier
-    raise AttributeError(name)
+    return MLPClassifier

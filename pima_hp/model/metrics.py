@@ -1,6 +1,6 @@
 """Scores of the predictions of one network (n,), or of M networks (M, n): metrics over the last axis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -35,38 +35,39 @@ def brier(logits: Tensor, labels: Tensor) -> Tensor:
 def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the area under the ROC curve; NaN where one class is missing.
 
-    It is the Mann-Whitney statistic with ties counted half, which is the area that torchmetrics sums by trapezoids.
+    This is the Mann-Whitney statistic with ties counted half, equal to the area by trapezoids.
     """
     positive = labels > 0.5
     n_positive = positive.sum(-1).double()
     return _wins(logits.sigmoid(), positive) / (n_positive * (labels.shape[-1] - n_positive))
 
 
-EPOCH_METRICS: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "loss": loss,
-}
-"""What is scored every epoch; a line here reaches curves, ledger, frame and TensorBoard."""
+EPOCH_METRICS: dict[str, Metric] = {"accuracy": accuracy, "loss": loss}
+"""The metrics of every epoch; a line here reaches curves, ledger, frame and TensorBoard."""
 
 FINAL_METRICS: dict[str, Metric] = {"accuracy": accuracy, "loss": loss, "auroc": auroc, "f1": f1, "brier": brier}
-"""What the last weights are scored by."""
+"""The metrics of the last weights."""
 
 
-def epoch_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return the scores of `EPOCH_METRICS`, () or (M,), from logits and labels (n,) or (M, n)."""
-    return {name: metric(logits, labels) for name, metric in EPOCH_METRICS.items()}
+def scored(keys: str, metrics: Mapping[str, Metric], logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return the score, () or (M,), of each metric from logits and labels (n,) or (M, n), in at least single precision.
 
-
-def final_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return the scores of `FINAL_METRICS`, () or (M,), from logits and labels (n,) or (M, n)."""
-    return {name: metric(logits, labels) for name, metric in FINAL_METRICS.items()}
+    Args:
+        keys: of the scores, `val/{}` for `val/accuracy`.
+        metrics: `EPOCH_METRICS` or `FINAL_METRICS`.
+        logits: of the rows.
+        labels: zeros and ones.
+    """
+    if logits.dtype != torch.float64:
+        logits, labels = logits.float(), labels.float()
+    return {keys.format(name): metric(logits, labels) for name, metric in metrics.items()}
 
 
 def _wins(probabilities: Tensor, positive: Tensor) -> Tensor:
     """Count the pairs of a positive and a negative row where the positive is more probable, (M,); ties count half.
 
-    Numbers that are not negative are ordered as their bits are. With the class as the last bit, one sort of whole
-    numbers, which numpy does in vector registers, gives the order of the classes: ten times faster than ranks by torch.
+    Non-negative floats are ordered like their bits. With the class as the last bit, one sort of integers, which numpy
+    does in vector registers, gives the order of the classes: ten times faster than ranks by torch.
     """
     bits = probabilities.contiguous().view({4: torch.int32, 8: torch.int64}[probabilities.element_size()]) * 2
     wins = torch.zeros(positive.shape[:-1], dtype=torch.float64, device=probabilities.device)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,24 +42,13 @@ class StackedLinear(nn.Module):
 
     def __init__(self, n_members: int, in_features: int, out_features: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_members, out_features, in_features))
-        self.bias = nn.Parameter(torch.empty(n_members, out_features))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters as `nn.Linear` does."""
-        bound = 1 / math.sqrt(self.weight.shape[-1])
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        bound = 1 / math.sqrt(in_features)  # as `nn.Linear`
+        self.weight = nn.Parameter(torch.empty(n_members, out_features, in_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n_members, out_features).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (M, B, D) to (M, B, H)."""
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
-
-    def extra_repr(self) -> str:
-        """Return the shape, as `print` shows it."""
-        n_members, out_features, in_features = self.weight.shape
-        return f"n_members={n_members}, in_features={in_features}, out_features={out_features}"
 
 
 class MLP(nn.Module):
@@ -99,16 +88,13 @@ class MLP(nn.Module):
                 layers.append(StackedLinear(n_members, fan_in, fan_out))
             layers.append(activation)
         self.layers = nn.Sequential(*layers[:-1])
-        self.reset_parameters()
+        self.reset_parameters([torch.default_generator] * (n_members or 1))
 
-    def reset_parameters(self, generators: Sequence[torch.Generator] | None = None) -> None:
-        """Draw the initial parameters from torch's global generator, or of each member from one of its own."""
-        dtype = next(iter(self.parameters())).dtype
-        draw = partial(initial_parameters, self.widths, self.initialization, dtype=dtype)
-        if generators is None:
-            load_vectors(self, draw(torch.default_generator, n_members=self.n_members))
-        else:
-            load_vectors(self, torch.stack([draw(generator) for generator in generators]))
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw the initial parameters of each network from its generator."""
+        dtype = next(self.parameters()).dtype
+        vectors = [initial_parameters(self.widths, self.initialization, each, dtype) for each in generators]
+        load_vectors(self, vectors[0] if self.n_members is None else torch.stack(vectors))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
@@ -119,14 +105,12 @@ class MLP(nn.Module):
 @torch.no_grad()
 def load_vectors(model: MLP, vectors: Tensor) -> None:
     """Set the weights and biases of a network from (P,), or of M networks from (M, P), in the order of its layers."""
-    start = 0
-    for layer in model.layers:
-        if not isinstance(layer, nn.Linear | StackedLinear):
-            continue
-        for parameter in (layer.weight, layer.bias):
-            stop = start + parameter.numel() // vectors.shape[:-1].numel()
-            parameter.copy_(vectors[..., start:stop].reshape(parameter.shape))
-            start = stop
+    layers = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    n_networks = vectors.shape[:-1].numel()
+    pieces = vectors.split([parameter.numel() // n_networks for parameter in parameters], dim=-1)
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter.copy_(piece.reshape(parameter.shape))
 
 
 def layer_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
@@ -135,39 +119,26 @@ def layer_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def initial_parameters(
-    widths: Sequence[int],
-    initialization: str,
-    generator: torch.Generator,
-    dtype: torch.dtype,
-    n_members: int | None = None,
+    widths: Sequence[int], initialization: str, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor:
-    """Draw the initial parameters of one network as a vector (P,), of M networks as (M, P), in the order of the layers.
+    """Draw the initial parameters of one network as a vector (P,), in the order of the layers.
 
     `uniform`: weights U(-0.05, 0.05), biases 0: Keras's `RandomUniform`, which is what
     `kernel_initializer='uniform'` means. `glorot_uniform`: weights U(-a, a) with a = sqrt(6 / (fan_in + fan_out)),
     biases 0 (Glorot, Bengio 2010). `he_normal`: weights N(0, 2 / fan_in), biases 0 (He et al. 2015; Keras
     truncates at two standard deviations, the paper and this do not). `torch_default`: weights and biases
     U(-b, b) with b = 1 / sqrt(fan_in), what `torch.nn.Linear` does.
-
-    All numbers come from one draw, so that a stack draws those of a member in one call.
     """
     scales = _scale_of_each(tuple(widths), initialization, dtype)
-    shape = scales.shape if n_members is None else (n_members, *scales.shape)
     if initialization == "he_normal":
-        noise = torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
-    else:
-        noise = torch.rand(shape, generator=generator, dtype=dtype, device=generator.device) * 2 - 1
-    return noise * scales
+        return torch.randn(scales.shape, generator=generator, dtype=dtype, device=generator.device) * scales
+    return (torch.rand(scales.shape, generator=generator, dtype=dtype, device=generator.device) * 2 - 1) * scales
 
 
 @lru_cache(maxsize=64)
 def _scale_of_each(widths: tuple[int, ...], initialization: str, dtype: torch.dtype) -> Tensor:
-    """Return what the noise of each parameter is multiplied by, (P,)."""
-    pieces = [
-        torch.full((count,), scale, dtype=dtype, device="cpu")
-        for fan_out, fan_in in layer_shapes(widths)
-        for count, scale in zip(
-            (fan_out * fan_in, fan_out), INITIALIZATIONS[initialization](fan_in, fan_out), strict=True
-        )
-    ]
-    return torch.cat(pieces)
+    """Return the number that the noise of each parameter is multiplied by, (P,)."""
+    shapes = layer_shapes(widths)
+    scales = [scale for fan_out, fan_in in shapes for scale in INITIALIZATIONS[initialization](fan_in, fan_out)]
+    counts = [count for fan_out, fan_in in shapes for count in (fan_out * fan_in, fan_out)]
+    return torch.tensor(scales, dtype=dtype, device="cpu").repeat_interleave(torch.tensor(counts, device="cpu"))

@@ -1,18 +1,18 @@
-"""The LightningModule: one network or M stacked ones, one optimizer, the scores of every epoch."""
+"""The LightningModule: one network, one optimizer, the scores of every epoch, predictions for raw rows."""
 
 import inspect
+import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -20,17 +20,11 @@ from pima_hp.config.build import build, class_of
 from pima_hp.data.datamodule import Batch
 from pima_hp.data.preprocessing import Preprocessing
 from pima_hp.errors import CheckpointError, InputError, RowsError
-from pima_hp.model.checkpoint import read_checkpoint
-from pima_hp.model.metrics import epoch_scores, final_scores
-from pima_hp.model.mlp import MLP
-from pima_hp.seeds import Role, seeded, stream
+from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, Metric, scored
+from pima_hp.seeds import Role, seeded
 
-Scores = dict[str, NDArray[np.float64]]
-
-_WATCHED = (("val", ""), ("train", "_end"))
-"""Split and suffix of the keys for each validation loader of the datamodule."""
-
-_LOSSES = ("loss", "loss_end")
+VALIDATION_KEYS = ("val/{}", "train/{}_end")
+"""Keys of the scores from each validation loader of the datamodule."""
 
 
 class MLPClassifier(L.LightningModule):
@@ -38,22 +32,21 @@ class MLPClassifier(L.LightningModule):
 
     Logged once an epoch, against the epoch (from 1): `train/accuracy` and `train/loss` (running values, as Keras
     reports them: each row scored just before the update that uses it), `train/accuracy_end` and `train/loss_end` (all
-    training rows with the weights at the end of the epoch), `val/accuracy`, `val/loss`, `lr`. For M networks the mean
-    is logged; `history` has the value of each.
+    training rows with the weights at the end of the epoch), `val/accuracy`, `val/loss`, `lr`.
 
     The arguments are plain values, so that a checkpoint loads with `weights_only=True` and nothing else given.
 
     Args:
-        model: `_target_` and arguments of a network that maps (B, D) features to (B,) logits, or (M, B, D) to (M, B).
+        model: `_target_` and arguments of a network that maps (B, D) features to (B,) logits.
         optimizer: `_target_` and hyperparameters.
         scheduler: `_target_` and arguments of a learning-rate scheduler, stepped once an epoch.
         monitor: the score that `ReduceLROnPlateau` gets.
-        init_seed: seed of the initial weights; a list of M seeds builds M networks.
+        init_seed: seed of the initial weights.
         dtype: of the parameters.
 
     Attributes:
-        history: epoch (from 1) -> key -> score, () or (M,), in full precision; what Lightning logs is float32.
-        diverged_in: the first epoch with a loss that is not finite, infinity if there is none; () or (M,).
+        history: epoch (from 1) -> key -> score, in full precision; what Lightning logs is float32.
+        diverged_in: the first epoch with a loss that is not finite; infinity if there is none.
         preprocessing: fitted transform of raw rows, from the datamodule or the checkpoint.
         trained_on: `identity` of that datamodule.
     """
@@ -64,22 +57,21 @@ class MLPClassifier(L.LightningModule):
         optimizer: dict[str, Any],
         scheduler: dict[str, Any] | None = None,
         monitor: str = "val/loss",
-        init_seed: int | list[int] = 0,
+        init_seed: int = 0,
         dtype: str = "float32",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.model = build_network(model, init_seed, dtype)
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
-        self.history: dict[int, Scores] = {}
+        self._dtype_of_scalars: torch.dtype = getattr(torch, dtype)
+        self.model = build_network(model, init_seed, self._dtype_of_scalars)
+        self.history: dict[int, dict[str, float]] = {}
+        self.diverged_in = math.inf
         self.preprocessing: Preprocessing | None = None
         self.trained_on: dict[str, Any] | None = None
-        self._shape = np.shape(init_seed)  # of a score: () or (M,)
-        self.diverged_in = np.full(self._shape, np.inf)
-        self._scalar_dtype: torch.dtype = getattr(torch, dtype)
         self._lr = 0.0
-        self._kept: dict[tuple[str, str], list[Batch]] = defaultdict(list)  # logits and labels of an epoch
-        self._watched: Scores = {}
+        self._kept: dict[str, list[Batch]] = defaultdict(list)  # keys -> logits and labels of an epoch
+        self._validation: dict[str, float] = {}
         self._logged: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -90,35 +82,28 @@ class MLPClassifier(L.LightningModule):
             super().__setattr__(name, value)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
+        """Map (B, D) features to (B,) logits."""
         logits: Tensor = self.model(features)
         return logits
 
-    def trained_parameters(self) -> Iterable[nn.Parameter]:
-        """Return what the optimizer updates."""
-        return self.parameters()
-
     def configure_optimizers(self) -> Any:
         """Return the optimizer, and the scheduler when there is one."""
-        optimizer = build(self.optimizer, torch.optim.Optimizer, self.trained_parameters())
+        optimizer = build(self.optimizer, torch.optim.Optimizer, self.parameters())
         if self.scheduler is None:
             return optimizer
         scheduler = build(self.scheduler, LRScheduler, optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            steps = {"scheduler": scheduler, "monitor": self.monitor, "strict": False}
-            return {"optimizer": optimizer, "lr_scheduler": steps}
-        return [optimizer], [scheduler]
+        monitored = {"monitor": self.monitor, "strict": False} if isinstance(scheduler, ReduceLROnPlateau) else {}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **monitored}}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step with the dtype of the parameters as torch's default: scalars of an optimizer, as NAdam's, get it too."""
-        with default_dtype(self._scalar_dtype):
+        with default_dtype(self._dtype_of_scalars):
             super().optimizer_step(*args, **kwargs)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the scheduler; `ReduceLROnPlateau` gets the score in full precision from `history`."""
         if isinstance(scheduler, ReduceLROnPlateau):
-            scores = self.history.get(self.current_epoch + 1, {})
-            scheduler.step(float(scores.get(self.monitor, metric)))  # not rounded
+            scheduler.step(self.history.get(self.current_epoch + 1, {}).get(self.monitor, metric))
         else:
             scheduler.step()
 
@@ -134,52 +119,49 @@ class MLPClassifier(L.LightningModule):
         self._lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
-        """Return the loss of one update; of M networks the sum."""
+        """Return the loss of one update."""
         features, labels = batch
         logits = self(features)
-        self._kept["train", ""].append((logits.detach(), labels))
-        if logits.ndim == 1:
-            return F.binary_cross_entropy_with_logits(logits, labels)
-        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[-1]
+        self._kept["train/{}"].append((logits.detach(), labels))
+        return F.binary_cross_entropy_with_logits(logits, labels)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
-        """Predict the watched rows (loader 0) and the training rows (loader 1)."""
+        """Predict the validation rows (loader 0) and the training rows (loader 1)."""
         features, labels = batch
-        self._kept[_WATCHED[dataloader_idx]].append((self(features), labels))
+        self._kept[VALIDATION_KEYS[dataloader_idx]].append((self(features), labels))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Predict the test rows."""
         features, labels = batch
-        self._kept["test", ""].append((self(features), labels))
+        self._kept["test/{}"].append((self(features), labels))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Return the probabilities of the positive class, (B,) or (M, B)."""
+        """Return the probabilities of the positive class, (B,)."""
         probabilities: Tensor = self(batch[0]).sigmoid()
         return probabilities
 
     def on_validation_epoch_end(self) -> None:
-        """Score and log what validation has predicted."""
-        self._watched = {}
-        for split, suffix in _WATCHED:
-            self._watched |= self._score(split, suffix)
+        """Score and log the predictions of validation."""
+        self._validation = {}
+        for keys in VALIDATION_KEYS:
+            self._validation |= self._score(keys, EPOCH_METRICS)
         self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
 
     def on_test_epoch_end(self) -> None:
         """Score and log the test rows."""
-        logits, labels = self._predicted("test", "")
-        self.log_dict({f"test/{name}": score.mean() for name, score in final_scores(logits, labels).items()})
+        self._score("test/{}", FINAL_METRICS)
 
     def on_train_epoch_end(self) -> None:
         """Score and log the epoch; stop a run that diverged."""
-        if not self._kept["train", ""]:  # stopped before the first batch
+        if not self._kept["train/{}"]:  # stopped before the first batch
             return
-        epoch, lr = self.current_epoch + 1, np.full(self._shape, self._lr)
+        epoch = self.current_epoch + 1
         self.log_dict({"lr": self._lr, "step": float(epoch)})
-        self.history[epoch] = {**self._score("train", ""), **self._watched, "lr": lr}
-        self._watched = {}
-        losses = [value for key, value in self.history[epoch].items() if key.partition("/")[2] in _LOSSES]
-        self.diverged_in = np.minimum(self.diverged_in, np.where(np.isfinite(losses).all(0), np.inf, epoch))
-        if np.isfinite(self.diverged_in).all():
+        self.history[epoch] = scores = {**self._score("train/{}", EPOCH_METRICS), **self._validation, "lr": self._lr}
+        self._validation = {}
+        losses = [score for key, score in scores.items() if key.endswith(("/loss", "/loss_end"))]
+        if not all(map(math.isfinite, losses)):
+            self.diverged_in = min(self.diverged_in, epoch)
             self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
@@ -188,32 +170,20 @@ class MLPClassifier(L.LightningModule):
 
     def _add_what_others_logged(self) -> None:
         """Add to `history` what a subclass or a callback has logged in the last epoch."""
-        logged = dict(self.trainer.callback_metrics)
-        fresh = {key: value for key, value in logged.items() if value is not self._logged.get(key) and key != "step"}
-        self._logged = logged  # what is not logged again stays there, the same object
+        before, self._logged = self._logged, dict(self.trainer.callback_metrics)
         if self.history:
             last = self.history[max(self.history)]
-            last |= {
-                key if "/" in key else f"logged/{key}": np.full(self._shape, float(value))
-                for key, value in fresh.items()
-                if key not in last
-            }
+            for key, value in self._logged.items():
+                if key not in last and key != "step" and value is not before.get(key):  # else of an earlier epoch
+                    last[key if "/" in key else f"logged/{key}"] = float(value)
 
-    def _predicted(self, split: str, suffix: str) -> Batch:
-        """Return logits and labels of an epoch, (n,) or (M, n), in at least single precision."""
-        kept = self._kept.pop((split, suffix))
-        logits, labels = (torch.cat(parts, dim=-1) for parts in zip(*kept, strict=True))
-        return (logits, labels) if logits.dtype == torch.float64 else (logits.float(), labels.float())
-
-    def _score(self, split: str, suffix: str) -> Scores:
-        """Log the scores of an epoch and return them."""
-        if not self._kept[split, suffix]:
+    def _score(self, keys: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Score the predictions that were kept under some keys, log the scores and return them."""
+        if not (kept := self._kept.pop(keys, [])):
             return {}
-        scores = {
-            f"{split}/{name}{suffix}": score for name, score in epoch_scores(*self._predicted(split, suffix)).items()
-        }
-        self.log_dict({key: score.mean() for key, score in scores.items()}, prog_bar=not suffix)
-        return {key: score.detach().double().cpu().numpy() for key, score in scores.items()}
+        scores = scored(keys, metrics, *map(torch.cat, zip(*kept, strict=True)))
+        self.log_dict(scores, prog_bar=not keys.endswith("_end"))
+        return {key: float(score) for key, score in scores.items()}
 
     @torch.no_grad()
     def predict(self, rows: pd.DataFrame) -> Tensor:
@@ -250,10 +220,10 @@ class MLPClassifier(L.LightningModule):
     ) -> Self:
         """Return the module of a local checkpoint, in evaluation mode; nothing else is needed.
 
-        Lightning's own way would read other files, and call a function that the checkpoint names.
+        Lightning's own method would read other files, and call a function that the checkpoint names.
 
         Raises:
-            CheckpointError: it is no checkpoint of this class.
+            CheckpointError: it is no checkpoint of this class, or names a class that is not imported.
         """
         checkpoint = read_checkpoint(checkpoint_path)
         try:
@@ -261,31 +231,43 @@ class MLPClassifier(L.LightningModule):
             module.on_load_checkpoint(checkpoint)
             module.load_state_dict(checkpoint["state_dict"])
         except Exception as error:
-            reason = " ".join(str(error).split())
-            path = f"{str(checkpoint_path)!r:.200}"
-            raise CheckpointError(f"{path}: must be a checkpoint of {cls.__name__}: {reason:.200}") from error
+            raise CheckpointError(_not_a_checkpoint(checkpoint_path, f"of {cls.__name__}", error)) from error
         return module.to(map_location).eval()
 
 
-def build_network(node: Mapping[str, Any], init_seed: int | Sequence[int], dtype: str) -> nn.Module:
-    """Return a network with initial weights from the `init` stream, of each member for a stacked `MLP`.
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of a local checkpoint without executing anything that it holds.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds anything but tensors and plain values.
+    """
+    try:
+        content: dict[str, Any] = torch.load(Path(path), map_location="cpu", weights_only=True)
+        content["hyper_parameters"].keys(), content["state_dict"].keys()
+    except Exception as error:
+        raise CheckpointError(_not_a_checkpoint(path, "that Lightning wrote", error)) from error
+    return content
+
+
+def _not_a_checkpoint(path: object, whose: str, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{str(path)!r:.200}: must be a local checkpoint {whose}; {reason:.300}"
+
+
+def build_network(node: Mapping[str, Any], init_seed: int, dtype: torch.dtype) -> nn.Module:
+    """Return a network with initial weights from the `init` stream.
 
     Args:
         node: `_target_` and arguments; `n_features` and `activation` are dropped where the class does not take them.
-        init_seed: one, or one a member.
+        init_seed: of the stream.
         dtype: of the weights.
     """
-    found = class_of(node.get("_target_"), nn.Module)
-    taken = inspect.signature(found).parameters
+    taken = inspect.signature(class_of(node.get("_target_"), nn.Module)).parameters
     arguments = {key: value for key, value in node.items() if key in taken or key not in ("n_features", "activation")}
-    seeds = [init_seed] if isinstance(init_seed, int) else init_seed
-    with default_dtype({"float32": torch.float32, "float64": torch.float64}[dtype]), seeded(seeds[0], Role.INIT):
+    with default_dtype(dtype), seeded(init_seed, Role.INIT):
         if "activation" in arguments:
             arguments["activation"] = build(arguments["activation"], nn.Module)
-        network = build(arguments, nn.Module)
-        if isinstance(network, MLP) and network.n_members is not None:
-            network.reset_parameters([stream(seed, Role.INIT) for seed in seeds])
-    return network
+        return build(arguments, nn.Module)
 
 
 @contextmanager

@@ -1,172 +1,146 @@
-"""Can this configuration be trained here? Asked of every job before the first run."""
+"""Check, before the first run, that the classes of a job can be built with their arguments and used here."""
 
+import importlib.util
 import inspect
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import SGD, Optimizer
 
 from pima_hp.config import Component, Config
 from pima_hp.config.build import build, class_of
-from pima_hp.config.problems import RENAMED, nearest
+from pima_hp.config.problems import nearest, shown
 from pima_hp.errors import ConfigurationError
-from pima_hp.training.device import device_of
+from pima_hp.training.dispatch import device_of
 
-_OF_TORCH: dict[str, type] = {
-    "model": torch.nn.Module,
-    "activation": torch.nn.Module,
-    "optimizer": torch.optim.Optimizer,
-    "scheduler": LRScheduler,
+_KINDS = {
+    "data": "pima_hp.data.PimaDataModule",
+    "model": "torch.nn.Module",
+    "activation": "torch.nn.Module",
+    "optimizer": "torch.optim.Optimizer",
+    "scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "trainer": "lightning.Trainer",
+    "callbacks": "lightning.Callback",
+    "logger": "lightning.pytorch.loggers.Logger",
 }
-_TRAINER_ARGUMENTS = {"max_epochs", "precision", "accelerator", "devices"}
+"""Section -> what its class must inherit from; by name, as many commands never import Lightning."""
+
+_USUAL_ARGUMENTS = {"max_epochs", "precision", "accelerator", "devices"}
+
+_PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
+"""Loggers of Lightning that need a package of their own."""
 
 
 def kind_of(key: str) -> type:
-    """Return what a class must inherit from to stand under a key such as `optimizer` or `callbacks.mine`."""
-    section = key.partition(".")[0]
-    if section in _OF_TORCH:
-        return _OF_TORCH[section]
-    import lightning  # a second and more, which most configurations do not need
-    from lightning.pytorch.loggers import Logger
-
-    from pima_hp.data import PimaDataModule
-
-    of_lightning: dict[str, type] = {
-        "data": PimaDataModule,
-        "trainer": lightning.Trainer,
-        "callbacks": lightning.Callback,
-        "logger": Logger,
-    }
-    return of_lightning[section]
+    """Return what the class of a section must inherit from, such as `optimizer` or `callbacks.mine`."""
+    return class_of(_KINDS[key.partition(".")[0]], object)
 
 
-def config_problems(config: Config) -> list[str]:
-    """Return one line for each part that torch or Lightning refuses or this machine lacks."""
-    problems = []
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+def component_problems(
+    config: Config,
+    *,
+    callbacks: Mapping[str, Component] | None = None,
+    loggers: Mapping[str, Component] | None = None,
+    folder: Path = Path(),
+) -> list[str]:
+    """Return one line for each part of a configuration that torch or Lightning refuses or this machine lacks.
+
+    Args:
+        config: the configuration.
+        callbacks: name -> callback, where Lightning trains; else only the kinds of those that act are checked.
+        loggers: name -> logger, where Lightning trains.
+        folder: of the study, in which all that callbacks and loggers write must lie.
+    """
+    trainer, problems = config.trainer, list[str]()
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
-    if config.trainer.precision.startswith("16") and device_of(config).type == "cpu":
-        problems.append(
-            f"trainer.precision: {config.trainer.precision} needs a CUDA device; on the CPU write bf16-mixed"
-        )
-    for section in _OF_TORCH:
-        component: Component = getattr(config, section)
-        if component.target:
-            problems += _refusals(section, json.dumps(component.node, sort_keys=True))
-    for name, component in config.callbacks.items():
-        problems += _wrong_kind(f"callbacks.{name}", component)
-    if config.data.target != type(config.data).usual:
-        problems += _wrong_kind("data", config.data)
-    if config.trainer.target != type(config.trainer).usual or set(config.trainer.arguments) - _TRAINER_ARGUMENTS:
-        problems += _trainer_problems(config)
+    if trainer.precision.startswith("16") and device_of(config).type == "cpu":
+        problems.append(f"trainer.precision: {trainer.precision} needs a CUDA device; on the CPU write bf16-mixed")
+    parts: dict[str, Component] = {key: getattr(config, key) for key in ("model", "activation", "optimizer")}
+    if config.scheduler.target:
+        parts["scheduler"] = config.scheduler
+    if config.data.target != config.data.usual:
+        parts["data"] = config.data
+    if trainer.target != trainer.usual or trainer.arguments.keys() - _USUAL_ARGUMENTS:
+        parts["trainer"] = trainer
+    callbacks = config.callbacks if callbacks is None else callbacks
+    parts |= {f"callbacks.{name}": node for name, node in callbacks.items()}
+    parts |= {f"logger.{name}": node for name, node in (loggers or {}).items()}
+    for key, node in parts.items():
+        problems += _refusals(key, json.dumps(node.node, sort_keys=True))
+        if key.startswith(("callbacks", "logger")):
+            problems += _outside(key, node, folder.resolve())
     return problems
-
-
-def _wrong_kind(key: str, component: Component) -> list[str]:
-    try:
-        class_of(component.target, kind_of(key))
-    except ConfigurationError as error:
-        return [f"{key}.{error}"]
-    return []
-
-
-def _trainer_problems(config: Config) -> list[str]:
-    """Return one line for each argument that the Trainer does not have or refuses."""
-    import lightning
-
-    try:
-        found: type = class_of(config.trainer.target, lightning.Trainer)
-    except ConfigurationError as error:
-        return [f"trainer.{error}"]
-    known = set(inspect.signature(lightning.Trainer).parameters)
-    arguments = config.trainer.arguments
-    problems = [f"{key}: is called {RENAMED[key]} now" for key in map("trainer.{}".format, arguments) if key in RENAMED]
-    if problems:
-        return problems
-    problems = [
-        f"trainer.{name}: no such argument of the Trainer{nearest(name, known)}"
-        for name in arguments
-        if name not in known
-    ]
-    if not problems:
-        from pima_hp.training.solo import trainer_of
-
-        try:
-            trainer_of(config, [])
-        except Exception as error:  # noqa: BLE001 -- whatever Lightning says to these arguments is for the user
-            problems.append(f"trainer: {found.__name__} refused its arguments: {' '.join(str(error).split())[:300]}")
-    return problems
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Create optimizers without importing torch's compiler, which takes a second and is not used."""
-    optimizer = torch.optim.Optimizer
-    real = optimizer.add_param_group
-    optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        optimizer.add_param_group = real  # type: ignore[method-assign]
 
 
 @lru_cache(maxsize=4096)
-def _refusals(section: str, node: str) -> tuple[str, ...]:
-    """Build a component once on a single parameter; thousands of configurations share it."""
-    component: dict[str, Any] = json.loads(node)
+def _refusals(key: str, node: str) -> tuple[str, ...]:
+    """Return why a class cannot be built; thousands of configurations share the answer."""
+    section, component = key.partition(".")[0], json.loads(node)
     try:
-        found: type = class_of(component["_target_"], _OF_TORCH[section])
+        found: type = class_of(component["_target_"], kind_of(key))
     except ConfigurationError as error:
-        return tuple(f"{section}.{problem}" for problem in error.problems)
-    if problems := _mistyped(section, found, component):
-        return tuple(f"{section}.{problem}" for problem in problems)
-    parameter = torch.nn.Parameter(torch.zeros(1))
+        return tuple(f"{key}.{problem}" for problem in error.problems)
+    if section == "data":  # its arguments are checked with the configuration
+        return ()
+    if (package := _PACKAGES.get(found.__name__)) and importlib.util.find_spec(package) is None:
+        return (f"{key}: needs a package that is not installed: pip install {package}",)
+    if problems := tuple(_mistaken(section, found, component)):
+        return tuple(f"{key}.{problem}" for problem in problems)
     try:
-        with _without_compiler():
-            if section == "activation":
-                build(component, torch.nn.Module)(torch.zeros(1, requires_grad=True) * 1).backward()
-            elif section == "optimizer":
-                build(component, torch.optim.Optimizer, [parameter])
-            elif section == "scheduler":
-                arguments = {key: value for key, value in component.items() if key != "monitor"}
-                build(arguments, LRScheduler, torch.optim.SGD([parameter], lr=0.1))
-    except ConfigurationError as error:
-        return tuple(f"{section}: {problem}" for problem in error.problems)
-    except Exception as error:  # noqa: BLE001 -- whatever torch says to these arguments is for the user
-        return (f"{section}: {component['_target_']} refused its arguments: {' '.join(str(error).split())}",)
+        if section not in ("model", "logger"):  # a model needs data, and a logger writes
+            _try(section, component)
+    except Exception as error:  # noqa: BLE001 -- whatever the class says to its arguments is for the user
+        return (f"{key}: {' '.join(str(error).split()):.300}",)
     return ()
 
 
-def _mistyped(section: str, found: type, component: dict[str, Any]) -> list[str]:
-    """Return one line for each argument that the class does not accept or that has the wrong type."""
+def _mistaken(section: str, found: type, component: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one line for each argument that a class does not have, or that has another type than its default."""
     parameters = inspect.signature(found).parameters
     known = {name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    open_ended = section == "model" and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    given = {"params", "optimizer", "n_features", "n_members", "activation", "self"}
-    problems = []
-    for name, value in component.items():
-        if name == "_target_":
+    # An activation may take what it does not use: Identity(slope=1).
+    passes_on = section != "activation" and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    for name in sorted(component.keys() - {"_target_"}):
+        if name not in known and not passes_on:
+            hint = nearest(name, known) or f"; allowed: {', '.join(sorted(known - {'params', 'optimizer'}))}"
+            yield f"{name}: {component['_target_']} has no such argument{hint}"
+        elif name in known and section in ("activation", "optimizer", "scheduler"):
+            wanted = _type_of(parameters[name].default)
+            if wanted and _type_of(component[name]) != wanted:
+                yield f"{name}: must be {wanted}; found {shown(component[name])}"
+
+
+def _type_of(value: object) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, int | float) else ""
+
+
+def _try(section: str, component: Mapping[str, Any]) -> None:
+    """Build a component, with a single parameter where it is part of training."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    real = Optimizer.add_param_group
+    # The decorated method imports torch's compiler, which takes a second and is not used.
+    Optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
+    try:
+        given: dict[str, Any] = {"optimizer": [parameter], "scheduler": SGD([parameter], lr=0.1)}
+        built: Any = build(component, kind_of(section), *([given[section]] if section in given else []))
+        if section == "activation":
+            built(parameter * 1).backward()
+    finally:
+        Optimizer.add_param_group = real  # type: ignore[method-assign]
+
+
+def _outside(key: str, node: Component, folder: Path) -> Iterator[str]:
+    """Yield one line for each path of a callback or logger that leaves the study's folder."""
+    for name, value in node.arguments.items():
+        if not value or not isinstance(value, str) or "://" in value:
             continue
-        if name not in known and not open_ended:  # also where it would be taken and not used: Identity(slope=1)
-            allowed = ", ".join(sorted(known - given))
-            hint = f"allowed: {allowed}" if allowed else "it takes none"
-            remove = f"; remove it with ~model.{name}" if section == "model" else ""
-            problems.append(f"{name}: {component['_target_']} has no such argument; {hint}{remove}")
-            continue
-        if section == "model" or name not in known:
-            continue
-        default = parameters[name].default
-        is_switch = isinstance(default, bool) or (default is None and section == "optimizer")
-        if is_switch and not isinstance(value, bool):
-            problems.append(f"{name}: must be true or false; found {value!s:.60}")
-        elif (
-            not is_switch
-            and isinstance(default, int | float)
-            and (isinstance(value, bool) or not isinstance(value, int | float))
-        ):
-            problems.append(f"{name}: must be a number; found {str(value).lower():.60}")
-    return problems
+        is_path = Path(value).is_absolute() or name.endswith(("dir", "path"))
+        if ".." in Path(value).parts if not is_path else not Path(value).resolve().is_relative_to(folder):
+            yield f"{key}.{name}: must lie in the study's folder {str(folder)!r}; found {shown(value, 200)}"

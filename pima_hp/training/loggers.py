@@ -1,9 +1,6 @@
 """The TensorBoard logger of a run that Lightning trains."""
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
@@ -12,39 +9,20 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import FileWriter
 
 from pima_hp.run import tag_of
-from pima_hp.training.interruption import SIGNALS
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Defer signals until the end of the block.
-
-    TensorBoard passes events to a thread through a queue. A signal handler that raises while it does can deadlock
-    the thread, and then the process when it closes the file.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    before = {signum: signal.signal(signum, lambda signum, _: arrived.append(signum)) for signum in SIGNALS}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-        for late in arrived:
-            signal.raise_signal(late)
+from pima_hp.training.interruption import signals_deferred
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger):
     """Lightning's logger, whose writing no signal interrupts.
 
-    The columns of the HParams tab are in a file of their own, since a study that gets more runs has others.
+    TensorBoard passes events to a thread through a queue. A signal handler that raises while it does can deadlock the
+    thread, and then the process when it closes the file. The columns of the HParams tab are in a file of their own,
+    since they change when a study gets more runs.
     """
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the scores of an epoch."""
-        with _signals_held_back():
+        with signals_deferred():
             super().log_metrics({tag_of(key): value for key, value in metrics.items()}, step)
 
     def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
@@ -54,7 +32,7 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
             return
         columns, start, end = hparams(self._sanitize_params(_flatten_dict(_convert_params(params))), metrics)
         self.log_metrics(metrics, step)
-        with _signals_held_back():
+        with signals_deferred():
             for summary in (start, end):
                 self.experiment._get_file_writer().add_summary(summary, step)
             separate = FileWriter(self.log_dir, filename_suffix=".pima_hp_columns")
@@ -63,5 +41,5 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
 
     def finalize(self, status: str) -> None:
         """Close the file."""
-        with _signals_held_back():
+        with signals_deferred():
             super().finalize(status)

@@ -1,32 +1,36 @@
-"""M runs of one configuration as one tensor program: the module and the Trainer of solo runs with a member axis."""
+"""Train M runs of one configuration as one tensor program: the network of a solo run with a member axis."""
 
 import inspect
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from tqdm import tqdm
 
 from pima_hp.config import Config
-from pima_hp.config.build import class_of
-from pima_hp.data.datamodule import Batch, BatchLoader, PimaDataModule
+from pima_hp.config.build import build, class_of
+from pima_hp.data.datamodule import BatchLoader
+from pima_hp.data.prepared import prepare
+from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError
-from pima_hp.model.module import MLPClassifier, default_dtype
-from pima_hp.run import Results, Run, RunStatus
-from pima_hp.training.callbacks import EpochProgress
-from pima_hp.training.device import engine_on
-from pima_hp.training.progress import Progress
-from pima_hp.training.solo import FinalScores, curves_of, datamodule_of, module_of, quiet, trainer_of
-from pima_hp.versions import versions
+from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, Metric, scored
+from pima_hp.model.mlp import MLP
+from pima_hp.model.module import default_dtype
+from pima_hp.run import Array, Results, Run, RunStatus
+from pima_hp.seeds import Role, seeded, stream
+from pima_hp.training.dispatch import device_of, engine_on
 
 PADDING = 64
 """Stacks are filled up to a multiple of this with copies of their first run.
 
-torch computes the last few elements of a vectorised operation, and a stack of one, with other instructions
-than the rest; whole multiples keep each member's bits independent of its neighbours and of the stack's size.
+torch computes the last few elements of a vectorized operation, and a stack of one, with other instructions
+than the rest; whole multiples keep each member's bits independent of its neighbors and of the stack's size.
 """
 
 ELEMENTWISE_OPTIMIZERS = (
@@ -39,112 +43,24 @@ _MIX_OR_DRAW = ("GLU", "LogSoftmax", "MultiheadAttention", "PReLU", "RReLU", "So
 """Activations of torch that are not elementwise, or have parameters or random numbers, which members would share."""
 
 
-class EpochClassifier(MLPClassifier):
-    """`MLPClassifier` of M networks that makes all updates of an epoch in one step of the Trainer.
-
-    What the Trainer does for a step takes as long as an update of 64 networks.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.automatic_optimization = False
-
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Return one tensor of all weights and biases, (M * P,), for the layers to share its memory.
-
-        An optimizer takes as long for one small tensor as for another; the layers have six.
-        """
-        parameters = list(self.parameters())
-        sizes = [parameter.numel() for parameter in parameters]
-        flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-        flat.grad = torch.zeros_like(flat)
-        for parameter, values, gradient in zip(
-            parameters, flat.detach().split(sizes), flat.grad.split(sizes), strict=True
-        ):
-            parameter.data, parameter.grad = values.view_as(parameter), gradient.view_as(parameter)
-        return [flat]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
-        """Fill the gradients with zeros: they share the memory of the one that the optimizer sees."""
-        super().zero_grad(set_to_none=False)
-
-    def training_step(self, batch: list[Batch], batch_idx: int) -> None:  # type: ignore[override]
-        """Make the updates of an epoch."""
-        optimizer = self.trainer.optimizers[0]
-        with default_dtype(self._scalar_dtype):
-            for one in batch:
-                optimizer.zero_grad(set_to_none=False)
-                super().training_step(one, batch_idx).backward()
-                optimizer.step()
-
-    def log(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: a stack has no loggers, and this takes a quarter of its time."""
-
-    def log_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing, as `log`."""
-
-    def on_train_epoch_end(self) -> None:
-        """Score the epoch; set the learning rate of the next."""
-        data: PimaDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        with torch.no_grad():  # the Trainer's validation loop takes as long as an epoch of 16 networks
-            for loader, batches in enumerate(data.val_dataloader()):
-                for batch in batches:
-                    self.validation_step(batch, 0, loader)
-        self.on_validation_epoch_end()
-        super().on_train_epoch_end()
-        for each in self.trainer.lr_scheduler_configs:
-            self.lr_scheduler_step(each.scheduler, None)
-
-
-class EpochDataModule(PimaDataModule):
-    """`PimaDataModule` that gives the batches of an epoch as one list."""
-
-    def train_dataloader(self) -> Any:
-        """Return the batches of the training rows, all of an epoch at once."""
-        return _Epoch(super().train_dataloader())
-
-
-class _Epoch:
-    def __init__(self, batches: BatchLoader) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[list[Batch]]:
-        yield list(self.batches)
-
-
 def why_not(config: Config) -> str:
-    """Return why runs of a configuration cannot be stacked, in words; empty when they can."""
+    """Return why runs of a configuration cannot be stacked; empty when they can."""
     activation, optimizer, scheduler = config.activation.target, config.optimizer.target, config.scheduler.target
-    if config.trainer.target != config.trainer.usual:
-        return f"the Trainer is {config.trainer.target}"
-    if not config.model.is_mlp:
-        return f"the model is {config.model.target}"
-    if config.data.target != config.data.usual:
-        return f"the datamodule is {config.data.target}"
     if not _is_elementwise(activation):
         return f"{activation} is no elementwise activation of torch without parameters"
     if optimizer not in [f"torch.optim.{name}" for name in ELEMENTWISE_OPTIMIZERS]:
         return f"{optimizer} does not update each weight by itself"
     if scheduler is not None and issubclass(class_of(scheduler, object), ReduceLROnPlateau):
         return "each member would need a learning rate of its own"
-    if acting := [callback.target for callback in config.callbacks.values() if not callback.is_inert]:
-        return f"the callback {acting[0]}"
-    if config.trainer.extra:
-        return f"trainer.{next(iter(config.trainer.extra))}"
-    if config.trainer.precision not in ("32-true", "64-true"):
-        return f"trainer.precision={config.trainer.precision}"
     return ""
 
 
 def _is_elementwise(target: str) -> bool:
     try:
-        found = class_of(target, torch.nn.Module)
+        found = class_of(target, nn.Module)
     except ConfigurationError:
         return False
-    known = inspect.getmodule(found) is torch.nn.modules.activation or found is torch.nn.Identity
+    known = inspect.getmodule(found) is nn.modules.activation or found is nn.Identity
     return known and found.__name__ not in _MIX_OR_DRAW
 
 
@@ -153,33 +69,107 @@ def stack_key(config: Config) -> str:
     return config.model_dump_json(by_alias=True)
 
 
-def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
+def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     """Train runs with equal `stack_key`s together and return their results in the same order."""
     began, config, n_runs = time.perf_counter(), runs[0].config, len(runs)
     members = [run.seeds for run in [*runs, *[runs[0]] * (-n_runs % PADDING)]]
-    data = datamodule_of(config, members, EpochDataModule)
-    final = FinalScores(config)
-    with quiet():
-        module = module_of(config, data, [seeds.init for seeds in members], EpochClassifier)
-        bars = [EpochProgress(progress, n_runs)] if progress else []
-        trainer_of(config, [*bars, final], limit_val_batches=0).fit(module, datamodule=data)
-    n_epochs = config.trainer.max_epochs
-    curves = curves_of(module.history, n_epochs, module.diverged_in)
-    ends = module.diverged_in[:n_runs]
+    n_members, n_epochs = len(members), config.trainer.max_epochs
+    dtype, device = getattr(torch, config.trainer.dtype), device_of(config)
+    prepared = prepare(
+        read_table(config.data, config.data_digest), [(config.data, each.split) for each in members], dtype
+    )
+    splits = {name: tuple(each.to(device) for each in prepared.tensors(name)) for name in config.data.splits}
+    features, labels = splits["train"]
+    orders = [stream(seeds.order, Role.ORDER) for seeds in members] if config.batch.shuffle else []
+    batches = BatchLoader(features, labels, config.batch.n_rows(labels.shape[1]), orders)
+    curves: dict[str, Array] = defaultdict(lambda: np.full((n_members, n_epochs), np.nan))
+    ends = np.full(n_members, n_epochs + 1)  # the first epoch without scores
+    with default_dtype(dtype):
+        network = _network(config, features.shape[-1], [seeds.init for seeds in members]).to(device)
+        weights = _as_one_tensor(network)
+        optimizer = build(config.optimizer.node, Optimizer, [weights])
+        scheduler = build(config.scheduler.node, LRScheduler, optimizer) if config.scheduler.target else None
+        for epoch in range(1, n_epochs + 1):
+            scores = _train_epoch(network, weights, optimizer, batches)
+            for keys, split in (("train/{}_end", "train"), ("val/{}", "val")):
+                scores |= _score(network, splits[split], keys, EPOCH_METRICS)
+            for key, score in scores.items():
+                curves[key][:, epoch - 1] = score
+            curves["lr"][:, epoch - 1] = optimizer.param_groups[0]["lr"]
+            losses = [score for key, score in scores.items() if key.endswith(("/loss", "/loss_end"))]
+            ends = np.where(np.isfinite(losses).all(0), ends, np.minimum(ends, epoch))
+            if progress:
+                progress.update(n_runs / n_epochs)
+            if (ends <= n_epochs).all():
+                break
+            if scheduler:
+                scheduler.step()
+        final: dict[str, Array] = {}
+        for split in splits:
+            final |= _score(network, splits[split], f"{split}/{{}}", FINAL_METRICS)
+    for curve in curves.values():
+        curve[np.arange(1, n_epochs + 1) >= ends[:, None]] = np.nan
+    ends = ends[:n_runs]
     diverged = ends <= n_epochs
-    labels = data.tensors("train")[1]
-    n_steps = len(PimaDataModule.train_dataloader(data))
     return Results(
         runs=list(runs),
-        status=[RunStatus.DIVERGED if bad else RunStatus.COMPLETED for bad in diverged],
+        status=[RunStatus.DIVERGED if one else RunStatus.COMPLETED for one in diverged],
         curves={key: curve[:n_runs] for key, curve in curves.items()},
-        scores={key: np.where(diverged, np.nan, score[:n_runs]) for key, score in final.scores.items()},
-        n_updates=(np.minimum(ends, n_epochs) * n_steps).astype(np.int64),
-        stop_epoch=np.where(diverged, ends, 0).astype(np.int64),
+        scores={key: np.where(diverged, np.nan, score[:n_runs]) for key, score in final.items()},
+        n_updates=np.minimum(ends, n_epochs) * len(batches),
+        stop_epoch=np.where(diverged, ends, 0),
         positive_rate=labels[:n_runs].double().mean(1).cpu().numpy(),
         n_train=labels.shape[1],
         duration_s=(time.perf_counter() - began) / n_runs,
-        ended_s=time.time(),
         engine=engine_on("stacked", config),
-        versions=versions(),
     )
+
+
+def _network(config: Config, n_features: int, init_seeds: Sequence[int]) -> MLP:
+    """Return M networks, each with the initial weights of its solo run."""
+    with seeded(init_seeds[0], Role.INIT):
+        network = MLP(
+            n_features, activation=config.activation.node, n_members=len(init_seeds), **config.model.arguments
+        )
+    network.reset_parameters([stream(seed, Role.INIT) for seed in init_seeds])
+    return network
+
+
+def _as_one_tensor(network: nn.Module) -> nn.Parameter:
+    """Return one tensor of all weights and biases, (M * P,), whose memory the layers share from now on.
+
+    An optimizer takes as long for one small tensor as for another; the layers have six.
+    """
+    parameters = list(network.parameters())
+    sizes = [parameter.numel() for parameter in parameters]
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    for parameter, values, gradient in zip(parameters, flat.detach().split(sizes), flat.grad.split(sizes), strict=True):
+        parameter.data, parameter.grad = values.view_as(parameter), gradient.view_as(parameter)
+    return flat
+
+
+def _train_epoch(network: MLP, weights: nn.Parameter, optimizer: Optimizer, batches: BatchLoader) -> dict[str, Array]:
+    """Make the updates of an epoch; return its running scores, key -> (M,)."""
+    kept = []
+    for features, labels in batches:
+        assert weights.grad is not None  # noqa: S101
+        weights.grad.zero_()
+        logits = network(features)
+        loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[-1]
+        loss.backward()
+        optimizer.step()
+        kept.append((logits.detach(), labels))
+    logits, labels = (torch.cat(parts, dim=-1) for parts in zip(*kept, strict=True))
+    return _arrays(scored("train/{}", EPOCH_METRICS, logits, labels))
+
+
+@torch.no_grad()
+def _score(network: MLP, split: Sequence[Tensor], keys: str, metrics: Mapping[str, Metric]) -> dict[str, Array]:
+    """Return the scores of a split, key -> (M,)."""
+    features, labels = split
+    return _arrays(scored(keys, metrics, network(features), labels))
+
+
+def _arrays(scores: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {key: score.double().cpu().numpy() for key, score in scores.items()}

@@ -29,24 +29,30 @@ def _bad(error: BaseException) -> None:
     from pima_hp.training.fused.members import Members
 
     real_epoch, real_module, real_end = Members.train_epochs, solo.module_of, MLPClassifier.on_train_epoch_end
-    in_training: list[Any] = []
+    real_stack = stacked.fit_stack
+    in_training: list[int] = []
 
     def train_epochs(self: Members, count: int = 1) -> None:
         real_epoch(self, count)
         if any(run.seeds.seed == BAD_SEED for run in self.runs):
             raise error
 
-    def module_of(config: Any, data: Any, init_seed: Any, *kind: Any) -> Any:
-        in_training.append(init_seed if isinstance(init_seed, list) else [init_seed])
-        return real_module(config, data, init_seed, *kind)
+    def module_of(config: Any, data: Any, init_seed: int) -> Any:
+        in_training.append(init_seed)
+        return real_module(config, data, init_seed)
 
     def on_train_epoch_end(self: MLPClassifier) -> None:
         real_end(self)
-        if BAD_SEED in in_training[-1]:
+        if in_training[-1] == BAD_SEED:
             raise error
 
+    def fit_stack(runs: Any, progress: Any) -> Any:
+        if any(run.seeds.seed == BAD_SEED for run in runs):
+            raise error
+        return real_stack(runs, progress)
+
     Members.train_epochs = train_epochs  # type: ignore[method-assign]
-    solo.module_of = stacked.module_of = module_of
+    solo.module_of, stacked.fit_stack = module_of, fit_stack
     MLPClassifier.on_train_epoch_end = on_train_epoch_end  # type: ignore[method-assign]
 
 

@@ -11,13 +11,12 @@ import torch
 
 from pima_hp.run import Results, Run, RunStatus
 from pima_hp.seeds import Role
-from pima_hp.training.dispatch import stacks_of, train
+from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused import members
 from pima_hp.training.fused.engine import make_stack
-from pima_hp.training.progress import Progress
 from tests.conftest import job_of
-from tests.training.conftest import alone
+from tests.training.conftest import dispatched
 
 OPTIONS = {  # those that the runs share, and that in which some of them differ
     "plain": ((), "optimizer.alpha=0.8"),
@@ -51,8 +50,7 @@ def _result(one: Results) -> Result:
 
 def _results(runs: Sequence[Run]) -> dict[str, Result]:
     """Train runs as a sweep does."""
-    with Progress(len(runs)) as progress:
-        stacks = list(train(runs, together=True, solo=alone, progress=progress))
+    stacks = dispatched(runs)
     found = [results[member] for results in stacks for member in range(len(results))]
     assert len({one.runs[0].id for one in found}) == len(found) == len(runs)
     return {one.runs[0].id: _result(one) for one in found}
@@ -209,7 +207,7 @@ def test_c11_runs_that_cannot_share_a_stack_never_do_and_what_cannot_be_stacked_
     assert len(fast) == len(kinds)
     assert all(len({run.config.id for run in group}) == 1 for group in fast)
     assert {run.id for engine, (run, *_) in stacks if engine == "solo"} == {run.id for run in solo}
-    assert "2 runs are trained one at a time: each member would need a learning rate of its own" in caplog.text
+    assert "solo: 2 runs: each member would need a learning rate of its own" in caplog.text
 
 
 def test_c12_what_a_run_draws_does_not_depend_on_its_neighbours() -> None:

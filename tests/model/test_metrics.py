@@ -8,8 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
 
-from pima_hp.model.metrics import epoch_scores, final_scores
+from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, scored
 from pima_hp.seeds import Role, stream
+
+
+def final_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    return scored("{}", FINAL_METRICS, logits, labels)
+
 
 NAMES = {"accuracy", "loss", "auroc", "f1", "brier"}
 KINDS = ["random", "ties", "all_equal", "at_the_border"]
@@ -71,4 +76,4 @@ def test_scores_are_those_of_torchmetrics(kind: str) -> None:
 
 def test_accuracy_is_not_rounded_and_half_is_negative() -> None:
     labels = torch.tensor([1.0, 0.0, 0.0])
-    assert float(epoch_scores(torch.tensor([0.0, 0.0, 1.0]), labels)["accuracy"]) == 1 / 3
+    assert float(scored("val/{}", EPOCH_METRICS, torch.tensor([0.0, 0.0, 1.0]), labels)["val/accuracy"]) == 1 / 3

@@ -1,17 +1,21 @@
 """Runs on a short table, trained alone and by each engine of stacks, and how their results are compared."""
 
+import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
+from tqdm import tqdm
 
 from pima_hp.data.table import SHIPPED
 from pima_hp.run import Results, Run
 from pima_hp.training import stacked
+from pima_hp.training.dispatch import Solo, stacks_of, train
 from pima_hp.training.fused import compiled
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
@@ -53,6 +57,14 @@ def together(runs: Sequence[Run], engine: str) -> list[Results]:
     """Train one stack with one engine, and return the results of each run."""
     results = MODULES[engine].fit_stack(runs)
     return [results[member] for member in range(len(results))]
+
+
+def dispatched(runs: Sequence[Run], solo: Solo = alone, **options: Any) -> list[Results]:
+    """Train runs as a sweep does; every run is counted once."""
+    with tqdm(total=len(runs), file=io.StringIO()) as progress:
+        found = list(train(stacks_of(runs, **options), solo=solo, progress=progress))
+    assert progress.n == pytest.approx(len(runs))
+    return found
 
 
 def ended(one: Results) -> tuple[str, int, int]:

@@ -10,15 +10,13 @@ from numba import njit, types
 from pima_hp.config.options import options
 from pima_hp.data.table import read_table
 from pima_hp.errors import EngineError
-from pima_hp.training import dispatch
-from pima_hp.training.dispatch import refusal, select, train
+from pima_hp.training.dispatch import select, stacks_of
 from pima_hp.training.fused import compiled, functions
 from pima_hp.training.fused.engine import fit_stack
 from pima_hp.training.fused.on_cpu import FusedStackOnCPU
 from pima_hp.training.fused.simd import load, rows_at, store
 from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE
-from pima_hp.training.progress import Progress
-from tests.training.conftest import RunsOf, alone, ended
+from tests.training.conftest import RunsOf, alone, dispatched, ended
 
 EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]
 CASES = {
@@ -103,24 +101,20 @@ def test_the_number_of_lanes_does_not_change_a_bit(runs_of: RunsOf, overrides: l
         assert torch.equal(wide.curves[name][:NARROW], curve), name
 
 
-def test_without_a_compiler_torch_trains_and_says_so_once(runs_of: RunsOf, monkeypatch, caplog, tmp_path):
+def test_without_a_compiler_torch_trains_and_says_so(runs_of: RunsOf, monkeypatch, caplog, tmp_path):
     runs = runs_of("n_replicates=2")
     (tmp_path / "numba.py").write_text("raise ImportError('no numba in this test')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)  # of the process that compiles, too
     monkeypatch.setenv(compiled.FOLDER_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(compiled, "_loaded", {})
-    dispatch._say_once.cache_clear()
     for _ in range(2):
-        with caplog.at_level(logging.WARNING), Progress(2) as progress:
-            (results,) = train(runs, together=True, solo=alone, progress=progress)
+        with caplog.at_level(logging.WARNING):
+            (results,) = dispatched(runs)
         assert results.engine == "stacked"
-        assert progress.done == 2
     said = [record.message for record in caplog.records if "cannot be compiled here" in record.message]
-    assert len(said) == 1
     assert said[0].endswith("ImportError: no numba in this test")
-    assert refusal(runs[0].config, "fused").startswith("engine: fused cannot train this: the kernel cannot be compiled")
     with pytest.raises(EngineError, match="allowed here: auto, solo, stacked"):
-        list(train(runs, engine="fused", together=True, solo=alone, progress=progress))
+        stacks_of(runs, engine="fused")
 
 
 @pytest.mark.parametrize("scheduler", ["none", "step", "cosine", "plateau_half"])

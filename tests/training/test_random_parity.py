@@ -19,7 +19,7 @@ import torch
 
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
-from pima_hp.training.checks import config_problems
+from pima_hp.training.checks import component_problems
 from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.solo import datamodule_of, fit
 from tests.random_configurations import Drawn, draw
@@ -55,7 +55,7 @@ class Search:
         for seed in seeds:
             drawn = draw(seed, path, precision.bits)
             for run in drawn.runs:
-                assert config_problems(run.config) == [], f"draw {seed}: {drawn}"
+                assert component_problems(run.config) == [], f"draw {seed}: {drawn}"
             for chosen, stack in stacks_of(drawn.runs, together=True):
                 if chosen == "solo":
                     continue

@@ -1,15 +1,16 @@
 """What the stacked engine can train: whatever of torch is elementwise, bit-equal in every stack and to 1e-9 as solo."""
 
+import io
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from pima_hp.config import Config
 from pima_hp.model.metrics import EPOCH_METRICS, f1
 from pima_hp.run import Run
 from pima_hp.training import stacked
-from pima_hp.training.progress import Progress
 from tests.training.conftest import RunsOf, alone, assert_parity, same_bits, scores_of, together
 
 SHORT = ("trainer.max_epochs=3", "batch=b32", "data.scaling=standard")
@@ -49,16 +50,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 1.0}},
         "each member would need a learning rate of its own",
     ),
-    "model": ({"model": {"_target_": "torch.nn.Linear", "in_features": 8}}, "the model is torch.nn.Linear"),
-    "callback": (
-        {"callbacks": {"stop": {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/loss"}}},
-        "the callback lightning.pytorch.callbacks.EarlyStopping",
-    ),
-    "clipping": (
-        {"trainer": {"max_epochs": 3, "gradient_clip_val": 1.0}},
-        "trainer.gradient_clip_val",
-    ),
-    "precision": ({"trainer": {"max_epochs": 3, "precision": "bf16-mixed"}}, "trainer.precision=bf16-mixed"),
 }
 
 
@@ -97,6 +88,6 @@ def test_a_metric_of_one_line_reaches_the_curves(runs_of: RunsOf, monkeypatch: p
 
 def test_a_stack_moves_the_bar_by_its_runs(runs_of: RunsOf) -> None:
     runs = runs_of(*SHORT, "n_replicates=5")
-    with Progress(len(runs)) as progress:
+    with tqdm(total=len(runs), file=io.StringIO()) as progress:
         stacked.fit_stack(runs, progress)
-    assert progress.done == pytest.approx(5)
+    assert progress.n == pytest.approx(5)

@@ -1,6 +1,5 @@
 """Who may share a stack, and that sharing one changes nothing (FAULTS C1, C3, C4, C11, C12)."""
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +9,8 @@ import torch
 from pima_hp.config.options import options
 from pima_hp.run import Run
 from pima_hp.training import stacked
-from pima_hp.training.device import engine_on
-from pima_hp.training.dispatch import select, stacks_of, train
+from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused import engine as fused
-from pima_hp.training.progress import Progress
-from pima_hp.training.solo import fit
 from tests.training.conftest import (
     ENGINES,
     MODULES,
@@ -220,10 +216,7 @@ def test_results_say_which_engine_trained_and_where_unless_that_is_the_cpu(runs_
     runs = runs_of("trainer.max_epochs=1", "n_replicates=2")
     for engine in ENGINES:
         assert [found.engine for found in together(runs, engine)] == [engine] * 2
-        assert engine_on(engine, runs[0].config) == engine
     assert alone(runs[0]).engine == "solo"
-    (on_gpu,) = runs_of("trainer=gpu")
-    assert engine_on("stacked", on_gpu.config) == "stacked on cuda"
 
 
 def test_results_say_how_many_rows_trained_and_how_many_of_them_are_positive(runs_of: RunsOf) -> None:
@@ -245,18 +238,3 @@ def test_the_global_generator_is_left_as_it_was(runs_of: RunsOf) -> None:
         state = torch.random.get_rng_state()
         together(runs, engine)
         assert torch.equal(torch.random.get_rng_state(), state), engine
-
-
-def test_what_no_stack_can_hold_is_trained_solo_and_that_is_said(
-    runs_of: RunsOf, caplog: pytest.LogCaptureFixture
-) -> None:
-    runs = runs_of(*SHORT, "scheduler=plateau_half", "scheduler.threshold_mode=rel", "n_replicates=2")
-    reason = stacked.why_not(runs[0].config)
-    assert select(runs[0].config) == ("solo", reason)
-    with caplog.at_level(logging.INFO), Progress(len(runs)) as progress:
-        batches = list(train(runs, together=True, solo=lambda run: fit(run)[0], progress=progress))
-    assert [len(batch) for batch in batches] == [1, 1]
-    assert f"2 runs are trained one at a time: {reason}" in caplog.text
-    for found, run in zip(batches, runs, strict=True):
-        assert same_bits(found, alone(run))
-    assert progress.done == pytest.approx(2)

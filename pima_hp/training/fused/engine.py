@@ -5,16 +5,16 @@ import time
 from collections.abc import Sequence
 
 import torch
+from tqdm import tqdm
 
-from pima_hp.config import Component, Config, DataSection
+from pima_hp.config import Component, Config
 from pima_hp.data.table import read_table
 from pima_hp.run import Results, Run
-from pima_hp.training.device import device_of
+from pima_hp.training.dispatch import device_of
 from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
 from pima_hp.training.fused.schedules import schedule_arguments
 from pima_hp.training.fused.stack import FusedStack
 from pima_hp.training.fused.tables import SCORED_ROWS, activation_row
-from pima_hp.training.progress import Progress
 
 MOST_NUMBERS = 2**20
 """Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
@@ -43,7 +43,7 @@ def stack_key(config: Config) -> str:
     return repr(shared)
 
 
-def fit_stack(runs: Sequence[Run], progress: Progress | None = None) -> Results:
+def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     """Train runs with equal `stack_key`s.
 
     Raises:
@@ -73,18 +73,6 @@ def make_stack(runs: Sequence[Run], n_threads: int) -> FusedStack:
 
 
 def _not_known(config: Config) -> str:
-    if config.trainer.target != config.trainer.usual:
-        return f"the Trainer is {config.trainer.target}"
-    if not config.model.is_mlp:
-        return f"it trains no {config.model.target}"
-    if config.data.target != DataSection.usual:
-        return f"it reads no data from {config.data.target}"
-    if acting := [name for name, callback in config.callbacks.items() if not callback.is_inert]:
-        return f"it calls no callbacks ({', '.join(acting)})"
-    if extra := config.trainer.extra:
-        return f"it knows no trainer.{next(iter(extra))}"
-    if config.trainer.precision not in ("32-true", "64-true"):
-        return f"it has no precision {config.trainer.precision}"
     if activation_row(config.activation) is None:
         return f"no row for the activation {_described(config.activation)}"
     if arguments_of(config.optimizer) is None:

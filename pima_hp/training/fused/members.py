@@ -1,6 +1,5 @@
 """Members of a stack: their data, initial weights, learning rates, curves and results."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -9,18 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from pima_hp.config.build import build
 from pima_hp.data.prepared import gather, prepare
 from pima_hp.data.table import read_table
-from pima_hp.model.metrics import FINAL_METRICS, final_scores
+from pima_hp.model.metrics import FINAL_METRICS, scored
 from pima_hp.model.mlp import initial_parameters, layer_shapes
 from pima_hp.run import CURVES, Array, Results, Run, RunStatus
 from pima_hp.seeds import Role, stream
-from pima_hp.training.device import engine_on
+from pima_hp.training.dispatch import engine_on
 from pima_hp.training.fused.schedules import schedule_of
-from pima_hp.training.progress import Progress
-from pima_hp.versions import versions
 
 _AT_ONCE = 32  # members that are scored at a time, their hidden units in the cache
 
@@ -92,7 +90,7 @@ class Members(ABC):
         self.rows = {part: tensor.to(device) for part, tensor in self.rows.items()}
 
     @abstractmethod
-    def fit(self, progress: Progress | None = None) -> None:
+    def fit(self, progress: tqdm | None = None) -> None:
         """Train for all epochs and leave the final weights in `vectors`."""
 
     def train_epochs(self, count: int = 1) -> None:
@@ -147,9 +145,7 @@ class Members(ABC):
             positive_rate=gather(self.labels, self.rows["train"][: self.n_runs]).double().mean(1).cpu().numpy(),
             n_train=self.n_rows("train"),
             duration_s=duration_s / self.n_runs,
-            ended_s=time.time(),
             engine=engine_on(self.engine, self.runs[0].config),
-            versions=versions(),
         )
 
 
@@ -174,7 +170,7 @@ def _final_scores(stack: Members) -> dict[str, Array]:
             logits = [
                 _logits(stack.widths, activation, vectors, gather(stack.features, some)) for vectors, some in chunks
             ]
-            for name, values in final_scores(torch.cat(logits), gather(stack.labels, rows)).items():
+            for name, values in scored("{}", FINAL_METRICS, torch.cat(logits), gather(stack.labels, rows)).items():
                 scores[f"{part}/{name}"][places] = values[: len(places)].double().cpu().numpy()
     return scores
 

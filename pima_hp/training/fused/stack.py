@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from pima_hp.data.prepared import gather
 from pima_hp.run import CURVES, Run
@@ -21,7 +22,6 @@ from pima_hp.training.fused.tables import (
     SCORED_ROWS,
     activation_row,
 )
-from pima_hp.training.progress import Progress
 
 MOST_EPOCHS, MOST_ROWS, MOST_KEPT = 10, 10**8, 2**26
 """Epochs that a block makes in one call of the kernel, its data still in the cache: as many, but at most as many rows
@@ -89,7 +89,7 @@ class FusedStack(Members):
             torch.zeros(n_workers, n * self.lanes, dtype=self.weights.dtype, device=self.device) for n in n_rows
         )
 
-    def fit(self, progress: Progress | None = None) -> None:
+    def fit(self, progress: tqdm | None = None) -> None:
         """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
         rows_of_an_epoch, numbers_of_an_epoch = self.rows["train"].numel(), self.weights.numel()
         longest = min(MOST_EPOCHS, MOST_ROWS // rows_of_an_epoch, MOST_KEPT // numbers_of_an_epoch)
@@ -99,7 +99,7 @@ class FusedStack(Members):
             count = min(max(longest, 1), self.n_epochs - self.epoch)
             self.train_epochs(count)
             if progress:
-                progress.advance(count * self.n_runs / self.n_epochs)
+                progress.update(count * self.n_runs / self.n_epochs)
         self._read_scores()
         vectors = self.weights.reshape(self.n_blocks, -1, self.lanes).transpose(1, 2)
         self.vectors = vectors.reshape(len(self.members), -1)
