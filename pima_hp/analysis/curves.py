@@ -1,16 +1,21 @@
-"""Functionals of learning curves: R replicates by E epochs in, one number per replicate (or epoch) out.
+"""Statistics of learning curves: R runs by E epochs in, one number per run out.
 
-A curve is NaN from the epoch in which its run diverged. Every functional of a replicate then says
-"missing" (NaN), or "never" (infinity) for a time: a run that diverged has no final score and has not
-reached anything, whatever it did before. Use `selection.conclusive` to
-drop runs that were stopped early before calling these functions.
+A curve is NaN from the epoch in which its run diverged. A statistic of such a run is missing (NaN), or infinite for a
+time: a run that diverged has no final score and has not reached anything, whatever it did before. Leave out runs that
+were stopped early before calling these functions (`selection.conclusive`).
 """
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Self
 
 import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
 from scipy import special
 
+from pima_hp.config import Section
+from pima_hp.config.problems import nearest
 from pima_hp.run import Array
 
 WINDOW_EPOCHS = 20
@@ -18,50 +23,37 @@ WINDOW_EPOCHS = 20
 
 
 def aligned(curves: Iterable[Array | None]) -> Array:
-    """Curves (E_r,) of replicates as one array (R, E), E the longest, padded with NaN.
+    """Return curves (E_r,) of runs as one array (R, E), E the longest and at least 1, padded with NaN.
 
-    For means and bands against the epoch only: padding reads as divergence to the functionals below.
-    None (a failed run has no curve) is a row of NaN.
+    The statistics below take padding for divergence. None (a failed run has no curve) is a row of NaN.
     """
-    rows = [np.empty(0) if curve is None else np.atleast_1d(np.asarray(curve, float)) for curve in curves]
-    table = np.full((len(rows), max((len(row) for row in rows), default=0)), np.nan)
+    rows = [np.atleast_1d(np.asarray(curve, float)) for curve in curves]
+    table = np.full((len(rows), max([1, *map(len, rows)])), np.nan)
     for row, curve in zip(table, rows, strict=True):
         row[: len(curve)] = curve
     return table
 
 
 def final_score(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
-    """Mean over the last epochs: sum of c_e over W, divided by |W|.
+    """Return the mean over the last epochs: sum of c_e over W, divided by |W|.
 
     Shapes: (R, E) -> (R,). A shorter training is averaged over all its epochs. NaN for a run that diverged.
     """
-    window = _window(curves, window_epochs)  # (R, W)
-    if window.shape[1] == 0:
-        return np.full(len(window), np.nan)
-    return np.asarray(window.mean(axis=1))
+    return np.asarray(curves[:, -window_epochs:].mean(axis=1))
 
 
 def maximum(curves: Array) -> Array:
-    """Highest value of any epoch: max over e of c_e.
-
-    Shapes: (R, E) -> (R,). NaN for a run that diverged, so that it counts neither as above nor as below.
-    """
-    curves = _checked(curves)
-    if curves.shape[1] == 0:
-        return np.full(len(curves), np.nan)
+    """Return the highest value of any epoch. Shapes: (R, E) -> (R,). NaN for a run that diverged."""
     return np.asarray(curves.max(axis=1))
 
 
 def first_epoch_reaching(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
-    """First epoch, from 1, with c_e >= threshold (and so for `sustained_epochs` epochs in a row).
+    """Return the first epoch, from 1, with c_e >= threshold (and so for `sustained_epochs` epochs in a row).
 
-    Shapes: (R, E) -> (R,). Infinity when it never happens within the E epochs (right-censored at E), and
+    Shapes: (R, E) -> (R,). Infinity where it never happens within the E epochs (right-censored at E), and
     for a run that diverged: misses stay in medians. The comparison is >=, without tolerance.
     Source: time to target (AlgoPerf, Dahl et al. 2023).
     """
-    curves = _checked(curves)
-    if sustained_epochs < 1:
-        raise ValueError(f"sustained_epochs must be at least 1; found {sustained_epochs}")
     if curves.shape[1] < sustained_epochs:
         return np.full(len(curves), np.inf)
     reached = np.lib.stride_tricks.sliding_window_view(curves >= threshold, sustained_epochs, axis=1).all(axis=2)
@@ -70,25 +62,24 @@ def first_epoch_reaching(curves: Array, threshold: float, sustained_epochs: int 
 
 
 def volatility(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
-    """Spread about the curve's own trend: sqrt(sum over W of (c_e - line_e)^2 / (|W| - 2)).
+    """Return the spread about the curve's own trend: sqrt(sum over W of (c_e - line_e)^2 / (|W| - 2)).
 
     Shapes: (R, E) -> (R,). The line is that of least squares and takes two degrees of freedom: 18 are
     left of 20 epochs. NaN for a run that diverged, and where fewer than 3 epochs leave nothing to measure.
-    H4 compares log(V + 0.1 / n_train).
     """
-    window = _window(curves, window_epochs)  # (R, W)
+    window = curves[:, -window_epochs:]  # (R, W)
     n_epochs = window.shape[1]
     if n_epochs < 3:
         return np.full(len(window), np.nan)
-    centred_epochs = np.arange(n_epochs) - (n_epochs - 1) / 2  # (W,)
-    centred = window - window.mean(axis=1, keepdims=True)
-    slopes = centred @ centred_epochs / (centred_epochs @ centred_epochs)  # (R,)
-    residuals = centred - slopes[:, None] * centred_epochs
+    epochs = np.arange(n_epochs) - (n_epochs - 1) / 2  # (W,)
+    centered = window - window.mean(axis=1, keepdims=True)
+    slopes = centered @ epochs / (epochs @ epochs)  # (R,)
+    residuals = centered - slopes[:, None] * epochs
     return np.asarray(np.sqrt((residuals**2).sum(axis=1) / (n_epochs - 2)))
 
 
 def log_volatility(curves: Array, n_train: Array | int, window_epochs: int = WINDOW_EPOCHS) -> Array:
-    """log(V + 0.1 / n_train): a tenth of one row's accuracy keeps a still curve finite.
+    """Return log(V + 0.1 / n_train): a tenth of one row's accuracy keeps a still curve finite.
 
     Shapes: (R, E) and training rows (R,) -> (R,).
     """
@@ -96,10 +87,9 @@ def log_volatility(curves: Array, n_train: Array | int, window_epochs: int = WIN
 
 
 def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustained_epochs: int = 1) -> Array:
-    """1 where some epoch up to `by_epoch` has c_e >= threshold, else 0, also for a run that diverged.
+    """Return 1 where some epoch up to `by_epoch` has c_e >= threshold, else 0, also for a run that diverged.
 
-    Shapes: (R, E) -> (R,). NaN where the training ended before `by_epoch` without reaching: it may have come later.
-    For H8 and H9.
+    Shapes: (R, E) -> (R,). NaN where training ended before `by_epoch` without reaching it: it may have come later.
     """
     first = first_epoch_reaching(curves, threshold, sustained_epochs)
     found = np.asarray(first <= (by_epoch or curves.shape[1]), float)
@@ -108,17 +98,17 @@ def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustai
 
 
 def exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
-    """1 where some epoch has c_e > threshold, else 0, also for a run that diverged. Shapes: (R, E) -> (R,)."""
+    """Return 1 where some epoch has c_e > threshold, else 0, also for a run that diverged. Shapes: (R, E) -> (R,)."""
     return reaches(curves, float(np.nextafter(threshold, np.inf)), sustained_epochs=sustained_epochs)
 
 
 def never_exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
-    """1 where no epoch has c_e > threshold, also for a run that diverged. Shapes: (R, E) -> (R,)."""
+    """Return 1 where no epoch has c_e > threshold, also for a run that diverged. Shapes: (R, E) -> (R,)."""
     return 1 - exceeds(curves, threshold, sustained_epochs)
 
 
 def restricted_epochs(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
-    """min(first epoch with c_e >= threshold, E): its mean over replicates is the restricted mean.
+    """Return min(first epoch with c_e >= threshold, E): its mean over runs is the restricted mean.
 
     Shapes: (R, E) -> (R,). A run that never gets there counts E, so the mean is a lower bound of the time.
     """
@@ -126,13 +116,13 @@ def restricted_epochs(curves: Array, threshold: float, sustained_epochs: int = 1
 
 
 def entropy(positive_rate: Array | float) -> Array:
-    """H(p) in nats: the loss of always predicting the positive rate; 0.647 at 0.349."""
+    """Return H(p) in nats: the loss of always predicting the positive rate; 0.647 at 0.349."""
     p = np.asarray(positive_rate, float)
     return np.asarray(special.entr(p) + special.entr(1 - p))
 
 
 def excess_loss(losses: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS) -> Array:
-    """Mean loss over W minus H(p), in nats: above 0 where always predicting the positive rate would lose less.
+    """Return the mean loss over W minus H(p), in nats: above 0 where always predicting the positive rate loses less.
 
     Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). NaN for a run that diverged.
     """
@@ -142,7 +132,7 @@ def excess_loss(losses: Array, positive_rate: Array | float, window_epochs: int 
 def learns(
     losses: Array, positive_rate: Array | float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS
 ) -> Array:
-    """1 where the excess loss is below -0.02 nats, else 0, also for a run that diverged.
+    """Return 1 where the excess loss is below -0.02 nats, else 0, also for a run that diverged.
 
     Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
     while loss and AUROC improve. NaN where the rate is not known.
@@ -152,23 +142,74 @@ def learns(
 
 
 def slope_on_log2(values: Array, sizes: Array) -> Array:
-    """Least-squares slope of a replicate's values on log2 of the K sizes: change per doubling.
+    """Return the least-squares slope of each run's values on log2 of the K sizes: change per doubling.
 
-    Shapes: (R, K), (K,) -> (R,). For H3.
+    Shapes: (R, K), (K,) -> (R,).
     """
     doublings = np.log2(np.asarray(sizes, float))
-    centred = doublings - doublings.mean()
-    return np.asarray(values @ centred / (centred @ centred))
+    centered = doublings - doublings.mean()
+    return np.asarray(values @ centered / (centered @ centered))
 
 
-def _window(curves: Array, window_epochs: int) -> Array:
-    if window_epochs < 1:
-        raise ValueError(f"window_epochs must be at least 1; found {window_epochs}")
-    return _checked(curves)[:, -window_epochs:]
+EVENTS = {function.__name__: function for function in (exceeds, learns, never_exceeds, reaches)}
+"""Statistics that are 1 (yes) or 0 (no)."""
+
+_NUMBERS = (final_score, log_volatility, maximum, restricted_epochs, volatility)
+STATISTICS: dict[str, Callable[..., Array]] = EVENTS | {function.__name__: function for function in _NUMBERS}
+_FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger
+_Epochs = Annotated[int | None, Field(ge=1)]
 
 
-def _checked(curves: Array) -> Array:
-    curves = np.asarray(curves, float)
-    if curves.ndim != 2:
-        raise ValueError(f"curves must have the axes (R, E); found the shape {curves.shape}")
-    return curves
+class Statistic(Section):
+    """A statistic by name, the curve that it is computed from, and the arguments that it has."""
+
+    name: str
+    curve: str
+    threshold: float | None = None
+    by_epoch: _Epochs = None
+    sustained_epochs: _Epochs = None
+    window_epochs: _Epochs = None
+    margin_nats: float | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that were given."""
+        given = {key: getattr(self, key) for key in type(self).model_fields if key not in ("name", "curve")}
+        return {key: value for key, value in given.items() if value is not None}
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Return the arguments that the statistic takes besides curves, facts included."""
+        return dict(list(inspect.signature(STATISTICS[self.name]).parameters.items())[1:])
+
+    @property
+    def facts(self) -> list[str]:
+        """Return the columns of the ledger that it needs besides the curve: what is known of the training rows."""
+        return [name for name in _FACTS if name in self.parameters]
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of its values."""
+        if self.name in EVENTS:
+            return "share of runs"
+        return "epochs" if self.name == "restricted_epochs" else "nats" if "loss" in self.curve else "accuracy"
+
+    def value(self, argument: str) -> Any:
+        """Return an argument as given or by default."""
+        return self.arguments.get(argument, self.parameters[argument].default)
+
+    def of(self, runs: pd.DataFrame) -> Array:
+        """Return the statistic of each run of a study's frame, (R,)."""
+        facts = {name: runs[name].to_numpy(float) for name in self.facts}
+        return STATISTICS[self.name](aligned(runs[self.curve]), **self.arguments, **facts)
+
+    @model_validator(mode="after")
+    def _fits_the_function(self) -> Self:
+        if self.name not in STATISTICS:
+            names = ", ".join(STATISTICS)
+            raise ValueError(f"name: must be one of {names}; found {self.name!r}{nearest(self.name, STATISTICS)}")
+        try:
+            inspect.signature(STATISTICS[self.name]).bind(None, **self.arguments, **dict.fromkeys(self.facts))
+        except TypeError as error:
+            raise ValueError(f"{error} ({self.name})") from None
+        return self

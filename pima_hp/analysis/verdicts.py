@@ -1,69 +1,72 @@
-"""What the runs of a study say about each claim: supported, refuted, undecided or untestable."""
+"""Judge claims by the runs of a study: supported, refuted, undecided or untestable."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic_core import to_json
 
-from pima_hp.analysis.bootstrap import Draw, Resamples, bootstrap
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.comparison import benjamini_hochberg, holm
-from pima_hp.analysis.measuring import Measured, measure
-from pima_hp.analysis.multiverse import choices, robustness
-from pima_hp.analysis.rules import Word, word_of
-from pima_hp.analysis.selection import Runs, contexts
-from pima_hp.config.flat import Setting
+from pima_hp.analysis.decisions import FAMILIES, Outcome, outcome_of
+from pima_hp.analysis.estimates import Estimate, estimate
+from pima_hp.analysis.intervals import Resample, Resamples, bootstrap
+from pima_hp.analysis.multiverse import DataSpecification, data_specifications, headline_of, specifications
+from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.run import Array
-
-FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
-"""Family -> how its p values are adjusted, what they must not exceed, whose correction it is."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, the word, and what it rests on."""
+    """A claim, the outcome, and what it rests on."""
 
     claim: Claim
-    word: Word
+    outcome: Outcome
+    estimates: Sequence[Estimate]  # of each part
     reason: str
-    headline: Measured  # the part that the reason is about, to show where there is room for one
-    parts: tuple[Measured, ...]
-    differing: Mapping[str, Setting]  # settings shared by the runs that are not those of `conf/config.yaml`
-    choices: pd.DataFrame  # the word in every completion and reading, this verdict first; see `multiverse.choices`
-    suffix: str = ""  # robust, or what the word depends on
-    sentence: str = ""  # why
+    decisive: Estimate  # that the reason is about, to show where there is room for one
+    headline: str = ""  # robust, or what the outcome depends on
+    explanation: str = ""  # of the headline
+    specifications: pd.DataFrame = field(default_factory=pd.DataFrame)  # the outcome in each, this verdict's first
+    differing: Settings = field(default_factory=dict)  # settings of the runs that are not those of `conf/config.yaml`
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
-    p_value: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
-    p_at_most: bool = False  # whether p_value is as small as the resamples can tell, and may be smaller
+    p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
+    p_is_bound: bool = False  # whether p is as small as the resamples can tell, and may be smaller
     p_adjusted: float | None = None  # within the family
-    survives: bool | None = None  # whether the word stands after that; None unless supported or refuted
 
     @property
-    def beside(self) -> list[str]:
-        """What a reader must know with the word: robustness, other settings than the baseline, a failed correction."""
-        differing = [f"{key}={value}" for key, value in list(self.differing.items())[:2]]
-        more = [f"{len(self.differing) - 2} more"] if len(self.differing) > 2 else []
-        lost = f"does not survive {FAMILIES[self.claim.family][2]} correction"
-        return [
-            *([self.suffix] if self.suffix else []),
-            *([f"with {', '.join([*differing, *more])}"] if differing else []),
-            *([lost] if self.survives is False else []),
-        ]
+    def survives(self) -> bool | None:
+        """Return whether the outcome stands after its family's correction; None unless supported or refuted."""
+        if self.p_adjusted is None or self.outcome not in (Outcome.SUPPORTED, Outcome.REFUTED):
+            return None
+        return self.p_adjusted <= FAMILIES[self.claim.family][1]
+
+    @property
+    def qualifiers(self) -> list[str]:
+        """Return what a reader must know with the outcome: settings that are unusual, a failed correction."""
+        first = dict(list(self.differing.items())[:2])
+        more = f", {len(self.differing) - 2} more" if len(self.differing) > 2 else ""
+        settings = [f"with {named(first)}{more}"] if first else []
+        correction = f"does not survive {FAMILIES[self.claim.family][2]} correction"
+        return settings + ([correction] if self.survives is False else [])
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Return what files show of the verdict as a whole."""
+        columns = ("outcome", "headline", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound", "p_adjusted",
+                   "survives")  # fmt: skip
+        return {key: getattr(self, key) for key in columns}
 
 
 def judge(
     claims: Sequence[Claim], frame: pd.DataFrame, rng: np.random.Generator, n_resamples: int = 10_000
 ) -> list[Verdict]:
-    """Judge claims by the runs of a study: each in its context nearest the baseline, then in every other choice.
+    """Judge claims by the runs of a study: each in the specification nearest the article's, then in every other.
 
-    The word is that of the rules at 95 %. Many claims: a claim's p value is the smallest alpha at which its
+    The outcome is that of the rules at 95 %. Many claims: a claim's p value is the smallest alpha at which its
     rule still decides with intervals at level 1 - alpha (k of them sharing alpha for `any` of k parts), so that
-    "Holm's adjusted p is at most 0.05" says that the word stands with the intervals widened as Holm (1979) asks.
+    "Holm's adjusted p is at most 0.05" says that the outcome stands with the intervals widened as Holm (1979) asks.
     Claims that are untestable stay in the family with p = 1. Exploratory claims: Benjamini-Hochberg at 0.10. A
     family is that of one folder of claims.
 
@@ -71,109 +74,77 @@ def judge(
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame)
 
-    def draw(values: Array) -> Resamples:
+    def resample(values: Array) -> Resamples:
         return bootstrap(values, np.random.default_rng(seed), n_resamples)
 
-    verdicts = [_judge(claim, runs, draw) for claim in claims]
+    verdicts = [_judge(claim, runs, resample) for claim in claims]
     for folder, family in dict.fromkeys((claim.folder, claim.family) for claim in claims):
-        adjusted, alpha, _ = FAMILIES[family]
-        places = [place for place, claim in enumerate(claims) if (claim.folder, claim.family) == (folder, family)]
-        p_values = [1.0 if (p := verdicts[place].p_value) is None else p for place in places]
-        for place, p in zip(places, adjusted(p_values).tolist(), strict=True):
-            if (verdict := verdicts[place]).word != Word.UNTESTABLE:
-                survives = p <= alpha if verdict.word in (Word.SUPPORTED, Word.REFUTED) else None
-                verdicts[place] = replace(verdict, p_adjusted=p, survives=survives)
+        members = [n for n, claim in enumerate(claims) if (claim.folder, claim.family) == (folder, family)]
+        p_values = [1.0 if (p := verdicts[n].p) is None else p for n in members]
+        for n, p in zip(members, FAMILIES[family][0](p_values).tolist(), strict=True):
+            if verdicts[n].p is not None:
+                verdicts[n] = replace(verdicts[n], p_adjusted=p)
     return verdicts
 
 
-def _judge(claim: Claim, runs: Runs, draw: Draw) -> Verdict:
-    if other := claim.other_table(settings["data_digest"] for settings in runs.settings.values()):
-        parts = tuple(Measured(part.name, part.contrast, other, beside=part.beside) for part in claim.parts)
-        headline = next(part for part in parts if not part.beside)
-        return Verdict(claim, Word.UNTESTABLE, other, headline, parts, {}, pd.DataFrame())
-    found = contexts(claim, runs)
-    context = found[0] if found else None
-    parts = measure(claim, runs, context, draw)
-    estimates = {part.name: part.estimate for part in parts if not part.beside}
-    word = word_of(claim.supported, claim.refuted, estimates)
-    table = choices(claim, runs, found, word, draw)
-    suffix, sentence = robustness(claim.id, table)
-    verdict = partial(Verdict, claim, word, *_reason(claim, word, parts), parts,
-                      context.differing if context else {}, table, suffix, sentence)  # fmt: skip
-    if word == Word.UNTESTABLE:
-        return verdict()
-    both = {Word.SUPPORTED: claim.supported, Word.REFUTED: claim.refuted}
-    deciding = [both[word]] if word in both else list(both.values())
-    p_value, at_most = min(rule.p_value(estimates) for rule in deciding)
-    needed = min(rule.needed(estimates) for rule in deciding) if word == Word.UNDECIDED else None
-    return verdict(needed, p_value, at_most)
+def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
+    other_table = claim.other_table(settings["data_digest"] for settings in runs.settings.values())
+    found = [] if other_table else data_specifications(claim, runs)
+    primary = found[0] if found else DataSpecification({}, {})
+    estimates = [estimate(part, runs, primary, resample) for part in claim.parts]
+    if other_table:
+        estimates = [replace(item, problem=other_table) for item in estimates]
+    by_name = {item.name: item for item in estimates if not item.descriptive}
+    inferences = {name: item.inference for name, item in by_name.items()}
+    outcome = outcome_of(claim.supported, claim.refuted, inferences)
+    reason, decisive = _reason(claim, outcome, by_name)
+    table = specifications(claim, runs, found, outcome, resample)
+    headline, explanation = headline_of(table)
+    verdict = Verdict(claim, outcome, estimates, other_table or reason, decisive, headline, explanation, table,
+                      differing(primary.settings))  # fmt: skip
+    if outcome == Outcome.UNTESTABLE:
+        return verdict
+    both = {Outcome.SUPPORTED: claim.supported, Outcome.REFUTED: claim.refuted}
+    deciding = [both[outcome]] if outcome in both else list(both.values())
+    p, p_is_bound = min(rule.p_value(inferences) for rule in deciding)
+    needed = min(rule.needed(inferences) for rule in deciding) if outcome == Outcome.UNDECIDED else None
+    return replace(verdict, p=p, p_is_bound=p_is_bound, replicates_needed=needed)
 
 
-def _reason(claim: Claim, word: Word, parts: Sequence[Measured]) -> tuple[str, Measured]:
-    """One sentence, and the part that it is about."""
-    by_name = {part.name: part for part in parts if not part.beside}
-    estimates = {name: part.estimate for name, part in by_name.items()}
-    if word == Word.UNTESTABLE:
-        lacking = [part for part in by_name.values() if part.problem]
-        awaited = {part.name for part in claim.parts if part.awaits}  # no command helps where no run records it
-        make = f"; to make runs: {claim.command}" if claim.command and {p.name for p in lacking} - awaited else ""
-        return "; ".join(dict.fromkeys(part.problem for part in lacking)) + make, lacking[0]
-    if word == Word.UNDECIDED:
-        supporting = claim.supported.meeting(estimates)
-        names = [name for name in by_name if name not in supporting] or list(by_name)
-        sentence = f"neither {claim.supported} nor {claim.refuted}"
+def _reason(claim: Claim, outcome: Outcome, estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
+    """Return one sentence, and the estimate that it is about."""
+    inferences = {name: item.inference for name, item in estimates.items()}
+    if outcome == Outcome.UNTESTABLE:
+        lacking = [item for item in estimates.values() if item.problem]
+        not_recorded = {part.name for part in claim.parts if part.requires}  # no command makes those
+        command = (
+            f"; to make runs: {claim.command}" if claim.command and {e.name for e in lacking} - not_recorded else ""
+        )
+        return "; ".join(dict.fromkeys(item.problem for item in lacking)) + command, lacking[0]
+    if outcome == Outcome.UNDECIDED:
+        supporting = claim.supported.meeting(inferences)
+        names = [name for name in estimates if name not in supporting] or list(estimates)
+        rule = f"neither {claim.supported} nor {claim.refuted}"
     else:
-        rule = claim.supported if word == Word.SUPPORTED else claim.refuted
-        names, sentence = rule.meeting(estimates), str(rule)
-    return f"{sentence}: {'; '.join(_numbers(by_name[name]) for name in names)}", by_name[names[0]]
+        deciding = claim.supported if outcome == Outcome.SUPPORTED else claim.refuted
+        names, rule = deciding.meeting(inferences), str(deciding)
+    return f"{rule}: {'; '.join(_numbers(estimates[name]) for name in names)}", estimates[names[0]]
 
 
-def _numbers(part: Measured) -> str:
-    if part.estimate is None:
-        return f"{part.name} without runs"
-    lower, upper = part.estimate.interval()
-    return f"{part.name} {part.estimate.estimate:.3g} [{lower:.3g}, {upper:.3g}]"
-
-
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """What is told of a verdict as a whole, in files for programs."""
-    told = ("word", "suffix", "reason", "replicates_needed", "p_value", "p_at_most", "p_adjusted", "survives")
-    return {key: getattr(verdict, key) for key in told}
-
-
-def part_row(part: Measured) -> dict[str, Any]:
-    """What is told of a part: in the terminal, on the page and in files."""
-    lower, upper = part.estimate.interval() if part.estimate else (None, None)
-    effect = asdict(part.effect) | {"reading": part.effect.reading} if part.effect else None
-    counts = ("n_diverged", "n_stopped", "n_failed", "n_runs")
-    told = ("name", "problem", "unit", *counts, "runs_digest", "config_ids", "beside")
-    return {
-        **{key: getattr(part, key) for key in told},
-        "estimate": part.estimate.estimate if part.estimate else None,
-        "lower": lower,
-        "upper": upper,
-        "n_replicates": len(part.replicates.seeds),
-        "effect": effect,
-    }
+def _numbers(item: Estimate) -> str:
+    bounds = f" {item.value:.3g} [{item.lower:.3g}, {item.upper:.3g}]" if item.inference else " without runs"
+    return item.name + bounds
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
-    """Verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
+    """Return verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
     rows = [
         verdict.claim.model_dump(include={"id", "sentence", "source", "data", "family", "margin", "command"})
         | {"supported": str(verdict.claim.supported), "refuted": str(verdict.claim.refuted)}
-        | verdict_row(verdict)
-        | {"sentence_of_choices": verdict.sentence, "n_choices": len(verdict.choices), "differing": verdict.differing}
-        | {"headline": part_row(verdict.headline), "parts": list(map(part_row, verdict.parts))}
+        | verdict.row
+        | {"explanation": verdict.explanation, "n_specifications": len(verdict.specifications)}
+        | {"differing": dict(verdict.differing), "decisive": verdict.decisive.name}
+        | {"estimates": [item.row for item in verdict.estimates]}
         for verdict in verdicts
     ]
-    return json.dumps(finite(rows), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def finite(value: Any) -> Any:
-    """The same for JSON: infinite and missing numbers are None, keys are text, tuples are lists."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return to_json(rows, indent=1, inf_nan_mode="null") + b"\n"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pima_hp.analysis.baselines import keep_baselines
 from pima_hp.analysis.claims import Claim, load_claims
-from pima_hp.analysis.rules import Word
+from pima_hp.analysis.decisions import Outcome
 from pima_hp.errors import ConfigurationError, PimaError
-from pima_hp.floors import keep_floors
 from pima_hp.report.build import write_report
 from pima_hp.report.compared import shown_side_by_side, side_by_side
 from pima_hp.report.results import Results
@@ -23,12 +23,12 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
     Args:
         folder: `outputs/<study>`.
         claims_folder: a reader's own claims, beside those of the project.
-        own_table: whether the path of a CSV file in the ledger may be opened, for the floors: where this
+        own_table: whether the path of a CSV file in the ledger may be opened, for the baselines: where this
             command has trained from it, not where the study may be a stranger's.
     """
     results = _read(folder, load_claims(extra=claims_folder), own_table=own_table)
     page = write_report(results)
-    table = verdict_table(results)[[verdict.word != Word.UNTESTABLE for verdict in results.verdicts]]
+    table = verdict_table(results)[[verdict.outcome != Outcome.UNTESTABLE for verdict in results.verdicts]]
     if len(table):
         _say(text_table(table, fixed=TERMINAL) + "\n")
     _say(f"{results.progress}. {counted(results.verdicts).capitalize()}.")
@@ -42,9 +42,9 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
 
 
 def _read(folder: Path, claims: Sequence[Claim], *, own_table: bool = False) -> Results:
-    """Read and judge a study, with the floors in its splits."""
+    """Read and judge a study, with the baselines in its splits."""
     results = Results.read(folder, claims)
-    return replace(results, floors=keep_floors(folder, results.frame, own_table=own_table))
+    return replace(results, baselines=keep_baselines(folder, results.frame, own_table=own_table))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -57,9 +57,9 @@ def run(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     words = [word.strip() for word in asked.fail_on.split(",") if word.strip()]
     try:
-        if unknown := sorted(set(words) - set(Word)):
+        if unknown := sorted(set(words) - set(Outcome)):
             found = ", ".join(map(repr, unknown))
-            raise ConfigurationError(f"--fail-on: must be of {', '.join(Word)}; found {found}")
+            raise ConfigurationError(f"--fail-on: must be of {', '.join(Outcome)}; found {found}")
         results = report_study(_folder(asked.study), asked.claims)
         if asked.compare:
             other = _read(_folder(asked.compare), [verdict.claim for verdict in results.verdicts])
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     except PimaError as error:
         sys.stderr.write("".join(f"refused: {line}\n" for line in str(error).splitlines()))
         return error.exit_code
-    return 1 if any(verdict.word in words for verdict in results.verdicts) else 0
+    return 1 if any(verdict.outcome in words for verdict in results.verdicts) else 0
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from pima_hp.analysis.rules import Word
+from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.verdicts import verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
@@ -51,7 +51,7 @@ HEADINGS = {
     "final train accuracy": "final training accuracy", "reached fraction": "share of runs that reached it",
 }  # fmt: skip
 """Of the table of a factor, as people read them."""
-_TAKEN = {"verdicts", "settings", "floors", "confounded", "lost", "lost_runs", "methods", "reproduce", "specs",
+_TAKEN = {"verdicts", "settings", "baselines", "confounded", "lost", "lost_runs", "methods", "reproduce", "specs",
           "compared"}  # fmt: skip
 """Ids of the page and names of tables that no section may have."""
 
@@ -83,8 +83,8 @@ def write_report(results: Results) -> Path:
         "settings": settings_table(frame, titles or {results.name: "batch.size"}) if len(frame) else frame[[]],
         "lost_runs": frame.loc[frame["status"] != "completed", lost],
     }
-    tables |= {"floors": results.floors_table} if results.floors else {}
-    choices = {verdict.claim.id: verdict.choices for verdict in results.verdicts if len(verdict.choices)}
+    tables |= {"baselines": results.baselines_table} if results.baselines else {}
+    choices = {verdict.claim.id: verdict.specifications for verdict in results.verdicts if len(verdict.specifications)}
     readings = {claim_id: f"choices_{name}" for claim_id, name in file_names(choices).items()}
     tables |= {name: choices[claim_id] for claim_id, name in readings.items()}
     for name, table in tables.items():
@@ -150,18 +150,18 @@ def _page(
     for char in "<>&\u2028\u2029":
         data = data.replace(char, f"\\u{ord(char):04x}")
     views = list(map(verdict_view, results.verdicts))
-    texts = iter(estimate_texts([part for verdict in results.verdicts for part in verdict.parts]))
+    texts = iter(estimate_texts([part for verdict in results.verdicts for part in verdict.estimates]))
     for view, verdict in zip(views, results.verdicts, strict=True):
         view["parts"] = [{**part, "text": next(texts)} for part in view["parts"]]
-        table = verdict.choices
+        table = verdict.specifications
         view["readings"] = shown(table.head(MOST_READINGS).rename(columns=in_words)) if len(table) > 1 else None
         view["n_readings"], view["csv"] = len(table), readings.get(view["id"])
     lost, shipped = tables["lost_runs"], set(results.frame.get("data_digest", ())) == {SHIPPED_SHA256}
     return environment.get_template("page.html").render(
         results=results, sections=sections, question=question(results), counted=counted(results.verdicts), here=here,
-        told=[view for view in views if view["word"] != Word.UNTESTABLE],
-        untestable=[view for view in views if view["word"] == Word.UNTESTABLE],
-        in_words=in_words, words=list(Word), settings=shown(tables["settings"]),
+        told=[view for view in views if view["word"] != Outcome.UNTESTABLE],
+        untestable=[view for view in views if view["word"] == Outcome.UNTESTABLE],
+        in_words=in_words, words=list(Outcome), settings=shown(tables["settings"]),
         lost=shown(lost.head(MOST_LOST)), n_lost=len(lost),
         floors=floor_rows(results), configurations=_configurations(results),
         shipped=shipped, cases="patients" if shipped else "rows",

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.bootstrap import Share, bootstrap
-from pima_hp.analysis.measuring import FEWEST_REPLICATES, Measured
+from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
+from pima_hp.analysis.intervals import Share, bootstrap
 from pima_hp.analysis.selection import matched
-from pima_hp.analysis.verdicts import part_row
 from pima_hp.ledger.frame import curve_columns
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import SEED, Results
 from pima_hp.report.rows import estimate_text
 
-NUMBERS = ("estimate", "lower", "upper", "n_replicates")
+NUMBERS = ("value", "lower", "upper", "n_replicates")
 
 
 def side_by_side(first: Results, second: Results) -> pd.DataFrame:
@@ -29,14 +28,12 @@ def side_by_side(first: Results, second: Results) -> pd.DataFrame:
     """
     rows = []
     for one, other in zip(first.verdicts, second.verdicts, strict=True):
-        for part, twin in zip(one.parts, other.parts, strict=True):
-            if part.estimate is None or twin.estimate is None:
+        for part, twin in zip(one.estimates, other.estimates, strict=True):
+            if part.inference is None or twin.inference is None:
                 continue
-            words = {} if part.beside else {"word_1": str(one.word), "word_2": str(other.word)}
+            words = {} if part.descriptive else {"word_1": str(one.outcome), "word_2": str(other.outcome)}
             numbers = {
-                f"{key}_{number}": row[key]
-                for number, row in enumerate([part_row(part), part_row(twin)], 1)
-                for key in NUMBERS
+                f"{key}_{number}": row[key] for number, row in enumerate([part.row, twin.row], 1) for key in NUMBERS
             }
             same = part.config_ids == twin.config_ids and _same_runs(first.frame, second.frame, part.config_ids)
             rows.append({"claim": one.claim.id, "part": part.name, "word_1": "", "word_2": ""} | words | numbers
@@ -72,8 +69,8 @@ def _equal(first: object, second: object) -> bool:
     return first == second if isinstance(first, str) else np.array_equal(first, second, equal_nan=True)  # type: ignore[arg-type]
 
 
-def _difference(part: Measured, twin: Measured, *, same: bool) -> dict[str, Any]:
-    numbers = [dict(zip(of.replicates.seeds, of.replicates.numbers.tolist(), strict=True)) for of in (part, twin)]
+def _difference(part: Estimate, twin: Estimate, *, same: bool) -> dict[str, Any]:
+    numbers = [dict(zip(of.seeds, of.numbers.tolist(), strict=True)) for of in (part, twin)]
     shared, table = matched(numbers)  # (R, 2)
     paired, identical = len(shared) >= FEWEST_REPLICATES, same and len(shared) > 0
     if paired:
@@ -91,9 +88,9 @@ def _difference(part: Measured, twin: Measured, *, same: bool) -> dict[str, Any]
             "over": over + (", identical runs" if identical else "")}  # fmt: skip
 
 
-def _independent(part: Measured, twin: Measured) -> tuple[float, float, float]:
+def _independent(part: Estimate, twin: Estimate) -> tuple[float, float, float]:
     """Zou and Donner (2008): d minus and plus the root of the summed squares of the distances to the facing bounds."""
-    ends = [(of.estimate.estimate, *of.estimate.interval()) for of in (part, twin) if of.estimate]
+    ends = [(of.inference.estimate, *of.inference.interval()) for of in (part, twin) if of.inference]
     (a, low_a, high_a), (b, low_b, high_b) = (
         [tuple(map(math.log, end)) for end in ends] if part.unit == "ratio" else ends
     )

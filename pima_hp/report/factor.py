@@ -8,10 +8,9 @@ import pandas as pd
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.functionals import Functional
-from pima_hp.analysis.measuring import Measured
-from pima_hp.analysis.rules import Word
-from pima_hp.analysis.selection import values_of
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.decisions import Outcome
+from pima_hp.analysis.estimates import Estimate
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.report.chart import Figure
 from pima_hp.report.figures import learning_curves, waiting_times
@@ -35,11 +34,11 @@ def figures_of(results: Results, factor: str) -> dict[str, Figure]:
     verdicts = [item for item in results.verdicts if factor in _varied(item.claim)]
     verdicts = [item for item in verdicts if all(map(item.claim.is_about, tables))]
     claims = [item.claim for item in verdicts]
-    asked = [(claim.id, part.functional) for claim in claims for part in claim.parts if part.functional]
+    asked = [(claim.id, part.statistic) for claim in claims for part in claim.parts if part.statistic]
 
-    def about(*names: str) -> tuple[list[str], list[Functional]]:
-        """The claims that name one of these functionals, and how they name it."""
-        found = [(claim_id, functional) for claim_id, functional in asked if functional.name in names]
+    def about(*names: str) -> tuple[list[str], list[Statistic]]:
+        """The claims that name one of these statistics, and how they name it."""
+        found = [(claim_id, statistic) for claim_id, statistic in asked if statistic.name in names]
         return list({claim_id: None for claim_id, _ in found}), list({repr(of): of for _, of in found}.values())
 
     majority, watched = majority_of(comparison.frame), watched_rows(comparison)
@@ -59,10 +58,10 @@ def figures_of(results: Results, factor: str) -> dict[str, Figure]:
         figures["learns"] = spreads(frame, factor, losses, "Who learns: final training loss", told)
     volatile, ways = about("log_volatility", "volatility")
     if volatile and comparison.frame["n_train"].notna().any():
-        moving = Functional.model_validate({"name": "log_volatility", "curve": ways[0].curve, **ways[0].arguments})
+        moving = Statistic.model_validate({"name": "log_volatility", "curve": ways[0].curve, **ways[0].arguments})
         compared = _contrasts(results, factor, volatile, set(comparison.frame["config_id"]))
         unit = "nats" if "loss" in moving.curve else "fraction of rows"
-        volatility = Quantity(f"volatility of {_words(moving.curve, watched)}", unit, partial(values_of, moving),
+        volatility = Quantity(f"volatility of {_words(moving.curve, watched)}", unit, moving.of,
                               log=True, contrasts=compared)  # fmt: skip
         told = [f"Volatility: standard deviation of the last {moving.value('window_epochs')} epochs about their own "
                 "line, plus a tenth of a training row, so that a curve that stands still has a logarithm."]  # fmt: skip
@@ -82,7 +81,7 @@ def figures_of(results: Results, factor: str) -> dict[str, Figure]:
     return {kind: replace(drawn, caption=[*drawn.caption, *lines.get(kind, [])]) for kind, drawn in figures.items()}
 
 
-def _loss(learns: Functional, watched: str) -> Quantity:
+def _loss(learns: Statistic, watched: str) -> Quantity:
     """Loss of each run relative to its own level; those that learn are counted as the claim counts them."""
     margin, window = learns.value("margin_nats"), learns.value("window_epochs")
 
@@ -92,7 +91,7 @@ def _loss(learns: Functional, watched: str) -> Quantity:
 
     name = f"final {_words(learns.curve, watched)} minus entropy of the labels"
     told = f"learns below \N{MINUS SIGN}{margin:g}"
-    return Quantity(name, "nats", excess, -margin, told, partial(values_of, learns), "learn")
+    return Quantity(name, "nats", excess, -margin, told, learns.of, "learn")
 
 
 def _final(curve: str, runs: pd.DataFrame) -> Array:
@@ -106,19 +105,19 @@ def _words(curve: str, watched: str) -> str:
 
 def _told(verdict: Verdict) -> str:
     """Say what came of a claim: `Claim H4, supported: small over large 1.40 [1.33, 1.48] (ratio).`."""
-    parts = [part for part in verdict.parts if part.estimate and not part.beside]
-    if verdict.word == Word.UNTESTABLE or not parts:
-        return f"Claim {verdict.claim.id}, {verdict.word}."
+    parts = [part for part in verdict.estimates if part.inference and not part.descriptive]
+    if verdict.outcome == Outcome.UNTESTABLE or not parts:
+        return f"Claim {verdict.claim.id}, {verdict.outcome}."
     numbers = ", ".join(f"{part.name} {text}" for part, text in zip(parts, estimate_texts(parts), strict=True))
     units = ", ".join(dict.fromkeys(in_words(part.unit) for part in parts))
-    return f"Claim {verdict.claim.id}, {verdict.word}: {numbers} ({units})."
+    return f"Claim {verdict.claim.id}, {verdict.outcome}: {numbers} ({units})."
 
 
-def estimate_texts(parts: Sequence[Measured]) -> list[str]:
+def estimate_texts(parts: Sequence[Estimate]) -> list[str]:
     """Estimates with intervals: those of one unit have the same decimals."""
-    units = {part.unit: [other for other in parts if other.unit == part.unit and other.estimate] for part in parts}
+    units = {part.unit: [other for other in parts if other.unit == part.unit and other.inference] for part in parts}
     texts = {
-        unit: interval_texts([(part.estimate.estimate, *part.estimate.interval()) for part in same if part.estimate])
+        unit: interval_texts([(part.inference.estimate, *part.inference.interval()) for part in same if part.inference])
         for unit, same in units.items()
     }
     found = {id(part): text for unit, same in units.items() for part, text in zip(same, texts[unit], strict=True)}
@@ -131,13 +130,13 @@ def _contrasts(results: Results, factor: str, claims: Sequence[str], drawn: set[
         (verdict.claim.id, part, measured)
         for verdict in results.verdicts
         if verdict.claim.id in claims
-        for part, measured in zip(verdict.claim.parts, verdict.parts, strict=True)
+        for part, measured in zip(verdict.claim.parts, verdict.estimates, strict=True)
     ]
     found: dict[str, Contrast] = {}
     for claim_id, part, measured in pairs:
-        if measured.estimate and drawn.issuperset(measured.config_ids) and part.contrast in ("ratio", "difference"):
+        if measured.inference and drawn.issuperset(measured.config_ids) and part.contrast in ("ratio", "difference"):
             where, over = (tuple(value_text(arm[factor]) for arm in arms) for arms in (part.where, part.over))
-            found.setdefault(claim_id, Contrast(claim_id, where, over, measured.estimate))
+            found.setdefault(claim_id, Contrast(claim_id, where, over, measured.inference))
     return tuple(found.values())
 
 

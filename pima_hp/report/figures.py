@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis import curves
-from pima_hp.analysis.bootstrap import Share
+from pima_hp.analysis.intervals import Share
 from pima_hp.analysis.selection import conclusive
 from pima_hp.ledger.bands import mean, quantiles
 from pima_hp.report import panels, style

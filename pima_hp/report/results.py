@@ -15,8 +15,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from pima_hp.analysis.baselines import Baselines, baselines_table, read_baselines
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.floors import Splits, floors_table
 from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, judge
@@ -25,7 +25,6 @@ from pima_hp.ledger import Manifest, read_study
 from pima_hp.report.tables import COUNTED, swept
 from pima_hp.run import RunStatus
 
-FLOORS = "floors.json"
 LARGEST_BYTES = 2**20
 SEED = 0
 """Of the resamples: the same ledger gives the same report."""
@@ -39,7 +38,7 @@ class Results:
     frame: pd.DataFrame  # one row per run
     manifest: Manifest | None  # what was asked; None where it is lost
     notes: Sequence[str]  # what was left out, a line each
-    floors: Sequence[Splits]  # what `floors.json` holds, made by a command that has the splits
+    baselines: Sequence[Baselines]  # what `baselines.json` holds, made by a command that has the splits
     verdicts: Sequence[Verdict]  # of the claims, in their order
 
     @classmethod
@@ -54,7 +53,7 @@ class Results:
         except PimaError as error:
             manifest, notes = None, [*notes, str(error)]
         verdicts = judge(claims, frame, np.random.default_rng(SEED))
-        return cls(folder, frame, manifest, notes, read_floors(folder), verdicts)
+        return cls(folder, frame, manifest, notes, read_baselines(folder), verdicts)
 
     @property
     def name(self) -> str:
@@ -94,12 +93,12 @@ class Results:
     @property
     def together(self) -> str:
         """Whether any combination of choices makes all primary claims true."""
-        return holding_together({v.claim.id: v.choices for v in self.verdicts if v.claim.family == "primary"})
+        return holding_together({v.claim.id: v.specifications for v in self.verdicts if v.claim.family == "primary"})
 
     @cached_property
-    def floors_table(self) -> pd.DataFrame:
-        """Each configuration beside each simple rule, with paired differences: see `floors_table` of the analysis."""
-        return floors_table(self.frame, self.floors)
+    def baselines_table(self) -> pd.DataFrame:
+        """Each configuration with each baseline: see `baselines_table` of the analysis."""
+        return baselines_table(self.frame, self.baselines)
 
     @cached_property
     def command(self) -> str:
@@ -118,24 +117,6 @@ class Results:
             with suppress(ValueError, TypeError, RecursionError):  # a stranger's ledger may say anything
                 found.append({str(name): str(version) for name, version in dict(json.loads(text)).items()})
         return found
-
-
-def read_floors(folder: Path) -> list[Splits]:
-    """What `floors.json` holds; nothing where it is missing or is not what this project writes."""
-    try:
-        return [
-            Splits(
-                {str(key): value for key, value in kind["settings"].items()},
-                [int(seed) for seed in kind["seeds"]],
-                int(kind["n_train"]),
-                int(kind["n_test"]),
-                {str(rule): [float(x) for x in row] for rule, row in kind["accuracy"].items()},
-            )
-            for kind in json.loads(_content(folder / FLOORS))
-            if all(len(row) == len(kind["seeds"]) for row in kind["accuracy"].values())
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
 
 
 def _content(path: Path) -> bytes:

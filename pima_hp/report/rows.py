@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.rules import Word
-from pima_hp.analysis.verdicts import FAMILIES, Verdict, part_row, verdict_row
+from pima_hp.analysis.decisions import FAMILIES, Outcome
+from pima_hp.analysis.verdicts import Verdict
 from pima_hp.report.panels import interval_text
 from pima_hp.report.results import Results
 from pima_hp.report.tables import COUNTED
@@ -16,24 +16,24 @@ TERMINAL = {"claim": 44, "verdict": 20, "estimate": 24, "n": 6}
 """Widths of the columns of `verdict_table`."""
 
 NOTHING = "\N{EN DASH}"
-SYMBOLS = {Word.SUPPORTED: "✓", Word.REFUTED: "✗", Word.UNDECIDED: "?", Word.UNTESTABLE: NOTHING}
+SYMBOLS = {Outcome.SUPPORTED: "✓", Outcome.REFUTED: "✗", Outcome.UNDECIDED: "?", Outcome.UNTESTABLE: NOTHING}
 
 
 def estimate_text(row: dict[str, Any]) -> str:
-    """`0.96 [0.90, 0.98]` of a `part_row`; a dash without an estimate."""
-    return NOTHING if row["estimate"] is None else interval_text(row["estimate"], row["lower"], row["upper"])
+    """`0.96 [0.90, 0.98]` of a row of an estimate; a dash without an estimate."""
+    return NOTHING if row["value"] is None else interval_text(row["value"], row["lower"], row["upper"])
 
 
 def verdict_table(results: Results) -> pd.DataFrame:
     """One row per claim, with its decisive part: fits a terminal."""
     rows = []
     for verdict in results.verdicts:
-        row = part_row(verdict.headline)
+        row = verdict.decisive.row
         rows.append(
             {
                 "claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
-                "verdict": ", ".join([verdict.word, *verdict.beside]),
-                "estimate": NOTHING if row["estimate"] is None else f"{row['name']} {estimate_text(row)}",
+                "verdict": ", ".join(filter(None, [verdict.outcome, verdict.headline, *verdict.qualifiers])),
+                "estimate": NOTHING if row["value"] is None else f"{row['name']} {estimate_text(row)}",
                 "n": row["n_replicates"],
             }
         )
@@ -44,12 +44,12 @@ def parts_table(results: Results) -> pd.DataFrame:
     """One row per part of a claim: everything that a check of the number needs. A part beside the rules has no word."""
     rows = []
     for verdict in results.verdicts:
-        for part in verdict.parts:
-            row = part_row(part)
+        for part in verdict.estimates:
+            row = part.row
             effect = row.pop("effect") or {}
-            of_claim = {} if part.beside else verdict_row(verdict)
+            of_claim = {} if part.descriptive else verdict.row | {"qualifiers": "; ".join(verdict.qualifiers)}
             rows.append(
-                {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "verdict": of_claim.pop("word", ""),
+                {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "verdict": of_claim.pop("outcome", ""),
                  **of_claim, **row, "config_ids": " ".join(part.config_ids),
                  **{f"effect_{key}": value for key, value in effect.items()}}
             )  # fmt: skip
@@ -58,7 +58,7 @@ def parts_table(results: Results) -> pd.DataFrame:
 
 def verdict_view(verdict: Verdict) -> dict[str, Any]:
     """What a page shows of a verdict."""
-    rows = [part_row(part) for part in verdict.parts]
+    rows = [part.row for part in verdict.estimates]
     needed, more = verdict.replicates_needed, ""
     if needed is not None:
         number = f"{needed:,.0f} replicates" if math.isfinite(needed) else "no number"
@@ -69,13 +69,14 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
         "Refuted when": str(verdict.claim.refuted),
         "Replicates needed": more,
         "Effect": "; ".join(_effect(row["effect"]) for row in rows if row["effect"]),
-        "Other choices": verdict.sentence,
+        "Other choices": verdict.explanation,
         "Many claims": _family(verdict),
         "Settings apart from the baseline": ", ".join(f"{key}={value}" for key, value in verdict.differing.items()),
         "Source": verdict.claim.source,
     }
-    return {"id": verdict.claim.id, "sentence": verdict.claim.sentence, "word": str(verdict.word),
-            "symbol": SYMBOLS[verdict.word], "suffix": "; ".join(verdict.beside),
+    return {"id": verdict.claim.id, "sentence": verdict.claim.sentence, "word": str(verdict.outcome),
+            "symbol": SYMBOLS[verdict.outcome],
+            "suffix": "; ".join(filter(None, [verdict.headline, *verdict.qualifiers])),
             "parts": [{"of": row, "text": estimate_text(row), "lost": _lost(row)} for row in rows],
             "told": {key: text for key, text in told.items() if text}}  # fmt: skip
 
@@ -83,22 +84,22 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
 def floor_rows(results: Results) -> list[dict[str, Any]]:
     """For a page: the network nearest the baseline in each kind of split, then each rule and how far it is behind."""
     rows: list[dict[str, Any]] = []
-    if results.floors_table.empty:
+    if results.baselines_table.empty:
         return rows
-    for splits, of in results.floors_table[results.floors_table["nearest"]].groupby("splits", sort=False):
+    for splits, of in results.baselines_table[results.baselines_table["nearest"]].groupby("splits", sort=False):
         first = of.iloc[0]
         name = f"the network, {first['differing']}" if first["differing"] else "the network, baseline settings"
         rows.append(_floor(name, str(splits), first, "network", ""))
         for _, row in of.iterrows():
             minus = _interval(row, "difference", "+.3f")
-            rows.append(_floor(str(row["rule"]), str(splits), row, "rule_accuracy", minus))
+            rows.append(_floor(str(row["baseline"]), str(splits), row, "baseline_accuracy", minus))
     return rows
 
 
 def counted(verdicts: Sequence[Verdict]) -> str:
     """`4 supported, 5 refuted, 2 untestable`."""
-    words = [verdict.word for verdict in verdicts]
-    return ", ".join(f"{words.count(word)} {word}" for word in Word if word in words)
+    words = [verdict.outcome for verdict in verdicts]
+    return ", ".join(f"{words.count(word)} {word}" for word in Outcome if word in words)
 
 
 def _floor(name: str, splits: str, row: Any, key: str, minus: str) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _interval(row: Any, key: str, form: str) -> str:
 
 def _effect(effect: dict[str, Any]) -> str:
     text = interval_text(effect["probability"], effect["lower"], effect["upper"])
-    return f"P({effect['of']}) = {text}, {effect['reading']}"
+    return f"P({effect['of']}) = {text}, {effect['conclusion']}"
 
 
 def _lost(row: dict[str, Any]) -> str:
@@ -128,6 +129,6 @@ def _family(verdict: Verdict) -> str:
     if verdict.p_adjusted is None:
         return ""
     stands = "" if verdict.survives is None else f"; the word {'stands' if verdict.survives else 'does not stand'}"
-    sign = "≤" if verdict.p_at_most and verdict.p_adjusted < 1 else "="
+    sign = "≤" if verdict.p_is_bound and verdict.p_adjusted < 1 else "="
     correction = FAMILIES[verdict.claim.family][2]
     return f"{verdict.claim.family} claim, p {sign} {verdict.p_adjusted:.2g} after {correction} correction{stands}"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.selection import baseline, deciding, follows, plain
+from pima_hp.analysis.selection import default_settings, follows
 from pima_hp.errors import InputError
-from pima_hp.ledger.frame import distinct
+from pima_hp.formatting import plain
+from pima_hp.ledger.frame import distinct, setting_columns
 from pima_hp.report import style
 
 MOST_LEVELS = 24
@@ -88,7 +89,7 @@ def value_order(text: str) -> tuple[bool, float, str]:
 
 def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
     """Text of every setting, one row a configuration (the index: config_id)."""
-    keys = deciding(frame)
+    keys = setting_columns(frame)
     configurations = frame.drop_duplicates("config_id").set_index("config_id")[keys]
     return pd.DataFrame({key: configurations[key].map(value_text) for key in keys}, configurations.index)
 
@@ -138,7 +139,7 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     contexts = _grouped(settings, others)
     n_values = {context: len({values[config_id] for config_id in ids}) for context, ids in contexts.items()}
     frequencies = {key: Counter(settings[key]) for key in others}
-    usual = {key: value_text(value) for key, value in baseline().items()}
+    usual = {key: value_text(value) for key, value in default_settings().items()}
 
     def rank(context: tuple[str, ...]) -> tuple[Any, ...]:
         pairs = list(zip(others, context, strict=True))

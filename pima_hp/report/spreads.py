@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.bootstrap import Estimate, bootstrap
-from pima_hp.analysis.selection import Seeds, baseline, by_seeds, matched
+from pima_hp.analysis.intervals import Inference, bootstrap
+from pima_hp.analysis.selection import ByReplicate, by_seeds, default_settings, matched
 from pima_hp.report import strips, style
 from pima_hp.report.chart import Figure, figure
 from pima_hp.report.settings import comparable, display_names, label, value_text
@@ -25,7 +25,7 @@ class Contrast:
     claim: str  # its id
     where: tuple[str, ...]
     over: tuple[str, ...]
-    estimate: Estimate  # as the verdict has it
+    estimate: Inference  # as the verdict has it
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def spreads(
     comparison = comparable(frame, [factor])
     levels = comparison.levels(factor)
     names, slots = display_names(levels), style.slots(levels)
-    usual = value_text(baseline().get(factor))
+    usual = value_text(default_settings().get(factor))
     reference = usual if usual in levels else next(iter(levels))
     parts, beyond = [], []
     for quantity in quantities:
@@ -105,7 +105,7 @@ def spreads(
     return figure(title, comparison, factor, [*lines, *told], drawn, 1, most_columns=2)
 
 
-def _paired(first: Sequence[dict[Seeds, float]], second: Sequence[dict[Seeds, float]]) -> list[float]:
+def _paired(first: Sequence[ByReplicate], second: Sequence[ByReplicate]) -> list[float]:
     """Mean of the first less mean of the second, for the replicates that all have."""
     _, table = matched([*first, *second])  # (R, K)
     found: list[float] = (table[:, : len(first)].mean(axis=1) - table[:, len(first) :].mean(axis=1)).tolist()

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from pima_hp.analysis.claims import Claim, Selector
-from pima_hp.analysis.selection import baseline
+from pima_hp.analysis.selection import default_settings
 from pima_hp.data.table import SHIPPED_SHA256
 
 Curves = Mapping[str, np.ndarray]
 CURVES = ["train/accuracy", "train/accuracy_end", "train/loss", "train/loss_end", "val/accuracy", "val/loss"]
-BASELINE: dict[str, Any] = {**baseline(), "data_digest": SHIPPED_SHA256}
+BASELINE: dict[str, Any] = {**default_settings(), "data_digest": SHIPPED_SHA256}
 SECTIONS = ("activation", "optimizer", "scheduler")
 
 
@@ -40,7 +40,7 @@ def study(arms: list[tuple[Selector, np.ndarray]], statuses: Mapping[tuple[int, 
 
 
 def arms_of(claim: Claim) -> list[Selector]:
-    found = [arm for part in claim.parts if part.awaits is None for arm in [*part.where, *part.over]]
+    found = [arm for part in claim.parts if part.requires is None for arm in [*part.where, *part.over]]
     return list({repr(arm): arm for arm in found}.values())
 
 

@@ -74,13 +74,13 @@ def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = N
     folder.mkdir(parents=True, exist_ok=True)
     claims = load_claims() if claims is None else claims
     verdicts = judge(claims, frame, np.random.default_rng(0), 200)
-    content = {"manifest": None, "notes": [], "floors": [], "verdicts": verdicts}
+    content = {"manifest": None, "notes": [], "baselines": [], "verdicts": verdicts}
     return Results(folder, frame, **{**content, **changes})
 
 
-def quantity(functional: Callable[[np.ndarray], np.ndarray], curve: str, name: str = "score", **more: Any) -> Quantity:
+def quantity(statistic: Callable[[np.ndarray], np.ndarray], curve: str, name: str = "score", **more: Any) -> Quantity:
     """A number of each run's curve alone, for a figure."""
-    return Quantity(name, "fraction of rows", lambda runs: functional(curves.aligned(runs[curve])), **more)
+    return Quantity(name, "fraction of rows", lambda runs: statistic(curves.aligned(runs[curve])), **more)
 
 
 def caption(figure: Figure) -> str:

@@ -22,9 +22,9 @@ def planted(make_study, margins, rates):
 def counts_and_shares(results):
     figure = figures_of(results, "activation")["learns"]
     counts = [text for text in texts(figure) if text.endswith(" learn")]
-    parts = {part.name.replace(" ", "_"): part for verdict in results.verdicts for part in verdict.parts}
+    parts = {part.name.replace(" ", "_"): part for verdict in results.verdicts for part in verdict.estimates}
     order = ["leaky_relu", "relu", "sigmoid", "tanh"]
-    return figure, counts, [parts[name].estimate for name in order]
+    return figure, counts, [parts[name].inference for name in order]
 
 
 def test_counts_are_those_of_the_verdict_where_a_pooled_level_would_differ(make_study, tmp_path):
@@ -45,10 +45,9 @@ def test_the_figure_takes_margin_and_window_from_the_claim(make_study, tmp_path)
     frame = planted(make_study, np.linspace(0.001, 0.1, 20), np.full(20, 0.35))
     tail = np.where(np.arange(100) < 90, 0.0, 0.05)  # the last ten epochs are worse
     frame["train/loss"] = [loss + tail for loss in frame["train/loss"]]
-    learns = CLAIMS[0].parts[0].functional.model_copy()
-    learns.__pydantic_extra__.update(margin_nats=0.03, window_epochs=10)
+    learns = CLAIMS[0].parts[0].statistic.model_copy(update={"margin_nats": 0.03, "window_epochs": 10})
     own = [
-        claim.model_copy(update={"parts": [part.model_copy(update={"functional": learns}) for part in claim.parts]})
+        claim.model_copy(update={"parts": [part.model_copy(update={"statistic": learns}) for part in claim.parts]})
         for claim in CLAIMS
     ]
     figure, counts, estimates = counts_and_shares(results_of(frame, tmp_path / "s", own))

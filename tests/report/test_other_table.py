@@ -27,9 +27,9 @@ def judged(claims, frame):
 def test_claims_of_the_shipped_table_are_untestable_on_another(make_study):
     for found in judged(load_claims(), make_study(BATCHES, 12).assign(data_digest=OTHER)):
         name = found.claim.id
-        assert found.word == "untestable"
+        assert found.outcome == "untestable"
         assert found.reason == f"{name} is about the shipped table; these runs use another table (SHA-256 1a2b3c4d...)"
-        assert {part.problem for part in found.parts} == {found.reason}
+        assert {part.problem for part in found.estimates} == {found.reason}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_claims_of_the_shipped_table_are_untestable_on_another(make_study):
 def test_a_claim_is_judged_on_the_table_that_it_names(make_study, data, testable):
     claim = next(claim for claim in load_claims() if claim.id == "H1").model_copy(update={"data": data})
     frames = [make_study(BATCHES, 12).assign(data_digest=digest) for digest in (SHIPPED_SHA256, OTHER)]
-    assert [judged([claim], frame)[0].word != "untestable" for frame in frames] == testable
+    assert [judged([claim], frame)[0].outcome != "untestable" for frame in frames] == testable
     if data == "1a2b3c4d":
         told = "H1 is about the table with SHA-256 1a2b3c4d...; these runs use another table (the shipped one)"
         assert judged([claim], frames[0])[0].reason == told
@@ -53,16 +53,20 @@ def test_in_a_study_of_two_tables_only_the_runs_of_the_claims_own_are_judged(mak
     other = other.assign(data_digest=OTHER, config_id="o" + other["config_id"], run_id="o" + other["run_id"])
     alone, both = (judged([claim], frame)[0] for frame in (own, pd.concat([other, own], ignore_index=True)))
     assert both.reason == alone.reason
-    assert (both.headline.config_ids, len(both.choices)) == (alone.headline.config_ids, len(alone.choices))
+    assert (both.decisive.config_ids, len(both.specifications)) == (
+        alone.decisive.config_ids,
+        len(alone.specifications),
+    )
 
 
-def test_a_command_is_not_named_where_runs_would_not_help():
+def test_a_command_is_not_named_where_runs_would_not_help(make_study):
+    nothing = make_study(BATCHES, 1).iloc[:0]
     (claim,) = (claim for claim in load_claims() if claim.id == "H4a")
     measured, awaited = claim.parts
     only = claim.model_copy(update={"parts": [awaited], "command": "make-it"})
-    assert "make-it" not in judged([only], pd.DataFrame({"config_id": []}))[0].reason
+    assert "make-it" not in judged([only], nothing)[0].reason
     both = claim.model_copy(update={"parts": [measured, awaited], "command": "make-it"})
-    assert "make-it" in judged([both], pd.DataFrame({"config_id": []}))[0].reason
+    assert "make-it" in judged([both], nothing)[0].reason
 
 
 def test_the_accuracy_to_reach_is_relative_to_the_majority_of_another_table(make_study):

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import vl_convert
 
+from pima_hp.analysis.baselines import Baselines
 from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.floors import Splits
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, Manifest
 from pima_hp.report.build import write_report
@@ -115,9 +115,10 @@ def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path, monkeypatc
         claim.model_copy(update={"sentence": text, "source": text, "command": text})
         for claim, text in zip(load_claims(), XSS, strict=False)
     ]
-    floors = [Splits({}, range(3), 8, 2, {text: [0.4, 0.5, 0.6] for text in XSS})]
+    scores = {text: [0.4, 0.5, 0.6] for text in XSS}
+    baselines = [Baselines(settings={}, seeds=[0, 1, 2], n_train=8, n_test=2, accuracy=scores)]
     folder = tmp_path / "<img src=x onerror=alert(1)>"
-    page = checked(page_of(results_of(frame, folder, claims, notes=XSS, floors=floors)))
+    page = checked(page_of(results_of(frame, folder, claims, notes=XSS, baselines=baselines)))
     for text in XSS[:4] + XSS[39:44]:
         assert " ".join(text.split()) in page.text
     assert "49" not in page.text.split("{{ 7")[0][-5:]
@@ -137,7 +138,7 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
     results = results_of(frame, tmp_path / "article")
     page = checked(page_of(results))
     identities = page.attributes("id")
-    for name in ("verdicts", "settings", "floors", "confounded", "methods", "reproduce", "batch_size-curves",
+    for name in ("verdicts", "settings", "baselines", "confounded", "methods", "reproduce", "batch_size-curves",
                  "batch_size-waiting", "batch_size-volatility", "batch_size-final", "activation-learns"):  # fmt: skip
         assert name in identities, name
     assert len(set(identities)) == len(identities)
@@ -151,7 +152,7 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
         assert text in page.text
     assert "small over large" in page.text.partition("by batch size")[2]  # the claimed quantity beside its figure
     assert page.text.count("choices of analysis and setting") == sum(
-        len(verdict.choices) > 1 for verdict in results.verdicts
+        len(verdict.specifications) > 1 for verdict in results.verdicts
     )
     assert "tables/choices_h1.csv" in page.attributes("href")
     folder = tmp_path / "article" / "report"
@@ -161,7 +162,7 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
         claim.id for claim in load_claims()
     }
     numbers = pd.read_csv(folder / "tables" / "verdicts.csv")
-    assert numbers.loc[numbers["estimate"].notna(), "config_ids"].notna().all()
+    assert numbers.loc[numbers["value"].notna(), "config_ids"].notna().all()
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert {"batch_size_curves.png", "batch_size_curves.svg", "batch_size.csv", "settings.csv", "report.md"} <= names
     before = (folder / "index.html").read_bytes()
@@ -205,7 +206,7 @@ def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp
     folder = ledger_of(tmp_path / "s", 3, 12)
     secret = tmp_path / "secret.json"
     secret.write_text('[{"settings": {}, "seeds": [0], "n_train": 8, "n_test": 2, "accuracy": {"SECRET": [0.5]}}]')
-    (folder / "floors.json").symlink_to(secret)
+    (folder / "baselines.json").symlink_to(secret)
     os.mkfifo(folder / "ledger" / "pipe.parquet")
     (folder / "ledger" / "link.parquet").symlink_to(secret)
     (folder / "ledger" / "noise.parquet").write_bytes(os.urandom(4096))
@@ -224,15 +225,6 @@ def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp
     assert "SECRET" not in page.text
     assert "noise.parquet" in page.text
     assert "pima-hp-train -m '$(touch /tmp/pwned)' '<script>alert(1)</script>'" in page.text
-
-
-@pytest.mark.parametrize(
-    "content", ["[" * 100_000, "{}", '{"floors": 3}', "\xff", '[{"settings": 1}]', '[{"settings": {}, "seeds": 3}]']
-)
-def test_floors_that_are_not_floors_are_not_shown(tmp_path, content):
-    folder = ledger_of(tmp_path / "s", 1, 1)
-    (folder / "floors.json").write_text(content, encoding="latin-1")
-    assert Results.read(folder, []).floors == []
 
 
 def test_a_report_folder_that_is_a_link_is_refused(tmp_path):

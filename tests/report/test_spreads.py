@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pima_hp.analysis import curves
-from pima_hp.analysis.bootstrap import Share
+from pima_hp.analysis.intervals import Share
 from pima_hp.report.panels import interval_text, interval_texts
 from pima_hp.report.spreads import Contrast, spreads
 from tests.report.conftest import caption, layers, quantity, texts

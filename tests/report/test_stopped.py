@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from pima_hp.analysis.baselines import Baselines, baselines_table
 from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.floors import Splits, floors_table
-from pima_hp.analysis.functionals import EVENTS
-from pima_hp.analysis.selection import by_seeds, values_of
-from pima_hp.analysis.verdicts import judge, part_row
+from pima_hp.analysis.curves import EVENTS
+from pima_hp.analysis.selection import by_seeds
+from pima_hp.analysis.verdicts import judge
 from pima_hp.report.build import write_report
 from pima_hp.report.factor import figures_of
 from pima_hp.report.rows import parts_table
@@ -35,9 +35,9 @@ def stop(frame, rows, epoch=90):
 def test_no_statistic_of_a_claim_has_a_value_of_it(make_study, claim_id):
     frame = stop(make_study(BATCHES[:1], 3), [0])
     for part in CLAIMS[claim_id].parts:
-        values = by_seeds(frame, lambda runs, of=part.functional: values_of(of, runs))
+        values = by_seeds(frame, part.statistic.of)
         assert len(values) == 2
-        if part.functional.name in EVENTS:
+        if part.statistic.name in EVENTS:
             assert np.isfinite(list(values.values())).all()
 
 
@@ -45,18 +45,18 @@ def test_a_share_cannot_be_told_where_runs_stopped(make_study):
     frame = make_study(BATCHES, 14)
     known = judge([CLAIMS["H1"]], frame, np.random.default_rng(0), 200)[0]
     found = judge([CLAIMS["H1"]], stop(frame, [0, 1, 14]), np.random.default_rng(0), 200)[0]
-    assert known.word != "untestable"
-    assert found.word == "untestable"
-    assert "batch 5: 2 of 14 runs stopped early and have no answer" in found.reason
-    assert "batch 10: 1 of 14 runs stopped early" in found.reason
-    assert [part_row(part)["n_stopped"] for part in found.parts] == [2, 1]
+    assert known.outcome != "untestable"
+    assert found.outcome == "untestable"
+    assert "batch 5: 2 runs stopped early and have no answer" in found.reason
+    assert "batch 10: 1 runs stopped early" in found.reason
+    assert [part.row["n_stopped"] for part in found.estimates] == [2, 1]
 
 
 def test_a_paired_contrast_leaves_out_the_pair_and_counts_the_run(make_study):
     found = judge([CLAIMS["H4"]], stop(make_study(BATCHES, 14), [0, 20]), np.random.default_rng(0), 200)[0]
-    assert found.word != "untestable"
-    (part,) = found.parts
-    assert (len(part.replicates.seeds), part.n_stopped, part.n_diverged, part.n_runs) == (12, 2, 0, 56)
+    assert found.outcome != "untestable"
+    (part,) = found.estimates
+    assert (len(part.seeds), part.n_stopped, part.n_diverged, part.n_runs) == (12, 2, 0, 56)
 
 
 def test_tables_figures_and_the_page_count_it_and_nothing_else_does(make_study, tmp_path):
@@ -85,6 +85,7 @@ def test_a_split_whose_run_stopped_is_not_held_against_a_baseline(make_study):
     frame = stop(make_study(BATCHES[:1], 4), [0]).assign(**{"final/test/accuracy": 0.7})
     accuracy = {"majority class": [0.65] * 4}
     for val in (0.0, 0.2):
-        kind = Splits({"data.val_fraction": val, "data.test_fraction": 0.2}, range(4), 8, 2, accuracy)
-        table = floors_table(frame.assign(**{"data.val_fraction": val}), [kind])
+        kind = Baselines(settings={"data.val_fraction": val, "data.test_fraction": 0.2}, seeds=[0, 1, 2, 3], n_train=8,
+                         n_test=2, accuracy=accuracy)  # fmt: skip
+        table = baselines_table(frame.assign(**{"data.val_fraction": val}), [kind])
         assert table["n_splits"].tolist() == [3]
