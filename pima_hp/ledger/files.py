@@ -1,8 +1,6 @@
 """Files that are there whole or not at all, also after a kill or a power cut, and one sweep at a time in a study."""
 
-import errno
 import fcntl
-import json
 import os
 import secrets
 import shlex
@@ -10,19 +8,15 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 from pima_hp.errors import StorageError, StudyError
 
 LEDGER = "ledger"
 """Folder of a study that holds its parts, and nothing but Parquet."""
-
-_TEMPORARY = ".*.tmp"
-_OWNER = ".owner"
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -37,8 +31,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     Raises:
         StorageError: the system refused; the old file, if any, is untouched and nothing else is left.
     """
-    temporary = path.with_name(_TEMPORARY.replace("*", f"{path.name}.{secrets.token_hex(4)}"))
-    with explained(path, len(content)):
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with explained(path):
         if not (path.is_file() and path.read_bytes() == content):
             try:
                 _write(temporary, content, durable)
@@ -65,26 +59,23 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def explained(path: Path, n_bytes: int | None = None) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what the system refuses within the block into a StorageError of one line."""
     try:
         yield
     except OSError as error:
-        raise storage_error(error, path, n_bytes) from error
+        raise storage_error(error, path) from error
 
 
-def storage_error(error: OSError, path: Path, n_bytes: int | None = None) -> StorageError:
+def storage_error(error: OSError, path: Path) -> StorageError:
     """Return the error that says in one line what the system refused, and what to do."""
-    name = errno.errorcode.get(error.errno or 0, "no error number")
-    amount = "" if n_bytes is None else f" ({n_bytes:,} bytes)"
     return StorageError(
-        f"{str(path)!r} must be readable and writable{amount}; the system says: {error.strerror or error} ({name}); "
-        "free space or choose another folder, then run the same command again: finished runs are kept"
+        f"{str(path)!r} must be readable and writable; the system says: {error.strerror or error}; free space or choose "
+        "another folder, then run the same command again: finished runs are kept"
     )
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(BaseModel, strict=True):
     """The process that holds a study, as one line of JSON in the study's folder names it.
 
     Attributes:
@@ -103,7 +94,7 @@ class Owner:
 def owner_of(study: Path) -> Owner | None:
     """Return who holds a study, or held it when it was killed; None where no file says so in a form that we write."""
     try:
-        return TypeAdapter(Owner).validate_json((study / _OWNER).read_bytes(), strict=True)
+        return Owner.model_validate_json((study / ".owner").read_bytes())
     except (OSError, ValueError):
         return None
 
@@ -113,8 +104,8 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
     """Hold a study for as long as the block runs.
 
     The kernel locks the ledger's folder itself: the lock of a process that died is free at once, and deleting files
-    does not free the lock of one that lives. A second line of defense is the file that names the owner: it protects a
-    study on a shared file system from other hosts, which locks do not reach.
+    does not free the lock of one that lives. The file that names the owner protects a study on a shared file system
+    from other hosts, which that lock does not reach.
 
     Args:
         study: `outputs/<study>`; made if it is not there.
@@ -124,29 +115,27 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
         StudyError: another sweep holds it, or may hold it on another host.
         StorageError: the folder cannot be written.
     """
-    mark = study / _OWNER
-    only_one = f"the study {str(study)!r} must have one sweep at a time"
+    mark, here, hint = study / ".owner", socket.gethostname(), ""
     with ExitStack() as stack:
         try:
-            stack.enter_context(_locked(study / LEDGER, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            stack.enter_context(locked(study / LEDGER, fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
             time.sleep(0.2)  # the holder may have begun this instant and not yet said who it is
+            hint = "wait for that sweep, or choose another study (study=OTHER)"
+        owner = owner_of(study)
+        if not hint and os.path.lexists(mark) and (owner is None or owner.host != here):
+            hint = f"if no sweep is running there: rm {shlex.quote(str(mark))}"
+        if hint:
             raise StudyError(
-                f"{only_one}; it is held by {owner_of(study) or 'an unknown process'}; wait for that sweep or stop "
-                "it, or choose another study (study=OTHER)"
-            ) from None
-        previous = owner_of(study)
-        if os.path.lexists(mark) and (previous is None or previous.host != socket.gethostname()):
-            raise StudyError(
-                f"{only_one}; it looks free but is marked as held by {previous or 'an unknown process'}; if no sweep "
-                f"is running there: rm {shlex.quote(str(mark))}"
+                f"the study {str(study)!r} must have one sweep at a time; it is held by "
+                f"{owner or 'an unknown process'}; {hint}"
             )
         with explained(study):  # what a killed process was writing
-            for leftover in study.rglob(_TEMPORARY):
+            for leftover in study.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
         start = datetime.now().astimezone().isoformat(timespec="seconds")
-        owner = Owner(os.getpid(), socket.gethostname(), start, command)
-        write_atomically(mark, f"{json.dumps(asdict(owner))}\n".encode())
+        line = Owner(pid=os.getpid(), host=here, start=start, command=command).model_dump_json()
+        write_atomically(mark, f"{line}\n".encode())
         try:
             yield
         finally:
@@ -155,14 +144,8 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def manifest_lock(study: Path) -> Iterator[None]:
-    """Let one process at a time read, extend and write the manifest of a study; workers of one command take turns."""
-    with _locked(study, fcntl.LOCK_EX):
-        yield
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
+def locked(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Lock a folder, made if it is not there, against other processes; wait for them unless `how` says otherwise."""
     make_folder(folder)
     with explained(folder):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -174,15 +157,11 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes, durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+    with path.open("xb") as file:
+        file.write(content)
         if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

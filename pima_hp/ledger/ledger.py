@@ -3,9 +3,9 @@
 import math
 import warnings
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,12 @@ import pandas as pd
 from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
 from pima_hp.ledger.frame import curve_columns, frame_of
-from pima_hp.ledger.parts import SCORE_PREFIX, SUFFIX, DamagedPartError, Kinds, encoded, kinds_of, read_part
+from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, read_part
 from pima_hp.ledger.plan import Manifest
 from pima_hp.run import Results, RunStatus
 
-_Found = TypeVar("_Found")
-_ORDER = ("config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id")
-OBJECTIVE = "val/accuracy"
-"""The curve whose last value is what a job returns to Hydra."""
+Found = TypeVar("Found")
+_ORDER = ["config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id"]
 
 
 def read_study(study: Path | str) -> pd.DataFrame:
@@ -31,10 +29,11 @@ def read_study(study: Path | str) -> pd.DataFrame:
     `versions` as JSON; `engine` is empty, `n_train` and `positive_rate` are missing for a run that failed); then the
     settings that decide what it computes, named as on the command line (`activation`, `optimizer.lr`,
     `model.hidden_widths` as a tuple; missing where a configuration has no such setting), and `data.path`; then its
-    learning curves, each a read-only array of shape (E,) (`val/accuracy`, `lr`, and whatever else some run has logged,
-    NaN where a run has not); then its final scores (`final/val/auroc`).
+    learning curves, each an array of shape (E,) (`val/accuracy`, `lr`, and whatever else some run has logged, NaN
+    where a run has not); then its final scores (`final/val/auroc`).
     Rows are in the order of the manifest, then by seed. A run whose part is damaged is missing; a warning names the
-    part. `pandas.read_parquet(f"{folder}/ledger")` reads the same columns without this package.
+    part. `pandas.read_parquet(f"{folder}/ledger")` reads the same columns without this package, settings that not
+    every configuration has as JSON.
 
     Args:
         study: its folder, or its name in `outputs`.
@@ -44,14 +43,11 @@ def read_study(study: Path | str) -> pd.DataFrame:
         StudyError: two parts disagree about a run, or were written by another version.
         StorageError: the folder cannot be read.
     """
-    folder = next((path for path in (Path(study), Path("outputs", study)) if (path / LEDGER).is_dir()), None)
-    if folder is None:
+    folders = [path for path in (Path(study), Path("outputs", study)) if (path / LEDGER).is_dir()]
+    if not folders:
         found = sorted(path.parent.name for path in Path(study).parent.glob(f"*/{LEDGER}"))
-        raise InputError(
-            f"{str(study)!r} must be the folder of a study, or its name in outputs; found no {LEDGER!r} folder in it; "
-            f"studies beside it: {', '.join(found) or 'none'}"
-        )
-    ledger = Ledger(folder)
+        raise InputError(f"{str(study)!r} must be the folder of a study, or its name in outputs; found only {found}")
+    ledger = Ledger(folders[0])
     frame = ledger.frame()
     for note in ledger.damaged:
         warnings.warn(note, stacklevel=2)
@@ -69,8 +65,7 @@ class Ledger:
     """
 
     def __init__(self, study: Path | str) -> None:
-        self.study = Path(study)
-        self.folder = self.study / LEDGER
+        self.study, self.folder = Path(study), Path(study) / LEDGER
         self.damaged: list[str] = []
 
     def append(self, results: Results) -> None:
@@ -80,7 +75,7 @@ class Ledger:
             StorageError: the part could not be written; what was stored before is untouched.
         """
         make_folder(self.folder)
-        name, content = encoded(results, self._kinds)
+        name, content = encoded(results)
         write_atomically(self.folder / name, content)
 
     def finished_run_ids(self, since: float = math.inf) -> set[str]:
@@ -90,11 +85,11 @@ class Ledger:
             since: seconds since 1970; runs that failed later count as finished, for the command that began then.
         """
         rows = [row for part in self._read(_outline) for row in part]
-        return {run_id for run_id, failed_s, _ in rows if failed_s is None or failed_s >= since}
+        return {run_id for run_id, status, ended_s, _ in rows if status != RunStatus.FAILED or ended_s >= since}
 
     def last_values(self) -> dict[str, float]:
         """Return run id -> `val/accuracy` of the last epoch that the run has trained, where it has one."""
-        return {run_id: value for part in self._read(_outline) for run_id, _, value in part if value == value}
+        return {run_id: value for part in self._read(_outline) for run_id, *_, value in part if value == value}
 
     def frame(self) -> pd.DataFrame:
         """Return all runs, as `read_study` describes them: the same for any order and number of parts.
@@ -107,73 +102,55 @@ class Ledger:
         failed = frame["status"].eq(RunStatus.FAILED).to_numpy()
         doubled = frame["run_id"].duplicated(keep=False).to_numpy()
         if doubled.any():
-            origin = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
-            for _, rows in frame.assign(part=origin)[doubled & ~failed].groupby("run_id"):
+            names = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
+            for _, rows in frame.assign(part=names)[doubled & ~failed].groupby("run_id"):
                 _check_agreement(rows)
             frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
-        manifest = self._manifest
-        place = {config_id: row for row, config_id in enumerate(manifest.configurations if manifest else ())}
-        planned = frame["config_id"].map(place).fillna(len(place))
-        order = frame[[*_ORDER]].assign(planned=planned).sort_values(["planned", *_ORDER]).index
-        return frame.loc[order].reset_index(drop=True)
-
-    @property
-    def _manifest(self) -> Manifest | None:
         try:
-            return Manifest.read(self.study)
+            manifest = Manifest.read(self.study)
         except StorageError as error:  # the results are whole without it
-            self.damaged.append(f"manifest.json: {error}")
-            return None
+            manifest, self.damaged = None, [*self.damaged, str(error)]
+        place = {config_id: row for row, config_id in enumerate(manifest.settings if manifest else ())}
+        keys = frame[_ORDER].assign(planned=frame["config_id"].map(place).fillna(len(place)))
+        return frame.loc[keys.sort_values(["planned", *_ORDER]).index].reset_index(drop=True)
 
-    @cached_property
-    def _kinds(self) -> Kinds:
-        manifest = self._manifest
-        return kinds_of(manifest.settings.values()) if manifest else {}
-
-    def _read(self, read: Callable[[Path], _Found]) -> list[_Found]:
+    def _read(self, read: Callable[[Path], Found]) -> list[Found]:
         """Return what a function reads of each part, without those that are damaged: their runs are missing then."""
         found, self.damaged = [], []
         with explained(self.folder):
-            try:
-                paths = sorted(path for path in self.folder.iterdir() if path.suffix == SUFFIX)
-            except FileNotFoundError:
-                paths = []
+            paths = sorted(self.folder.glob("*.parquet"))
         for path in paths:
             try:
                 found.append(read(path))
-            except (DamagedPartError, OSError) as error:
+            except DamagedPartError as error:
                 self.damaged.append(f"{path.name}: {error}; its runs are missing here and are trained again on resume")
         return found
 
 
-_Outline = list[tuple[str, float | None, float]]
-
-
-def _outline(path: Path) -> _Outline:
-    """Return (run id, when it failed, last `val/accuracy`) of each run of a part."""
-    status = path.lstat()
-    return _outlined(path, status.st_mtime_ns, status.st_size)
+def _outline(path: Path) -> list[tuple[Any, ...]]:
+    """Return (run id, status, end, last `val/accuracy`) of each run of a part, which is read once a process."""
+    with explained(path):
+        state = path.lstat()
+    return _outlined(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _outlined(path: Path, *_state: int) -> _Outline:
-    """Read a part once a process, unless it changes: each job of a sweep asks which of its runs are there."""
-    names = ("run_id", "status", "stop_epoch", "ended_s", OBJECTIVE)
-    table = read_part(path, [*names, "trainer.max_epochs"])
-    return [
-        (run_id, ended_s if status == RunStatus.FAILED else None, math.nan if curve is None else curve[stop - 1])
-        for run_id, status, stop, ended_s, curve in zip(*(table[name].to_pylist() for name in names), strict=True)
-    ]
+def _outlined(path: Path, *_state: int) -> list[tuple[Any, ...]]:
+    table = read_part(path)
+    *columns, stops, curves = (
+        table[name].to_pylist() for name in ("run_id", "status", "ended_s", "stop_epoch", "val/accuracy")
+    )
+    last = [math.nan if curve is None else curve[stop - 1] for stop, curve in zip(stops, curves, strict=True)]
+    return list(zip(*columns, last, strict=True))
 
 
 def _check_agreement(rows: pd.DataFrame) -> None:
     """Refuse rows of one finished run with different results; a curve or score that one of them lacks is no matter."""
-    scores = [name for name in rows.columns if name.startswith(SCORE_PREFIX)]
+    numbers = [*curve_columns(rows.drop(columns="part")), *(name for name in rows if name.startswith(SCORE_PREFIX))]
     first, *others = rows.to_dict("records")
     for other in others:
         same = all(first[key] == other[key] for key in ("status", "stop_epoch", "n_updates"))
-        for key in (*curve_columns(rows.drop(columns="part")), *scores):
-            one, two = np.asarray(first[key]), np.asarray(other[key])
+        for one, two in ((np.asarray(first[key]), np.asarray(other[key])) for key in numbers):
             same &= np.array_equal(one, two, equal_nan=True) or bool(np.isnan(one).all() or np.isnan(two).all())
         if not same:
             raise StudyError(

@@ -24,19 +24,16 @@ def labels_of(settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
         settings: of every configuration of the study.
         swept: keys and groups in the order in which their values lead.
     """
-    shown = distinguishing(settings, swept)
-    leaves = Counter(map(_leaf, {key for own in shown.values() for key in own}))
-    labels = {}
-    for config_id, own in shown.items():
-        # where there is one configuration, it goes without saying that it has no scheduler
-        told = [(key, value) for key, value in own.items() if len(shown) > 1 or value != "none"]
-        text = ", ".join(_part(key, value, qualified=leaves[_leaf(key)] > 1) for key, value in told)
-        labels[config_id] = _folder_name(text) or "baseline"
-    counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
-    return {
-        config_id: label if counts[label.casefold()] == 1 else f"{label[: LONGEST - 8]} ~{config_id[:6]}"
-        for config_id, label in labels.items()
+    texts = {
+        config_id: ", ".join(_part(key, value) for key, value in own.items() if len(settings) > 1 or value != "none")
+        for config_id, own in distinguishing(settings, swept).items()
     }
+    # the names that every file system takes for a folder
+    safe = {key: re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ") for key, text in texts.items()}
+    labels = {key: text[:LONGEST].rstrip(",. ") or "baseline" for key, text in safe.items()}
+    counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
+    alike = {key for key, label in labels.items() if counts[label.casefold()] > 1}
+    return labels | {key: f"{labels[key][: LONGEST - 8]} ~{key[:6]}" for key in labels if key in alike}
 
 
 def run_name(label: str, seed: int, run_id: str) -> str:
@@ -50,38 +47,33 @@ def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, d
     A setting is left out where the words of its section that are shown determine it: `optimizer` tells
     `optimizer.alpha`, unless it differs between two configurations of one optimizer.
     """
-    plain = {config_id: _plain(own) for config_id, own in settings.items()}
-    keys = dict.fromkeys(key for own in plain.values() for key in own)
-    columns = {key: [own.get(key) for own in plain.values()] for key in keys}
-    if len(plain) == 1:
-        shown = [key for key in MAIN_SETTINGS if key in columns]
-    else:
-        shown = []
-        words: dict[str, list[list[Any]]] = defaultdict(list)  # section -> the columns of words that are shown
-        for key in sorted(keys, key=lambda key: _rank(key, swept)):
-            section, column = key.partition(".")[0], columns[key]
-            groups = list(zip(*words[section], strict=True)) or [()] * len(plain)
-            if len(set(zip(groups, column, strict=True))) > len(set(groups)):
-                shown.append(key)
-                if all(value is None or isinstance(value, bool | str) for value in column):
-                    words[section].append(column)
-    mixed = {key for key in shown if len({isinstance(value, str) for value in columns[key] if value is not None}) > 1}
+    keys = list(dict.fromkeys(key for own in settings.values() for key in own if key != "data_digest"))
+    columns = {key: [_plain(key, own.get(key)) for own in settings.values()] for key in keys}
+    shown = [key for key in MAIN_SETTINGS if key in columns] if len(settings) == 1 else []
+    words: dict[str, list[list[Any]]] = defaultdict(list)  # section -> the columns of words that are shown
+    for key in sorted(keys, key=lambda key: _rank(key, swept)):
+        section, column = key.partition(".")[0], columns[key]
+        groups = list(zip(*words[section], strict=True)) or [()] * len(column)
+        if len(set(zip(groups, column, strict=True))) > len(set(groups)):
+            shown.append(key)
+            if all(value is None or isinstance(value, bool | str) for value in column):
+                words[section].append(column)
+    for key in shown:
+        if len({isinstance(value, str) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
+            columns[key] = [value if value is None else _text(value) for value in columns[key]]
     return {
-        config_id: {key: _text(own[key]) if key in mixed else own[key] for key in shown if key in own}
-        for config_id, own in plain.items()
+        config_id: {key: columns[key][row] for key in shown if columns[key][row] is not None}
+        for row, config_id in enumerate(settings)
     }
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the settings that are set, each a word or a number; a data file by its name, without its digest."""
-    plain: dict[str, Value] = {}
-    for key, value in settings.items():
-        if key == "data.path":
-            plain[key] = "pima" if value is None else PurePath(value).stem
-        elif value is not None and key != "data_digest":
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            plain[key] = float(value) if number else value if isinstance(value, bool | str) else _text(value)
-    return plain
+def _plain(key: str, value: Any) -> Value | None:
+    """Return a setting as a word or a number; a data file by its name."""
+    if key == "data.path":
+        return "pima" if value is None else PurePath(value).stem
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return value if value is None or isinstance(value, bool | str) else _text(value)
 
 
 def _rank(key: str, swept: Sequence[str]) -> int:
@@ -91,29 +83,19 @@ def _rank(key: str, swept: Sequence[str]) -> int:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "-".join(map(_text, value))
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float):
-        return f"{value:g}"
-    return "-".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def _leaf(key: str) -> str:
-    section, _, leaf = key.rpartition(".")
-    return section if leaf == "size" else leaf
-
-
-def _part(key: str, value: Value, *, qualified: bool) -> str:
+def _part(key: str, value: Value) -> str:
     """Return a setting as a part of a name: `relu` of a group with names, `lr 0.01` of a key, a class by its name."""
-    if key.endswith("._target_"):
-        return _text(value).rpartition(".")[2]
-    if "." not in key:
-        return f"no {key}" if value == "none" else _text(value)
-    if isinstance(value, bool):
-        return _leaf(key) if value else f"no {_leaf(key)}"
-    return f"{key if qualified else _leaf(key)} {_text(value)}"
-
-
-def _folder_name(text: str) -> str:
-    """Return a text as every file system takes it for the name of a folder."""
-    return re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ")[:LONGEST].rstrip(",. ")
+    section, _, leaf = key.rpartition(".")
+    if not section:
+        return f"no {key}" if value == "none" else str(value)
+    if leaf == "_target_":
+        return str(value).rpartition(".")[2]
+    name = section if leaf == "size" else leaf
+    return f"{'' if value else 'no '}{name}" if isinstance(value, bool) else f"{name} {_text(value)}"

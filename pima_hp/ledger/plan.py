@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
-from pima_hp.config import Seeds
 from pima_hp.config.flat import NAMED_SECTIONS, Setting
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
@@ -25,55 +25,33 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One configuration, and the runs that were asked of it."""
-
-    settings: Mapping[str, Setting]  # `Config.flat`
-    runs: dict[str, Seeds]  # run id -> its seeds
-
-
-@dataclass(frozen=True)
 class Manifest:
     """What a study is about.
 
     Attributes:
-        configurations: config_id -> its plan, in the order of the request.
+        settings: config_id -> `Config.flat`, in the order of the request.
+        run_ids: all planned runs, in order.
         swept_keys: settings that are meant to differ; `optimizer` covers `optimizer.*`.
         data_files: path as given, in its shortest spelling ("" for the shipped table) -> digest of its content.
-        versions: those the study was begun with (each run records its own).
     """
 
-    configurations: Mapping[str, Plan]
+    settings: Mapping[str, Mapping[str, Setting]]
+    run_ids: Sequence[str]
     swept_keys: Sequence[str]
     data_files: Mapping[str, str]
-    versions: Mapping[str, str]
     schema_version: int = VERSION
 
     @classmethod
-    def of(cls, runs: Sequence[Run], swept: Sequence[str], versions: Mapping[str, str]) -> Self:
+    def of(cls, runs: Sequence[Run], swept: Sequence[str] = ()) -> Self:
         """Return the plan to train these runs.
 
         Raises:
             StudyError: one data file has two contents.
         """
-        configurations: dict[str, Plan] = {}
-        files: dict[str, str] = {}
-        for config in {id(run.config): run.config for run in runs}.values():
-            configurations.setdefault(config.id, Plan(config.flat, {}))
-            _add_file(files, file_key(config.data.path), config.data_digest)
-        for run in runs:
-            configurations[run.config.id].runs[run.id] = run.seeds
-        return cls(configurations, tuple(swept), files, versions)
-
-    @property
-    def run_ids(self) -> list[str]:
-        """All planned runs, in order."""
-        return [run_id for plan in self.configurations.values() for run_id in plan.runs]
-
-    @property
-    def settings(self) -> dict[str, Mapping[str, Setting]]:
-        """config_id -> its settings."""
-        return {config_id: plan.settings for config_id, plan in self.configurations.items()}
+        configs = {id(run.config): run.config for run in runs}.values()
+        settings = {config.id: config.flat for config in configs}
+        files = _merged({}, [(file_key(config.data.path), config.data_digest) for config in configs])
+        return cls(settings, list(dict.fromkeys(run.id for run in runs)), list(swept), files)
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -86,27 +64,21 @@ class Manifest:
         Raises:
             StudyError: a setting that neither request sweeps has another value, or a data file has changed.
         """
-        files = dict(self.data_files)
-        for path, digest in new.data_files.items():
-            _add_file(files, path, digest)
-        swept = tuple(dict.fromkeys((*self.swept_keys, *new.swept_keys)))
-        before, after = (next(iter(manifest.configurations.values())).settings for manifest in (self, new))
-        changed = [
-            key
-            for key in sorted({*before, *after} - self._varied() - new._varied() - {*NAMED_SECTIONS, "data.path"})
-            if before.get(key) != after.get(key) and not _covered(key, swept)
-        ]
+        files = _merged(self.data_files, new.data_files.items())
+        swept = list(dict.fromkeys((*self.swept_keys, *new.swept_keys)))
+        before, after = (next(iter(manifest.settings.values())) for manifest in (self, new))
+        fixed = {*before, *after} - self._varied() - new._varied() - {*NAMED_SECTIONS, "data.path"}
+        changed = [key for key in sorted(fixed) if before.get(key) != after.get(key) and not _covered(key, swept)]
         if changed:
-            lines = [f"{_shown_key(key)}: {self._shown(before, key)} -> {new._shown(after, key)}" for key in changed]
+            lines = [f"{key}: {value_text(before.get(key))} -> {value_text(after.get(key))}" for key in changed]
             raise StudyError(
-                "\n".join(lines) + "\nwhat a study does not sweep must stay as it was; begin another study "
-                f"(study=OTHER), or sweep it (-m {_shown_key(changed[0])}=ONE,OTHER)"
+                "\n".join(lines)
+                + "\nwhat a study does not sweep must stay as it was; begin another study (study=OTHER), "
+                f"or sweep it (-m {changed[0].replace('data_digest', 'data.path')}=ONE,OTHER)"
             )
-        configurations = dict(self.configurations)
-        for config_id, plan in new.configurations.items():
-            known = configurations.get(config_id, plan)
-            configurations[config_id] = replace(known, runs={**known.runs, **plan.runs})
-        return replace(self, configurations=configurations, swept_keys=swept, data_files=files)
+        run_ids = list(dict.fromkeys((*self.run_ids, *new.run_ids)))
+        settings = {**self.settings, **new.settings, **self.settings}
+        return replace(self, settings=settings, run_ids=run_ids, swept_keys=swept, data_files=files)
 
     def write(self, study: Path) -> None:
         """Store it in the study's folder; an equal manifest is left as it is.
@@ -133,18 +105,13 @@ class Manifest:
                 content = path.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        try:
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
             document = json.loads(content)["manifest"]
             check_version(int(document["schema_version"]), study)
             manifest = _ADAPTER.validate_python(document)
-            if manifest._encoded() == content:
+            if manifest._encoded() == content:  # with the digest
                 return manifest
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass
-        raise StorageError(
-            f"{str(path)!r} must be a manifest of pima_hp; it is damaged; delete it and run the sweep "
-            "again: finished runs are kept"
-        )
+        raise StorageError(f"{str(path)!r} is damaged; delete it and run the sweep again: finished runs are kept")
 
     def _encoded(self) -> bytes:
         body = _ADAPTER.dump_json(self)
@@ -152,18 +119,9 @@ class Manifest:
 
     def _varied(self) -> set[str]:
         """Return the keys that differ between configurations, or that some of them lack."""
-        texts: dict[str, set[str]] = {}
-        for key in {key for settings in self.settings.values() for key in settings}:
-            texts[key] = {value_text(settings.get(key)) for settings in self.settings.values()}
-        return {key for key, found in texts.items() if len(found) > 1}
-
-    def _shown(self, settings: Mapping[str, Setting], key: str) -> str:
-        """Return the text of a setting; a data file by its path and digest."""
-        if key != "data_digest":
-            return value_text(settings.get(key))
-        digest = str(settings[key])
-        path = next((path for path, known in self.data_files.items() if known == digest), "")
-        return f"{repr(path) if path else 'the shipped table'} (digest {digest[:12]})"
+        rows = self.settings.values()
+        keys = {key for row in rows for key in row}
+        return {key for key in keys if len({value_text(row.get(key)) for row in rows}) > 1}
 
 
 _ADAPTER = TypeAdapter(Manifest)
@@ -174,14 +132,14 @@ def file_key(path: str | None) -> str:
     return "" if path is None else os.path.normpath(path)
 
 
-def _add_file(files: dict[str, str], path: str, digest: str) -> None:
-    check_unchanged(path or None, files.setdefault(path, digest), digest)
-
-
-def _shown_key(key: str) -> str:
-    return "data.path" if key == "data_digest" else key
+def _merged(known: Mapping[str, str], new: Iterable[tuple[str, str]]) -> dict[str, str]:
+    files = dict(known)
+    for path, digest in new:
+        check_unchanged(path or None, files.setdefault(path, digest), digest)
+    return files
 
 
 def _covered(key: str, swept: Sequence[str]) -> bool:
     """Whether a key is swept, itself or as part of a group; a digest belongs to its path."""
-    return any(_shown_key(key) == name or _shown_key(key).startswith(f"{name}.") for name in swept)
+    key = key.replace("data_digest", "data.path")
+    return any(key == name or key.startswith(f"{name}.") for name in swept)

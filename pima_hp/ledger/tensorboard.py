@@ -1,6 +1,5 @@
 """A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
 
-import io
 import struct
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
@@ -25,17 +24,18 @@ from pima_hp.run import FINAL, MAIN_SETTINGS, RunStatus, tag_of
 
 EVENT_FILES = "events.out.tfevents*"
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
-STUDY_FILES = "events.out.tfevents.*.pima_hp_study"
 RUN_FILE = "events.out.tfevents.0.pima_hp_run"
 COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
-COLUMNS_FILES = "events.out.tfevents.*.pima_hp_columns"
 """In the folder of a run: the columns of the HParams tab, until the study as a whole is written, which has its own.
 
 TensorBoard takes the columns of any folder, chosen anew each time it starts.
 """
 
-_TYPES = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING, float: api_pb2.DATA_TYPE_FLOAT64}
-_FIELDS = {bool: "bool_value", str: "string_value", float: "number_value"}
+_KINDS = {
+    bool: (api_pb2.DATA_TYPE_BOOL, "bool_value"),
+    str: (api_pb2.DATA_TYPE_STRING, "string_value"),
+    float: (api_pb2.DATA_TYPE_FLOAT64, "number_value"),
+}
 
 
 def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
@@ -56,20 +56,18 @@ def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
         StorageError: the folder cannot be written.
     """
     hparams = distinguishing(manifest.settings)
-    columns = _columns(hparams.values(), _final_columns(frame))
-    ended = distinct(frame[frame["status"] != RunStatus.FAILED])
-    groups = {str(config_id): runs for config_id, runs in ended.groupby("config_id", sort=False)}
-    names = {config_id: manifest.labels[config_id] for config_id in groups if config_id in manifest.labels}
+    columns = _columns(hparams.values(), _finals(frame))
+    ended = distinct(frame[(frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)])
+    paths = []
+    for config_id, runs in ended.groupby("config_id", sort=False):
+        paths.append(folder / manifest.labels[str(config_id)] / STUDY_FILE.format(len(runs)))
+        _write(paths[-1], runs, [columns, _session(hparams[str(config_id)]), *_scores(runs)])
     with explained(folder):
-        for path in [*folder.glob(f"*/{STUDY_FILES}"), *folder.glob(f"*/{COLUMNS_FILES}")]:
-            if path.parent.name not in names.values():
+        for pattern in ("*.pima_hp_study", "*.pima_hp_columns"):
+            for path in {*folder.glob(f"*/{EVENT_FILES}{pattern[1:]}")} - {*paths}:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):
                     path.parent.rmdir()
-    for config_id, name in names.items():
-        runs = groups[config_id]
-        path = folder / name / STUDY_FILE.format(len(runs))
-        _replace(path, runs, [columns, _session_start(hparams[config_id]), *_scores(runs)])
 
 
 def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Container[str] | None = None) -> None:
@@ -87,25 +85,18 @@ def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Co
         StorageError: the folder cannot be written.
     """
     hparams = distinguishing(manifest.settings)
-    columns = _columns(hparams.values(), _final_columns(frame))
-    alone = not any(folder.glob(f"*/{STUDY_FILES}"))
+    columns = _columns(hparams.values(), _finals(frame))
+    alone = not any(folder.glob("*/*.pima_hp_study"))
     there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}
-    ended = frame[frame["status"] != RunStatus.FAILED]
-    for place, (config_id, seed, run_id) in enumerate(ended[["config_id", "seed", "run_id"]].itertuples(index=False)):
-        if config_id not in hparams or not (chosen is None or run_id in chosen):
-            continue
+    ended = frame[(frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)]
+    for _, run in ended.groupby("run_id", sort=False):
+        config_id, seed, run_id = run[["config_id", "seed", "run_id"]].iloc[0]
         own = there.get(run_id[:6], folder / run_name(manifest.labels[config_id], seed, run_id))
-        if any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES)):
-            continue
-        run = ended.iloc[place : place + 1]
-        finished = run["status"].iloc[0] != RunStatus.DIVERGED
-        end = HParamsPluginData(
-            session_end_info={"status": api_pb2.STATUS_SUCCESS if finished else api_pb2.STATUS_FAILURE}
-        )
-        start = _session_start(hparams[config_id])
-        _replace(own / RUN_FILE, run, [start, *_scores(run), _plugin_event(metadata.SESSION_END_INFO_TAG, end)])
-        if alone:
-            _replace(own / COLUMNS_FILE, run, [columns])
+        logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
+        if not logged and (chosen is None or run_id in chosen):
+            _write(own / RUN_FILE, run, [_session(hparams[config_id]), *_scores(run)])
+            if alone:
+                _write(own / COLUMNS_FILE, run, [columns])
 
 
 def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
@@ -122,15 +113,11 @@ def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _replace(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
-    """Write an event file of some runs, and remove those of the same kind beside it."""
+def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
+    """Write an event file of some runs, which can be rebuilt from the ledger."""
     ended = float(runs["ended_s"].max())
-    began = ended - float(runs["duration_s"].max())
     make_folder(path.parent)
-    write_atomically(path, file_bytes(events, began, ended), durable=False)  # it can be rebuilt from the ledger
-    for other in path.parent.glob(f"events.out.tfevents.*{path.suffix}"):
-        if other != path:
-            other.unlink(missing_ok=True)
+    write_atomically(path, file_bytes(events, ended - float(runs["duration_s"].max()), ended), durable=False)
 
 
 def file_bytes(events: Iterable[Any], began: float, ended: float) -> bytes:
@@ -141,14 +128,14 @@ def file_bytes(events: Iterable[Any], began: float, ended: float) -> bytes:
     """
     records = [Event(file_version="brain.Event:2"), *events]
     last = max(event.step for event in records) or 1
-    stream = io.BytesIO()
+    parts = []
     for event in records:
         timed = Event(wall_time=began + (ended - began) * event.step / last)
         timed.MergeFrom(event)  # a copy: the same event may begin several files
         content = timed.SerializeToString(deterministic=True)
         length = struct.pack("<Q", len(content))
-        stream.write(length + _checksum(length) + content + _checksum(content))
-    return stream.getvalue()
+        parts += [length, _checksum(length), content, _checksum(content)]
+    return b"".join(parts)
 
 
 def _checksum(content: bytes) -> bytes:
@@ -164,15 +151,14 @@ def _scores(runs: pd.DataFrame) -> list[Any]:
         values = np.stack(runs[key].tolist())  # (R, E)
         curves[tag_of(key)] = mean(values)
         if len(values) > 1:
-            for level, band in zip(BAND, quantiles(values), strict=True):
-                curves[f"~q{level * 100:02.0f}/{key}"] = band
+            curves |= {f"~q{level * 100:02.0f}/{key}": q for level, q in zip(BAND, quantiles(values), strict=True)}
     rows = np.stack(list(curves.values()), axis=1).tolist()  # E rows
-    found = [_scalars(epoch, dict(zip(curves, row, strict=True))) for epoch, row in enumerate(rows, 1)]
-    found = [event for event in found if event.summary.value]
+    epochs = [_scalars(epoch, dict(zip(curves, row, strict=True))) for epoch, row in enumerate(rows, 1)]
+    epochs = [event for event in epochs if event.summary.value]
     # the last scores of runs that were stopped are of other lengths of training
     whole = runs[runs["status"] != RunStatus.STOPPED] if len(runs) > 1 else runs
-    final = {tag: float(whole[column].mean()) for column, tag in _final_columns(runs).items()}
-    return [*found, _scalars(found[-1].step if found else 0, final)]
+    final = {tag: float(whole[column].mean()) for column, tag in _finals(runs).items()}
+    return [*epochs, _scalars(epochs[-1].step if epochs else 0, final)]
 
 
 def _scalars(step: int, values: Mapping[str, float]) -> Any:
@@ -181,39 +167,28 @@ def _scalars(step: int, values: Mapping[str, float]) -> Any:
     return Event(step=step, summary=Summary(value=numbers))
 
 
-def _final_columns(frame: pd.DataFrame) -> dict[str, str]:
+def _finals(frame: pd.DataFrame) -> dict[str, str]:
     """Return column -> tag of the final scores: validation first, since the HParams tab shows five at first."""
-    first = ("final/val/accuracy", "final/val/loss", "final/val/", "final/test/", "final/")
     names = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
-    ranked = sorted(names, key=lambda name: next(place for place, start in enumerate(first) if name.startswith(start)))
-    return {name: FINAL + name.removeprefix(SCORE_PREFIX) for name in ranked}
+    names.sort(key=lambda name: (not name.startswith(f"{SCORE_PREFIX}val/"), name))
+    return {name: FINAL + name.removeprefix(SCORE_PREFIX) for name in names}
 
 
-def _session_start(hparams: Mapping[str, Value]) -> Any:
-    """Return what makes a folder a row of the HParams tab: its settings.
-
-    The row has the name of the folder. A name of its own would make one row of folders in several studies.
-    """
+def _session(hparams: Mapping[str, Value]) -> Any:
+    """Return what makes a folder a row of the HParams tab, which has the name of the folder: its settings."""
     data = HParamsPluginData()
     data.session_start_info.SetInParent()  # also where there is no setting to show
     for name, value in hparams.items():
-        setattr(data.session_start_info.hparams[name], _FIELDS[type(value)], value)
+        setattr(data.session_start_info.hparams[name], _KINDS[type(value)][1], value)
     return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
 def _columns(sessions: Iterable[Mapping[str, Value]], finals: Mapping[str, str]) -> Any:
     """Return which columns the HParams tab has, of settings and scores: without it, every curve would be one."""
-    found: dict[str, dict[Value, None]] = {}
-    for hparams in sessions:
-        for name, value in hparams.items():
-            found.setdefault(name, {})[value] = None
     data = HParamsPluginData()
-    for name, values in found.items():
+    for name, value in {name: value for hparams in sessions for name, value in hparams.items()}.items():
         # TensorBoard shows five columns at first: those that "differ", by name
-        kind = _TYPES[type(next(iter(values)))]
-        info = data.experiment.hparam_infos.add(name=name, type=kind, differs=name in MAIN_SETTINGS)
-        if kind != api_pb2.DATA_TYPE_FLOAT64 and len(values) > 1:  # words are chosen from a list
-            info.domain_discrete.extend(sorted(values))
+        data.experiment.hparam_infos.add(name=name, type=_KINDS[type(value)][0], differs=name in MAIN_SETTINGS)
     for tag in finals.values():
         data.experiment.metric_infos.add(name={"tag": tag}, display_name=tag.removeprefix(FINAL).replace("/", " "))
     return _plugin_event(metadata.EXPERIMENT_TAG, data)

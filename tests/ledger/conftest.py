@@ -159,4 +159,4 @@ def frame(tmp_path: Path) -> pd.DataFrame:
 def manifest_of(*configurations: Config) -> Manifest:
     """The plan of one run of each configuration, or of the three above."""
     asked = configurations or (RELU, LEAKY_FULL, FAST)
-    return Manifest.of([Run(configuration, seeds_of(0)) for configuration in asked], [], {})
+    return Manifest.of([Run(configuration, seeds_of(0)) for configuration in asked])
