@@ -46,7 +46,7 @@ def study_of(folder, level, digest="0" * 64, seeds=range(12)):
             ledger.append(
                 results_of(configuration, seed, curves=curves, scores={}, n_train=0, positive_rate=np.full(1, np.nan))
             )
-    Manifest.of(runs, ["batch.size"], {}).write(folder)
+    Manifest.of(runs, ["batch.size"]).write(folder)
     return folder
 
 

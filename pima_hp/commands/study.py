@@ -20,7 +20,7 @@ from pima_hp.ledger import Ledger, Manifest, curve_columns
 from pima_hp.ledger.files import owner_of, study_lock, write_atomically
 from pima_hp.ledger.names import run_name
 from pima_hp.ledger.plan import file_key
-from pima_hp.run import Results, Run, versions
+from pima_hp.run import Results, Run
 
 _PUBLISH_S = 15.0
 
@@ -50,12 +50,12 @@ def plan(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
     before = Manifest.read(folder)
     ledger = Ledger(folder)
     known = ledger.finished_run_ids()  # refuses parts of another version
-    asked = Manifest.of([run for job in jobs for run in job.runs], swept, versions())
+    asked = Manifest.of([run for job in jobs for run in job.runs], swept)
     if before is None and known:  # it was deleted; the runs still say which files they were trained on
         frame = ledger.frame()
         for path, digest in zip(frame["data.path"], frame["data_digest"], strict=True):
-            key = file_key(path)
-            check_unchanged(path, digest, asked.data_files.get(key, digest))
+            path = None if pd.isna(path) else path
+            check_unchanged(path, digest, asked.data_files.get(file_key(path), digest))
     return before.extended(asked) if before else asked
 
 

@@ -11,7 +11,7 @@ from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.job import parse
 from pima_hp.commands.study import held, mean_score, missing, plan, train_jobs
 from pima_hp.ledger import Manifest
-from pima_hp.ledger.files import manifest_lock
+from pima_hp.ledger.files import locked
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -37,7 +37,7 @@ def train(cfg: DictConfig) -> float | None:
     if missing(job.folder, job.runs, command):
         in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
         with held(job.folder, command) as holder:
-            with manifest_lock(job.folder):
+            with locked(job.folder):
                 manifest = Manifest.read(job.folder)
                 if manifest is None or not {run.id for run in job.runs} <= set(manifest.run_ids):
                     plan([job], swept).write(job.folder)

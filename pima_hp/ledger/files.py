@@ -70,8 +70,8 @@ def explained(path: Path) -> Iterator[None]:
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Return the error that says in one line what the system refused, and what to do."""
     return StorageError(
-        f"{str(path)!r} must be readable and writable; the system says: {error.strerror or error}; free space or choose "
-        "another folder, then run the same command again: finished runs are kept"
+        f"{str(path)!r} must be readable and writable; the system says: {error.strerror or error}; free space or "
+        "choose another folder, then run the same command again: finished runs are kept"
     )
 
 

@@ -46,14 +46,13 @@ def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
     settings = [name for name in others if is_setting(name) and table[name].null_count < len(table)]
     scores = [name for name in others if name.startswith(SCORE_PREFIX)]
     curves = [*CURVES, *(name for name in others if not (is_setting(name) or name in scores))]
-    frame = table.select([*RUN_COLUMNS, *SETTINGS, *settings, *curves, *scores]).to_pandas()
-    for name in settings:
-        frame[name] = [decoded(text) for text in table[name].to_pylist()]
-    frame["batch.size"] = ["full" if size != size else int(size) for size in frame["batch.size"]]
+    frame: pd.DataFrame = table.select([*RUN_COLUMNS, *SETTINGS, *settings, *curves, *scores]).to_pandas()
+    columns: dict[str, Any] = {name: [decoded(text) for text in table[name].to_pylist()] for name in settings}
+    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
+    nothing = [*map(_nothing, frame["trainer.max_epochs"])]
     for name in curves:
-        nothing = map(_nothing, frame["trainer.max_epochs"])
-        frame[name] = [none if curve is None else curve for curve, none in zip(frame[name], nothing, strict=True)]
-    return frame
+        columns[name] = [none if curve is None else curve for curve, none in zip(frame[name], nothing, strict=True)]
+    return frame.assign(**columns)
 
 
 @cache

@@ -146,7 +146,10 @@ def _outlined(path: Path, *_state: int) -> list[tuple[Any, ...]]:
 
 def _check_agreement(rows: pd.DataFrame) -> None:
     """Refuse rows of one finished run with different results; a curve or score that one of them lacks is no matter."""
-    numbers = [*curve_columns(rows.drop(columns="part")), *(name for name in rows if name.startswith(SCORE_PREFIX))]
+    numbers = [
+        *curve_columns(rows.drop(columns="part")),
+        *(name for name in rows.columns if name.startswith(SCORE_PREFIX)),
+    ]
     first, *others = rows.to_dict("records")
     for other in others:
         same = all(first[key] == other[key] for key in ("status", "stop_epoch", "n_updates"))

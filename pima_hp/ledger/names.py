@@ -62,7 +62,7 @@ def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, d
         if len({isinstance(value, str) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
             columns[key] = [value if value is None else _text(value) for value in columns[key]]
     return {
-        config_id: {key: columns[key][row] for key in shown if columns[key][row] is not None}
+        config_id: {key: value for key in shown if (value := columns[key][row]) is not None}
         for row, config_id in enumerate(settings)
     }
 

@@ -23,20 +23,25 @@ VERSION = 4
 SCORE_PREFIX = "final/"
 """Begins the column of a final score, a number: `final/val/auroc`, NaN where there is none."""
 
+_SECTIONS = frozenset({*Config.model_fields, "callback_order"})
 _VERSION_KEY = b"pima_hp.schema_version"
 _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int64()
 _CURVE = pa.list_(_NUMBER)
 RUN_COLUMNS = {
-    **{"run_id": _TEXT, "config_id": _TEXT, "seed": _WHOLE, "init_seed": _WHOLE, "split_seed": _WHOLE},
-    **{"order_seed": _WHOLE, "status": _TEXT, "stop_epoch": _WHOLE, "n_updates": _WHOLE, "n_train": _WHOLE},
-    **{"positive_rate": _NUMBER, "duration_s": _NUMBER, "ended_s": _NUMBER, "engine": _TEXT, "message": _TEXT},
-    "versions": _TEXT,
+    **dict.fromkeys(("run_id", "config_id"), _TEXT),
+    **dict.fromkeys(("seed", "init_seed", "split_seed", "order_seed"), _WHOLE),
+    "status": _TEXT,
+    **dict.fromkeys(("stop_epoch", "n_updates", "n_train"), _WHOLE),
+    **dict.fromkeys(("positive_rate", "duration_s", "ended_s"), _NUMBER),
+    **dict.fromkeys(("engine", "message", "versions"), _TEXT),
 }
 SETTINGS = {
     **dict.fromkeys((*NAMED_SECTIONS, *(f"{section}._target_" for section in NAMED_SECTIONS)), _TEXT),
-    **{"optimizer.lr": _NUMBER, "batch.size": _WHOLE, "batch.shuffle": pa.bool_(), "trainer.max_epochs": _WHOLE},
-    **dict.fromkeys(("trainer.precision", "data.label", "data.missing", "data.scaling", "data_digest"), _TEXT),
-    **{"data.test_fraction": _NUMBER, "data.val_fraction": _NUMBER, "data.stratified": pa.bool_(), "data.path": _TEXT},
+    **dict.fromkeys(("optimizer.lr", "data.test_fraction", "data.val_fraction"), _NUMBER),
+    **dict.fromkeys(("batch.size", "trainer.max_epochs"), _WHOLE),
+    **dict.fromkeys(("batch.shuffle", "data.stratified"), pa.bool_()),
+    **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data_digest", "data.path"), _TEXT),
+    "trainer.precision": _TEXT,
 }
 """Settings that each configuration has, by the type of their columns; others are JSON."""
 
@@ -51,12 +56,14 @@ class DamagedPartError(Exception):
 
 def is_setting(name: str) -> bool:
     """Whether a column is a setting: its name begins with that of a section of the configuration."""
-    return name.partition(".")[0] in {*Config.model_fields, "callback_order"}
+    return name.partition(".")[0] in _SECTIONS
 
 
 def encoded(results: Results) -> tuple[str, bytes]:
     """Return the name and the bytes of a part; equal results give equal bytes."""
-    if taken := [key for key in results.curves if is_setting(key) or key in RUN_COLUMNS]:
+    if taken := [
+        key for key in results.curves if is_setting(key) or key in RUN_COLUMNS or key.startswith(SCORE_PREFIX)
+    ]:
         raise ValueError(f"a learning curve must not be named like another column; found {taken[0]!r}")
     runs, n_runs = results.runs, len(results)
     seeds = np.array([run.seeds for run in runs]).T
@@ -108,7 +115,7 @@ def read_part(path: Path) -> pa.Table:
     try:
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         if _digest(content) not in path.stem:
-            raise ValueError(f"its {len(content):,} bytes are not those that were written")
+            raise DamagedPartError("its bytes are not those that were written")
         file = pq.ParquetFile(pa.BufferReader(content))
         check_version(int(file.metadata.metadata[_VERSION_KEY]), path.parent.parent)
         return _checked(file.read(use_threads=False))

@@ -51,7 +51,7 @@ def host() -> None:
             runs = [Run(config, _seeds(seed)) for config in configs for seed in range(REPLICATES)]
             n_distinct = len({run.id for run in runs})
         with _timed("manifest"):
-            Manifest.of(runs, ["optimizer.lr"], {}).write(Path(folder))
+            Manifest.of(runs, ["optimizer.lr"]).write(Path(folder))
         with _timed("stacks chosen"):
             stacks = stacks_of(runs, stack_size=STACK, together=True)
         ledger = Ledger(folder)

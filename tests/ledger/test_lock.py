@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pima_hp.errors import StorageError, StudyError
-from pima_hp.ledger.files import manifest_lock, owner_of, study_lock
+from pima_hp.ledger.files import locked, owner_of, study_lock
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -88,7 +88,7 @@ def test_b8_a_live_process_is_never_taken_over_whatever_becomes_of_its_files(
 
 
 def test_b6_a_second_holder_in_one_process_is_refused_and_the_first_keeps_it(tmp_path: Path) -> None:
-    with study_lock(tmp_path), manifest_lock(tmp_path):
+    with study_lock(tmp_path), locked(tmp_path):
         for _ in range(2):
             assert str(os.getpid()) in _refusal(tmp_path)
         assert owner_of(tmp_path) is not None

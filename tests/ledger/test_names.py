@@ -9,7 +9,6 @@ from pima_hp.ledger.names import distinguishing, labels_of, run_name
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 
 RMSPROP = {"name": "rmsprop", "_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}
-ELU = {"name": "elu", "_target_": "torch.nn.ELU", "alpha": 1.0}
 STEP = {"name": "step", "_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 30.0, "gamma": 0.1}
 
 
@@ -41,10 +40,6 @@ def _labels(*changes: dict[str, Any], swept: tuple[str, ...] = ()) -> list[str]:
         ([{"trainer__gradient_clip_val": 1.0}, {}], (), ["gradient_clip_val 1", "baseline"]),
         ([{"data__path": "a/mine.csv", "data_digest": "1" * 64}, {}], (), ["path mine", "path pima"]),
         ([{"trainer__accelerator": "gpu", "activation": LEAKY}, {}], (), ["leaky_relu", "relu"]),
-        ([{"activation": {**ELU, "alpha": alpha}, "optimizer": {**RMSPROP, "alpha": beta}}
-          for alpha in (1.0, 2.0) for beta in (0.5, 0.9)][:3], (),
-         ["activation.alpha 1, optimizer.alpha 0.5", "activation.alpha 1, optimizer.alpha 0.9",
-          "activation.alpha 2, optimizer.alpha 0.5"]),
         ([{}], (), ["relu, adam, lr 0.001, batch 16"]),
         ([{"scheduler": STEP, "batch__size": "full"}], (), ["relu, adam, step, lr 0.001, batch full"]),
         ([], (), []),

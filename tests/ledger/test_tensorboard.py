@@ -28,7 +28,6 @@ from pima_hp.ledger.tensorboard import (
     COLUMNS_FILE,
     RUN_FILE,
     STUDY_FILE,
-    STUDY_FILES,
     file_bytes,
     remove_runs,
     write_runs,
@@ -63,7 +62,7 @@ def _state(folder: Path) -> dict[Path, int]:
 def test_a_configuration_is_the_mean_and_band_of_its_runs(tmp_path: Path, frame: pd.DataFrame) -> None:
     frame["val/f1"] = frame["val/accuracy"]  # a metric that some module logs
     write_study(tmp_path, frame, MANIFEST)
-    assert {path.parent.name for path in tmp_path.rglob(STUDY_FILES)} == {*LABELS.values()}
+    assert {path.parent.name for path in tmp_path.rglob("*.pima_hp_study")} == {*LABELS.values()}
     found = _read(tmp_path / LABELS[RELU.id])
     runs = frame[frame["config_id"] == RELU.id]
     for key in (*CURVES, "val/f1"):
@@ -116,11 +115,7 @@ def test_the_hparams_tab_has_what_differs_and_the_final_scores(tmp_path: Path, f
     columns = _columns(found)
     assert {info.name.tag: info.display_name for info in columns.metric_infos} == METRICS
     assert next(iter(columns.metric_infos)).name.tag == "~final/val/auroc"
-    assert {info.name: list(info.domain_discrete) for info in columns.hparam_infos} == {
-        "activation": ["leaky_relu", "relu"],  # which tells the negative_slope
-        "optimizer.lr": [],
-        "batch.size": ["16", "full"],
-    }
+    assert [info.name for info in columns.hparam_infos] == ["activation", "optimizer.lr", "batch.size"]
     write_study(tmp_path / "one", frame, manifest_of(FAST))
     main = {"activation": "relu", "optimizer": "adam", "scheduler": "none", "optimizer.lr": 0.5, "batch.size": 16.0}
     (only,) = (tmp_path / "one").iterdir()
@@ -195,10 +190,8 @@ def test_only_the_study_has_columns_of_hparams_once_it_is_written(tmp_path: Path
     assert len(list((tmp_path / "tb").glob(f"*/{RUN_FILE}"))) == n_runs
 
 
-@pytest.mark.parametrize(("status", "n_epochs", "ended"), [("stopped early", 4, 1), ("diverged", 3, 2)])
-def test_the_curves_of_a_run_end_where_its_training_ended(
-    tmp_path: Path, status: str, n_epochs: int, ended: int
-) -> None:
+@pytest.mark.parametrize(("status", "n_epochs"), [("stopped early", 4), ("diverged", 3)])
+def test_the_curves_of_a_run_end_where_its_training_ended(tmp_path: Path, status: str, n_epochs: int) -> None:
     ledger = Ledger(tmp_path / "study")
     for results in (results_of(RELU, 0, RunStatus(status)), results_of(RELU, 1)):
         ledger.append(results)
@@ -207,8 +200,6 @@ def test_the_curves_of_a_run_end_where_its_training_ended(
     found = _read(next((tmp_path / "run").iterdir()))
     for key in CURVES:
         assert [scalar.step for scalar in found.Scalars(tag_of(key))] == list(range(1, n_epochs + 1))
-    end = found.summary_metadata[metadata.SESSION_END_INFO_TAG].plugin_data.content
-    assert metadata.parse_session_end_info_plugin_data(end).status == ended  # 1: success, 2: failure
     assert ("~final/val/auroc" in found.Tags()["scalars"]) is (status == "stopped early")
     write_study(tmp_path / "tb", frame, manifest_of(RELU))
     (both,) = (tmp_path / "tb").iterdir()

@@ -183,7 +183,7 @@ def test_diverged_and_failed_runs_are_counted_and_listed(make_study, tmp_path):
 
 def ledger_of(folder, n_done, n_planned, status=RunStatus.COMPLETED):
     configuration = configuration_of(trainer__max_epochs=5)
-    Manifest.of([Run(configuration, seeds_of(seed)) for seed in range(n_planned)], ["batch.size"], {}).write(folder)
+    Manifest.of([Run(configuration, seeds_of(seed)) for seed in range(n_planned)], ["batch.size"]).write(folder)
     for seed in range(n_done):
         Ledger(folder).append(results_of_run(configuration, seed, status))
     return folder
