@@ -32,7 +32,7 @@ def _one_line_names(ended: Ended, *words: str) -> None:
 
 @pytest.mark.parametrize(
     ("n_bytes", "name"),
-    [(1_000, "outputs/s"), (8_000, ".parquet' must be readable and writable ("), (12_000, "runs.csv")],
+    [(1_000, "outputs/s"), (8_000, ".parquet' must be readable"), (15_000, "runs.csv")],
 )
 def test_b1_a_file_that_cannot_grow_is_one_line_and_the_next_command_goes_on(
     tmp_path: Path, uninterrupted: Uninterrupted, n_bytes: int, name: str
@@ -40,7 +40,7 @@ def test_b1_a_file_that_cannot_grow_is_one_line_and_the_next_command_goes_on(
     run(tmp_path, *SWEEP, prepare=at("part-before-write", signalled(), 3))
     study = tmp_path / "outputs" / "s"
     before = studies.parts(study)
-    _one_line_names(run(tmp_path, *SWEEP, prepare=functools.partial(_limited, n_bytes)), "EFBIG", name)
+    _one_line_names(run(tmp_path, *SWEEP, prepare=functools.partial(_limited, n_bytes)), "File too large", name)
     found = studies.parts(study)
     assert found.items() >= before.items()
     assert len(read_study(study)) == studies.rows(study).total() == 2 * len(found)
@@ -67,7 +67,7 @@ def test_b1_a_full_disk_is_one_line_and_the_next_command_goes_on(
 ) -> None:
     (small_disk / "ballast").write_bytes(bytes(20_000))
     sweep = (*SWEEP, f"outputs={small_disk}")
-    _one_line_names(run(tmp_path, *sweep), "ENOSPC", str(small_disk / "s" / "ledger"), "bytes")
+    _one_line_names(run(tmp_path, *sweep), "No space left", str(small_disk / "s" / "ledger"))
     recorded = studies.parts(small_disk / "s")
     assert recorded
     assert not list((small_disk / "s").rglob("*.tmp"))
@@ -86,15 +86,15 @@ def test_b4_outputs_that_is_a_file(tmp_path: Path) -> None:
 
 def test_b4_a_path_that_is_too_long(tmp_path: Path) -> None:
     for arguments in (SMALL, ("trainer.max_epochs=2",)):
-        _one_line_names(run(tmp_path, *arguments, f"outputs={'x' * 300}"), "x" * 300, "ENAMETOOLONG")
-        _one_line_names(run(tmp_path, *arguments, f"outputs={'y/' * 3000}"), "ENAMETOOLONG")
+        _one_line_names(run(tmp_path, *arguments, f"outputs={'x' * 300}"), "x" * 300, "File name too long")
+        _one_line_names(run(tmp_path, *arguments, f"outputs={'y/' * 3000}"), "File name too long")
     assert not list(tmp_path.glob("[!.]*"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_b4_a_read_only_folder(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir(mode=0o500)
-    _one_line_names(run(tmp_path, *SMALL), "outputs", "EACCES")
+    _one_line_names(run(tmp_path, *SMALL), "outputs", "Permission denied")
 
 
 def test_b4_a_folder_that_is_removed_while_the_sweep_runs(tmp_path: Path) -> None:
