@@ -12,7 +12,7 @@ from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import judge
 from pima_hp.ledger import read_study
 from pima_hp.ledger.frame import distinct
-from pima_hp.report.figures import learning_curves
+from pima_hp.report.comparable import comparable
 from pima_hp.report.tables import summary
 from tests.analysis.conftest import study
 from tests.conftest import job_of
@@ -107,8 +107,8 @@ def test_several_orders_of_a_pair_are_averaged():
 
 def test_figures_and_tables_count_copies_once():
     frame = pinned(study([(RELU | {"batch.size": size}, curves(0.7)) for size in (5, 10)]), "init", "split")
-    assert summary(frame, "batch.size")["n_runs"].tolist() == [1, 1]
-    assert "1 replicate a setting." in " ".join(learning_curves(frame, "batch.size").caption)
+    assert summary(frame, ["batch.size"])["n_runs"].tolist() == [1, 1]
+    assert "1 replicate a setting." in comparable(frame, ["batch.size"]).caption
 
 
 def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(command, tmp_path):
@@ -126,7 +126,6 @@ def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(com
     assert told in done.out
     report = tmp_path / "outputs" / "s" / "report"
     assert told in (report / "index.html").read_text(encoding="utf-8")
-    assert told in (report / "report.md").read_text(encoding="utf-8")
     assert pd.read_csv(report / "tables" / "batch_size.csv")["n_runs"].tolist() == [1] * n
     assert all(row["outcome"] == "untestable" for row in json.loads((report / "verdicts.json").read_text()))
     baselines = pd.read_csv(report / "tables" / "baselines.csv")

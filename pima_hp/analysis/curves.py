@@ -154,7 +154,7 @@ def slope_on_log2(values: Array, sizes: Array) -> Array:
 EVENTS = {function.__name__: function for function in (exceeds, learns, never_exceeds, reaches)}
 """Statistics that are 1 (yes) or 0 (no)."""
 
-_NUMBERS = (final_score, log_volatility, maximum, restricted_epochs, volatility)
+_NUMBERS = (excess_loss, final_score, log_volatility, maximum, restricted_epochs, volatility)
 STATISTICS: dict[str, Callable[..., Array]] = EVENTS | {function.__name__: function for function in _NUMBERS}
 _FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger
 _Epochs = Annotated[int | None, Field(ge=1)]

@@ -8,13 +8,12 @@ import pandas as pd
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.commands.exits import printable, say
 from pima_hp.commands.job import Job
-from pima_hp.commands.study import keep, missing
+from pima_hp.commands.study import missing
 from pima_hp.ledger import Manifest
-from pima_hp.report.settings import label
-from pima_hp.report.tables import COUNTED, settings_table, summary, swept
-from pima_hp.report.text import csv_text, text_table
+from pima_hp.report.comparable import COUNTED, swept
+from pima_hp.report.tables import summary, text_table
 
-_MOST_ROWS, _MOST_FACTORS, _MOST_LABELS, _MOST_STACKS = 40, 6, 6, 12
+_MOST_ROWS, _MOST_LABELS, _MOST_STACKS = 40, 6, 12
 
 
 def print_plan(jobs: Sequence[Job], manifest: Manifest, *, together: bool) -> None:
@@ -63,10 +62,6 @@ def print_summary(job: Job, asked: pd.DataFrame, n_asked: int, expected: set[str
     """
     if len(asked):
         factors = swept(asked)
-        if factors:
-            settings = settings_table(asked, {label(factor): factor for factor in factors[:_MOST_FACTORS]})
-            keep(job.folder / "settings.csv", csv_text(settings))
-            print(f"{text_table(settings)}\n")  # noqa: T201 -- the answer of the command
         table = summary(asked, factors)
         table = table.drop(columns=[name for name in COUNTED if not table[name].any()])  # narrow terminals
         told = [text_table(table.head(_MOST_ROWS))]

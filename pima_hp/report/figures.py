@@ -1,146 +1,169 @@
-"""Accuracy against the epoch, and how long runs take: the runs of a study in, a figure out."""
+"""The figures of one factor of a study: what they draw and what their captions say."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis import curves
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share
-from pima_hp.analysis.selection import conclusive
+from pima_hp.analysis.selection import by_seeds, conclusive, default_settings, equal, matched
+from pima_hp.analysis.verdicts import Verdict
+from pima_hp.formatting import label, with_labels
 from pima_hp.ledger.bands import mean, quantiles
-from pima_hp.report import panels, style
-from pima_hp.report.chart import Figure, figure, missing
-from pima_hp.report.panels import Spec
-from pima_hp.report.settings import comparable, display_names, label, watched_rows
+from pima_hp.report import charts, style
+from pima_hp.report.charts import Figure
+from pima_hp.report.comparable import Comparison, comparable, missing
 
 MAX_EPOCHS = 120
 """Epochs drawn of a curve; a longer one is drawn at so many evenly spaced ones."""
+SHOWS = {
+    "curves": (),
+    "waiting": ("exceeds", "never_exceeds", "reaches", "restricted_epochs"),
+    "learns": ("learns",),
+    "volatility": ("volatility", "log_volatility"),
+    "final": ("final_score", "maximum"),
+}
+"""Figure -> the statistics of claims that it shows."""
+SPREADS = {
+    "learns": ("Who learns: final training loss", "A run learns when its mean loss over the last 20 epochs is more "
+               "than 0.02 nats below the entropy of its own training labels, the loss of always predicting their "
+               "positive rate.",
+               [("final training loss minus entropy of the labels", "nats", "excess_loss", "train/loss")]),
+    "volatility": ("Volatility", "Volatility: standard deviation of the last 20 epochs about their own line.",
+                   [("volatility of training accuracy", "fraction of rows", "volatility", "train/accuracy")]),
+    "final": ("Final accuracy", "Final: mean over the last 20 epochs, each measured at its end.",
+              [("final training accuracy", "fraction of rows", "final_score", "train/accuracy_end"),
+               ("final validation accuracy", "fraction of rows", "final_score", "val/accuracy")]),
+}  # fmt: skip
+"""Figure of one number a run -> its title, the end of its caption, and the numbers: name, unit, statistic, curve."""
 
 
-def learning_curves(frame: pd.DataFrame, factor: str, *, majority: float | None = None) -> Figure:
-    """Accuracy against epoch, a panel a value: training and watched rows, mean and 5-95 % band.
+@debug_mode(False)  # of Altair: it checks each part of a chart as it is made, and doubles the time
+def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) -> dict[str, Figure]:
+    """Return the article's figure of a factor, then those of the statistics that claims about it name, by name.
 
-    Of the other settings one combination is drawn (see `comparable`). A dashed line is at `majority`: the accuracy
-    of always predicting the more frequent class.
+    The captions say what came of the claims. Claims about other tables are left out.
     """
-    comparison = comparable(frame, [factor])
-    levels = comparison.levels(factor)
-    watched = watched_rows(comparison)
-    names = {"train/accuracy": "training (running)", "val/accuracy": watched}
-    colours = {names["train/accuracy"]: style.TRAINING_COLOUR, watched: style.WATCHED_COLOUR}
-    shown = {
-        value: [p for key, name in names.items() for p in _points(runs[key], name)] for value, runs in levels.items()
-    }
-    ends, cut = _ends([point for points in shown.values() for point in points], majority)
-    n_columns, width, height = style.columns_and_size(len(levels))
-    several = max(map(len, levels.values())) > 1
-    n_epochs = max(np.size(curve) for runs in levels.values() for key in names for curve in runs[key])
-    parts = []
-    for index, (value, name) in enumerate(display_names(levels).items()):
-        heading = {"text": f"{label(factor)} {name}", "limit": width + 80}
-        if lost := missing(levels[value]) or ("" if shown[value] else "no run has a value"):
-            heading["subtitle"] = lost
-        y_title = None if index else "accuracy (fraction of rows)"
-        panel = panels.curves_panel(_within(shown[value], ends), colours, ends, n_epochs, majority, y_title,
-                                    f"hover{index}")  # fmt: skip
-        parts.append({**panel, "width": width, "height": height, "title": heading})
-    if len(parts) > 1 and len(parts) % 2:  # no hole among the panels
-        notes = {f"{name}, mean": {"type": "rule", "strokeWidth": 2.5, "color": ink} for name, ink in colours.items()}
-        if several:
-            notes |= {f"{name.partition(' (')[0]}, 5-95 % of runs":
-                      {"type": "rule", "strokeWidth": 11, "color": style.TINTS[ink]}
-                      for name, ink in colours.items()}  # fmt: skip
-        if majority is not None:
-            notes["always the majority class"] = {"type": "rule", "strokeDash": [4, 4], "color": style.SOFT}
-        parts.append({**panels.key_panel(notes), "width": width, "height": height})
-    band = "Lines: mean over replicates; bands: 5-95 % of single runs."
-    told = [band if several else "Lines: a single run each, so there is no band."]
-    if majority is not None:
-        told.append(f"Dashed: always predicting the majority class ({majority:.3f}).")
-    if n_epochs > MAX_EPOCHS:
-        told.append(f"Drawn at {MAX_EPOCHS} evenly spaced epochs.")
-    if cut:
-        told.append(f"Not shown: values below {ends[0]:.2f} in the first epochs.")
-    select = {"type": "point", "encodings": ["x"], **panels.NEAREST}
-    at = {"name": "at", "select": select, "views": [f"hover{number}" for number in range(len(levels))]}
-    title = f"Accuracy on training and {watched} rows"
-    return figure(title, comparison, factor, told, parts, n_columns, params=[at])
-
-
-def waiting_times(frame: pd.DataFrame, factor: str, threshold: float, *, strictly: bool = False) -> Figure:
-    """Share of runs whose training accuracy has not yet reached a threshold, against epoch: survival curves.
-
-    A line a value; training accuracy is the running one. `strictly`: it must exceed the threshold, not only reach it.
-    """
-    comparison = comparable(frame, [factor])
-    levels = comparison.levels(factor)
-    names = display_names(levels)
-    bound = float(np.nextafter(threshold, np.inf)) if strictly else threshold
-    points, n_epochs = [], 1
-    for value, runs in levels.items():
-        table = curves.aligned(conclusive(runs)["train/accuracy"])  # (R, E)
-        n_epochs = max(n_epochs, table.shape[1])
-        first = curves.first_epoch_reaching(table, bound)
-        for epoch in [0, *(style.evenly_spaced(table.shape[1], MAX_EPOCHS) + 1).tolist()] if len(table) else []:
-            waiting = Share(float((first > epoch).sum()), len(first))
-            low, high = waiting.interval()
-            shares = {"share": waiting.estimate, "low": low, "high": high}
-            rounded = {key: round(item, 4) for key, item in shares.items()}
-            points.append({"line": names[value], "epoch": epoch, **rounded})
-    slots = {names[value]: slot for value, slot in style.slots(levels).items()}
-    drawn = {name: slots[name] for name in names.values()}
-    verb = "exceeded" if strictly else "reached"
-    panel = panels.waiting_panel(points, drawn, n_epochs, f"share of runs that have not {verb} {threshold:.2f}",
-                                 label(factor))  # fmt: skip
-    parts, (_, width, height) = [panel], style.columns_and_size(1)
-    if len(drawn) > panels.MOST_DIRECT:
-        marks = {
-            name: {"type": "rule", "color": ink, "strokeDash": list(dash), "strokeWidth": 2.2}
-            for name, (ink, dash) in drawn.items()
+    compared = comparable(frame, [factor])
+    tables = set(compared.runs["data_digest"])
+    about = [verdict for verdict in verdicts if factor in _varied(verdict) and all(map(verdict.claim.is_about, tables))]
+    named = [(part.statistic, verdict) for verdict in about for part in verdict.claim.parts if part.statistic]
+    figures = {"curves": learning_curves(compared, factor)}
+    times = [statistic for statistic, _ in named if statistic.name in SHOWS["waiting"]]
+    threshold = times[0].value("threshold") if times else None if about else compared.reach
+    if threshold is not None:
+        strictly = bool(times) and "exceeds" in times[0].name
+        figures["waiting"] = waiting_times(compared, threshold, strictly=strictly)
+    for kind in SPREADS:
+        if kind == "final" or any(statistic.name in SHOWS[kind] for statistic, _ in named):
+            figures[kind] = spreads(compared, factor, kind)
+    figures = {kind: figure for kind, figure in figures.items() if figure.panels}
+    for kind, figure in figures.items():
+        came_of = {
+            verdict.claim.id: f"Claim {verdict.claim.id}, {verdict.outcome}: {with_labels(verdict.reason)}."
+            for statistic, verdict in named
+            if statistic.name in SHOWS[kind] and verdict.outcome != Outcome.UNTESTABLE
         }
-        parts, width = [panel, panels.key_panel(marks)], 300
-    told = [
-        f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
-        "a run that diverged never does.",
-        "Bands: 95 % intervals (Wilson), from the first run that leaves."
-        if len(drawn) <= panels.MOST_DIRECT
-        else "Of so many values no bands are drawn.",
-    ]
-    title = f"Epochs until training accuracy has {verb} {threshold:.2f}"
-    return figure(title, comparison, factor, told, [{**part, "width": width, "height": height} for part in parts],
-                  len(parts))  # fmt: skip
+        caption = " ".join([figure.caption, compared.caption, *came_of.values()])
+        figures[kind] = replace(figure, title=f"{figure.title}, by {label(factor)}", caption=caption)
+    return figures
 
 
-def _points(runs: "pd.Series[Any]", name: str) -> list[Spec]:
-    """What is drawn of some curves: a point for each epoch that has a value."""
-    table = curves.aligned(runs)  # (R, E)
-    drawn = style.evenly_spaced(table.shape[1], MAX_EPOCHS)
+def learning_curves(compared: Comparison, factor: str) -> Figure:
+    """Draw accuracy against epoch, a panel a value: training and validation rows, mean and 5-95 % band."""
+    validation, majority = compared.validation_rows, compared.majority
+    names = {"train/accuracy": "training (running)", "val/accuracy": validation}
+    colors = {names["train/accuracy"]: style.TRAINING_COLOR, validation: style.VALIDATION_COLOR}
+    points = {
+        value: [point for key, name in names.items() for point in _points(runs[key], name)]
+        for value, runs in compared.levels.items()
+    }
+    drawn = [point for some in points.values() for point in some]
+    n_epochs = max((point["epoch"] for point in drawn), default=1)
+    dashed = [] if majority is None else [majority]
+    low = min([point["low"] for point in drawn if point["epoch"] > n_epochs / 20] + dashed, default=0)
+    high = max([point["high"] for point in drawn] + dashed, default=1)
+    ends = math.floor(20 * low) / 20, math.ceil(20 * high) / 20
+    panels = []
+    for value, name in compared.names.items():
+        title, lost = f"{label(factor)} {name}", missing(compared.levels[value])
+        within = [point | {"low": max(point["low"], ends[0])} for point in points[value] if point["mean"] >= ends[0]]
+        panels.append(charts.curves_panel(title, lost, within, colors, ends, n_epochs, majority))
+    told = "Lines: mean over replicates; bands: 5-95 % of single runs. The first twentieth of the epochs may be cut."
+    level = "" if majority is None else f" Dashed: always predicting the majority class ({majority:.3f})."
+    return Figure(f"Accuracy on training and {validation} rows", told + level, panels)
+
+
+def waiting_times(compared: Comparison, threshold: float, *, strictly: bool = False) -> Figure:
+    """Draw the share of runs whose running training accuracy has not reached (or exceeded) a threshold, by epoch."""
+    bound, verb = (np.nextafter(threshold, np.inf), "exceeded") if strictly else (threshold, "reached")
     points = []
-    for epoch, *values in zip((drawn + 1).tolist(), mean(table[:, drawn]), *quantiles(table[:, drawn]), strict=True):
-        if math.isfinite(values[0]):
-            centre, low, high = (round(float(value), 4) for value in values)  # one row of 614 is 0.0016
-            band = {"low": low, "high": high} if len(runs) > 1 else {}
-            points.append({"line": name, "epoch": epoch, "mean": centre, **band})
-    return points
+    for value, runs in compared.levels.items():
+        table = curves.aligned(conclusive(runs)["train/accuracy"])  # (R, E)
+        first = curves.first_epoch_reaching(table, float(bound))
+        for epoch in [0, *(style.evenly_spaced(table.shape[1], MAX_EPOCHS) + 1).tolist()] if len(table) else []:
+            share = Share(float((first > epoch).sum()), len(first))
+            low, high = share.interval()
+            points.append(
+                {"line": compared.names[value], "epoch": epoch, "mean": share.estimate, "low": low, "high": high}
+            )
+    slots = {compared.names[value]: slot for value, slot in style.slots(compared.levels).items()}
+    n_epochs = max((point["epoch"] for point in points), default=1)
+    panel = charts.survival_panel(points, slots, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
+    told = (
+        f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
+        "a run that diverged never does. Bands: 95 % intervals (Wilson), from the first run that leaves."
+    )
+    return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}", told, [panel])
 
 
-def _within(points: Sequence[Spec], ends: panels.Ends) -> list[Spec]:
-    """Points whose mean is on the axis, bands cut at its ends."""
-    kept = [point for point in points if point["mean"] >= ends[0]]
-    return [{key: max(item, ends[0]) if key == "low" else item for key, item in point.items()} for point in kept]
+def spreads(compared: Comparison, factor: str, kind: str) -> Figure:
+    """Draw single runs by value, and after them their paired differences from the value of the default settings."""
+    title, told, numbers = SPREADS[kind]
+    levels = {"learns": (-0.02, "learns below \N{MINUS SIGN}0.02")}
+    if compared.majority is not None:
+        levels["final"] = (compared.majority, f"majority class {compared.majority:.3f}")
+    names, usual = compared.names, default_settings().get(factor)
+    reference = next((value for value in names if equal(value, usual)), next(iter(names)))
+    against = f"{label(factor)} {names[reference]}"
+    colors, panels = {value: color for value, (color, _) in style.slots(compared.levels).items()}, []
+    for name, unit, statistic, curve in numbers:
+        of = {
+            value: by_seeds(runs, Statistic(name=statistic, curve=curve).of) for value, runs in compared.levels.items()
+        }
+        single = {value: np.array(list(found.values())) for value, found in of.items()}
+        pairs = {value: matched([found, of[reference]])[1] for value, found in of.items() if value != reference}
+        differences = {value: table[:, 0] - table[:, 1] for value, table in pairs.items()}
+        x_title = f"{name.replace('validation', compared.validation_rows)} ({unit})"
+        none = (f"difference to {against}, same seed ({unit})", 0.0, "no difference")
+        for runs, texts in ((single, (x_title, *levels.get(kind, (math.nan, "")))), (differences, none)):
+            known = {names[value]: some[np.isfinite(some)] for value, some in runs.items()}
+            if any(map(len, known.values())):
+                panels.append(charts.strips_panel(known, [colors[value] for value in runs], *texts))
+    dots = "Dots: single runs; bar: mean and its 95 % interval (bootstrap over seeds)."
+    return Figure(title, f"{dots} Then the difference from {against} under the same seed. {told}", panels)
 
 
-def _ends(points: Sequence[Spec], majority: float | None) -> tuple[tuple[float, float], bool]:
-    """Ends of the accuracy axis, whole twentieths; what only the first twentieth of epochs has may fall below."""
-    last = max((point["epoch"] for point in points), default=1)
-    heights = [
-        (point["epoch"] > last / 20, point[key]) for point in points for key in ("mean", "low", "high") if key in point
+def _points(series: "pd.Series[Any]", name: str) -> list[dict[str, Any]]:
+    """Return what is drawn of some curves: a point for each epoch that has a value."""
+    table = curves.aligned(series)  # (R, E)
+    drawn = style.evenly_spaced(table.shape[1], MAX_EPOCHS)
+    numbers = np.round([mean(table[:, drawn]), *quantiles(table[:, drawn])], 4)  # one row of 614 is 0.0016
+    points = [
+        {"line": name, "epoch": epoch, "mean": center, "low": low, "high": high}
+        for epoch, (center, low, high) in zip((drawn + 1).tolist(), numbers.T.tolist(), strict=True)
     ]
-    heights += [] if majority is None else [(True, majority)]
-    low = min((item for late, item in heights if late), default=0.0)
-    high = max((item for _, item in heights), default=1.0)
-    ends = max(0.0, math.floor(low * 20 - 0.2) / 20), min(1.0, math.ceil(high * 20 + 0.2) / 20)
-    return ends, any(item < ends[0] for _, item in heights)
+    return [point for point in points if math.isfinite(point["mean"])]
+
+
+def _varied(verdict: Verdict) -> set[str]:
+    """Return the settings that a claim is about: those that tell its configurations apart."""
+    arms = [arm for part in verdict.claim.parts for arm in [*part.where, *part.over]]
+    return {key for arm in arms for key in arm} - set(verdict.claim.where)

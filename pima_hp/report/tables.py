@@ -1,123 +1,141 @@
-"""Tables of a study: what each setting reached, and what the settings were."""
+"""Tables of a study: what each setting reached, what the settings were, and what came of the claims."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis import curves
-from pima_hp.analysis.selection import conclusive, varying
-from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.report.settings import comparable, label, settings_of, split_text, value_order, watched_rows
-from pima_hp.run import Array, RunStatus
-
-REACH, REACH_SHARE = 0.72, 0.2
-"""Training accuracy whose first epoch is reported on the shipped table; of another table, how far it is from the
-accuracy of the majority class to 1, which is 0.72 at the 0.651 of the shipped one."""
-
-COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_failed": RunStatus.FAILED}
-"""Runs that lack a value, as they are counted beside a number."""
-
-SETTINGS = (
-    *("batch.size", "activation", "optimizer", "optimizer.lr", "trainer.max_epochs", "model.initialization"),
-    "data.scaling",
-)
-"""Columns of the table of settings, as an article has them; the split is made of two settings."""
+from pima_hp.analysis.decisions import Outcome
+from pima_hp.analysis.selection import conclusive
+from pima_hp.analysis.verdicts import Verdict
+from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
+from pima_hp.report.comparable import COUNTED, comparable
+from pima_hp.run import Array
 
 
-def swept(frame: pd.DataFrame) -> list[str]:
-    """Settings that take more than one value in the study, without those that follow from another's value."""
-    settings = settings_of(frame)
-    return varying({key: settings[key].tolist() for key in settings.columns})
+def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """Return one row a setting: its runs, how they ended, final accuracies, first epoch at a training accuracy.
 
-
-def majority_of(frame: pd.DataFrame) -> float | None:
-    """Accuracy of always predicting the more frequent class of the training rows.
-
-    None where no run records them, and where the runs are of several tables.
+    The first columns hold the factors' values as text, under their keys (`batch.size`). A final accuracy is the mean
+    over the last 20 epochs, each measured at its end; means and standard deviations (n - 1) are over the runs that
+    completed. First epochs are those of the running training accuracy; their median is over the runs that completed
+    or diverged, infinite where most do not get there. Copies are counted once. Other settings are held fixed as in
+    `comparable`: give all of `swept(frame)` for every setting of the study.
     """
-    if len(set(frame["data_digest"])) > 1:
-        return None
-    positive = float(frame["positive_rate"].astype(float).mean())
-    return None if np.isnan(positive) else max(positive, 1 - positive)
-
-
-def reach_of(frame: pd.DataFrame) -> float | None:
-    """The training accuracy whose first epoch is reported for these runs; None where they are of several tables."""
-    if set(frame["data_digest"]) == {SHIPPED_SHA256}:
-        return REACH
-    majority = majority_of(frame)
-    return None if majority is None else round(majority + REACH_SHARE * (1 - majority), 2)
-
-
-def summary(frame: pd.DataFrame, factors: str | Sequence[str], reach: float | None = None) -> pd.DataFrame:
-    """One row a setting: its runs, how they ended, final accuracies, first epoch at a training accuracy.
-
-    The first columns hold the factors' values as text, under their keys (`batch.size`). A final accuracy is the
-    mean over the last 20 epochs, each measured at its end; means and standard deviations (n - 1) are over the runs
-    that completed. First epochs are those of the running training accuracy, as claims have it; their median is
-    over the runs that completed or diverged, infinite where most do not get there. Copies are counted once. Settings
-    other than the factors are held fixed as in `comparable`: give all of `swept(frame)` for every setting of the study.
-    Without `reach` the accuracy is that of `reach_of`; where that is None, these two columns are left out.
-    """
-    factors = [factors] if isinstance(factors, str) else list(factors)
     comparison = comparable(frame, factors)
-    watched = watched_rows(comparison).replace(" ", "_")
-    reach = reach_of(comparison.frame) if reach is None else reach
+    validation, reach = comparison.validation_rows.replace(" ", "_"), comparison.reach
     rows: list[dict[str, Any]] = []
-    for values, runs in comparison.by_values(factors).items():
-        told = conclusive(runs)
-        train, test = (_of_each_run(told, key, curves.final_score) for key in ("train/accuracy_end", "val/accuracy"))
-        rows.append(
-            {
-                **dict(zip(factors, values, strict=True)),
-                "n_runs": len(runs),
-                **{name: int((runs["status"] == status).sum()) for name, status in COUNTED.items()},
-                **_mean_and_sd("final_train_accuracy", train),
-                **_mean_and_sd(f"final_{watched}_accuracy", test),
-                **({} if reach is None else _first_epochs(told, reach)),
-            }
-        )
+    for values, runs in comparison.by_values.items():
+        row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
+        row |= {name: int((runs["status"] == status).sum()) for name, status in COUNTED.items()}
+        with_result = conclusive(runs)
+        for name, key in (("training", "train/accuracy_end"), (validation, "val/accuracy")):
+            scores = _of_each_run(with_result, key, curves.final_score)
+            scores = scores[np.isfinite(scores)]
+            row[f"final_{name}_accuracy_mean"] = scores.mean() if len(scores) else np.nan
+            row[f"final_{name}_accuracy_sd"] = scores.std(ddof=1) if len(scores) > 1 else np.nan
+        if reach is not None:
+            first = _of_each_run(with_result, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
+            row[f"median_epoch_at_{reach:.2f}"] = np.median(first) if len(first) else np.nan
+            row[f"share_that_reached_{reach:.2f}"] = np.isfinite(first).mean() if len(first) else np.nan
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _first_epochs(runs: pd.DataFrame, reach: float) -> dict[str, float]:
-    """Return the median first epoch at a training accuracy, and the share of runs that reached it."""
-    first = _of_each_run(runs, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
-    return {
-        f"epoch_of_train_accuracy_{reach:.2f}_median": float(np.median(first)) if len(first) else np.nan,
-        "reached_fraction": float(np.isfinite(first).mean()) if len(first) else np.nan,
-    }
+def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Return one row per claim that can be tested, with its decisive estimate: fits a terminal."""
+    rows = [
+        {"claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
+         "verdict": ", ".join(filter(None, [verdict.outcome, verdict.headline, *verdict.qualifiers])),
+         "estimate": f"{of.name} {interval_text(of.value, of.lower, of.upper)}", "n": len(of.seeds)}
+        for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive]
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
-def settings_table(frame: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFrame:
-    """One row a study (title -> factor): its settings, all values of a setting that differs in it."""
-    rows = []
-    for title, factor in studies.items():
-        settings = comparable(frame, [factor]).settings
-        row = {"study": title}
-        for key in (*SETTINGS, factor):
-            if key in settings.columns:
-                row[label(key)] = ", ".join(sorted(set(settings[key]), key=value_order))
-        if {"data.test_fraction", "data.val_fraction"} <= set(settings.columns):
-            pairs = zip(settings["data.test_fraction"], settings["data.val_fraction"], strict=True)
-            row["split (%)"] = ", ".join(sorted({split_text(test, val) for test, val in pairs}))
-        rows.append(row)
-    return pd.DataFrame(rows).fillna("")
+def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Return one row per estimate of a claim: everything that a check of the number needs.
+
+    A descriptive estimate, which no rule is about, has no outcome.
+    """
+    rows = [
+        {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "outcome": ""}
+        | ({} if estimate.descriptive else verdict.row)
+        | estimate.row
+        | {"config_ids": " ".join(estimate.config_ids)}
+        for verdict in verdicts
+        for estimate in verdict.estimates
+    ]
+    return pd.json_normalize(rows, sep="_")
 
 
-def _of_each_run(runs: pd.DataFrame, key: str, functional: Callable[[Array], Array]) -> Array:
-    """A functional of each run's curve, lengths apart: padding would read as divergence."""
-    if not len(runs):
-        return np.empty(0)
-    lengths = runs[key].map(len)
-    same = [runs.loc[lengths == n_epochs, key] for n_epochs in sorted(set(lengths))]
-    return np.concatenate([functional(curves.aligned(some)) for some in same])
+def counts_text(verdicts: Sequence[Verdict]) -> str:
+    """Return how many verdicts there are of each outcome: `4 supported, 5 refuted, 2 untestable`."""
+    outcomes = [verdict.outcome for verdict in verdicts]
+    return ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in Outcome if outcome in outcomes)
 
 
-def _mean_and_sd(name: str, scores: Array) -> dict[str, float]:
-    """Columns of the finite scores, NaN where there are too few."""
-    found = scores[np.isfinite(scores)]
-    mean = float(found.mean()) if len(found) else np.nan
-    return {f"{name}_mean": mean, f"{name}_sd": float(found.std(ddof=1)) if len(found) > 1 else np.nan}
+def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows as a reader sees them: labels, `mean±sd` in one cell, three decimals at most."""
+    columns: dict[str, list[str]] = {}
+    for name, column in table.items():
+        key, texts = str(name), _cells(list(column), longest)
+        mean = f"{key.removesuffix('_sd')}_mean"
+        if key.endswith("_sd") and mean in table:
+            heading = _heading(mean.removesuffix("_mean"))
+            texts = [
+                text if sd == MISSING else f"{text}±{sd}"
+                for text, sd in zip(columns.pop(_heading(mean)), texts, strict=True)
+            ]
+        else:
+            heading = _heading(key)
+        columns[heading] = texts
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+
+
+def text_table(table: pd.DataFrame, width: int = 100) -> str:
+    """Return a table in at most `width` columns: headings and long cells are wrapped, numbers stand right."""
+    headings, rows = cells(table, 500)
+    columns = list(zip(headings, *rows, strict=True))
+    widths = [max(map(len, [*column[1:], *column[0].split()])) for column in columns]
+    while sum(widths) + 2 * len(widths) - 2 > width and max(widths) > 1:
+        widths[int(np.argmax(widths))] -= 1
+    numeric = [all(re.fullmatch(rf"never|{MISSING}|[-+.\de±]+", cell) for cell in column[1:]) for column in columns]
+    lines = []
+    for row in (headings, ["-" * most for most in widths], *rows):
+        wrapped = [textwrap.wrap(cell, most) for cell, most in zip(row, widths, strict=True)]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            aligned = [
+                f"{part:{'>' if right else '<'}{most}}"
+                for part, right, most in zip(parts, numeric, widths, strict=True)
+            ]
+            lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def _of_each_run(runs: pd.DataFrame, key: str, statistic: Callable[[Array], Array]) -> Array:
+    """Return a statistic of each run's curve, curves of one length at a time: padding would read as divergence."""
+    groups = [table for _, table in runs.groupby(runs[key].map(np.size))[key]]
+    return np.concatenate([np.empty(0), *(statistic(curves.aligned(table)) for table in groups)])
+
+
+def _heading(key: str) -> str:
+    return shown(LABELS.get(key, key).replace("_", " ").removeprefix("n "), 60)
+
+
+def _cells(column: Sequence[Any], longest: int) -> list[str]:
+    """Return the texts of a column: its numbers have three decimals, or fewer if these say all."""
+    known = [value for value in column if isinstance(value, float) and np.isfinite(value)]
+    decimals = next((n for n in (0, 1) if np.allclose(known, np.round(known, n), atol=1e-9)), 3)
+
+    def text(value: Any) -> str:
+        if not isinstance(value, float):
+            return shown(value_text(value), longest)
+        return MISSING if np.isnan(value) else f"{value:.{decimals}f}" if np.isfinite(value) else "never"
+
+    return [text(value) for value in column]

@@ -63,7 +63,7 @@ def test_a2_killed_at_every_point_one_after_the_other(
 
 
 IN_REPORT = [
-    Point("pima_hp.report.build:write_report", "before"),
+    Point("pima_hp.report.page:write_report", "before"),
     Point("pima_hp.ledger.files:_write", "half", "verdicts.json"),
     Point("pima_hp.ledger.files:_write", "half", "index.html"),
 ]

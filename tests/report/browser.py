@@ -1,6 +1,5 @@
 """A headless Chromium driven through its own pipe: what a page says, asks for and looks like."""
 
-import base64
 import contextlib
 import json
 import os
@@ -86,18 +85,6 @@ class Browser:
             "value"
         )
 
-    def draw_all(self) -> None:
-        """Bring every chart near the window, and wait until each answers the pointer."""
-        self.evaluate("document.querySelectorAll('[data-chart]').forEach((one) => one.scrollIntoView())")
-        for _ in range(200):
-            if self.evaluate("[...document.querySelectorAll('[data-chart]')].every((one) => one.dataset.drawn)"):
-                break
-            self.evaluate(
-                "[...document.querySelectorAll('[data-chart]')].find((one) => !one.dataset.drawn).scrollIntoView()"
-            )
-            time.sleep(0.05)
-        self.evaluate("scrollTo(0, 0)")
-
     def point_at(self, selector: str, x: float, y: float) -> None:
         """Move the pointer over an element, to shares of its width and height, as a hand would."""
         script = f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})"
@@ -108,10 +95,6 @@ class Browser:
             place = {"x": left + width * x + shift, "y": top + height * y}
             self.ask("Input.dispatchMouseEvent", type="mouseMoved", **place)
             time.sleep(0.2)
-
-    def screenshot(self, path: Path) -> None:
-        shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def complaints(self) -> list[str]:
         """Errors and warnings of console, security policy and scripts; dialogs."""

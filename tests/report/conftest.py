@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.verdicts import judge
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.report.chart import Figure
-from pima_hp.report.results import Results
-from pima_hp.report.spreads import Quantity
+from pima_hp.report.page import Study
 
 BASELINE: dict[str, Any] = {
     "data.scaling": "none", "data.test_fraction": 0.2, "data.val_fraction": 0.0,
@@ -69,32 +66,23 @@ def make_study() -> MakeStudy:
     return study
 
 
-def results_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = None, **changes: Any) -> Results:
+def report_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = None, **changes: Any) -> Study:
     """A study as a report sees it, from runs that no ledger holds."""
     folder.mkdir(parents=True, exist_ok=True)
-    claims = load_claims() if claims is None else claims
-    verdicts = judge(claims, frame, np.random.default_rng(0), 200)
+    verdicts = judge(load_claims() if claims is None else claims, frame, np.random.default_rng(0), 200)
     content = {"manifest": None, "notes": [], "baselines": [], "verdicts": verdicts}
-    return Results(folder, frame, **{**content, **changes})
+    return Study(folder, frame, **{**content, **changes})
 
 
-def quantity(statistic: Callable[[np.ndarray], np.ndarray], curve: str, name: str = "score", **more: Any) -> Quantity:
-    """A number of each run's curve alone, for a figure."""
-    return Quantity(name, "fraction of rows", lambda runs: statistic(curves.aligned(runs[curve])), **more)
+def texts(svg: str) -> list[str]:
+    """What a picture writes."""
+    return [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith(("}text", "}tspan"))]  # noqa: S314 - our own file
 
 
-def caption(figure: Figure) -> str:
-    return " ".join(figure.caption)
-
-
-def layers(figure: Figure, mark: str) -> list[Any]:
-    found = [layer for panel in figure.spec["concat"] for layer in panel["layer"]]
-    return [layer for layer in found if layer["mark"]["type"] == mark and "hover" not in layer.get("name", "")]
-
-
-def texts(figure: Figure) -> list[str]:
-    root = ET.fromstring(figure.svg())  # noqa: S314 - our own file
-    return [element.text or "" for element in root.iter() if element.tag.endswith(("}text", "}tspan"))]
+def told(svg: str) -> list[str]:
+    """What a panel tells at each epoch below the pointer."""
+    elements = ET.fromstring(svg).iter()  # noqa: S314 - our own file
+    return [element.get("aria-label", "") for element in elements if element.get("aria-label", "").startswith("epoch ")]
 
 
 class Page(HTMLParser):

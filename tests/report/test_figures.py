@@ -1,228 +1,151 @@
-import io
-import json
+"""The figures of a factor: the numbers they draw are those of the runs, and their captions say what is drawn."""
+
 import xml.etree.ElementTree as ET
-from functools import partial
 
 import numpy as np
 import pytest
-import vl_convert
 
 from pima_hp.analysis import curves
-from pima_hp.errors import InputError
-from pima_hp.report import style
-from pima_hp.report.figures import learning_curves, waiting_times
-from pima_hp.report.panels import apart, still
-from pima_hp.report.spreads import spreads
-from tests.report.conftest import caption, layers, quantity, texts
+from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.verdicts import judge
+from pima_hp.report.charts import apart
+from pima_hp.report.comparable import comparable
+from pima_hp.report.figures import figures_of, learning_curves, spreads, waiting_times
+from tests.report.conftest import texts, told
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
-ACTIVATIONS = [{"activation": name} for name in ("relu", "tanh", "sigmoid", "leaky_relu")]
-SCORE = quantity(curves.final_score, "train/accuracy_end", "final accuracy")
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
-final = partial(spreads, quantities=[SCORE], title="Final accuracy")
-waiting = partial(waiting_times, threshold=0.70)
-DRAW = pytest.mark.parametrize("draw", [learning_curves, waiting, final])
+OTHER = "1a2b3c4d" * 8
 
 
-def scale(figure, mark="line"):
-    found = layers(figure, mark)[0]["encoding"]["color"]["scale"]
-    return dict(zip(found["domain"], found["range"], strict=True))
+def final(frame, factor="batch.size"):
+    return spreads(comparable(frame, [factor]), factor, "final")
 
 
-def data(figure, panel=0):
-    return figure.spec["concat"][panel]["data"]["values"]
+def waiting(frame, threshold=0.70):
+    return waiting_times(comparable(frame, ["batch.size"]), threshold)
 
 
-def test_a_panel_for_each_value_in_the_order_of_numbers(make_study):
-    figure = learning_curves(make_study([{"batch.size": size} for size in (32, 5, 16, 10)]), "batch.size")
-    titles = [panel["title"]["text"] for panel in figure.spec["concat"]]
-    assert titles == ["batch size 5", "batch size 10", "batch size 16", "batch size 32"]
+def learning(frame, factor="batch.size"):
+    return learning_curves(comparable(frame, [factor]), factor)
 
 
-@DRAW
-def test_axes_have_titles_and_curves_one_scale(make_study, draw):
-    figure = draw(make_study(BATCHES), "batch.size")
-    positions = [
-        layer["encoding"]["x"]
-        for layer in layers(figure, "line") + layers(figure, "circle")
-        if "x" in layer["encoding"]
-    ]
-    assert all(position["title"] for position in positions)
-    if draw is learning_curves:
-        first = layers(figure, "line")[0]["encoding"]["y"]
-        assert first["title"] == "accuracy (fraction of rows)"
-        assert len({json.dumps(layer["encoding"]["y"]["scale"]) for layer in layers(figure, "line")}) == 1
-        assert texts(figure).count("accuracy (fraction of rows)") == 1
-    if draw is final:
-        assert "final accuracy (fraction of rows)" in texts(figure)
-        assert "difference to batch size 10, same seed (fraction of rows)" in texts(figure)
+DRAW = pytest.mark.parametrize("draw", [learning, waiting, final])
 
 
 @DRAW
-def test_a_chart_is_drawn_without_a_warning_and_stands_alone(make_study, draw, capfd):
-    figure = draw(make_study(BATCHES, 3), "batch.size")
-    svg = figure.framed(figure.svg())
-    root = ET.fromstring(svg)  # noqa: S314 - our own file
-    texts = " ".join(element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text"))
-    assert figure.title in texts
-    assert "3 replicates a setting." in texts
+def test_a_figure_is_drawn_without_a_warning_and_stands_alone(make_study, draw, capfd):
+    figure = draw(make_study(BATCHES, 3))
+    found = texts(figure.svg())
+    assert {"5", "10", "16", "32"} <= set(found) | {text.removeprefix("batch size ") for text in found}
+    assert figure.title in found
+    assert figure.caption.split(". ")[0] in " ".join(found)
     assert "WARN" not in "".join(capfd.readouterr())
-    png = vl_convert.svg_to_png(svg, scale=style.PNG_SCALE)
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert int.from_bytes(png[16:20], "big") >= 1100  # width in pixels
 
 
-def test_a_training_of_one_epoch_is_drawn_as_dots(make_study):
-    assert len(layers(learning_curves(make_study(BATCHES, 2, epochs=1), "batch.size"), "circle")) == 4
+def test_axes_have_titles_with_units(make_study):
+    frame = make_study(BATCHES, 3)
+    assert {"accuracy (fraction of rows)", "epoch"} <= set(texts(learning(frame).panels[0]))
+    assert {"share of runs that have not reached 0.70", "epoch"} <= set(texts(waiting(frame).panels[0]))
+    found = [text for panel in final(frame).panels for text in texts(panel)]
+    for title in ("final training accuracy", "final test accuracy", "difference to batch size 10, same seed"):
+        assert f"{title} (fraction of rows)" in found
 
 
-def test_the_majority_line_is_in_each_panel_and_in_the_caption(make_study):
-    figure = learning_curves(make_study(BATCHES), "batch.size", majority=500 / 768)
-    levels = [layer["data"]["values"] for layer in layers(figure, "rule") if "strokeDash" in layer["mark"]]
-    assert levels == [[{"level": 500 / 768}]] * 4
-    assert texts(figure).count("majority") == 4
-    assert "majority class (0.651)" in caption(figure)
-    assert "majority" not in texts(learning_curves(make_study(BATCHES), "batch.size"))
-
-
-def test_lines_are_named_at_their_ends_and_an_odd_panel_has_a_key_beside_it(make_study):
-    four, three = (learning_curves(make_study(BATCHES[:n]), "batch.size") for n in (4, 3))
-    assert (texts(four).count("training"), texts(four).count("test")) == (4, 4)
-    assert [len(figure.spec["concat"]) for figure in (four, three)] == [4, 4]
-    assert "test, 5-95 % of runs" in texts(three)
-    assert {"5", "10", "16"} <= set(texts(waiting(make_study(BATCHES[:3]), "batch.size")))
-    many = waiting(make_study([{"batch.size": 2**n} for n in range(10)], 2), "batch.size")
-    assert {str(2**n) for n in range(10)} <= set(texts(many))
-
-
-def test_a_pointer_is_told_all_lines_at_its_epoch_and_nothing_stays_dimmed(make_study):
-    frame = make_study(BATCHES, 10)
-    for figure in (learning_curves(frame, "batch.size"), waiting(frame, "batch.size")):
-        hovers = [item for panel in figure.spec["concat"] for item in panel["layer"] if "hover" in item.get("name", "")]
-        params = [*figure.spec["params"], *(param for layer in hovers for param in layer.get("params", []))]
-        assert params
-        assert all(param["select"]["clear"] == "pointerout" and param["select"]["nearest"] for param in params)
-        assert "hover" not in json.dumps(still(figure.spec))
-    told = hovers[0]["transform"][0]["from"]["data"]["values"][50]["told"]
-    assert list(told) == ["epoch", "batch size 5", "batch size 10", "batch size 16", "batch size 32"]
-    dimmed = [item for item in figure.spec["concat"][0]["layer"] if "condition" in item["encoding"].get("opacity", {})]
-    assert {item["mark"]["type"] for item in dimmed} == {"area", "line", "rule", "text", "circle"}
-
-
-def test_drawn_numbers_are_mean_and_quantiles(make_study):
+def test_curves_are_means_with_quantiles_and_named_at_their_ends(make_study):
     frame = make_study(BATCHES[:1], 40)
-    last = next(p for p in data(learning_curves(frame, "batch.size")) if p["line"] == "test" and p["epoch"] == 100)
-    values = np.array([curve[-1] for curve in frame["val/accuracy"]])
-    assert last["mean"] == pytest.approx(values.mean(), abs=1e-4)
-    assert [last["low"], last["high"]] == pytest.approx(np.quantile(values, [0.05, 0.95]), abs=1e-4)
+    panel = learning(frame).panels[0]
+    last = np.array([curve[-1] for curve in frame["val/accuracy"]])
+    low, high = np.quantile(last, [0.05, 0.95])
+    lines = told(panel)
+    assert len(lines) == 100
+    assert f"test: {last.mean():.3f} [{low:.3f}, {high:.3f}]" in lines[-1]
+    assert "training (running): " in lines[0]
+    assert {"training", "test", "majority"} <= set(texts(panel))
 
 
-def test_waiting_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(make_study):
+def test_the_majority_is_in_each_panel_and_in_the_caption(make_study):
+    figure = learning(make_study(BATCHES, 3))
+    assert [texts(panel).count("majority") for panel in figure.panels] == [1] * 4
+    assert "majority class (0.651)" in figure.caption
+    unknown = learning(make_study(BATCHES, 3).assign(positive_rate=np.nan))
+    assert "majority" not in unknown.caption + " ".join(texts(unknown.svg()))
+
+
+def test_survival_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(make_study):
     frame = make_study(BATCHES[:2], 10, diverged={0: 90})
-    points = [point for point in data(waiting(frame, "batch.size")) if point["line"] == "5"]
     runs = frame[frame["batch.size"] == 5]
-    first = [
-        np.inf if number == 0 else np.argmax(curve >= 0.70) + 1 for number, curve in enumerate(runs["train/accuracy"])
-    ]
-    assert points[0] == {"line": "5", "epoch": 0, "share": 1.0, "low": pytest.approx(0.722, abs=1e-3), "high": 1.0}
-    assert [point["share"] for point in points[1:]] == [
-        np.mean([at > epoch for at in first]) for epoch in range(1, 101)
-    ]
-    assert points[-1]["share"] >= 0.1
+    first = [np.inf if at == 0 else np.argmax(curve >= 0.70) + 1 for at, curve in enumerate(runs["train/accuracy"])]
+    lines = told(waiting(frame).panels[0])
+    assert len(lines) == 101
+    for epoch, line in enumerate(lines):
+        assert line.startswith(f"epoch {epoch}; 5: {np.mean([at > epoch for at in first]):.3f} [")
 
 
-def test_the_caption_names_replicates_band_and_what_is_fixed(make_study):
-    text = caption(learning_curves(make_study(BATCHES, 8), "batch.size"))
-    assert "8 replicates a setting" in text
-    assert "5-95 %" in text
-    fixed = text.partition("Fixed: ")[2]
-    for part in ("relu", "rmsprop", "learning rate 0.001", "100 epochs", "uniform", "raw features", "80/20 split"):
-        assert part in fixed
-    assert "batch size" not in fixed
+def test_spreads_show_means_and_paired_differences_in_a_column(make_study):
+    frame = make_study(BATCHES[:2], 10, diverged={3: 60})
+    figure = final(frame)
+    of = {size: np.array([curve[80:].mean() for curve in frame.loc[frame["batch.size"] == size, "train/accuracy_end"]])
+          for size in (5, 10)}  # fmt: skip
+    single, paired = (" ".join(texts(panel)) for panel in figure.panels[:2])
+    assert f"{np.nanmean(of[5]):.3f} [" in single
+    assert f"{np.nanmean(of[5] - of[10]):.3f}".replace("-", "\N{MINUS SIGN}") + " [" in paired  # 10 is the default
+    assert "majority class 0.651" in single
+    assert "no difference" in paired
+    assert figure.panels[0].count("<path") > 19
+    assert "difference from batch size 10 under the same seed" in figure.caption
 
 
-def test_one_replicate_has_no_band_and_says_so(make_study):
-    figure = learning_curves(make_study(BATCHES, 1), "batch.size")
-    assert not layers(figure, "area")
-    assert "1 replicate a setting" in caption(figure)
-    assert "no band" in caption(figure)
-    assert "no interval" in caption(final(make_study(BATCHES, 1), "batch.size"))
-    assert "mean [95 % interval]" not in texts(final(make_study(BATCHES, 1), "batch.size"))
+def test_where_no_run_has_a_value_there_is_no_panel_of_differences(make_study):
+    figure = final(make_study(BATCHES[:2], 3, diverged=dict.fromkeys(range(3), 60)))
+    assert len(figure.panels) == 2
+    assert "no value" in texts(figure.panels[0])
 
 
-def test_diverged_runs_are_counted_and_a_panel_without_values_says_so(make_study):
-    figure = learning_curves(make_study(BATCHES, 2, diverged={0: 1, 1: 1, 2: 50}), "batch.size")
-    assert "3 of 8 diverged" in caption(figure)
-    panels = figure.spec["concat"]
-    assert [panel["title"].get("subtitle") for panel in panels] == ["2 of 2 diverged", "1 of 2 diverged", None, None]
+def test_one_replicate_has_no_interval(make_study):
+    found = texts(final(make_study(BATCHES, 1)).panels[0])
+    assert "one run each" in found
+    assert not [text for text in found if "[" in text]
+
+
+def test_diverged_runs_are_counted_in_their_panel(make_study):
+    panels = learning(make_study(BATCHES, 2, diverged={0: 1, 1: 1, 2: 50})).panels
+    subtitles = [next((text for text in texts(panel) if "diverged" in text), "") for panel in panels]
+    assert subtitles == ["2 of 2 diverged", "1 of 2 diverged", "", ""]
 
 
 @DRAW
 @pytest.mark.parametrize("nothing", [None, float("nan"), np.empty(0)])
-def test_a_failed_run_without_curves_is_counted(make_study, draw, nothing):
+def test_a_failed_run_without_curves_is_left_out(make_study, draw, nothing):
     frame = make_study(BATCHES, 2)
     frame.loc[0, "status"] = "failed"
     for key in ("train/accuracy", "val/accuracy", "train/accuracy_end"):
         frame.at[0, key] = nothing
-    figure = draw(frame, "batch.size")
-    assert "Missing: 1 of 8 failed" in caption(figure)
-    assert figure.svg()
+    assert draw(frame).panels
 
 
-def test_validation_rows_are_not_called_test(make_study):
-    figure = learning_curves(make_study([{"data.val_fraction": 0.2, **batch} for batch in BATCHES]), "batch.size")
-    assert list(scale(figure)) == ["training (running)", "validation"]
+def test_short_and_long_trainings_are_drawn(make_study):
+    assert len(told(learning(make_study(BATCHES[:2], 1, epochs=600)).panels[0])) == 120
+    assert len(told(learning(make_study(BATCHES[:2], 1, epochs=1)).panels[0])) == 1
 
 
-def test_other_settings_are_never_pooled(make_study):
-    crossed = [{**batch, "data.scaling": scaling} for batch in BATCHES for scaling in ("none", "standard")]
-    text = caption(learning_curves(make_study(crossed, 3), "batch.size"))
-    assert "3 replicates a setting" in text
-    assert "Not drawn: 1 other combinations of scaling" in text
+def test_values_and_rows_have_one_color_in_all_figures(make_study):
+    frame = make_study(BATCHES, 2)
+    colors = [[color for color in ("#009E73", "#E69F00", "#56B4E9", "#CC79A7") if color in figure.panels[0]]
+              for figure in (waiting(frame), final(frame))]  # fmt: skip
+    assert colors[0] == colors[1] == ["#009E73", "#E69F00", "#56B4E9", "#CC79A7"]
+    assert not [color for color in ("#0072B2", "#D55E00") if color in waiting(frame).svg() + final(frame).svg()]
+    assert "#0072B2" in learning(frame).svg()
 
 
-def test_series_and_values_have_one_colour_in_all_figures(make_study):
-    several, few = make_study(ACTIVATIONS, 2), make_study([*ACTIVATIONS[:2], {"activation": "custom"}], 2)
-    pairs = [(BATCHES, "batch.size"), (ACTIVATIONS, "activation")]
-    series = [scale(learning_curves(make_study(some, 2), key)) for some, key in pairs]
-    assert series[0] == series[1]
-    values = [scale(waiting(frame, "activation")) for frame in (several, few)] + [
-        scale(final(several, "activation"), "circle")
-    ]
-    for name in ("relu", "tanh"):
-        assert len({found[name] for found in values}) == 1
-    assert not {style.TRAINING_COLOUR, style.WATCHED_COLOUR} & set(values[0].values())
-
-
-def test_long_trainings_are_thinned_and_the_caption_says_so(make_study):
-    figure = learning_curves(make_study(BATCHES, 1, epochs=600), "batch.size")
-    assert len(data(figure)) <= 2 * 120
-    assert "evenly spaced epochs" in caption(figure)
-
-
-@DRAW
-def test_of_many_values_some_are_drawn_and_the_caption_says_so(make_study, draw):
-    figure = draw(make_study([{"optimizer.lr": 0.001 * n} for n in range(1, 101)], 2, epochs=5), "optimizer.lr")
-    assert "Drawn: 24 of 100 values, evenly spaced." in caption(figure)
-
-
-@DRAW
-def test_hostile_text_is_plotted_literally(make_study, draw):
-    figure = draw(make_study([{"activation": text} for text in HOSTILE], 2, epochs=5), "activation")
-    svg = figure.framed(figure.svg())
-    texts = [element.text or "" for element in ET.parse(io.StringIO(svg)).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+@pytest.mark.parametrize("draw", [learning, final])
+def test_hostile_text_is_drawn_literally(make_study, draw):
+    svg = draw(make_study([{"activation": text} for text in HOSTILE], 2, epochs=5), "activation").svg()
+    found = [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
     for expected in ("<b>bold</b>", "$\\frac{$", "a & b", "nul□□[31m"):
-        assert any(expected in text for text in texts), expected
+        assert any(expected in text for text in found), expected
     assert "<b>" not in svg
-    assert max(map(len, texts)) < 200
-
-
-@DRAW
-def test_an_unknown_factor_or_an_empty_study_is_refused(make_study, draw):
-    with pytest.raises(InputError, match=r"found 'batch\.sise'; allowed: activation, batch\.shuffle"):
-        draw(make_study(BATCHES, 1), "batch.sise")
-    with pytest.raises(InputError, match="at least one run"):
-        draw(make_study(BATCHES, 1).iloc[:0], "batch.size")
+    assert max(map(len, found)) < 200
 
 
 def test_labels_stand_apart_within_the_axis():
@@ -230,3 +153,48 @@ def test_labels_stand_apart_within_the_axis():
     heights = [placed[name] for name in "abcd"]
     assert min(np.diff(heights)) >= 0.05 - 1e-12
     assert max(heights) <= 1.0 + 1e-12
+
+
+def test_figures_are_those_of_the_claims_and_say_what_came_of_them(make_study):
+    frame = make_study(BATCHES, 12)
+    verdicts = judge(load_claims(), frame, np.random.default_rng(0), 200)
+    figures = figures_of(frame, verdicts, "batch.size")
+    assert list(figures) == ["curves", "waiting", "volatility", "final"]
+    assert figures["waiting"].title == "Epochs until training accuracy has exceeded 0.72, by batch size"
+    h1 = next(verdict for verdict in verdicts if verdict.claim.id == "H1")
+    assert f"Claim H1, {h1.outcome}: {h1.reason}" in figures["waiting"].caption
+    assert "Claim H4" in figures["volatility"].caption
+    assert all("12 replicates a setting" in figure.caption for figure in figures.values())
+    activations = make_study([{"activation": name} for name in ("relu", "tanh")], 12)
+    verdicts = judge(load_claims(), activations, np.random.default_rng(0), 200)
+    assert "learns" in figures_of(activations, verdicts, "activation")
+
+
+def test_figures_of_another_table_know_nothing_of_its_claims(make_study):
+    frame = make_study(BATCHES, 12).assign(data_digest=OTHER, positive_rate=0.2)
+    figures = figures_of(frame, judge(load_claims(), frame, np.random.default_rng(0), 200), "batch.size")
+    assert list(figures) == ["curves", "waiting", "final"]
+    assert figures["waiting"].title == "Epochs until training accuracy has reached 0.84, by batch size"
+    assert not [figure for figure in figures.values() if "Claim" in figure.caption]
+
+
+def test_a_run_that_stopped_early_is_in_no_figure_but_counted(make_study):
+    frame = make_study(BATCHES, 12)
+    for row in (0, 1):
+        frame.loc[row, ["status", "stop_epoch"]] = ["stopped early", 90]
+        for key in ("train/accuracy", "train/accuracy_end", "val/accuracy"):
+            frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)
+    lines = told(waiting(frame, 0.98).panels[0])
+    assert all("; 5: 1.000" in line for line in lines)  # ten runs, none of which gets there
+    assert "0.99" not in " ".join(texts(final(frame).panels[0]))
+    assert "Missing: 2 of 48 stopped early" in figures_of(frame, [], "batch.size")["final"].caption
+
+
+def test_who_learns_is_measured_against_each_runs_own_labels(make_study):
+    frame = make_study([{"activation": name} for name in ("relu", "tanh")], 20)
+    rates = np.tile(np.linspace(0.30, 0.40, 20), 2)
+    losses = curves.entropy(rates) - 0.025
+    frame = frame.assign(positive_rate=rates, **{"train/loss": [np.full(100, loss) for loss in losses]})
+    panel = spreads(comparable(frame, ["activation"]), "activation", "learns").panels[0]
+    assert "\N{MINUS SIGN}0.025" in " ".join(texts(panel))
+    assert "learns below \N{MINUS SIGN}0.02" in texts(panel)

@@ -1,0 +1,154 @@
+"""The runs of a study that differ in nothing but chosen settings and their seeds."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from pima_hp.analysis.selection import default_settings, equal, follows, varying
+from pima_hp.data.table import SHIPPED_SHA256
+from pima_hp.errors import InputError
+from pima_hp.formatting import counted, label, listed, plain, shown, value_order, value_text
+from pima_hp.ledger import distinct, setting_columns
+from pima_hp.report.style import evenly_spaced
+from pima_hp.run import RunStatus
+
+MAX_LEVELS = 20
+"""Values of a setting that one figure shows."""
+REACH, REACH_SHARE = 0.72, 0.2
+"""The article's training accuracy whose first epoch is reported; of another table, the accuracy as far from its
+majority class to 1, which is 0.72 at the 0.651 of the shipped one."""
+COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_failed": RunStatus.FAILED}
+"""Runs that lack a value, as they are counted beside a number."""
+SETTINGS = (
+    *("batch.size", "batch.shuffle", "activation", "optimizer", "optimizer.lr", "scheduler", "trainer.max_epochs"),
+    *("model.hidden_widths", "model.initialization", "data.scaling", "data.test_fraction", "data.val_fraction"),
+)
+"""What a reader asks for first."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in nothing but the factors (and their seeds)."""
+
+    runs: pd.DataFrame  # without copies
+    by_values: Mapping[tuple[Any, ...], pd.DataFrame]  # the runs by values of the factors, in the order of values
+    settings: Mapping[str, Sequence[Any]]  # the values that each setting takes among these runs, in order
+    n_others: int  # other combinations of the remaining settings that also vary the factors
+    differing: Sequence[str]  # the settings in which those differ from this one
+
+    @cached_property
+    def levels(self) -> dict[Any, pd.DataFrame]:
+        """Return the runs by value of the first factor; of very many values, some evenly spaced."""
+        every = list(self.by_values.items())
+        return {every[place][0][0]: every[place][1] for place in evenly_spaced(len(every), MAX_LEVELS)}
+
+    @cached_property
+    def names(self) -> dict[Any, str]:
+        """Return the values of the first factor as a figure shows them, all different."""
+        texts = {value: shown(value_text(value), 34) for value in self.levels}
+        twice = Counter(texts.values())
+        return {value: text if twice[text] == 1 else f"{text} ({n})" for n, (value, text) in enumerate(texts.items())}
+
+    @cached_property
+    def majority(self) -> float | None:
+        """Return the accuracy of the majority class of the training rows; None if unknown or of several tables."""
+        rate = float(self.runs["positive_rate"].astype(float).mean())
+        return None if math.isnan(rate) or len(set(self.runs["data_digest"])) > 1 else max(rate, 1 - rate)
+
+    @property
+    def reach(self) -> float | None:
+        """Return the training accuracy whose first epoch is reported; None where the majority class is unknown."""
+        if set(self.runs["data_digest"]) == {SHIPPED_SHA256}:
+            return REACH
+        return None if self.majority is None else round(self.majority + REACH_SHARE * (1 - self.majority), 2)
+
+    @property
+    def validation_rows(self) -> str:
+        """Return what `val/...` is a score of: the test rows, unless rows were set aside for validation."""
+        fractions = self.settings.get("data.val_fraction", (0,))
+        return "test" if not any(fractions) else "validation" if all(fractions) else "test or validation"
+
+    @property
+    def caption(self) -> str:
+        """Return how many replicates there are, how many are missing, what is fixed and what is left out."""
+        sizes = sorted({len(runs) for runs in self.levels.values()})
+        number = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0]
+        told = [f"{number} replicate{'' if number == 1 else 's'} a setting"]
+        if lost := missing(self.runs):
+            told.append(f"Missing: {lost}; a mean is over the runs that have a value")
+        if len(self.by_values) > len(self.levels):
+            told.append(f"Drawn: {len(self.levels)} of {len(self.by_values)} values, evenly spaced")
+        shared = {key: self.settings[key] for key in SETTINGS if len(self.settings.get(key, ())) == 1}
+        told.append(f"Fixed: {', '.join(f'{label(key)} {value_text(value)}' for key, (value,) in shared.items())}")
+        if self.n_others:
+            others = listed(map(label, self.differing[:6]))
+            told.append(f"Not drawn: {counted(self.n_others, 'other combination')} of {others}")
+        return ". ".join(told) + "."
+
+
+def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
+    """Return the runs to compare for the factors: all other settings are equal among them.
+
+    A study may be a union of grids about one baseline, or a crossed design. Pooling its other settings would call
+    them replicates, so one combination of them is chosen: that under which the factors take the most values, then the
+    one nearest `conf/config.yaml`. Settings that belong to a factor's value (`optimizer.betas` for `optimizer`) go
+    with it unless they vary within the value.
+    """
+    columns, config_ids = settings_of(frame)
+    if unknown := [factor for factor in factors if factor not in columns]:
+        raise InputError(f"must be a setting of the study; found {unknown[0]!r}; allowed: {', '.join(columns)}")
+    values = list(zip(*(columns[factor] for factor in factors), strict=True))
+    within = tuple(f"{factor}." for factor in factors)
+    own = {key for key in columns if key.startswith(within) and follows(columns[key], values)}
+    others = [key for key in columns if key not in {*factors, *own}]
+    contexts: dict[tuple[Any, ...], list[int]] = {}
+    for place, context in enumerate(zip(*(columns[key] for key in others), strict=True)):
+        contexts.setdefault(context, []).append(place)
+    usual, n_values = default_settings(), {key: len({values[at] for at in places}) for key, places in contexts.items()}
+
+    def rank(context: tuple[Any, ...]) -> tuple[int, int, str]:
+        pairs = zip(others, context, strict=True)
+        return -n_values[context], sum(not equal(value, usual.get(key, value)) for key, value in pairs), repr(context)
+
+    chosen, *rest = sorted(contexts, key=rank)
+    rivals = [context for context in rest if n_values[context] > 1]
+    pairs = zip(others, zip(chosen, *rivals, strict=True), strict=True)
+    kept = contexts[chosen]
+    runs = distinct(frame[frame["config_id"].isin([config_ids[at] for at in kept])])
+    of_run = runs["config_id"].map({config_ids[at]: values[at] for at in kept})
+    return Comparison(
+        runs=runs,
+        by_values={value: runs[[of == value for of in of_run]] for value in _ordered(values[at] for at in kept)},
+        settings={
+            key: [value for (value,) in _ordered((column[at],) for at in kept)] for key, column in columns.items()
+        },
+        n_others=len(rivals),
+        differing=[key for key, found in pairs if len(set(found)) > 1],
+    )
+
+
+def settings_of(frame: pd.DataFrame) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the settings of each configuration of a study as columns, and the ids of the configurations."""
+    first = frame.drop_duplicates("config_id")
+    return {key: list(map(plain, first[key])) for key in setting_columns(frame)}, list(map(str, first["config_id"]))
+
+
+def swept(frame: pd.DataFrame) -> list[str]:
+    """Return the settings that take several values in a study, without those that follow from another's value."""
+    return varying(settings_of(frame)[0])
+
+
+def missing(runs: pd.DataFrame) -> str:
+    """Return how many runs have no, or no whole, curve."""
+    by_status = {status: int((runs["status"] == status).sum()) for status in COUNTED.values()}
+    return ", ".join(f"{n} of {len(runs)} {status}" for status, n in by_status.items() if n)
+
+
+def _ordered(values: Any) -> list[tuple[Any, ...]]:
+    """Return different tuples of values in the order in which people expect them."""
+    return sorted(set(values), key=lambda some: [value_order(value_text(value)) for value in some])

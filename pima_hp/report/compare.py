@@ -1,0 +1,55 @@
+"""The same claims in two studies side by side, paired by seed where the studies share seeds."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
+from pima_hp.analysis.intervals import Share, bootstrap
+from pima_hp.analysis.selection import matched
+from pima_hp.report.page import SEED, Study
+
+SHOWN = ["claim", "estimate", "outcome_1", "value_1", "outcome_2", "value_2", "difference", "difference_lower",
+         "difference_upper", "n_shared"]  # fmt: skip
+"""Columns that a terminal has room for."""
+
+
+def side_by_side(first: Study, second: Study) -> pd.DataFrame:
+    """Return the estimates of claims that both studies have, with their differences, second minus first.
+
+    A difference is the mean over the replicates that both studies have, with a bootstrap interval: of shares, means,
+    slopes, and of logarithms for a ratio. Studies that share fewer than 10 are taken as independent: `paired` says
+    which. A descriptive estimate has no outcome.
+    """
+    rows = []
+    for one, other in zip(first.verdicts, second.verdicts, strict=True):
+        for estimate, twin in zip(one.estimates, other.estimates, strict=True):
+            if estimate.value is None or twin.value is None:
+                continue
+            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.name, "unit": estimate.unit}
+            for number, verdict, of in ((1, one, estimate), (2, other, twin)):
+                row[f"outcome_{number}"] = "" if of.descriptive else str(verdict.outcome)
+                row |= {f"{key}_{number}": getattr(of, key) for key in ("value", "lower", "upper")}
+                row[f"n_replicates_{number}"] = len(of.seeds)
+            rows.append(row | _difference(estimate, twin))
+    return pd.DataFrame(rows)
+
+
+def _difference(one: Estimate, other: Estimate) -> dict[str, Any]:
+    """Return the difference of two estimates and what it rests on."""
+    shared, table = matched([dict(zip(of.seeds, of.numbers.tolist(), strict=True)) for of in (one, other)])  # (R, 2)
+    paired = len(shared) >= FEWEST_REPLICATES
+    if paired:
+        found = bootstrap(table[:, 1] - table[:, 0], np.random.default_rng(SEED))
+        d, (lower, upper) = found.estimate, found.interval()
+        if one.contrast == "share" and lower == upper:
+            reach = Share(0, len(shared)).interval()[1]  # no pair differs: as many may as Wilson allows
+            lower, upper = d - reach, d + reach
+    else:  # Zou and Donner (2008): the root of the summed squares of the distances to the facing bounds
+        ends = np.array([(of.lower, of.value, of.upper) for of in (one, other)], float)
+        (low_a, a, high_a), (low_b, b, high_b) = np.log(ends) if one.unit == "ratio" else ends
+        d, lower, upper = b - a, b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a)
+    return {"difference": d, "difference_lower": lower, "difference_upper": upper, "paired": paired,
+            "n_shared": len(shared)}  # fmt: skip
