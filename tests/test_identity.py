@@ -33,6 +33,7 @@ from tests.random_configurations import Rng, one_of, settings
 from tests.training.conftest import alone, together
 
 N_DRAWS = 20
+_ABSENT = object()
 SECTIONS = ("data", "model", *NAMED_SECTIONS, "batch", "trainer")
 
 
@@ -45,8 +46,6 @@ def spelled_otherwise(rng: Rng, given: Settings, copy: str) -> Settings:
         items = [(key, _whole(rng, value)) for key, value in other[section].items()]
         rng.shuffle(items)
         other[section] = dict(items)
-        if rng.random() < 0.5:
-            other[section]["name"] = name_of(section, given[section])
     return other
 
 
@@ -54,7 +53,7 @@ def _whole(rng: Rng, value: Any) -> Any:
     """1 for 1.0, -0.0 for 0."""
     if isinstance(value, list):
         return [_whole(rng, item) for item in value]
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if not isinstance(value, float) or not value.is_integer():
         return value
     return -0.0 if value == 0 and rng.random() < 0.5 else one_of(int, float)(rng)(value)
 
@@ -83,13 +82,11 @@ def with_a_change(rng: Rng, given: Settings, path: str) -> Settings:
 
 def name_of(section: str, content: dict[str, Any]) -> str:
     """The name that a content must have, found by trying each option as Hydra composes it."""
-    arguments = {key: value for key, value in content.items() if key != "name"}
     best: dict[str, int] = {}
     for option in options(section):
         composed = settings_of(f"{section}={option}")[section]
-        if composed["_target_"] == arguments["_target_"]:
-            keys = {*arguments, *composed}
-            best[option] = sum(arguments.get(key, "missing") != composed.get(key, "missing") for key in keys)
+        if composed["_target_"] == content["_target_"]:
+            best[option] = sum(content.get(key, _ABSENT) != composed.get(key, _ABSENT) for key in {*content, *composed})
     return min(sorted(best), key=best.__getitem__)
 
 
@@ -131,7 +128,7 @@ def test_equal_ids_mean_equal_curves_and_a_name_is_that_of_the_content(
             assert configuration.id == other.id, f"PIMA_HP_TEST_SEED={seed}: {configuration} {other}"
             for section in NAMED_SECTIONS:
                 content = configuration.model_dump(by_alias=True)[section]
-                assert content["name"] == name_of(section, content), f"PIMA_HP_TEST_SEED={seed}: {content}"
+                assert configuration.flat[section] == name_of(section, content), f"PIMA_HP_TEST_SEED={seed}: {content}"
             text = json.dumps(other.model_dump(by_alias=True))
             assert Config.model_validate(json.loads(text)).id == configuration.id
             first.append(Run(configuration, seeds))
@@ -155,6 +152,6 @@ def test_values_of_different_kinds_are_different(section: str) -> None:
     ids = set()
     for value in values:
         settings = deepcopy(settings_of_base)
-        settings[section] = {key: item for key, item in settings[section].items() if key != "name"} | {"extra": value}
+        settings[section]["extra"] = value
         ids.add(Config.model_validate(settings).id)
     assert len(ids) == len(values)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from pima_hp.analysis.curves import EVENTS, Statistic
 from pima_hp.config import Config
-from pima_hp.config.flat import NAMED_SECTIONS, Setting, columns_of
-from pima_hp.config.options import CONF, option_content, option_name, read_yaml
+from pima_hp.config.flat import Setting, columns_of
+from pima_hp.config.options import CONF, option_content, read_yaml
 from pima_hp.formatting import plain, value_text
 from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
 from pima_hp.run import Array, RunStatus
@@ -147,7 +147,4 @@ def default_settings() -> Settings:
     """Return the settings of `conf/config.yaml` without anything on the command line: the article's specification."""
     entries = [entry for entry in read_yaml(CONF / "config.yaml")["defaults"] if not isinstance(entry, str)]
     chosen = {key: option for entry in entries for key, option in entry.items() if key in Config.model_fields}
-    contents = {group: dict(option_content(group, option)) for group, option in chosen.items()}
-    for section in NAMED_SECTIONS:
-        contents[section]["name"] = option_name(section, contents[section])
-    return columns_of(contents)
+    return columns_of({group: option_content(group, option) for group, option in chosen.items()})

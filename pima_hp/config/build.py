@@ -1,10 +1,11 @@
-"""The one place where a `_target_` becomes an object: what it may be is checked before it is called."""
+"""The one place where a `_target_` becomes an object: the class is checked by its kind before it is called."""
 
 import hashlib
 import importlib
 import inspect
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,11 @@ def class_of(target: object, kind: type[T]) -> type[T]:
     Raises:
         ConfigurationError: there is no such class, or it is of another kind.
     """
-    found = _located(str(target), importing=str(target).partition(".")[0] in TRUSTED)
+    module, _, name = str(target).rpartition(".")
+    found = None
+    if module in sys.modules or module.partition(".")[0] in TRUSTED:
+        with suppress(ImportError):
+            found = getattr(importlib.import_module(module), name, None)
     if not (isinstance(found, type) and issubclass(found, kind)):
         wanted = f"{kind.__module__}.{kind.__qualname__}"
         raise ConfigurationError(f"_target_: must be a class of the kind {wanted}; found {str(target)!r:.80}")
@@ -36,36 +41,26 @@ def import_own(target: str, kind: type) -> str:
     """Import a class of the user's own and return the digest of its source; empty for trusted packages.
 
     The source is the files that define it and the classes that it inherits from, not those of functions that it calls.
-
     Only for what the user has named in this command.
 
     Raises:
         ConfigurationError: it cannot be imported, is of another kind, or has no source.
     """
-    root = target.partition(".")[0]
-    if root in TRUSTED:
-        class_of(target, kind)
-        return ""
-    if root in sys.stdlib_module_names or "." not in target or not target.replace(".", "a").isidentifier():
-        raise ConfigurationError(
-            f"_target_: must be a class of {', '.join(TRUSTED)} or of your own; found {target!r:.80}"
-        )
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a module beside the command, as with `python -m`
-    try:
-        _located(target, importing=True)
-        own = [each for each in class_of(target, kind).__mro__ if not _is_known(each.__module__)]
-        paths = dict.fromkeys(str(inspect.getsourcefile(each)) for each in own)
-        return hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()[:16]
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigurationError(f"_target_: {target!r:.80} cannot be imported: {reason:.300}") from error
+    if not _is_known(target):
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # a module beside the command, as with `python -m`
+        try:
+            importlib.import_module(target.rpartition(".")[0])
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigurationError(f"_target_: {target!r:.80} cannot be imported: {reason:.300}") from error
+    own = [each for each in class_of(target, kind).__mro__ if not _is_known(each.__module__)]
+    paths = dict.fromkeys(str(inspect.getsourcefile(each)) for each in own)
+    return hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()[:16] if own else ""
 
 
-def _is_known(module: str) -> bool:
-    root = module.partition(".")[0]
+def _is_known(name: str) -> bool:
+    root = name.partition(".")[0]
     return root in TRUSTED or root in sys.stdlib_module_names
 
 
@@ -88,23 +83,3 @@ def build(node: Mapping[str, Any], kind: type[T], *positional: Any, **keywords: 
     except (TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{node.get('_target_')} refused its arguments: {reason}") from error
-
-
-def _located(target: str, *, importing: bool) -> object:
-    """Return what a dotted name stands for; None where there is nothing."""
-    parts = target.split(".")
-    for n_module in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:n_module])
-        module = sys.modules.get(name)
-        if module is None and importing:
-            try:
-                module = importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                if error.name != name and not name.startswith(f"{error.name}."):
-                    raise
-        if module is not None:
-            found: object = module
-            for part in parts[n_module:]:
-                found = getattr(found, part, None)
-            return found
-    return None

@@ -10,7 +10,7 @@ import yaml
 
 from pima_hp.errors import ConfigurationError
 
-_PACKAGED = Path(__file__).parents[2] / "conf"
+_PACKAGED = Path(__file__).parents[1] / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The folder of option groups: inside an installed wheel, beside the package in a checkout."""
 
@@ -74,17 +74,16 @@ def option_name(group: str, content: Mapping[str, Any]) -> str:
 
     Args:
         group: such as `activation`.
-        content: `_target_` and arguments; a `name` among them is ignored.
+        content: `_target_` and arguments.
 
     >>> option_name("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.5, "nesterov": False})
     'sgd_momentum'
     >>> option_name("activation", {"_target_": "torch.nn.CELU"})
     'celu'
     """
-    target = content["_target_"]
-    arguments = {key: value for key, value in content.items() if key != "name"}
-    arguments = {key: value for key, value in arguments.items() if key == "_target_" or not key.startswith("_")}
-    found = [(_n_differing(arguments, known), option) for option, known in _with_target(group, target)]
+    target = content.get("_target_")
+    arguments = {key: value for key, value in content.items() if not key.startswith("_")}
+    found = [(_n_differing(arguments, known), option) for known, option in _with_target(group, target)]
     if found:
         return min(found)[1]
     # torch's own way to write the names of functions: LeakyReLU is leaky_relu, RAdam is radam
@@ -92,15 +91,13 @@ def option_name(group: str, content: Mapping[str, Any]) -> str:
 
 
 @cache
-def _with_target(group: str, target: object) -> list[tuple[str, Mapping[str, Any]]]:
-    contents = [(option, option_content(group, option)) for option in options(group)]
-    return [(option, content) for option, content in contents if content["_target_"] == target]
+def _with_target(group: str, target: object) -> list[tuple[Mapping[str, Any], str]]:
+    contents = [(dict(option_content(group, option)), option) for option in options(group)]
+    return [(content, option) for content, option in contents if content.pop("_target_") == target]
 
 
 def _n_differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
-    return sum(not (key in one and key in other and _same(one[key], other[key])) for key in {*one, *other})
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether two values are equal; 1 is 1.0 but not true."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+    """Return how many values differ; 1 is 1.0 but not true."""
+    absent = object()
+    pairs = [(one.get(key, absent), other.get(key, absent)) for key in {*one, *other}]
+    return sum(left != right or isinstance(left, bool) != isinstance(right, bool) for left, right in pairs)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from pima_hp.config.component import Component, NamedComponent, Section
-from pima_hp.config.flat import NAMED_SECTIONS, Setting, flattened
-from pima_hp.config.trainer import INERT_ARGUMENTS, USUAL_ARGUMENTS, TrainerSection
+from pima_hp.config.component import Bounds, Component, NamedComponent, Section
+from pima_hp.config.flat import Setting, columns_of
+from pima_hp.config.trainer import INERT_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -34,11 +34,6 @@ class DataSection(Component):
     stratified: bool
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """What the datamodule is called with."""
-        return self.model_dump(exclude={"target", "source"})
-
-    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that differ: without validation rows of their own, `val` is the test rows."""
         return ("train", "val", "test") if self.val_fraction else ("train", "val")
@@ -51,24 +46,17 @@ class DataSection(Component):
         n_test, n_val = (math.ceil(round(share * n_rows, 9)) for share in (self.test_fraction, self.val_fraction))
         return n_rows - n_val - n_test, n_val, n_test
 
-    @model_validator(mode="after")
-    def _leaves_training_rows(self) -> Self:
-        if self.test_fraction + self.val_fraction >= 1:
-            raise ValueError(
-                f"test_fraction + val_fraction must be below 1; found {self.test_fraction + self.val_fraction:g}"
-            )
-        return self
 
-
-class _MLPArguments(Section):
+class _MLPArguments(Bounds):
     hidden_widths: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16)]
     initialization: Literal["uniform", "glorot_uniform", "he_normal", "torch_default"]
 
 
 class ModelSection(Component):
-    """The network: the project's MLP, or a module of one's own."""
+    """The network: the project's MLP, or a module of the user's own."""
 
     usual = "pima_hp.model.MLP"
+    bounds: ClassVar[type[Bounds]] = _MLPArguments
 
     @property
     def is_mlp(self) -> bool:
@@ -82,74 +70,77 @@ class ModelSection(Component):
 
     @property
     def initialization(self) -> str:
-        """How an MLP draws its first weights."""
+        """Distribution of the first weights of an MLP."""
         return str(self.arguments["initialization"])
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _mlp(cls, settings: Any, handler: Any) -> Any:
-        section = handler(settings)
-        if section.is_mlp:
-            _MLPArguments.model_validate(section.arguments)
-        return section
+
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+_HYPERPARAMETERS: dict[str, Any] = {
+    **dict.fromkeys(("lr", "gamma"), (_Positive, None)),
+    **dict.fromkeys(("momentum", "alpha"), (_Decay, None)),
+    **dict.fromkeys(("eps", "weight_decay", "initial_accumulator_value", "momentum_decay"), (_NotNegative, None)),
+    **dict.fromkeys(("threshold", "eta_min", "min_lr"), (_NotNegative, None)),
+    **dict.fromkeys(("step_size", "T_max"), (Annotated[int, Field(ge=1)], None)),
+    **dict.fromkeys(("patience", "cooldown"), (Annotated[int, Field(ge=0)], None)),
+    "factor": (Annotated[float, Field(gt=0, lt=1)], None),
+    "betas": (Annotated[list[_Decay], Field(min_length=2, max_length=2)], None),
+}
+"""Arguments that any optimizer or scheduler may have -> what they must be, and no default."""
 
 
 class ActivationSection(NamedComponent):
-    """The hidden activation; an `alpha` of its own is no decay rate, and a `beta` is softplus's."""
+    """The hidden activation."""
 
-    bounds: ClassVar[dict[str, tuple[float, float, bool]]] = {"beta": (0.0, math.inf, False)}
     group = "activation"
+    bounds: ClassVar[type[Bounds]] = create_model("_ActivationArguments", __base__=Bounds, beta=(_Positive, None))
 
 
-class OptimizerSection(NamedComponent):
+class UpdateSection(NamedComponent):
+    """A part of the update rule."""
+
+    bounds: ClassVar[type[Bounds]] = create_model("_Hyperparameters", __base__=Bounds, **_HYPERPARAMETERS)
+
+
+class OptimizerSection(UpdateSection):
     """The update rule and its hyperparameters."""
 
     group = "optimizer"
+
     lr: float
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the class is called with, besides the parameters."""
-        return {"lr": self.lr, **super().arguments}
 
-
-class SchedulerSection(NamedComponent):
-    """How the learning rate changes from epoch to epoch; without a target it stays as it is."""
+class SchedulerSection(UpdateSection):
+    """The learning rate from epoch to epoch; without a target it is constant."""
 
     group = "scheduler"
+
     target: str | None = Field(alias="_target_", default=None)  # type: ignore[assignment]
     monitor: Literal["train/loss", "val/loss"] | None = None
 
-    @property
-    def named_arguments(self) -> dict[str, Any]:
-        """The arguments that the name depends on, and what is monitored."""
-        return {"monitor": self.monitor, **self.arguments}
-
     @model_validator(mode="after")
     def _arguments_have_a_class(self) -> Self:
-        if self.target is None and (given := [*self.arguments, *([] if self.monitor is None else ["monitor"])]):
-            raise ValueError("\n".join(f"{name}: must go with a _target_; found none" for name in given))
+        if self.target is None and (given := [*self.arguments, *([self.monitor] if self.monitor else [])]):
+            raise ValueError(f"must have a _target_; found none, but {given[0]}")
         return self
+
+
+def _rows(size: object) -> object:
+    if size != "full" and (type(size) is not int or size < 1):
+        raise ValueError(f"must be a whole number from 1 to the number of training rows, or full; found {size!r:.60}")
+    return size
 
 
 class BatchSection(Section):
     """Rows of one update, and whether their order changes from epoch to epoch."""
 
-    size: int | str
+    size: Annotated[int | str, BeforeValidator(_rows)]
     shuffle: bool
 
     def n_rows(self, n_train: int) -> int:
         """Return the rows of one update: `full` is all training rows."""
         return n_train if isinstance(self.size, str) else self.size
-
-    @field_validator("size", mode="before")
-    @classmethod
-    def _rows(cls, size: object) -> object:
-        if size != "full" and (type(size) is not int or size < 1):
-            raise ValueError(
-                f"must be a whole number from 1 to the number of training rows, or full; found {size!r:.60}"
-            )
-        return size
 
 
 _INERT_CALLBACKS = (
@@ -192,9 +183,7 @@ class Config(Section):
     @cached_property
     def content(self) -> dict[str, Any]:
         """What the identity is made of: no seed, no path, no device."""
-        names = {key: {"name"} for key in ("activation", "optimizer", "scheduler")}
-        inert = {*INERT_ARGUMENTS, *USUAL_ARGUMENTS}
-        exclude: Any = {"data": {"path"}, "trainer": inert, "callbacks": True, **names}
+        exclude: Any = {"data": {"path"}, "trainer": INERT_ARGUMENTS, "callbacks": True}
         content = self.model_dump(by_alias=True, exclude=exclude)
         acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
         if not acting:
@@ -205,8 +194,7 @@ class Config(Section):
     @cached_property
     def flat(self) -> dict[str, Setting]:
         """Dotted keys and values of what decides a run, the names of options first, and the path of the data file."""
-        names = {section: getattr(self, section).name for section in NAMED_SECTIONS}
-        return {**names, "data.path": self.data.path, **flattened(self.content)}
+        return columns_of({"data.path": self.data.path, **self.content})
 
     @cached_property
     def id(self) -> str:

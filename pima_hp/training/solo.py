@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from pima_hp.config import Config, Seeds
 from pima_hp.config.build import class_of
-from pima_hp.config.flat import hparams_of
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.metrics import FINAL_METRICS, scored
 from pima_hp.model.module import MLPClassifier
@@ -202,7 +201,8 @@ class FinalScores(L.Callback):
                 found = scored(f"{split}/{{}}", FINAL_METRICS, pl_module(features), labels)
                 self.scores |= {key: float(score) for key, score in found.items()}
         pl_module.train()
-        settings = hparams_of(self.config.model_dump(by_alias=True)) if trainer.loggers else {}
+        flat = self.config.flat.items() if trainer.loggers else ()
+        settings = {key: value for key, value in flat if value is not None and not key.endswith("._target_")}
         main = {key: settings[key] for key in MAIN_SETTINGS if key in settings}
         scores = {f"{FINAL}{key}": score for key, score in self.scores.items()}
         for logger in trainer.loggers:
