@@ -102,7 +102,7 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     columns, config_ids = settings_of(frame)
     if unknown := [factor for factor in factors if factor not in columns]:
         raise InputError(f"must be a setting of the study; found {unknown[0]!r}; allowed: {', '.join(columns)}")
-    values = list(zip(*(columns[factor] for factor in factors), strict=True))
+    values = [tuple(columns[factor][at] for factor in factors) for at in range(len(config_ids))]
     within = tuple(f"{factor}." for factor in factors)
     own = {key for key in columns if key.startswith(within) and follows(columns[key], values)}
     others = [key for key in columns if key not in {*factors, *own}]

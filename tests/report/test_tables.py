@@ -33,6 +33,7 @@ def test_summary_known_answers(article):
     assert table.loc["5", "share_that_reached_0.72"] == pytest.approx(2 / 3)
     assert "final_test_accuracy_mean" in table.columns
     assert len(summary(article, swept(article))) == 6
+    assert summary(article[article["activation"] == "tanh"], [])["n_runs"].tolist() == [3]
 
 
 def test_failed_and_stopped_runs_are_counted_and_left_out(make_study):
