@@ -140,7 +140,7 @@ def baselines_table(frame: pd.DataFrame, kinds: Sequence[Baselines]) -> pd.DataF
         }  # fmt: skip
         nearest = min(unusual, key=lambda config_id: len(unusual[config_id]), default=None)
         for config_id, settings in unusual.items():
-            network = _test_accuracy(conclusive(runs.of[config_id]), kind)  # (S,)
+            network = _test_accuracy(conclusive(runs.frame.iloc[runs.rows[config_id]]), kind)  # (S,)
             known = ~np.isnan(network)
             for name, scores in kind.accuracy.items():
                 rows.append(

@@ -7,6 +7,7 @@ were stopped early before calling these functions (`selection.conclusive`).
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -156,8 +157,15 @@ EVENTS = {function.__name__: function for function in (exceeds, learns, never_ex
 
 _NUMBERS = (excess_loss, final_score, log_volatility, maximum, restricted_epochs, volatility)
 STATISTICS: dict[str, Callable[..., Array]] = EVENTS | {function.__name__: function for function in _NUMBERS}
-_FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger
+FACTS = ("n_train", "positive_rate")
+"""Arguments of statistics that are columns of the ledger: what is known of the training rows."""
+
 _Epochs = Annotated[int | None, Field(ge=1)]
+
+
+@cache
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    return dict(list(inspect.signature(STATISTICS[name]).parameters.items())[1:])
 
 
 class Statistic(Section):
@@ -180,12 +188,12 @@ class Statistic(Section):
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Return the arguments that the statistic takes besides curves, facts included."""
-        return dict(list(inspect.signature(STATISTICS[self.name]).parameters.items())[1:])
+        return _parameters(self.name)
 
     @property
     def facts(self) -> list[str]:
         """Return the columns of the ledger that it needs besides the curve: what is known of the training rows."""
-        return [name for name in _FACTS if name in self.parameters]
+        return [name for name in FACTS if name in self.parameters]
 
     @property
     def unit(self) -> str:

@@ -1,7 +1,7 @@
 """Estimate the parts of a claim from the runs of a study."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from pima_hp.analysis.selection import Runs, Seeds, matched, named
 from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
-Configurations = Callable[[Selector], Sequence[str]]
-"""The configurations that a selector means, in one data specification: one where the claim can be tested."""
+Arms = Mapping[str, Sequence[str]]
+"""Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested."""
 
 
 @dataclass(frozen=True)
@@ -59,48 +59,50 @@ class Estimate:
         """Return what files and pages show of it."""
         columns = ("name", "problem", "unit", "value", "lower", "upper", "n_diverged", "n_stopped", "n_failed",
                    "n_runs", "runs_digest", "config_ids", "descriptive")  # fmt: skip
-        effect = asdict(self.effect) | {"conclusion": self.effect.conclusion} if self.effect else None
+        effect = self.effect and asdict(self.effect) | {"conclusion": self.effect.conclusion}
         return {key: getattr(self, key) for key in columns} | {"n_replicates": len(self.seeds), "effect": effect}
 
 
-def estimate(part: Part, runs: Runs, configurations: Configurations, resample: Resample) -> Estimate:
+def inferences(claim: Claim, runs: Runs, arms: Arms, resample: Resample) -> Inferences:
+    """Estimate the parts that the rules are about, without what the estimates rest on."""
+    parts = [part for part in claim.parts if not part.descriptive]
+    return {part.name: _estimated(part, runs, arms, resample)[0].inference for part in parts}
+
+
+def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate:
     """Estimate a part, and record what the estimate rests on; parts with as many replicates share their resamples."""
-    found, table = _estimated(part, runs, configurations, resample)
-    config_ids = list(dict.fromkeys(key for arm in part.arms for key in configurations(arm)))
-    if part.statistic is None or part.requires is not None or not config_ids:
+    found, table = _estimated(part, runs, arms, resample)
+    if part.statistic is None or part.requires is not None:
         return found
-    statuses = [status for key in config_ids for status in runs.of[key]["status"]]
-    run_ids = sorted(run_id for key in config_ids for run_id in runs.of[key]["run_id"])
+    config_ids = tuple(dict.fromkeys(config_id for arm in part.arms for config_id in arms.get(named(arm), ())))
+    rows = [row for config_id in config_ids for row in runs.rows[config_id]]
+    run_ids = "\n".join(sorted(runs.frame["run_id"].iloc[rows]))
+    slope = f" per doubling of {part.along}" if part.contrast == "slope" else ""
+    units = {"order": "probability", "ratio": "ratio"}
     return replace(
         found,
-        unit=_unit(part),
+        unit=units.get(part.contrast or "", part.statistic.unit + slope),
         effect=_effect(part, table, resample) if found.inference else None,
-        n_diverged=statuses.count(RunStatus.DIVERGED),
-        n_stopped=statuses.count(RunStatus.STOPPED),
-        n_failed=statuses.count(RunStatus.FAILED),
-        n_runs=len(run_ids),
-        runs_digest=hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16],
-        config_ids=tuple(config_ids),
+        n_diverged=runs.count(rows, RunStatus.DIVERGED),
+        n_stopped=runs.count(rows, RunStatus.STOPPED),
+        n_failed=runs.count(rows, RunStatus.FAILED),
+        n_runs=len(rows),
+        runs_digest=hashlib.sha256(run_ids.encode()).hexdigest()[:16],
+        config_ids=config_ids,
     )
 
 
-def inferences(claim: Claim, runs: Runs, configurations: Configurations, resample: Resample) -> Inferences:
-    """Estimate the parts that the rules are about, without what the estimates rest on."""
-    parts = [part for part in claim.parts if not part.descriptive]
-    return {part.name: _estimated(part, runs, configurations, resample)[0].inference for part in parts}
-
-
-def _estimated(part: Part, runs: Runs, configurations: Configurations, resample: Resample) -> tuple[Estimate, Array]:
-    """Return the estimate, and the values (R, K) of its configurations that it is made from."""
+def _estimated(part: Part, runs: Runs, arms: Arms, resample: Resample) -> tuple[Estimate, Array]:
+    """Return the estimate, and the values (R, K) of the configurations that it is made from."""
     found, nothing = Estimate(part.name, part.contrast, part.descriptive), np.empty((0, len(part.arms)))
     if part.statistic is None or part.requires is not None:
         return replace(found, problem=f"{part.name} requires {part.requires}"), nothing
-    ids = [configurations(arm) for arm in part.arms]
+    ids = [arms.get(named(arm), ()) for arm in part.arms]
     for arm, of_arm in zip(part.arms, ids, strict=True):
         if len(of_arm) != 1:
             several = f"{len(of_arm)} configurations with {named(arm)}: name what they differ in under where"
             return replace(found, problem=several if of_arm else f"no runs with {named(arm)}"), nothing
-    columns, problems = zip(*(runs.values(key, part.statistic) for (key,) in ids), strict=True)
+    columns, problems = zip(*(runs.values(config_id, part.statistic) for (config_id,) in ids), strict=True)
     seeds, table = matched(columns)
     few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(seeds)}"
     if problem := next(filter(None, problems), few if len(seeds) < FEWEST_REPLICATES else ""):
@@ -114,7 +116,7 @@ def _numbers(part: Part, table: Array) -> Array:
     if part.contrast in ("share", "mean"):
         return np.asarray(table[:, 0])
     if part.contrast == "slope":
-        return slope_on_log2(table, np.array([float(arm[part.along or ""]) for arm in part.where]))
+        return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
     first, second = _sides(part, table)
     return wins(first, second) if part.contrast == "order" else first - second
 
@@ -140,15 +142,11 @@ def _effect(part: Part, table: Array, resample: Resample) -> Effect | None:
     if part.contrast in ("share", "mean"):
         return None
     won = win_probability(wins(*_sides(part, table)), resample)
-    first, second = (part.where[:1], part.where[-1:]) if part.contrast == "slope" else (part.where, part.over)
-    keys = [key for key in first[0] if any(arm.get(key) != first[0][key] for arm in [*first, *second])]
-    sides = (
-        " and ".join(named({key: arm[key] for key in keys if key in arm}) for arm in side) for side in (first, second)
-    )
-    return Effect(" over ".join(sides), won.estimate, *won.interval())
+    sides = (part.where[:1], part.where[-1:]) if part.contrast == "slope" else (part.where, part.over)
+    arms = [arm for side in sides for arm in side]
+    keys = [key for key in arms[0] if any(arm.get(key) != arms[0][key] for arm in arms)]
 
+    def side_name(side: Sequence[Selector]) -> str:
+        return " and ".join(named({key: arm[key] for key in keys if key in arm}) for arm in side)
 
-def _unit(part: Part) -> str:
-    if part.contrast in ("order", "ratio") or part.statistic is None:
-        return "probability" if part.contrast == "order" else "ratio"
-    return part.statistic.unit + (f" per doubling of {part.along}" if part.contrast == "slope" else "")
+    return Effect(" over ".join(map(side_name, sides)), won.estimate, *won.interval())

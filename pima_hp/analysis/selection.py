@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import EVENTS, Statistic
+from pima_hp.analysis.curves import EVENTS, FACTS, Statistic
 from pima_hp.config import Config
-from pima_hp.config.flat import Setting, columns_of
+from pima_hp.config.flat import Setting
 from pima_hp.config.options import CONF, option_content, read_yaml
+from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import plain, value_text
 from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
 from pima_hp.run import Array, RunStatus
@@ -25,44 +26,59 @@ ByReplicate = Mapping[Seeds, float]
 
 
 class Runs:
-    """The runs of a study, each counted once; a statistic of a configuration is computed once.
+    """The runs of a study, each counted once; a statistic is computed once, for all runs together.
 
     Attributes:
-        of: config_id -> its runs.
+        frame: the runs without copies, rows numbered from 0.
+        rows: config_id -> numbers of its rows.
         settings: config_id -> its settings.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.of = {str(key): runs for key, runs in distinct(frame).groupby("config_id", sort=False)}
+        self.frame = distinct(frame).reset_index(drop=True)
+        grouped = self.frame.groupby("config_id", sort=False).indices
+        self.rows = {str(config_id): list(map(int, rows)) for config_id, rows in grouped.items()}
         keys = sorted(setting_columns(frame))
-        first = frame.drop_duplicates("config_id")
-        rows = zip(*([plain(value) for value in first[key]] for key in keys), strict=True)
+        first = self.frame.loc[[rows[0] for rows in self.rows.values()], keys].itertuples(index=False, name=None)
         self.settings: dict[str, Settings] = {
-            str(config_id): dict(zip(keys, row, strict=True))
-            for config_id, row in zip(first["config_id"], rows, strict=True)
+            config_id: dict(zip(keys, map(plain, values), strict=True))
+            for config_id, values in zip(self.rows, first, strict=True)
         }
-        self._conclusive: dict[str, tuple[pd.DataFrame, list[Seeds]]] = {}
-        self._values: dict[tuple[str, str], tuple[ByReplicate, str]] = {}
+        self.statuses = self.frame["status"].tolist()
+        self._conclusive = conclusive(self.frame)
+        self._replicates = dict(zip(self._conclusive.index, replicates_of(self._conclusive), strict=True))
+        self._unknown = {name: set(self.frame.index[self.frame[name].isna()]) for name in FACTS}
+        self._statistics: dict[str, dict[int, float]] = {}
 
     def values(self, config_id: str, statistic: Statistic) -> tuple[ByReplicate, str]:
         """Return the value of each replicate of a configuration, and why they cannot be used; empty where they can."""
-        key = (config_id, repr(statistic))
-        if key not in self._values:
-            if config_id not in self._conclusive:
-                kept = conclusive(self.of[config_id])
-                self._conclusive[config_id] = kept, replicates_of(kept)
-            kept, seeds = self._conclusive[config_id]
-            lacking = [] if statistic.curve in kept else [f"the curve {statistic.curve}"]
-            lacking += [name for name in statistic.facts if kept[name].isna().any()]
-            numbers = [] if lacking else statistic.of(kept).tolist()
-            problem = f"{' and '.join(lacking)} must be recorded; train again in another study" if lacking else ""
-            if statistic.name in EVENTS and not lacking:  # leaving out the runs that have no answer would bias a share
-                n_short = sum(map(math.isnan, numbers))
-                n_stopped = int((self.of[config_id]["status"] == RunStatus.STOPPED).sum())
-                problem = f"{n_short} runs are too short to have an answer" if n_short else ""
-                problem = f"{n_stopped} runs stopped early and have no answer" if n_stopped else problem
-            self._values[key] = dict(zip(seeds, numbers, strict=False)), problem
-        return self._values[key]
+        rows = self.rows[config_id]
+        kept = [row for row in rows if row in self._replicates]
+        lacking = [name for name in statistic.facts if not self._unknown[name].isdisjoint(kept)]
+        lacking += [] if statistic.curve in self.frame else [f"the curve {statistic.curve}"]
+        if lacking:
+            return {}, f"{' and '.join(lacking)} must be recorded; train again in another study"
+        numbers = self._of_all(statistic)
+        found = {self._replicates[row]: numbers[row] for row in kept}
+        if statistic.name not in EVENTS:
+            return found, ""
+        # Leaving out the runs that have no answer would bias a share.
+        n_short, n_stopped = sum(map(math.isnan, found.values())), self.count(rows, RunStatus.STOPPED)
+        lost = {"are too short to have an answer": n_short, "stopped early and have no answer": n_stopped}
+        return found, "; ".join(f"{n} runs {reason}" for reason, n in lost.items() if n)
+
+    def count(self, rows: Iterable[int], status: RunStatus) -> int:
+        """Return how many of these runs ended so."""
+        return sum(self.statuses[row] == status for row in rows)
+
+    def _of_all(self, statistic: Statistic) -> dict[int, float]:
+        """Return the statistic of each conclusive run, by its row; curves of one length together."""
+        if (key := repr(statistic)) not in self._statistics:
+            found: dict[int, float] = {}
+            for _, runs in self._conclusive.groupby(self._conclusive[statistic.curve].map(np.size)):
+                found |= dict(zip(runs.index, statistic.of(runs).tolist(), strict=True))
+            self._statistics[key] = found
+        return self._statistics[key]
 
 
 def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
@@ -92,11 +108,11 @@ def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:
 
 def _averaged(column: ByReplicate, n_streams: int) -> ByReplicate:
     """Return the mean over the runs whose first `n_streams` seeds are equal."""
+    if all(len(seeds) == n_streams for seeds in column):
+        return column
     groups: dict[Seeds, list[float]] = {}
     for seeds, value in column.items():
         groups.setdefault(seeds[:n_streams], []).append(value)
-    if len(groups) == len(column):
-        return dict(zip(groups, column.values(), strict=True))
     return {seeds: float(np.mean(values)) for seeds, values in groups.items()}
 
 
@@ -126,9 +142,8 @@ def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:
 
     `optimizer.betas` follows from `optimizer` unless it differs among the configurations of one optimizer.
     """
-    found = [key for key, values in columns.items() if len(set(values)) > 1]
-    owners = {key: key.rpartition(".")[0] for key in found}
-    return [key for key, owner in owners.items() if owner not in found or not follows(columns[key], columns[owner])]
+    found = {key: key.rpartition(".")[0] for key, values in columns.items() if len(set(values)) > 1}
+    return [key for key, owner in found.items() if owner not in found or not follows(columns[key], columns[owner])]
 
 
 def follows(values: Iterable[Setting], owner: Sequence[Setting]) -> bool:
@@ -145,6 +160,8 @@ def differing(settings: Settings) -> Settings:
 @cache
 def default_settings() -> Settings:
     """Return the settings of `conf/config.yaml` without anything on the command line: the article's specification."""
-    entries = [entry for entry in read_yaml(CONF / "config.yaml")["defaults"] if not isinstance(entry, str)]
-    chosen = {key: option for entry in entries for key, option in entry.items() if key in Config.model_fields}
-    return columns_of({group: option_content(group, option) for group, option in chosen.items()})
+    chosen = [entry for entry in read_yaml(CONF / "config.yaml")["defaults"] if isinstance(entry, Mapping)]
+    groups = {group: option for entry in chosen for group, option in entry.items() if group in Config.model_fields}
+    contents = {group: option_content(group, option) for group, option in groups.items()}
+    flat = Config.model_validate({**contents, "data_digest": SHIPPED_SHA256}).flat
+    return {key: value for key, value in flat.items() if key != "data_digest"}

@@ -12,7 +12,7 @@ from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.decisions import FAMILIES, Outcome, outcome_of
 from pima_hp.analysis.estimates import Estimate, estimate
 from pima_hp.analysis.intervals import Resample, Resamples, bootstrap
-from pima_hp.analysis.multiverse import DataSpecification, data_specifications, headline_of, specifications
+from pima_hp.analysis.multiverse import data_specifications, headline_of, specifications
 from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.run import Array
 
@@ -90,8 +90,8 @@ def judge(
 def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     other_table = claim.other_table(settings["data_digest"] for settings in runs.settings.values())
     found = [] if other_table else data_specifications(claim, runs)
-    primary = found[0] if found else DataSpecification({}, {})
-    estimates = [estimate(part, runs, primary, resample) for part in claim.parts]
+    settings, arms = found[0] if found else ({}, {})
+    estimates = [estimate(part, runs, arms, resample) for part in claim.parts]
     if other_table:
         estimates = [replace(item, problem=other_table) for item in estimates]
     by_name = {item.name: item for item in estimates if not item.descriptive}
@@ -101,7 +101,7 @@ def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     table = specifications(claim, runs, found, outcome, resample)
     headline, explanation = headline_of(table)
     verdict = Verdict(claim, outcome, estimates, other_table or reason, decisive, headline, explanation, table,
-                      differing(primary.settings))  # fmt: skip
+                      differing(settings))  # fmt: skip
     if outcome == Outcome.UNTESTABLE:
         return verdict
     both = {Outcome.SUPPORTED: claim.supported, Outcome.REFUTED: claim.refuted}
