@@ -1,7 +1,7 @@
 """Baselines to hold a network against, on the same splits: majority class and logistic regression."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ FILE = "baselines.json"
 LARGEST_BYTES = 2**20
 MOST_SPLITS, MOST_KINDS = 100, 8
 KIND = ("data.test_fraction", "data.val_fraction", "data.stratified")
-GLUCOSE = "glucose"
 
 
 class Baselines(Section):
@@ -73,16 +72,14 @@ def keep_baselines(folder: Path, frame: pd.DataFrame, *, own_table: bool = False
     digests = set(frame.get("data_digest", ()))
     if len(digests) != 1 or not (own_table or digests == {SHIPPED_SHA256}):
         return kept
-    keys = [key for key in KIND if key in frame.columns]
-    groups = [runs for _, runs in frame.groupby(keys, sort=True)][:MOST_KINDS]
     kinds = [
-        ({key: plain(runs[key].iloc[0]) for key in keys}, sorted(set(map(int, runs["split_seed"])))[:MOST_SPLITS])
-        for runs in groups
-    ]
-    if kinds == [(kind.settings, kind.seeds) for kind in kept]:
+        (runs.iloc[0], {key: plain(runs[key].iloc[0]) for key in KIND}, sorted(set(runs["split_seed"].tolist())))
+        for _, runs in frame.groupby(list(KIND), sort=True)
+    ][:MOST_KINDS]
+    if [(settings, seeds[:MOST_SPLITS]) for _, settings, seeds in kinds] == [(of.settings, of.seeds) for of in kept]:
         return kept
     try:
-        found = [_computed(*kind, runs.iloc[0], own_table=own_table) for kind, runs in zip(kinds, groups, strict=True)]
+        found = [_computed(run, settings, seeds[:MOST_SPLITS], own_table) for run, settings, seeds in kinds]
     except (PimaError, ValidationError):
         return kept
     write_atomically(folder / FILE, _JSON.dump_json(found, indent=1))
@@ -90,10 +87,7 @@ def keep_baselines(folder: Path, frame: pd.DataFrame, *, own_table: bool = False
 
 
 def baseline_scores(
-    features: Array,
-    labels: NDArray[Any],
-    names: Sequence[str],
-    splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    features: Array, labels: NDArray[Any], names: Sequence[str], splits: Sequence[Mapping[str, NDArray[np.intp]]]
 ) -> dict[str, list[float]]:
     """Return the test accuracy of each baseline in each split.
 
@@ -103,7 +97,7 @@ def baseline_scores(
         features: (n, D) as the table has them.
         labels: (n,) zeros and ones.
         names: of the D features.
-        splits: row numbers of the training and of the test rows, one pair per split.
+        splits: numbers of the `train` and of the `test` rows.
     """
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
@@ -114,14 +108,17 @@ def baseline_scores(
     # Hardly regularized: weights stay finite where the rows can be separated.
     logistic = make_pipeline(StandardScaler(), LogisticRegression(C=1e3, solver="newton-cholesky"))
     models = {"majority class": (majority, features), "logistic regression": (logistic, features)}
-    if GLUCOSE in names:
-        models["logistic regression on glucose alone"] = logistic, features[:, [list(names).index(GLUCOSE)]]
+    if "glucose" in names:
+        models["logistic regression on glucose alone"] = logistic, features[:, [list(names).index("glucose")]]
 
-    def accuracy(model: Any, rows: Array, train: NDArray[np.intp], test: NDArray[np.intp]) -> float:
-        fitted = (model if len(set(labels[train])) > 1 else majority).fit(rows[train], labels[train])
-        return float(fitted.score(rows[test], labels[test]))
+    def accuracy(model: Any, x: Array, train: NDArray[np.intp], test: NDArray[np.intp]) -> float:
+        model = model if len(set(labels[train])) > 1 else majority
+        return float(model.fit(x[train], labels[train]).score(x[test], labels[test]))
 
-    return {name: [accuracy(model, rows, *split) for split in splits] for name, (model, rows) in models.items()}
+    return {
+        name: [accuracy(model, x, split["train"], split["test"]) for split in splits]
+        for name, (model, x) in models.items()
+    }
 
 
 def baselines_table(frame: pd.DataFrame, kinds: Sequence[Baselines]) -> pd.DataFrame:
@@ -134,40 +131,39 @@ def baselines_table(frame: pd.DataFrame, kinds: Sequence[Baselines]) -> pd.DataF
     """
     runs, rows = Runs(frame), []
     for kind in kinds:
-        unusual = {
+        fits = {
             config_id: differing(settings) for config_id, settings in runs.settings.items()
             if all(equal(settings.get(key), value) for key, value in kind.settings.items())
         }  # fmt: skip
-        nearest = min(unusual, key=lambda config_id: len(unusual[config_id]), default=None)
-        for config_id, settings in unusual.items():
+        nearest = min(fits, key=lambda config_id: len(fits[config_id]), default=None)
+        for config_id, settings in fits.items():
             network = _test_accuracy(conclusive(runs.frame.iloc[runs.rows[config_id]]), kind)  # (S,)
             known = ~np.isnan(network)
+            of = {"splits": kind.name, "config_id": config_id, "differing": named(settings),
+                  "nearest": config_id == nearest, "n_splits": int(known.sum())}  # fmt: skip
             for name, scores in kind.accuracy.items():
-                rows.append(
-                    {"splits": kind.name, "config_id": config_id, "differing": named(settings),
-                     "nearest": config_id == nearest, "baseline": name, "n_splits": int(known.sum())}
-                    | _interval("network", network[known], kind)
-                    | _interval("baseline_accuracy", np.array(scores), kind)
-                    | _interval("difference", (network - scores)[known], kind)
-                )  # fmt: skip
+                columns = {"network": network[known], "baseline_accuracy": np.array(scores),
+                           "difference": (network - scores)[known]}  # fmt: skip
+                rows.append(of | {"baseline": name} | _intervals(columns, kind))
     return pd.DataFrame(rows)
 
 
-def _computed(settings: dict[str, Any], seeds: list[int], run: pd.Series, *, own_table: bool) -> Baselines:
+def _computed(run: pd.Series, settings: dict[str, Any], seeds: list[int], own_table: bool) -> Baselines:
     """Compute the baselines of one kind of split; PimaError where the table cannot be read or has changed."""
     import torch
 
     from pima_hp.data.splits import split_rows
     from pima_hp.seeds import Role, stream
 
-    own = {str(key).removeprefix("data."): plain(value) for key, value in run.items() if str(key).startswith("data.")}
-    data = DataSection.model_validate(own if own_table else own | {"path": None}, strict=False)
+    content = {str(key).removeprefix("data."): plain(value) for key, value in run.filter(like="data.").items()}
+    data = DataSection.model_validate(content if own_table else content | {"path": None}, strict=False)
     table = read_table(data, run["data_digest"])
     labels = torch.tensor(table.labels).double()
     splits = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in seeds]
-    rows = [(split["train"].numpy(), split["test"].numpy()) for split in splits]
+    rows = [{name: of.numpy() for name, of in split.items()} for split in splits]
     scores = baseline_scores(table.features, table.labels, table.feature_names, rows)
-    return Baselines(settings=settings, seeds=seeds, n_train=len(rows[0][0]), n_test=len(rows[0][1]), accuracy=scores)
+    n_train, n_test = len(rows[0]["train"]), len(rows[0]["test"])
+    return Baselines(settings=settings, seeds=seeds, n_train=n_train, n_test=n_test, accuracy=scores)
 
 
 def _test_accuracy(runs: pd.DataFrame, kind: Baselines) -> Array:
@@ -179,7 +175,10 @@ def _test_accuracy(runs: pd.DataFrame, kind: Baselines) -> Array:
     return np.asarray(scores.groupby(runs["split_seed"]).mean().reindex(kind.seeds), float)
 
 
-def _interval(name: str, scores: Array, kind: Baselines) -> dict[str, float]:
-    mean = float(scores.mean()) if len(scores) else math.nan
-    lower, upper = nadeau_bengio(scores, kind.n_train, kind.n_test) if len(scores) > 1 else (math.nan, math.nan)
-    return {name: mean, f"{name}_lower": lower, f"{name}_upper": upper}
+def _intervals(columns: Mapping[str, Array], kind: Baselines) -> dict[str, float]:
+    found = {}
+    for name, scores in columns.items():
+        found[name] = float(scores.mean()) if len(scores) else math.nan
+        bounds = nadeau_bengio(scores, kind.n_train, kind.n_test) if len(scores) > 1 else (math.nan, math.nan)
+        found[f"{name}_lower"], found[f"{name}_upper"] = bounds
+    return found

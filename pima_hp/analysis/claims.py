@@ -6,93 +6,44 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
-    PlainValidator,
     ValidationError,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from pima_hp.analysis.curves import EVENTS, Statistic
 from pima_hp.analysis.decisions import Condition, Rule
 from pima_hp.analysis.selection import default_settings
-from pima_hp.config import Config, Section
-from pima_hp.config.options import CONF, options, read_yaml
+from pima_hp.config import Section
+from pima_hp.config.options import CONF, read_yaml
 from pima_hp.config.problems import nearest, problems_of
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import listed
 
-Selector = dict[str, Any]
-"""Setting -> its value."""
-
-Text = Annotated[str, Field(min_length=1)]
-Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
-"""share: of runs that say yes (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the
-setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
-ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)/2."""
-
-_Statistic = Annotated[Statistic | None, Field(validation_alias=AliasChoices("statistic", "functional"))]
+_FREE = ("model.", "activation.", "optimizer.", "scheduler.", "trainer.", "callbacks.")  # arguments of any class
 
 
-class Part(Section):
-    """One quantity of a claim; statistic, contrast and `along` are the claim's unless given."""
+def _known(selector: dict[str, Any]) -> dict[str, Any]:
+    """Refuse settings that no configuration has."""
+    known = default_settings()
+    if unknown := [key for key in selector if key not in known and not key.startswith(_FREE)]:
+        raise ValueError(f"must be of settings; found {unknown[0]!r}{nearest(unknown[0], known)}")
+    return selector
 
-    name: Text  # a few words
-    # The configurations: settings and values (a list: each of them), or a list of such groups.
-    where: list[Selector] = Field(default_factory=lambda: [Selector()])
-    over: list[Selector] = Field(default_factory=list)  # those compared with (difference, ratio, order)
-    statistic: _Statistic = None
-    contrast: Contrast | None = None
-    along: str | None = None
-    # What the project does not record yet; such a part is untestable.
-    requires: Text | None = Field(default=None, validation_alias=AliasChoices("requires", "awaits"))
-    # Shown with the others; the rules are not about it.
-    descriptive: bool = Field(default=False, validation_alias=AliasChoices("descriptive", "beside"))
 
-    @property
-    def arms(self) -> list[Selector]:
-        """Return the configurations of `where`, then those of `over`."""
-        return [*self.where, *self.over]
-
-    @field_validator("where", "over", mode="before")
-    @classmethod
-    def _one_per_configuration(cls, value: Any) -> Any:
-        """Multiply lists of values out."""
-        groups = value if isinstance(value, list) else [value]
-        if not all(isinstance(group, Mapping) for group in groups):
-            raise ValueError("must be settings and their values, or a list of such groups")
-        rows = [[item if isinstance(item, list) else [item] for item in group.values()] for group in groups]
-        return [
-            _checked(dict(zip(group, values, strict=True)))
-            for group, row in zip(groups, rows, strict=True)
-            for values in itertools.product(*row)
-        ]
-
-    @property
-    def problems(self) -> list[str]:
-        """Return what keeps the part from being measured, whatever the runs."""
-        if self.requires is not None:
-            return []
-        if self.statistic is None or self.contrast is None:
-            return ["must have a statistic and a contrast, its own or the claim's"]
-        sizes = {arm.get(self.along or "", "") for arm in self.where}
-        is_slope, is_pair = self.contrast == "slope", self.contrast in ("difference", "ratio", "order")
-        positive = all(isinstance(size, int | float) and size > 0 for size in sizes)
-        requirements = {
-            f"share must go with one of {listed(EVENTS)}, and these with share": (
-                (self.contrast == "share") == (self.statistic.name in EVENTS)
-            ),
-            "over must be given for difference, ratio and order, and for these alone": bool(self.over) == is_pair,
-            "over must not be of a configuration of where": all(arm not in self.where for arm in self.over),
-            f"{self.contrast} must be of one configuration": is_slope or is_pair or len(self.where) == 1,
-            "slope must have `along`: a setting with two or more positive numbers in where": (
-                not is_slope or (len(sizes) > 1 and positive)
-            ),
-        }
-        return [requirement for requirement, is_met in requirements.items() if not is_met]
+def _multiplied(value: Any) -> list[dict[str, Any]]:
+    """Return one selector per configuration: lists of values are multiplied out."""
+    groups = value if isinstance(value, list) else [value]
+    if not all(isinstance(group, Mapping) for group in groups):
+        raise ValueError("must be settings and their values, or a list of such groups")
+    lists = [[item if isinstance(item, list) else [item] for item in group.values()] for group in groups]
+    return [dict(zip(group, values, strict=True))
+            for group, of in zip(groups, lists, strict=True) for values in itertools.product(*of)]  # fmt: skip
 
 
 def _rule(value: object, info: ValidationInfo) -> Rule:
@@ -103,7 +54,66 @@ def _rule(value: object, info: ValidationInfo) -> Rule:
     return Rule(tuple((str(target), Condition.parsed(str(text), margin)) for target, text in value.items()))
 
 
-class Claim(Section):
+Text = Annotated[str, Field(min_length=1)]
+Selector = Annotated[dict[str, Any], AfterValidator(_known)]
+"""Setting -> its value."""
+
+Selectors = Annotated[list[Selector], BeforeValidator(_multiplied)]
+Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
+"""share: of runs that say yes (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the
+setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
+ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)/2."""
+
+
+class _Quantity(Section):
+    """What is estimated."""
+
+    statistic: Statistic | None = Field(default=None, validation_alias=AliasChoices("statistic", "functional"))
+    contrast: Contrast | None = None
+    along: str | None = None
+
+
+class Part(_Quantity):
+    """One quantity of a claim; statistic, contrast and `along` are the claim's unless given."""
+
+    name: Text  # a few words
+    # The configurations: settings and values (a list: each of them), or a list of such groups.
+    where: Selectors = Field(default=[{}])
+    over: Selectors = Field(default=[])  # those compared with (difference, ratio, order)
+    # What the project does not record yet; such a part is untestable.
+    requires: Text | None = Field(default=None, validation_alias=AliasChoices("requires", "awaits"))
+    # Shown with the others; the rules are not about it.
+    descriptive: bool = Field(default=False, validation_alias=AliasChoices("descriptive", "beside"))
+
+    @property
+    def arms(self) -> list[dict[str, Any]]:
+        """Return the configurations of `where`, then those of `over`."""
+        return [*self.where, *self.over]
+
+    @property
+    def problems(self) -> list[str]:
+        """Return what keeps the part from being measured, whatever the runs."""
+        statistic, contrast = self.statistic, self.contrast
+        if self.requires is not None:
+            return []
+        if statistic is None or contrast is None:
+            return ["must have a statistic and a contrast, its own or the claim's"]
+        sizes = {arm.get(self.along or "", "") for arm in self.where}
+        has_sizes = len(sizes) > 1 and all(isinstance(size, int | float) and size > 0 for size in sizes)
+        is_event, is_pair = statistic.name in EVENTS, contrast in ("difference", "ratio", "order")
+        problems = {
+            f"share must go with one of {listed(EVENTS)}, and these with share": (contrast == "share") != is_event,
+            "over must be given for difference, ratio and order, and for these alone": bool(self.over) != is_pair,
+            "over must not be of a configuration of where": any(arm in self.where for arm in self.over),
+            f"{contrast} must be of one configuration": contrast in ("share", "mean") and len(self.where) != 1,
+            "slope must have `along`: a setting with two or more positive numbers in where": (
+                contrast == "slope" and not has_sizes
+            ),
+        }
+        return [problem for problem, is_found in problems.items() if is_found]
+
+
+class Claim(_Quantity):
     """What `conf/claim/<id>.yaml` holds."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # that of the file
@@ -115,56 +125,45 @@ class Claim(Section):
     family: Literal["primary", "exploratory"]
     folder: str = ""  # set by `load_claims`
     # Settings of all its configurations; what neither this nor a part names is equal among them.
-    where: Selector = Field(default_factory=dict)
-    statistic: _Statistic = None
-    contrast: Contrast | None = None
-    along: str | None = None
+    where: Selector = Field(default={})
     margin: float | None = None  # a number that rules may name
     parts: Annotated[list[Part], Field(min_length=1)]
-    supported: Annotated[Rule, PlainValidator(_rule)] = Rule()  # see `pima_hp.analysis.decisions`
-    refuted: Annotated[Rule, PlainValidator(_rule)] = Rule()
+    supported: Annotated[Rule, BeforeValidator(_rule)] = Rule()  # see `pima_hp.analysis.decisions`
+    refuted: Annotated[Rule, BeforeValidator(_rule)] = Rule()
     command: str | None = None  # makes the runs where they are missing
-
-    @field_validator("where")
-    @classmethod
-    def _settings(cls, where: Selector) -> Selector:
-        return _checked(where)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """Give parts what the claim says for all of them, then check each part and the rules."""
         for number, part in enumerate(self.parts):
-            own = {key: getattr(part, key) or getattr(self, key) for key in ("statistic", "contrast", "along")}
+            own = {key: getattr(part, key) or getattr(self, key) for key in _Quantity.model_fields}
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
             self.parts[number] = part.model_copy(update=own | arms)
         problems = [f"{part.name}: {problem}" for part in self.parts for problem in part.problems]
         names = [part.name for part in self.parts if not part.descriptive]
         if len({"all", "any", *names}) < len(names) + 2 or not names:
             problems.append("parts: must have different names, other than all and any, one of them not descriptive")
-        for key in ("supported", "refuted"):
-            entries = getattr(self, key).entries
-            if not entries and any(part.requires is None for part in self.parts):
-                problems.append(f"{key}: must be given")
-            unknown = [target for target, _ in entries if target not in ("all", "any", *names)]
-            problems += [f"{key}: must be about all, any or a part; found {target!r}{nearest(target, names)}"
-                         for target in unknown]  # fmt: skip
+        for key, rule in {"supported": self.supported, "refuted": self.refuted}.items():
+            unknown = [target for target, _ in rule.entries if target not in ("all", "any", *names)]
+            lacking = not rule.entries and any(part.requires is None for part in self.parts)
+            problems += [f"{key}: must be given"] if lacking else []
+            problems += [
+                f"{key}: must be about all, any or a part; found {name!r}{nearest(name, names)}" for name in unknown
+            ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
     def is_about(self, digest: object) -> bool:
         """Return whether the claim is about the table with this SHA-256."""
-        own = SHIPPED_SHA256 if self.data == "shipped" else self.data
-        return self.data == "any" or str(digest).startswith(own)
+        return self.data == "any" or str(digest).startswith(SHIPPED_SHA256 if self.data == "shipped" else self.data)
 
     def other_table(self, digests: Iterable[object]) -> str:
         """Return why a claim cannot be tested on these tables; empty if it can, or if there are none."""
         found = sorted(set(map(str, digests)))
         if not found or any(map(self.is_about, found)):
             return ""
-        own = "the shipped table" if self.data == "shipped" else f"the table with SHA-256 {self.data[:8]}..."
-        others = listed("the shipped one" if one == SHIPPED_SHA256 else f"SHA-256 {one[:8]}..." for one in found[:3])
-        return f"{self.id} is about {own}; these runs use another table ({others})"
+        return f"{self.id} is about another table (data: {self.data}); these runs use SHA-256 {listed(found)}"
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:
@@ -195,21 +194,3 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
     if problems:
         raise ConfigurationError(problems)
     return list(claims.values())
-
-
-def _checked(selector: Selector) -> Selector:
-    """Refuse settings that no configuration has, and options that do not exist."""
-    known, problems = default_settings(), []
-    for key, value in selector.items():
-        section = Config.model_fields.get(str(key).partition(".")[0])
-        has_free_arguments = (
-            "." in str(key) and getattr(section and section.annotation, "model_config", {}).get("extra") == "allow"
-        )
-        names = options(key) if key in known and "." not in key else []
-        if key not in known and not has_free_arguments:
-            problems.append(f"must be of settings; found {key!r}{nearest(str(key), known)}")
-        elif names and any(item not in names for item in (value if isinstance(value, list) else [value])):
-            problems.append(f"{key}: must be one of {', '.join(names)}; found {value!r}{nearest(str(value), names)}")
-    if problems:
-        raise ValueError("\n".join(problems))
-    return selector

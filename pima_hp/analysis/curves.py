@@ -6,7 +6,7 @@ were stopped early before calling these functions (`selection.conclusive`).
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Self
 
@@ -139,7 +139,7 @@ def learns(
     while loss and AUROC improve. NaN where the rate is not known.
     """
     found = excess_loss(losses, positive_rate, window_epochs) < -margin_nats
-    return np.where(np.isnan(np.asarray(positive_rate, float)), np.nan, found)
+    return np.where(np.isnan(positive_rate), np.nan, found)
 
 
 def slope_on_log2(values: Array, sizes: Array) -> Array:
@@ -157,15 +157,13 @@ EVENTS = {function.__name__: function for function in (exceeds, learns, never_ex
 
 _NUMBERS = (excess_loss, final_score, log_volatility, maximum, restricted_epochs, volatility)
 STATISTICS: dict[str, Callable[..., Array]] = EVENTS | {function.__name__: function for function in _NUMBERS}
-FACTS = ("n_train", "positive_rate")
-"""Arguments of statistics that are columns of the ledger: what is known of the training rows."""
-
+_FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger
 _Epochs = Annotated[int | None, Field(ge=1)]
 
 
 @cache
-def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    return dict(list(inspect.signature(STATISTICS[name]).parameters.items())[1:])
+def _signature(name: str) -> inspect.Signature:
+    return inspect.signature(STATISTICS[name])
 
 
 class Statistic(Section):
@@ -182,18 +180,17 @@ class Statistic(Section):
     @property
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that were given."""
-        given = {key: getattr(self, key) for key in type(self).model_fields if key not in ("name", "curve")}
-        return {key: value for key, value in given.items() if value is not None}
+        return {key: value for key, value in self if key not in ("name", "curve") and value is not None}
 
     @property
-    def parameters(self) -> dict[str, inspect.Parameter]:
-        """Return the arguments that the statistic takes besides curves, facts included."""
-        return _parameters(self.name)
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Return the arguments that the statistic takes, curves and facts included."""
+        return _signature(self.name).parameters
 
     @property
     def facts(self) -> list[str]:
         """Return the columns of the ledger that it needs besides the curve: what is known of the training rows."""
-        return [name for name in FACTS if name in self.parameters]
+        return [name for name in _FACTS if name in self.parameters]
 
     @property
     def unit(self) -> str:
@@ -217,7 +214,7 @@ class Statistic(Section):
             names = ", ".join(STATISTICS)
             raise ValueError(f"name: must be one of {names}; found {self.name!r}{nearest(self.name, STATISTICS)}")
         try:
-            inspect.signature(STATISTICS[self.name]).bind(None, **self.arguments, **dict.fromkeys(self.facts))
+            _signature(self.name).bind(None, **self.arguments, **dict.fromkeys(self.facts))
         except TypeError as error:
             raise ValueError(f"{error} ({self.name})") from None
         return self

@@ -25,7 +25,9 @@ from pima_hp.analysis.intervals import Inference
 from pima_hp.run import Array
 
 ALPHA = 0.05
-_FORM = re.compile(r"(?:(lower|upper|estimate)\s*(<=?|>=?)|(within|outside))\s*(\S+)")
+_FORM = re.compile(
+    r"(?:(lower|upper|estimate)\s*(<=?|>=?)|(within|outside))\s*(margin|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+)
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _MOST_REPLICATES = 10**12
 Inferences = Mapping[str, Inference | None]
@@ -53,16 +55,10 @@ class Condition:
     def parsed(cls, text: str, margin: float | None = None) -> "Condition":
         """Parse a condition; ValueError where it is not of the grammar."""
         match = _FORM.fullmatch(text.strip())
-        try:
-            number = text if match is None else margin if match[4] == "margin" else match[4]
-            bound = math.nan if number is None else float(number)
-        except ValueError:
-            bound = math.nan
-        if match is None or not math.isfinite(bound) or (match[3] and bound <= 0):
-            forms = (
-                "must be a condition such as `lower > 0.8`, `within 0.1`, or `upper <= margin` where the claim has one"
-            )
-            raise ValueError(f"{forms}; found {text!r:.60}")
+        bound = match and (margin if match[4] == "margin" else float(match[4]))
+        if match is None or bound is None or (match[3] and bound <= 0):
+            forms = "`lower > 0.8`, `within 0.1`, or `upper <= margin` where the claim has a margin"
+            raise ValueError(f"must be a condition such as {forms}; found {text!r:.60}")
         return cls(match[1] or match[3], match[2] or "", bound)
 
     def __str__(self) -> str:
@@ -108,13 +104,8 @@ class Rule:
 
     def meeting(self, found: Inferences) -> list[str]:
         """Return the parts for which all conditions that concern them hold."""
-        concerned = {
-            name: [condition for target, condition in self.entries if name in _names(target, found)] for name in found
-        }
-        return [
-            name for name, conditions in concerned.items()
-            if conditions and all(condition.holds(found[name], ALPHA) for condition in conditions)
-        ]  # fmt: skip
+        all_of = {name: [c for target, c in self.entries if name in _names(target, found)] for name in found}
+        return [name for name, own in all_of.items() if own and all(c.holds(found[name], ALPHA) for c in own)]
 
     def needed(self, found: Inferences) -> float:
         """Return the fewest replicates at which the rule holds if the estimates stay; infinite when they must move."""

@@ -6,14 +6,13 @@ and of analysis choices, which need no new runs. Sources: Steegen et al. (2016),
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import pandas as pd
 
 from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome, outcome_of
-from pima_hp.analysis.estimates import Arms, inferences
+from pima_hp.analysis.estimates import Arms, infer
 from pima_hp.analysis.intervals import Resample
 from pima_hp.analysis.selection import Runs, Settings, differing, equal, follows, named, varying
 from pima_hp.formatting import counted, listed, value_text
@@ -23,24 +22,13 @@ Changes = dict[str, dict[str, object]]
 """Level of an analysis choice -> what it changes in a statistic."""
 
 
-class DataSpecification(NamedTuple):
-    """Settings that a claim leaves open, and the configurations of its arms under them."""
+def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]:
+    """Return every combination of settings that a claim leaves open, with the configurations of its arms under them.
 
-    settings: Settings
-    arms: Arms
-
-    @property
-    def n_lacking(self) -> int:
-        """Return the number of arms with no configuration or with several."""
-        return sum(len(config_ids) != 1 for config_ids in self.arms.values())
-
-
-def data_specifications(claim: Claim, runs: Runs) -> list[DataSpecification]:
-    """Return every combination of settings under which some arm of the claim has runs.
-
-    Those with the most arms come first, then those nearest `conf/config.yaml`. Settings of a section that the claim
-    varies go with it (`optimizer.betas` with `optimizer`) unless they vary within one of its values; a configuration
-    without such a setting fits any value of it (`activation.negative_slope` with `activation: relu`).
+    Only those under which the most arms have one configuration; that nearest `conf/config.yaml` comes first. Settings
+    of a section that the claim varies go with it (`optimizer.betas` with `optimizer`) unless they vary within one of
+    its values; a configuration without such a setting fits any value of it (`activation.negative_slope` with
+    `activation: relu`).
     """
     selectors = {named(arm): arm for part in claim.parts if part.requires is None for arm in part.arms}
     factors = {key for selector in selectors.values() for key in selector}
@@ -59,12 +47,12 @@ def data_specifications(claim: Claim, runs: Runs) -> list[DataSpecification]:
         return all(own[key] == value or (key in loose and own[key] is None) for key, value in settings.items())
 
     found = [
-        DataSpecification(
-            settings, {name: [key for key in ids if fits(rest[key], settings)] for name, ids in arms.items()}
-        )
+        (settings, {name: [key for key in ids if fits(rest[key], settings)] for name, ids in arms.items()})
         for settings in {repr(settings): settings for settings in rest.values()}.values()
     ]
-    return sorted(found, key=lambda item: (item.n_lacking, len(differing(item.settings))))
+    n_testable = [sum(len(ids) == 1 for ids in of.values()) for _, of in found]
+    best = [item for item, n in zip(found, n_testable, strict=True) if n == max(n_testable)]
+    return sorted(best, key=lambda item: len(differing(item[0])))
 
 
 def _thresholds(statistic: Statistic) -> Changes:
@@ -117,14 +105,14 @@ CHOICES: dict[str, Callable[[Claim], dict[str, Claim]]] = {
 
 
 def specifications(
-    claim: Claim, runs: Runs, found: Sequence[DataSpecification], primary: Outcome, resample: Resample
+    claim: Claim, runs: Runs, data: Sequence[tuple[Settings, Arms]], primary: Outcome, resample: Resample
 ) -> pd.DataFrame:
     """Return the outcome in every specification: one row each, the first that of the verdict itself.
 
     Args:
         claim: as its file states it.
         runs: of the study.
-        found: `data_specifications`, that of the verdict first. Those that lack more configurations are left out.
+        data: `data_specifications`, that of the verdict first.
         primary: the outcome of the verdict.
         resample: the same resamples that the verdict rests on.
 
@@ -141,14 +129,14 @@ def specifications(
             for levels, variant in variants
             for level, changed in levels_of(variant).items()
         ]
-    complete = [item for item in found if item.n_lacking == found[0].n_lacking]
-    keys = varying({key: [item.settings[key] for item in complete] for key in complete[0].settings})
+    keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
     rows: list[dict[str, str]] = []
-    for settings, arms in complete:
+    for settings, arms in data:
         texts = {key: value_text(settings[key]) for key in keys}
         for levels, variant in variants:
-            estimates = inferences(variant, runs, arms, resample) if rows else {}
-            outcome = outcome_of(variant.supported, variant.refuted, estimates) if rows else primary
+            parts = [part for part in variant.parts if rows and not part.descriptive]
+            found = {part.name: infer(part, runs, arms, resample).inference for part in parts}
+            outcome = outcome_of(variant.supported, variant.refuted, found) if rows else primary
             rows.append({**texts, **levels, "outcome": str(outcome)})
     return pd.DataFrame([row for row in rows if row["outcome"] != Outcome.UNTESTABLE])
 

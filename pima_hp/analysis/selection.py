@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import EVENTS, FACTS, Statistic
+from pima_hp.analysis.curves import EVENTS, Statistic
 from pima_hp.config import Config
 from pima_hp.config.flat import Setting
 from pima_hp.config.options import CONF, option_content, read_yaml
@@ -36,48 +36,41 @@ class Runs:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = distinct(frame).reset_index(drop=True)
-        grouped = self.frame.groupby("config_id", sort=False).indices
-        self.rows = {str(config_id): list(map(int, rows)) for config_id, rows in grouped.items()}
-        keys = sorted(setting_columns(frame))
-        first = self.frame.loc[[rows[0] for rows in self.rows.values()], keys].itertuples(index=False, name=None)
+        groups = self.frame.groupby("config_id", sort=False).indices
+        self.rows = {str(config_id): [int(row) for row in rows] for config_id, rows in groups.items()}
+        settings = self.frame[sorted(setting_columns(frame))]
         self.settings: dict[str, Settings] = {
-            config_id: dict(zip(keys, map(plain, values), strict=True))
-            for config_id, values in zip(self.rows, first, strict=True)
+            config_id: {str(key): plain(value) for key, value in settings.iloc[rows[0]].items()}
+            for config_id, rows in self.rows.items()
         }
-        self.statuses = self.frame["status"].tolist()
+        self._statuses = self.frame["status"].tolist()
         self._conclusive = conclusive(self.frame)
         self._replicates = dict(zip(self._conclusive.index, replicates_of(self._conclusive), strict=True))
-        self._unknown = {name: set(self.frame.index[self.frame[name].isna()]) for name in FACTS}
         self._statistics: dict[str, dict[int, float]] = {}
 
     def values(self, config_id: str, statistic: Statistic) -> tuple[ByReplicate, str]:
         """Return the value of each replicate of a configuration, and why they cannot be used; empty where they can."""
-        rows = self.rows[config_id]
-        kept = [row for row in rows if row in self._replicates]
-        lacking = [name for name in statistic.facts if not self._unknown[name].isdisjoint(kept)]
-        lacking += [] if statistic.curve in self.frame else [f"the curve {statistic.curve}"]
-        if lacking:
-            return {}, f"{' and '.join(lacking)} must be recorded; train again in another study"
-        numbers = self._of_all(statistic)
-        found = {self._replicates[row]: numbers[row] for row in kept}
+        if statistic.curve not in self.frame:
+            return {}, f"the curve {statistic.curve} must be recorded; train again in another study"
+        numbers, rows = self._of_all(statistic), self.rows[config_id]
+        found = {self._replicates[row]: numbers[row] for row in rows if row in numbers}
         if statistic.name not in EVENTS:
             return found, ""
         # Leaving out the runs that have no answer would bias a share.
-        n_short, n_stopped = sum(map(math.isnan, found.values())), self.count(rows, RunStatus.STOPPED)
-        lost = {"are too short to have an answer": n_short, "stopped early and have no answer": n_stopped}
+        n_stopped, n_short = self.count(rows, RunStatus.STOPPED), sum(map(math.isnan, found.values()))
+        lost = {"stopped early and have no answer": n_stopped, "are too short to have an answer": n_short}
         return found, "; ".join(f"{n} runs {reason}" for reason, n in lost.items() if n)
 
-    def count(self, rows: Iterable[int], status: RunStatus) -> int:
+    def count(self, rows: Sequence[int], status: RunStatus) -> int:
         """Return how many of these runs ended so."""
-        return sum(self.statuses[row] == status for row in rows)
+        return sum(self._statuses[row] == status for row in rows)
 
     def _of_all(self, statistic: Statistic) -> dict[int, float]:
         """Return the statistic of each conclusive run, by its row; curves of one length together."""
         if (key := repr(statistic)) not in self._statistics:
-            found: dict[int, float] = {}
+            found = self._statistics[key] = {}
             for _, runs in self._conclusive.groupby(self._conclusive[statistic.curve].map(np.size)):
                 found |= dict(zip(runs.index, statistic.of(runs).tolist(), strict=True))
-            self._statistics[key] = found
         return self._statistics[key]
 
 
@@ -130,11 +123,10 @@ def named(settings: Settings) -> str:
 
 def equal(first: Any, second: Any) -> bool:
     """Return whether two values of a setting are the same: 0.2 and 0.20000001 are, 1 and true are not."""
-    if isinstance(first, bool) or isinstance(second, bool):
-        return first is second
-    if isinstance(first, int | float) and isinstance(second, int | float):
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (first, second)]
+    if all(numbers):
         return math.isclose(first, second, rel_tol=1e-6)
-    return bool(plain(first) == plain(second))
+    return not any(numbers) and bool(plain(first) == plain(second))
 
 
 def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:

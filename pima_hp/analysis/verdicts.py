@@ -26,9 +26,9 @@ class Verdict:
     estimates: Sequence[Estimate]  # of each part
     reason: str
     decisive: Estimate  # that the reason is about, to show where there is room for one
-    headline: str = ""  # robust, or what the outcome depends on
-    explanation: str = ""  # of the headline
-    specifications: pd.DataFrame = field(default_factory=pd.DataFrame)  # the outcome in each, this verdict's first
+    specifications: pd.DataFrame  # the outcome in each, this verdict's first
+    headline: str  # robust, or what the outcome depends on
+    explanation: str  # of the headline
     differing: Settings = field(default_factory=dict)  # settings of the runs that are not those of `conf/config.yaml`
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
     p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
@@ -45,18 +45,16 @@ class Verdict:
     @property
     def qualifiers(self) -> list[str]:
         """Return what a reader must know with the outcome: settings that are unusual, a failed correction."""
-        first = dict(list(self.differing.items())[:2])
         more = f", {len(self.differing) - 2} more" if len(self.differing) > 2 else ""
-        settings = [f"with {named(first)}{more}"] if first else []
-        correction = f"does not survive {FAMILIES[self.claim.family][2]} correction"
-        return settings + ([correction] if self.survives is False else [])
+        settings = f"with {named(dict(list(self.differing.items())[:2]))}{more}" if self.differing else ""
+        lost = f"does not survive {FAMILIES[self.claim.family][2]} correction" if self.survives is False else ""
+        return list(filter(None, [settings, lost]))
 
     @property
     def row(self) -> dict[str, Any]:
         """Return what files show of the verdict as a whole."""
-        columns = ("outcome", "headline", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound", "p_adjusted",
-                   "survives")  # fmt: skip
-        return {key: getattr(self, key) for key in columns}
+        columns = ("outcome", "headline", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound", "p_adjusted")
+        return {key: getattr(self, key) for key in (*columns, "survives")}
 
 
 def judge(
@@ -82,68 +80,64 @@ def judge(
         members = [n for n, claim in enumerate(claims) if (claim.folder, claim.family) == (folder, family)]
         p_values = [1.0 if (p := verdicts[n].p) is None else p for n in members]
         for n, p in zip(members, FAMILIES[family][0](p_values).tolist(), strict=True):
-            if verdicts[n].p is not None:
-                verdicts[n] = replace(verdicts[n], p_adjusted=p)
+            verdicts[n] = verdicts[n] if verdicts[n].p is None else replace(verdicts[n], p_adjusted=p)
     return verdicts
 
 
 def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     other_table = claim.other_table(settings["data_digest"] for settings in runs.settings.values())
-    found = [] if other_table else data_specifications(claim, runs)
-    settings, arms = found[0] if found else ({}, {})
+    data = [] if other_table else data_specifications(claim, runs)
+    settings, arms = data[0] if data else ({}, {})
     estimates = [estimate(part, runs, arms, resample) for part in claim.parts]
     if other_table:
         estimates = [replace(item, problem=other_table) for item in estimates]
     by_name = {item.name: item for item in estimates if not item.descriptive}
-    inferences = {name: item.inference for name, item in by_name.items()}
-    outcome = outcome_of(claim.supported, claim.refuted, inferences)
+    found = {name: item.inference for name, item in by_name.items()}
+    outcome = outcome_of(claim.supported, claim.refuted, found)
+    table = specifications(claim, runs, data, outcome, resample)
     reason, decisive = _reason(claim, outcome, by_name)
-    table = specifications(claim, runs, found, outcome, resample)
-    headline, explanation = headline_of(table)
-    verdict = Verdict(claim, outcome, estimates, other_table or reason, decisive, headline, explanation, table,
-                      differing(settings))  # fmt: skip
+    reason = other_table or reason
+    verdict = Verdict(claim, outcome, estimates, reason, decisive, table, *headline_of(table), differing(settings))
     if outcome == Outcome.UNTESTABLE:
         return verdict
     both = {Outcome.SUPPORTED: claim.supported, Outcome.REFUTED: claim.refuted}
-    deciding = [both[outcome]] if outcome in both else list(both.values())
-    p, p_is_bound = min(rule.p_value(inferences) for rule in deciding)
-    needed = min(rule.needed(inferences) for rule in deciding) if outcome == Outcome.UNDECIDED else None
+    rules = [both[outcome]] if outcome in both else list(both.values())
+    p, p_is_bound = min(rule.p_value(found) for rule in rules)
+    needed = min(rule.needed(found) for rule in rules) if outcome == Outcome.UNDECIDED else None
     return replace(verdict, p=p, p_is_bound=p_is_bound, replicates_needed=needed)
 
 
 def _reason(claim: Claim, outcome: Outcome, estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
     """Return one sentence, and the estimate that it is about."""
-    inferences = {name: item.inference for name, item in estimates.items()}
     if outcome == Outcome.UNTESTABLE:
         lacking = [item for item in estimates.values() if item.problem]
-        not_recorded = {part.name for part in claim.parts if part.requires}  # no command makes those
-        command = (
-            f"; to make runs: {claim.command}" if claim.command and {e.name for e in lacking} - not_recorded else ""
-        )
-        return "; ".join(dict.fromkeys(item.problem for item in lacking)) + command, lacking[0]
+        recorded = {part.name for part in claim.parts if not part.requires}  # no command makes the others
+        command = f"to make runs: {claim.command}" if recorded & {item.name for item in lacking} else ""
+        problems = dict.fromkeys(item.problem for item in lacking)
+        return "; ".join(filter(None, [*problems, command if claim.command else ""])), lacking[0]
+    found = {name: item.inference for name, item in estimates.items()}
     if outcome == Outcome.UNDECIDED:
-        supporting = claim.supported.meeting(inferences)
+        supporting = claim.supported.meeting(found)
         names = [name for name in estimates if name not in supporting] or list(estimates)
         rule = f"neither {claim.supported} nor {claim.refuted}"
     else:
         deciding = claim.supported if outcome == Outcome.SUPPORTED else claim.refuted
-        names, rule = deciding.meeting(inferences), str(deciding)
-    return f"{rule}: {'; '.join(_numbers(estimates[name]) for name in names)}", estimates[names[0]]
-
-
-def _numbers(item: Estimate) -> str:
-    bounds = f" {item.value:.3g} [{item.lower:.3g}, {item.upper:.3g}]" if item.inference else " without runs"
-    return item.name + bounds
+        names, rule = deciding.meeting(found), str(deciding)
+    numbers = (
+        f"{name} {item.value:.3g} [{item.lower:.3g}, {item.upper:.3g}]" if item.inference else f"{name} without runs"
+        for name, item in estimates.items() if name in names
+    )  # fmt: skip
+    return f"{rule}: {'; '.join(numbers)}", estimates[names[0]]
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
     """Return verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
+    of_claim = {"id", "sentence", "source", "data", "family", "margin", "command"}
     rows = [
-        verdict.claim.model_dump(include={"id", "sentence", "source", "data", "family", "margin", "command"})
-        | {"supported": str(verdict.claim.supported), "refuted": str(verdict.claim.refuted)}
-        | verdict.row
+        verdict.claim.model_dump(include=of_claim)
+        | {"supported": str(verdict.claim.supported), "refuted": str(verdict.claim.refuted), **verdict.row}
         | {"explanation": verdict.explanation, "n_specifications": len(verdict.specifications)}
-        | {"differing": dict(verdict.differing), "decisive": verdict.decisive.name}
+        | {"differing": verdict.differing, "decisive": verdict.decisive.name}
         | {"estimates": [item.row for item in verdict.estimates]}
         for verdict in verdicts
     ]

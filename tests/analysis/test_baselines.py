@@ -8,14 +8,17 @@ from tests.analysis.conftest import study
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(500, 3))
 Y = (RNG.random(500) < 1 / (1 + np.exp(-(0.5 + 2 * X[:, 0] - X[:, 1])))).astype(int)
-SPLITS = [tuple(np.split(np.random.default_rng(seed).permutation(500), [400])) for seed in range(20)]
+ORDERS = [np.random.default_rng(seed).permutation(500) for seed in range(20)]
+SPLITS = [{"train": order[:400], "test": order[400:]} for order in ORDERS]
 
 
 def test_baselines_in_the_given_splits():
     found = baseline_scores(X, Y, ["glucose", "bmi", "age"], SPLITS)
     assert list(found) == ["majority class", "logistic regression", "logistic regression on glucose alone"]
     majority, every, glucose = map(np.mean, found.values())
-    assert found["majority class"] == pytest.approx([max(Y[test].mean(), 1 - Y[test].mean()) for _, test in SPLITS])
+    assert found["majority class"] == pytest.approx(
+        [max(Y[order[400:]].mean(), 1 - Y[order[400:]].mean()) for order in ORDERS]
+    )
     assert majority < glucose < every
     assert {len(scores) for scores in found.values()} == {20}
     assert len(baseline_scores(X, Y, ["a", "b", "c"], SPLITS)) == 2
@@ -24,7 +27,8 @@ def test_baselines_in_the_given_splits():
 def test_separable_rows_constant_features_and_one_class_have_a_score():
     x = np.column_stack([np.arange(40) - 19.5, np.zeros(40)])
     y = (np.arange(40) > 19).astype(int)
-    splits = [(np.arange(0, 40, 2), np.arange(1, 40, 2)), (np.arange(20), np.arange(20, 40))]
+    even, odd, first, last = np.arange(0, 40, 2), np.arange(1, 40, 2), np.arange(20), np.arange(20, 40)
+    splits = [{"train": even, "test": odd}, {"train": first, "test": last}]
     assert baseline_scores(x, y, ["a", "b"], splits)["logistic regression"] == pytest.approx([0.95, 0.0])
 
 

@@ -173,7 +173,6 @@ BAD = [
     ({"supported": {"rellu": "lower > 0"}}, ["supported", "'rellu'; nearest: relu"]),
     ({"where": {"batch.sise": 5}}, ["where", "'batch.sise'; nearest: batch.size"]),
     ({"parts": [{"name": "a", "where": {"batch.sise": 5}}]}, ["parts.0.where", "nearest: batch.size"]),
-    ({"parts": [{"name": "a", "where": {"optimizer": ["adam", "adm"]}}]}, ["parts.0.where", "optimizer", "adam, "]),
     ({"parts": [{"name": "a", "where": {"batch.size": [5, 10]}}]}, ["a: share must be of one configuration"]),
     ({"parts": [{"name": "a"}, {"name": "a"}]}, ["parts: must have different names"]),
     ({"parts": [{"name": "a", "descriptive": True}], "supported": {"all": "lower > 0"},
