@@ -10,8 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import judge
-from pima_hp.ledger import read_study
-from pima_hp.ledger.frame import distinct
+from pima_hp.ledger import distinct, read_study
 from pima_hp.report.comparable import comparable
 from pima_hp.report.tables import summary
 from tests.analysis.conftest import study

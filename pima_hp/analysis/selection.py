@@ -15,7 +15,7 @@ from pima_hp.config.flat import Setting
 from pima_hp.config.options import CONF, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import plain, value_text
-from pima_hp.ledger.frame import distinct, replicates_of, setting_columns
+from pima_hp.ledger import distinct, replicates_of, setting_columns
 from pima_hp.run import Array, RunStatus
 
 Seeds = tuple[int, ...]

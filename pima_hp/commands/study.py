@@ -18,8 +18,7 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import csv_text
 from pima_hp.ledger import Ledger, Manifest, curve_columns
 from pima_hp.ledger.files import owner_of, study_lock, write_atomically
-from pima_hp.ledger.names import run_name
-from pima_hp.ledger.plan import file_key
+from pima_hp.ledger.plan import file_key, run_name
 from pima_hp.run import Results, Run
 
 _PUBLISH_S = 15.0

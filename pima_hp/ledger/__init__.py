@@ -4,8 +4,12 @@
 is in `pima_hp.ledger.tensorboard`, imported on its own because few need it.
 """
 
-from pima_hp.ledger.frame import curve_columns, distinct, replicates_of, setting_columns
-from pima_hp.ledger.ledger import Ledger, read_study
-from pima_hp.ledger.plan import Manifest
-
-__all__ = ["Ledger", "Manifest", "curve_columns", "distinct", "read_study", "replicates_of", "setting_columns"]
+from pima_hp.ledger.ledger import Ledger as Ledger
+from pima_hp.ledger.ledger import curve_columns as curve_columns
+from pima_hp.ledger.ledger import distinct as distinct
+from pima_hp.ledger.ledger import mean as mean
+from pima_hp.ledger.ledger import quantiles as quantiles
+from pima_hp.ledger.ledger import read_study as read_study
+from pima_hp.ledger.ledger import replicates_of as replicates_of
+from pima_hp.ledger.ledger import setting_columns as setting_columns
+from pima_hp.ledger.plan import Manifest as Manifest

@@ -37,10 +37,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
             try:
                 _write(temporary, content, durable)
                 temporary.replace(path)
-            except BaseException:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
+            finally:
+                temporary.unlink(missing_ok=True)
         if durable:
             _sync_folder(path.parent)
 

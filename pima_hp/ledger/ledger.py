@@ -2,22 +2,35 @@
 
 import math
 import warnings
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
-from pima_hp.ledger.frame import curve_columns, frame_of
-from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, read_part
+from pima_hp.ledger.parts import (
+    COLUMNS,
+    RUN_COLUMNS,
+    SCORE_PREFIX,
+    SETTINGS,
+    DamagedPartError,
+    decoded,
+    encoded,
+    is_setting,
+    read_part,
+)
 from pima_hp.ledger.plan import Manifest
-from pima_hp.run import Results, RunStatus
+from pima_hp.run import CURVES, Array, Results, RunStatus, replicate_of
 
 Found = TypeVar("Found")
+BAND = (0.05, 0.95)
+"""Quantiles of the band: the spread of single runs, not an interval of their mean."""
+
 _ORDER = ["config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id"]
 
 
@@ -100,12 +113,17 @@ class Ledger:
         parts = self._read(lambda path: (path.name, read_part(path)))
         frame = frame_of([table for _, table in parts])
         failed = frame["status"].eq(RunStatus.FAILED).to_numpy()
-        doubled = frame["run_id"].duplicated(keep=False).to_numpy()
-        if doubled.any():
-            names = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
-            for _, rows in frame.assign(part=names)[doubled & ~failed].groupby("run_id"):
-                _check_agreement(rows)
-            frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
+        doubled = frame["run_id"].duplicated(keep=False).to_numpy() & ~failed
+        frame["part"] = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
+        scores = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
+        results = ["status", "stop_epoch", "n_updates", *curve_columns(frame), *scores]
+        for run_id, rows in frame[doubled].groupby("run_id"):
+            if len({tuple(np.asarray(cell).tobytes() for cell in row) for row in rows[results].to_numpy()}) > 1:
+                names = " and ".join(rows["part"])
+                raise StudyError(
+                    f"run {run_id} must have one result; {names} hold different ones; delete the wrong one"
+                )
+        frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id").drop(columns="part")
         try:
             manifest = Manifest.read(self.study)
         except StorageError as error:  # the results are whole without it
@@ -144,19 +162,66 @@ def _outlined(path: Path, *_state: int) -> list[tuple[Any, ...]]:
     return list(zip(*columns, last, strict=True))
 
 
-def _check_agreement(rows: pd.DataFrame) -> None:
-    """Refuse rows of one finished run with different results; a curve or score that one of them lacks is no matter."""
-    numbers = [
-        *curve_columns(rows.drop(columns="part")),
-        *(name for name in rows.columns if name.startswith(SCORE_PREFIX)),
-    ]
-    first, *others = rows.to_dict("records")
-    for other in others:
-        same = all(first[key] == other[key] for key in ("status", "stop_epoch", "n_updates"))
-        for one, two in ((np.asarray(first[key]), np.asarray(other[key])) for key in numbers):
-            same &= np.array_equal(one, two, equal_nan=True) or bool(np.isnan(one).all() or np.isnan(two).all())
-        if not same:
-            raise StudyError(
-                f"run {first['run_id']} must have one result; {first['part']} and {other['part']} hold different ones; "
-                "delete the part that is wrong"
-            )
+def setting_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of a study's frame that decide what a run computes (`activation`, `optimizer.lr`, ...)."""
+    return [name for name in frame.columns if is_setting(name) and name != "data.path"]
+
+
+def curve_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of a study's frame that are learning curves (`val/accuracy`, `lr`, ...)."""
+    return [name for name in frame.columns if not (is_setting(name) or name in RUN_COLUMNS or name[:6] == SCORE_PREFIX)]
+
+
+def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
+    """Return the seeds that distinguish each run from other replicates; see `replicate_of`."""
+    columns = ("init_seed", "split_seed", "order_seed", "batch.shuffle", "batch.size", "n_train")
+    return list(map(replicate_of, *(frame[name].tolist() for name in columns)))
+
+
+def distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs without copies: those of one configuration whose seeds that matter are equal are one run.
+
+    Of copies the one with the lowest seed is kept that did not fail; the order of rows stays.
+    """
+    runs = frame[["config_id", "seed", "run_id"]].reset_index(drop=True)
+    runs["failed"], runs["replicate"] = (frame["status"] == RunStatus.FAILED).tolist(), replicates_of(frame)
+    kept = runs.sort_values(["failed", "seed", "run_id"]).drop_duplicates(["config_id", "replicate"])
+    return frame.iloc[kept.index.sort_values()]
+
+
+def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
+    """Return one row per run of these parts, in their order; the columns are those that `read_study` describes."""
+    table = pa.concat_tables([pa.schema(COLUMNS.items()).empty_table(), *parts], promote_options="default")
+    others = sorted({*table.column_names} - {*COLUMNS})
+    settings = [name for name in others if is_setting(name) and table[name].null_count < len(table)]
+    scores = [name for name in others if name.startswith(SCORE_PREFIX)]
+    curves = [*CURVES, *(name for name in others if not (is_setting(name) or name in scores))]
+    frame: pd.DataFrame = table.select([*RUN_COLUMNS, *SETTINGS, *settings, *curves, *scores]).to_pandas()
+    columns: dict[str, Any] = {name: [decoded(text) for text in table[name].to_pylist()] for name in settings}
+    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
+    nothing = [*map(_nothing, frame["trainer.max_epochs"])]
+    for name in curves:
+        columns[name] = [none if curve is None else curve for curve, none in zip(frame[name], nothing, strict=True)]
+    return frame.assign(**columns)
+
+
+@cache
+def _nothing(n_epochs: int) -> np.ndarray[Any, Any]:
+    """Return one read-only array for all runs of that length."""
+    values = np.full(n_epochs, np.nan)
+    values.flags.writeable = False
+    return values
+
+
+def mean(values: Array) -> Array:
+    """Return the mean over runs of the values that there are, (R, E) -> (E,); NaN where there is none.
+
+    Where runs diverge it is a mean of the survivors: say so beside it.
+    """
+    return pd.DataFrame(values).mean().to_numpy()
+
+
+def quantiles(values: Array, levels: tuple[float, ...] = BAND) -> list[Array]:
+    """Return quantiles over runs of the values that there are, (R, E) -> (E,) each; NaN where there is none."""
+    with np.errstate(invalid="ignore"):  # between two infinite losses there is no number: a gap
+        return [*pd.DataFrame(values).quantile(levels).to_numpy()]

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -65,44 +66,47 @@ def encoded(results: Results) -> tuple[str, bytes]:
         key for key in results.curves if is_setting(key) or key in RUN_COLUMNS or key.startswith(SCORE_PREFIX)
     ]:
         raise ValueError(f"a learning curve must not be named like another column; found {taken[0]!r}")
-    runs, n_runs = results.runs, len(results)
-    seeds = np.array([run.seeds for run in runs]).T
-    values = {
+    runs = results.runs
+    seeds = zip(
+        ("seed", "init_seed", "split_seed", "order_seed"), zip(*(run.seeds for run in runs), strict=True), strict=True
+    )
+    rows = {
         "run_id": [run.id for run in runs],
         "config_id": [run.config.id for run in runs],
-        **dict(zip(("seed", "init_seed", "split_seed", "order_seed"), seeds, strict=True)),
+        **dict(seeds),
         "status": list(map(str, results.status)),
         "stop_epoch": results.stop_epoch,
         "n_updates": results.n_updates,
-        "n_train": [results.n_train or None] * n_runs,
-        "positive_rate": pa.array(results.positive_rate, from_pandas=True),  # NaN becomes null
-        "duration_s": [results.duration_s] * n_runs,
-        "ended_s": [results.ended_s] * n_runs,
-        "engine": [results.engine] * n_runs,
-        "message": [_utf8(results.message)] * n_runs,
-        "versions": [json.dumps(dict(results.versions), sort_keys=True)] * n_runs,
+        "n_train": results.n_train or None,
+        "positive_rate": results.positive_rate,
+        "duration_s": results.duration_s,
+        "ended_s": results.ended_s,
+        "engine": results.engine,
+        "message": results.message.encode(errors="backslashreplace").decode(),  # foreign file names are no text
+        "versions": json.dumps(dict(results.versions), sort_keys=True),
+        **{SCORE_PREFIX + key: scores for key, scores in sorted(results.scores.items())},
     }
-    columns = {name: pa.array(values[name], kind) for name, kind in RUN_COLUMNS.items()}
-    flats = {id(run.config): run.config.flat for run in runs}  # runs of a job share one object
-    rows = pa.array([[*flats].index(id(run.config)) for run in runs])
-    for key in dict.fromkeys((*SETTINGS, *_arguments(), *(key for flat in flats.values() for key in flat))):
-        columns[key] = pa.array([_cell(key, flat.get(key)) for flat in flats.values()], SETTINGS.get(key, _TEXT)).take(
-            rows
-        )
-    columns |= {key: pa.nulls(n_runs, _CURVE) for key in CURVES}
-    for key, curves in sorted(results.curves.items()):  # (M, E)
-        columns[key] = pa.ListArray.from_arrays(np.arange(n_runs + 1, dtype=np.int32) * curves.shape[1], curves.ravel())
-    columns |= {SCORE_PREFIX + key: pa.array(scores) for key, scores in sorted(results.scores.items())}
-    sink = pa.BufferOutputStream()
-    table = pa.table(columns)
+    flats = {run.config.id: run.config.flat for run in runs}
+    keys = dict.fromkeys((*SETTINGS, *_arguments(), *(key for flat in flats.values() for key in flat)))
+    cells = {key: [_cell(key, flat.get(key)) for flat in flats.values()] for key in keys}
+    frame = pd.DataFrame(rows).join(pd.DataFrame(cells, [*flats], dtype=object), on="config_id")
+    kinds = {name: COLUMNS.get(name, _TEXT if name in keys else _NUMBER) for name in frame.columns}
+    table = pa.Table.from_pandas(frame, pa.schema(kinds.items()), preserve_index=False)
+    curves = {key: pa.nulls(len(runs), _CURVE) for key in CURVES} | {
+        key: pa.ListArray.from_arrays(np.arange(len(runs) + 1, dtype=np.int32) * values.shape[1], values.ravel())
+        for key, values in results.curves.items()  # (M, E)
+    }
+    for key in sorted(curves):
+        table = table.append_column(key, curves[key])
     losses = [f"{key}.list.element" for key in results.curves if "loss" in key]  # no two are alike
     how = {"compression": "zstd", "write_statistics": False, "use_dictionary": False, "store_schema": False}
+    sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, use_byte_stream_split=losses, **how) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({_VERSION_KEY: str(VERSION)})
     content = sink.getvalue().to_pybytes()
     # readers such as pandas take the columns that the first file of a folder has: the widest sorts first
-    return f"{max(0, 999 - len(columns)):03}-{_digest(content)}.parquet", content
+    return f"{max(0, 999 - table.num_columns):03}-{_digest(content)}.parquet", content
 
 
 def read_part(path: Path) -> pa.Table:
@@ -137,7 +141,7 @@ def check_version(version: int, study: Path) -> None:
 
 
 def _checked(table: pa.Table) -> pa.Table:
-    """Return the columns that are known, each of its type, settings that are JSON decoded by `decoded`.
+    """Return the columns that are known, each of its type.
 
     Only a file made by hand has both the right digest and what raises a ValueError here.
     """
@@ -145,20 +149,21 @@ def _checked(table: pa.Table) -> pa.Table:
     for name, kind in zip(table.schema.names, table.schema.types, strict=True):
         if kind == (_TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE):
             known.setdefault(name, table[name])
-    for name in {*known} - {*COLUMNS}:
-        if is_setting(name):
-            {decoded(text) for text in known[name].unique().to_pylist()}
+    for name in filter(is_setting, {*known} - {*COLUMNS}):
+        [decoded(text) for text in known[name].unique().to_pylist()]
     epochs, stops = known["trainer.max_epochs"].to_numpy(), known["stop_epoch"].to_numpy()
-    ids = [*known["run_id"].to_pylist(), *known["config_id"].to_pylist()]
+    curves = [column for column in known.values() if column.type == _CURVE]
     sound = (
         not any(known[name].null_count for name in {*COLUMNS} - _OPTIONAL)
-        and all(re.fullmatch("[0-9a-f]{16}", one) for one in ids)
-        and {*known["status"].unique().to_pylist()} <= {*RunStatus}
+        and all(re.fullmatch("[0-9a-f]{16}", one.as_py()) for name in ("run_id", "config_id") for one in known[name])
+        and {*known["status"].to_pylist()} <= {*RunStatus}
         and ((epochs > 0) & (epochs <= 1_000_000) & (stops >= 0) & (stops <= epochs)).all()
+        and all(
+            pc.all(pc.equal(pc.list_value_length(lists), epochs), min_count=0).as_py()
+            and not pc.list_flatten(lists).null_count
+            for lists in curves
+        )
     )
-    for curves in (column for column in known.values() if column.type == _CURVE):
-        lengths = pc.equal(pc.list_value_length(curves), known["trainer.max_epochs"])
-        sound = sound and pc.all(lengths, min_count=0).as_py() and not pc.list_flatten(curves).null_count
     if not sound:
         raise ValueError("its columns hold what no run can have")
     return pa.table(known)
@@ -172,10 +177,10 @@ def decoded(text: str | None) -> Setting:
 
 
 def _cell(key: str, value: Setting) -> Setting:
-    """Return a setting as its column holds it."""
-    if key not in SETTINGS:
-        return None if value is None else json.dumps(value)
-    return None if (key, value) == ("batch.size", "full") else _utf8(value) if isinstance(value, str) else value
+    """Return a setting as its column holds it; `batch.size=full` is null, a number in all other cases."""
+    if key not in SETTINGS and value is not None:
+        return json.dumps(value)
+    return None if (key, value) == ("batch.size", "full") else value
 
 
 @cache
@@ -183,11 +188,6 @@ def _arguments() -> list[str]:
     """Return the arguments of all options of `conf/`: with them most parts have the same columns."""
     contents = [(group, option_content(group, option)) for group in NAMED_SECTIONS for option in options(group)]
     return sorted({f"{group}.{key}" for group, content in contents for key in content})
-
-
-def _utf8(text: str) -> str:
-    """Return a text without lone surrogates, which no file can hold (they stand for bytes of foreign file names)."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _digest(content: bytes) -> str:

@@ -1,25 +1,32 @@
-"""What was asked of a study, written before its first run: `manifest.json` in its folder."""
+"""What was asked of a study, and the names that tell its configurations apart: `manifest.json` in its folder."""
 
 import hashlib
 import json
 import os
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Self
+from pathlib import Path, PurePath
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
-from pima_hp.config.flat import NAMED_SECTIONS, Setting
+from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.formatting import value_text
 from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
-from pima_hp.ledger.names import labels_of
 from pima_hp.ledger.parts import VERSION, check_version
-from pima_hp.run import Run
+from pima_hp.run import MAIN_SETTINGS, Run
+
+Value = bool | float | str
+Settings = Mapping[str, Mapping[str, Any]]
+"""Configuration id -> its settings, `Config.flat`."""
+
+LONGEST = 100
 
 MANIFEST = "manifest.json"
 
@@ -35,7 +42,7 @@ class Manifest:
         data_files: path as given, in its shortest spelling ("" for the shipped table) -> digest of its content.
     """
 
-    settings: Mapping[str, Mapping[str, Setting]]
+    settings: Settings
     run_ids: Sequence[str]
     swept_keys: Sequence[str]
     data_files: Mapping[str, str]
@@ -143,3 +150,77 @@ def _covered(key: str, swept: Sequence[str]) -> bool:
     """Whether a key is swept, itself or as part of a group; a digest belongs to its path."""
     key = key.replace("data_digest", "data.path")
     return any(key == name or key.startswith(f"{name}.") for name in swept)
+
+
+def labels_of(settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
+    """Return configuration id -> its name in the study, safe as the name of a folder: `relu, sgd, lr 0.01`.
+
+    A name joins the values of `distinguishing`; equal names are told apart by the beginning of the id.
+
+    Args:
+        settings: of every configuration of the study.
+        swept: keys and groups in the order in which their values lead.
+    """
+    texts = {
+        config_id: ", ".join(_part(key, value) for key, value in own.items() if len(settings) > 1 or value != "none")
+        for config_id, own in distinguishing(settings, swept).items()
+    }
+    # the names that every file system takes for a folder
+    safe = {key: re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ") for key, text in texts.items()}
+    labels = {key: text[:LONGEST].rstrip(",. ") or "baseline" for key, text in safe.items()}
+    counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
+    alike = {key for key, label in labels.items() if counts[label.casefold()] > 1}
+    return labels | {key: f"{labels[key][: LONGEST - 8]} ~{key[:6]}" for key in labels if key in alike}
+
+
+def run_name(label: str, seed: int, run_id: str) -> str:
+    """Return the name of a run's own folder: `relu, sgd, seed 3, ab12cd`."""
+    return f"{label}, seed {seed}, {run_id[:6]}"
+
+
+def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, dict[str, Value]]:
+    """Return configuration id -> the settings that differ between the configurations, or the main ones of a single one.
+
+    A setting is left out where the words of its section that are shown determine it: `optimizer` tells
+    `optimizer.alpha`, unless it differs between two configurations of one optimizer.
+    """
+    keys = list(dict.fromkeys(key for own in settings.values() for key in own if key != "data_digest"))
+    columns = {key: [_plain(key, own.get(key)) for own in settings.values()] for key in keys}
+    shown = [key for key in MAIN_SETTINGS if key in columns] if len(settings) == 1 else []
+    words: dict[str, list[list[Any]]] = defaultdict(list)  # section -> the columns of words that are shown
+    for key in sorted(keys, key=[*swept, *keys].index):
+        section, column = key.partition(".")[0], columns[key]
+        groups = list(zip(*words[section], strict=True)) or [()] * len(column)
+        if len(set(zip(groups, column, strict=True))) > len(set(groups)):
+            shown.append(key)
+            if all(value is None or isinstance(value, bool | str) for value in column):
+                words[section].append(column)
+    for key in shown:
+        if len({isinstance(value, str) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
+            columns[key] = [value if value is None else _text(value) for value in columns[key]]
+    return {
+        config_id: {key: value for key in shown if (value := columns[key][row]) is not None}
+        for row, config_id in enumerate(settings)
+    }
+
+
+def _plain(key: str, value: Any) -> Value | None:
+    """Return a setting as a word or a number; a data file by its name."""
+    if key == "data.path":
+        return "pima" if value is None else PurePath(value).stem
+    if value is None or isinstance(value, bool | str):
+        return value
+    return float(value) if isinstance(value, int | float) else "-".join(map(str, value))
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _part(key: str, value: Value) -> str:
+    """Return a setting as a part of a name: `relu` of a group with names, `lr 0.01` of a key, a class by its name."""
+    section, _, leaf = key.rpartition(".")
+    if not section and value == "none":
+        return f"no {key}"
+    name = section if leaf == "size" else leaf
+    return _text(value).rpartition(".")[2] if leaf in (key, "_target_") else f"{name} {_text(value)}"

@@ -1,5 +1,6 @@
 """A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
 
+import shutil
 import struct
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
@@ -14,12 +15,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from pima_hp.ledger.bands import BAND, mean, quantiles
 from pima_hp.ledger.files import explained, make_folder, write_atomically
-from pima_hp.ledger.frame import curve_columns, distinct
-from pima_hp.ledger.names import Value, distinguishing, run_name
+from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
 from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.ledger.plan import Manifest
+from pima_hp.ledger.plan import Manifest, Value, distinguishing, run_name
 from pima_hp.run import FINAL, MAIN_SETTINGS, RunStatus, tag_of
 
 EVENT_FILES = "events.out.tfevents*"
@@ -107,10 +106,9 @@ def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
         run_ids: of the runs that are to be trained again; their folders end so, whatever label they began with.
     """
     endings = {run_id[:6] for run_id in run_ids}
-    with explained(folder):
-        for path in folder.glob(f"*, seed */{EVENT_FILES}"):
-            if path.parent.name.rpartition(", ")[2] in endings:
-                path.unlink(missing_ok=True)
+    for path in folder.glob("*, seed *"):
+        if path.name.rpartition(", ")[2] in endings:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:

@@ -16,7 +16,7 @@ from pima_hp.analysis.intervals import Share
 from pima_hp.analysis.selection import by_seeds, conclusive, default_settings, equal, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import label, with_labels
-from pima_hp.ledger.bands import mean, quantiles
+from pima_hp.ledger import mean, quantiles
 from pima_hp.report import charts, style
 from pima_hp.report.charts import Figure
 from pima_hp.report.comparable import Comparison, comparable, missing

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pima_hp.analysis import curves
-from pima_hp.ledger import bands
+from pima_hp.ledger import mean, quantiles
 
 NAN, INF = np.nan, np.inf
 RISING = np.arange(1, 101) / 100  # (E,): the value of an epoch is its number / 100
@@ -61,14 +61,14 @@ def test_volatility_known_answer():
 
 def test_mean_and_band_are_over_the_runs_that_have_a_value():
     table = np.array([[1.0, NAN, NAN], [3.0, 5.0, NAN]])
-    assert bands.mean(table) == pytest.approx([2, 5, NAN], nan_ok=True)
-    low, high = bands.quantiles(table, (0.25, 0.75))
+    assert mean(table) == pytest.approx([2, 5, NAN], nan_ok=True)
+    low, high = quantiles(table, (0.25, 0.75))
     assert low == pytest.approx([1.5, 5, NAN], nan_ok=True)
     assert high == pytest.approx([2.5, 5, NAN], nan_ok=True)
 
 
 def test_band_default_is_5_to_95_percent():
-    low, high = bands.quantiles(np.arange(101.0)[:, None])
+    low, high = quantiles(np.arange(101.0)[:, None])
     assert (low[0], high[0]) == pytest.approx((5, 95))
 
 

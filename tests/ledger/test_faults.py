@@ -50,12 +50,6 @@ def test_b11_a_true_conflict_names_both_parts(tmp_path: Path, part: str) -> None
     assert "\n" not in message
 
 
-def test_b11_a_curve_that_only_one_of_two_equal_rows_has_is_no_conflict(tmp_path: Path) -> None:
-    one = results_of(configuration_of(trainer__max_epochs=5), 0)
-    _append(ledger := Ledger(tmp_path), [one, replace(one, curves={**one.curves, "val/f1": np.zeros((1, 5))})])
-    assert len(ledger.frame()) == 1
-
-
 def test_rows_follow_the_manifest_then_the_seed(tmp_path: Path) -> None:
     results = _some_results()
     ledger = Ledger(tmp_path)

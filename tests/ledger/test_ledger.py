@@ -1,8 +1,6 @@
 """The ledger: what is appended is what is read, whatever became of the files in between."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,17 +65,6 @@ def _finished(results: list[Results]) -> set[str]:
 
 def _parts(study: Path) -> list[Path]:
     return sorted((study / "ledger").glob("*.parquet"))
-
-
-def test_importing_it_and_reading_a_study_imports_no_torch(tmp_path: Path) -> None:
-    _append(Ledger(tmp_path), _some_results())
-    code = (
-        "import sys, pima_hp.ledger, pima_hp.ledger.tensorboard; "
-        f"assert len(pima_hp.ledger.read_study({str(tmp_path)!r})) == 12; "
-        "assert not {'torch', 'lightning', 'tensorflow'} & set(sys.modules)"
-    )
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=root)
 
 
 def test_what_is_appended_is_what_is_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pima_hp.ledger.names import distinguishing, labels_of, run_name
+from pima_hp.ledger.plan import distinguishing, labels_of, run_name
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 
 RMSPROP = {"name": "rmsprop", "_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}
@@ -30,11 +30,11 @@ def _labels(*changes: dict[str, Any], swept: tuple[str, ...] = ()) -> list[str]:
         ([{"optimizer": {**SGD, "lr": lr}} for lr in (1.0, 2.0)] + [{}], (),
          ["sgd, lr 1", "sgd, lr 2", "adam, lr 0.001"]),
         ([{"batch__size": 5}, {"activation": LEAKY}], (), ["relu, batch 5", "leaky_relu, batch 16"]),
-        ([{"batch__size": 5}, {"activation": LEAKY}], ("batch", "activation"),
+        ([{"batch__size": 5}, {"activation": LEAKY}], ("batch.size", "activation"),
          ["batch 5, relu", "batch 16, leaky_relu"]),
         ([{}, {"activation": {**LEAKY, "negative_slope": 0.1}}, {"activation": LEAKY}], (),
          ["relu", "leaky_relu, negative_slope 0.1", "leaky_relu, negative_slope 0.3"]),
-        ([{"batch__shuffle": True}, {}], (), ["shuffle", "no shuffle"]),
+        ([{"batch__shuffle": True}, {}], (), ["shuffle true", "shuffle false"]),
         ([{"scheduler": STEP}, {}], (), ["step", "no scheduler"]),
         ([{"model__hidden_widths": [4]}, {}], (), ["hidden_widths 4", "hidden_widths 12-8"]),
         ([{"trainer__gradient_clip_val": 1.0}, {}], (), ["gradient_clip_val 1", "baseline"]),
