@@ -114,16 +114,16 @@ class Ledger:
         frame = frame_of([table for _, table in parts])
         failed = frame["status"].eq(RunStatus.FAILED).to_numpy()
         doubled = frame["run_id"].duplicated(keep=False).to_numpy() & ~failed
-        frame["part"] = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
+        names = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
         scores = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
-        results = ["status", "stop_epoch", "n_updates", *curve_columns(frame), *scores]
-        for run_id, rows in frame[doubled].groupby("run_id"):
-            if len({tuple(np.asarray(cell).tobytes() for cell in row) for row in rows[results].to_numpy()}) > 1:
-                names = " and ".join(rows["part"])
+        results = frame[["status", "stop_epoch", "n_updates", *curve_columns(frame), *scores]].to_numpy()[doubled]
+        for run_id, rows in frame[doubled].groupby("run_id").indices.items():
+            if len({tuple(np.asarray(cell).tobytes() for cell in row) for row in results[rows]}) > 1:
+                found = " and ".join(names[doubled][rows])
                 raise StudyError(
-                    f"run {run_id} must have one result; {names} hold different ones; delete the wrong one"
+                    f"run {run_id} must have one result; {found} hold different ones; delete the wrong one"
                 )
-        frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id").drop(columns="part")
+        frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
         try:
             manifest = Manifest.read(self.study)
         except StorageError as error:  # the results are whole without it

@@ -171,9 +171,10 @@ def _checked(table: pa.Table) -> pa.Table:
 
 @cache
 def decoded(text: str | None) -> Setting:
-    """Return a setting that was stored as JSON; lists become tuples."""
+    """Return a setting that was stored as JSON: a list as a tuple, what is nested as the text that it is."""
     value = None if text is None else json.loads(text)
-    return tuple(value) if isinstance(value, list) else value
+    nested = any(isinstance(item, list | dict) for item in (value if isinstance(value, list) else [value]))
+    return text if nested else tuple(value) if isinstance(value, list) else value
 
 
 def _cell(key: str, value: Setting) -> Setting:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
-from pima_hp.config.flat import NAMED_SECTIONS
+from pima_hp.config.flat import NAMED_SECTIONS, Setting
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.formatting import value_text
@@ -23,7 +23,7 @@ from pima_hp.ledger.parts import VERSION, check_version
 from pima_hp.run import MAIN_SETTINGS, Run
 
 Value = bool | float | str
-Settings = Mapping[str, Mapping[str, Any]]
+Settings = Mapping[str, Mapping[str, Setting]]
 """Configuration id -> its settings, `Config.flat`."""
 
 LONGEST = 100

