@@ -30,15 +30,15 @@ SETTINGS: dict[str, Any] = {
         "stratified": False,
     },
     "model": {"hidden_widths": [12, 8], "initialization": "uniform"},
-    "activation": {"name": "relu", "_target_": "torch.nn.ReLU"},
-    "optimizer": {"name": "adam", "_target_": "torch.optim.Adam", "lr": 1.0e-3, "betas": [0.9, 0.999]},
-    "scheduler": {"name": "none", "_target_": None, "monitor": None},
+    "activation": {"_target_": "torch.nn.ReLU"},
+    "optimizer": {"_target_": "torch.optim.Adam", "lr": 1.0e-3, "betas": [0.9, 0.999]},
+    "scheduler": {"_target_": None, "monitor": None},
     "batch": {"size": 16, "shuffle": False},
     "trainer": {"max_epochs": 100, "precision": "32-true", "accelerator": "cpu"},
     "data_digest": "0" * 64,
 }
-LEAKY = {"name": "leaky_relu", "_target_": "torch.nn.LeakyReLU", "negative_slope": 0.3}
-SGD = {"name": "sgd", "_target_": "torch.optim.SGD", "lr": 0.1}
+LEAKY = {"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.3}
+SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 
 
 def configuration_of(**changes: Any) -> Config:

@@ -8,8 +8,8 @@ import pytest
 from pima_hp.ledger.plan import distinguishing, labels_of, run_name
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 
-RMSPROP = {"name": "rmsprop", "_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}
-STEP = {"name": "step", "_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 30.0, "gamma": 0.1}
+RMSPROP = {"_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}
+STEP = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 30, "gamma": 0.1}
 
 
 def _flat(*changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
