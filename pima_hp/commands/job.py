@@ -10,12 +10,21 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from pydantic import BaseModel, Field, ValidationError
 
-from pima_hp.config import MAX_SEED, BatchSection, Component, Config, DataSection, Section, Seed, Seeds
+from pima_hp.config import (
+    MAX_SEED,
+    BatchSection,
+    CallbackSection,
+    Component,
+    Config,
+    DataSection,
+    EngineSection,
+    Section,
+    Seed,
+    Seeds,
+)
 from pima_hp.config.build import TRUSTED
 from pima_hp.config.flat import flattened
 from pima_hp.config.problems import RENAMED, parse_sections, problems_of, shown
-from pima_hp.config.sections import CallbackSection
-from pima_hp.config.trainer import EngineSection
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, TableError
 from pima_hp.run import Run, replicate_of

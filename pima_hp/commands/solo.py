@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
 
 from pima_hp.commands.job import Job
+from pima_hp.config import CallbackSection
 from pima_hp.config.build import build
-from pima_hp.config.sections import CallbackSection
 from pima_hp.run import Results, Run
 from pima_hp.training.solo import fit
 

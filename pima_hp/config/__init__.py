@@ -1,35 +1,235 @@
-"""The typed settings of a run, the options of `conf/`, and the classes that `_target_` names. No torch at import."""
+"""The typed settings of a run: what is allowed, and the identity of a configuration and of a run. No torch here."""
 
-from pima_hp.config.component import Component, Section
-from pima_hp.config.sections import (
-    MAX_SEED,
-    ActivationSection,
-    BatchSection,
-    CallbackSection,
-    Config,
-    DataSection,
-    ModelSection,
-    OptimizerSection,
-    SchedulerSection,
-    Seed,
-    Seeds,
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
+
+from pima_hp.config.component import Bounds, NamedComponent
+from pima_hp.config.component import Component as Component
+from pima_hp.config.component import Section as Section
+from pima_hp.config.flat import Setting, columns_of
+from pima_hp.config.trainer import INERT_ARGUMENTS, TrainerSection
+
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+class DataSection(Component):
+    """Which table, how it is cleaned, scaled and split."""
+
+    model_config = ConfigDict(extra="forbid")
+    usual = "pima_hp.data.PimaDataModule"
+
+    path: str | None = None
+    label: str = "outcome"
+    features: list[str] | None = None
+    zero_is_missing: list[str] = Field(["glucose", "blood_pressure", "skin_thickness", "insulin", "bmi"])
+    missing: Literal["keep", "median"] = "keep"
+    scaling: Literal["none", "standard", "minmax"] = "none"
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    stratified: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that differ: without validation rows of their own, `val` is the test rows."""
+        return ("train", "val", "test") if self.val_fraction else ("train", "val")
+
+    def split_sizes(self, n_rows: int) -> tuple[int, int, int]:
+        """Return the numbers of train, val and test rows; fractions round up, as in scikit-learn.
+
+        `val` is 0 where validation uses the test rows.
+        """
+        n_test, n_val = (math.ceil(round(share * n_rows, 9)) for share in (self.test_fraction, self.val_fraction))
+        return n_rows - n_val - n_test, n_val, n_test
+
+
+class _MLPArguments(Bounds):
+    hidden_widths: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16)]
+    initialization: Literal["uniform", "glorot_uniform", "he_normal", "torch_default"]
+
+
+class ModelSection(Component):
+    """The network: the project's MLP, or a module of the user's own."""
+
+    usual = "pima_hp.model.MLP"
+    bounds: ClassVar[type[Bounds]] = _MLPArguments
+
+    @property
+    def hidden_widths(self) -> list[int]:
+        """Units of each hidden layer of an MLP."""
+        return list(self.arguments["hidden_widths"])
+
+    @property
+    def initialization(self) -> str:
+        """Distribution of the first weights of an MLP."""
+        return str(self.arguments["initialization"])
+
+
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+_HYPERPARAMETERS: dict[str, Any] = {
+    **dict.fromkeys(("lr", "gamma"), (_Positive, None)),
+    **dict.fromkeys(("momentum", "alpha"), (_Decay, None)),
+    **dict.fromkeys(("eps", "weight_decay", "initial_accumulator_value", "momentum_decay"), (_NotNegative, None)),
+    **dict.fromkeys(("threshold", "eta_min", "min_lr"), (_NotNegative, None)),
+    **dict.fromkeys(("step_size", "T_max"), (Annotated[int, Field(ge=1)], None)),
+    **dict.fromkeys(("patience", "cooldown"), (Annotated[int, Field(ge=0)], None)),
+    "factor": (Annotated[float, Field(gt=0, lt=1)], None),
+    "betas": (Annotated[list[_Decay], Field(min_length=2, max_length=2)], None),
+}
+"""Arguments that any optimizer or scheduler may have -> what they must be, and no default."""
+
+
+class ActivationSection(NamedComponent):
+    """The hidden activation."""
+
+    group = "activation"
+    bounds: ClassVar[type[Bounds]] = create_model("_ActivationArguments", __base__=Bounds, beta=(_Positive, None))
+
+
+class UpdateSection(NamedComponent):
+    """A part of the update rule."""
+
+    bounds: ClassVar[type[Bounds]] = create_model("_Hyperparameters", __base__=Bounds, **_HYPERPARAMETERS)
+
+
+class OptimizerSection(UpdateSection):
+    """The update rule and its hyperparameters."""
+
+    group = "optimizer"
+
+    lr: float
+
+
+class SchedulerSection(UpdateSection):
+    """The learning rate from epoch to epoch; without a target it is constant."""
+
+    group = "scheduler"
+
+    target: str | None = Field(alias="_target_", default=None)  # type: ignore[assignment]
+    monitor: Literal["train/loss", "val/loss"] | None = None
+
+    @model_validator(mode="after")
+    def _arguments_have_a_class(self) -> Self:
+        if self.target is None and (given := [*self.arguments, *([self.monitor] if self.monitor else [])]):
+            raise ValueError(f"must have a _target_; found none, but {given[0]}")
+        return self
+
+
+def _rows(size: object) -> object:
+    if size != "full" and (type(size) is not int or size < 1):
+        raise ValueError(f"must be a whole number from 1 to the number of training rows, or full; found {size!r:.60}")
+    return size
+
+
+class BatchSection(Section):
+    """Rows of one update, and whether their order changes from epoch to epoch."""
+
+    size: Annotated[int | str, BeforeValidator(_rows)]
+    shuffle: bool
+
+    def n_rows(self, n_train: int) -> int:
+        """Return the rows of one update: `full` is all training rows."""
+        return n_train if isinstance(self.size, str) else self.size
+
+
+class EngineSection(Section):
+    """Which engine trains the runs, and how many of them together at most."""
+
+    name: Literal["auto", "solo", "stacked", "fused"]
+    stack_size: Annotated[int, Field(ge=2, le=65536)]
+
+
+_INERT_CALLBACKS = (
+    *("ModelCheckpoint", "OnExceptionCheckpoint", "TQDMProgressBar", "RichProgressBar", "ModelSummary"),
+    *("RichModelSummary", "LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor"),
 )
-from pima_hp.config.trainer import EngineSection, TrainerSection
 
-__all__ = [
-    "MAX_SEED",
-    "ActivationSection",
-    "BatchSection",
-    "CallbackSection",
-    "Component",
-    "Config",
-    "DataSection",
-    "EngineSection",
-    "ModelSection",
-    "OptimizerSection",
-    "SchedulerSection",
-    "Section",
-    "Seed",
-    "Seeds",
-    "TrainerSection",
-]
+
+class CallbackSection(Component):
+    """A callback of Lightning."""
+
+    @property
+    def is_inert(self) -> bool:
+        """Whether it only watches: it changes nothing that a run computes."""
+        return self.target.startswith("lightning.") and self.target.rpartition(".")[2] in _INERT_CALLBACKS
+
+
+class Seeds(NamedTuple):
+    """The seed of a run and of its three streams, each from 0 to MAX_SEED; checked where they are read."""
+
+    seed: int
+    init: int
+    split: int
+    order: int
+
+
+class Config(Section):
+    """All settings that decide what a run computes, without the seed."""
+
+    data: DataSection
+    model: ModelSection
+    activation: ActivationSection
+    optimizer: OptimizerSection
+    scheduler: SchedulerSection
+    batch: BatchSection
+    trainer: TrainerSection
+    callbacks: dict[str, CallbackSection] = Field(default_factory=dict)
+    data_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What the identity is made of: no seed, no path, no device."""
+        exclude: Any = {"data": {"path"}, "trainer": INERT_ARGUMENTS, "callbacks": True}
+        content = self.model_dump(by_alias=True, exclude=exclude)
+        acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
+        if not acting:
+            return content
+        order = {"callback_order": " ".join(acting)} if len(acting) > 1 else {}  # callbacks act one after the other
+        return {**content, "callbacks": acting, **order}
+
+    @cached_property
+    def flat(self) -> dict[str, Setting]:
+        """Dotted keys and values of what decides a run, the names of options first, and the path of the data file."""
+        return columns_of({"data.path": self.data.path, **self.content})
+
+    @cached_property
+    def id(self) -> str:
+        """Digest of the content: two spellings of one configuration have one id."""
+        return _digest(self.content)
+
+    def run_id(self, seeds: Seeds) -> str:
+        """Digest of the configuration and the seeds, as `_digest` would write them, at a tenth of the time."""
+        seed, init, split, order = seeds
+        text = f'{{"config_id":"{self.id}","init":{init},"order":{order},"seed":{seed},"split":{split}}}'
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits.
+
+    Numbers that are equal are written equally (1 and 1.0), but for classes to which they may mean different things:
+    `limit_train_batches` of the Trainer is a number of batches or a fraction.
+    """
+    plain = {
+        key: value if key in ("callbacks", "model", "trainer") else _canonical(value) for key, value in content.items()
+    }
+    text = json.dumps(plain, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value

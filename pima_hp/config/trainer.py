@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pima_hp.config.component import Bounds, Component, Section
+from pima_hp.config.component import Bounds, Component
 
 INERT_ARGUMENTS = frozenset(
     [
@@ -69,10 +69,3 @@ class TrainerSection(Component):
     def dtype(self) -> str:
         """Name of the floating-point type that weights and data are made in; Lightning converts to lower precisions."""
         return "float64" if self.precision == "64-true" else "float32"
-
-
-class EngineSection(Section):
-    """Which engine trains the runs, and how many of them together at most."""
-
-    name: Literal["auto", "solo", "stacked", "fused"]
-    stack_size: Annotated[int, Field(ge=2, le=65536)]

@@ -1,7 +1,7 @@
-"""Serve the splits of a table to Lightning as whole-batch tensors: to one run, or to M runs with a member axis."""
+"""Serve the splits of a table as tensors of whole batches: to Lightning, and to stacks with a member axis."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -54,23 +54,24 @@ class PimaDataModule(L.LightningDataModule):
     """The splits of the Pima table, or of a CSV file of the user's own.
 
     Args:
-        path: a CSV file; None: the table that ships with the package.
-        label: its column of zeros and ones.
-        features: columns, in order; None: every column but the label.
-        zero_is_missing: columns in which 0 means that nothing was measured.
-        missing: `keep` these zeros, or replace them by the `median`.
-        scaling: `none`, `standard` or `minmax`, by statistics of the training rows.
-        test_fraction: fraction of the rows held out for testing.
-        val_fraction: fraction of the rows scored every epoch; 0: validation uses the test rows, as in the article.
-        stratified: whether every split keeps the class proportions.
         batch_size: rows of one update; `full`: all training rows.
         shuffle: whether the order of the training rows changes from epoch to epoch.
-        seeds: of one run, or of M runs, whose batches have a leading member axis.
+        seeds: of the run; `split` and `order` are used here.
         dtype: of features and labels.
         digest: expected SHA-256 of the table.
+        settings: see `DataSection`, in short
+            path: a CSV file; None: the table that ships with the package.
+            label: its column of zeros and ones.
+            features: columns, in order; None: every column but the label.
+            zero_is_missing: columns in which 0 means that nothing was measured.
+            missing: `keep` these zeros, or replace them by the `median`.
+            scaling: `none`, `standard` or `minmax`, by statistics of the training rows.
+            test_fraction: fraction of the rows held out for testing.
+            val_fraction: fraction of the rows scored every epoch; 0: validation uses the test rows, as in the article.
+            stratified: whether every split keeps the class proportions.
 
     Attributes:
-        preprocessing: imputation and scaling of the run, once it is set up; None for M runs.
+        preprocessing: imputation and scaling, once it is set up.
         n_features: D.
 
     >>> data = PimaDataModule(batch_size=32, scaling="standard")
@@ -82,35 +83,16 @@ class PimaDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        path: str | None = None,
-        label: str = "outcome",
-        features: Sequence[str] | None = None,
-        zero_is_missing: Sequence[str] = ("glucose", "blood_pressure", "skin_thickness", "insulin", "bmi"),
-        missing: Literal["keep", "median"] = "keep",
-        scaling: Literal["none", "standard", "minmax"] = "none",
-        test_fraction: float = 0.2,
-        val_fraction: float = 0.0,
-        stratified: bool = False,
         *,
         batch_size: int | str = 10,
         shuffle: bool = False,
-        seeds: Seeds | Sequence[Seeds] = _SEED_ZERO,
+        seeds: Seeds = _SEED_ZERO,
         dtype: torch.dtype = torch.float32,
         digest: str | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__()
-        self.section = DataSection(
-            _target_=DataSection.usual,
-            path=path,
-            label=label,
-            features=None if features is None else list(features),
-            zero_is_missing=list(zero_is_missing),
-            missing=missing,
-            scaling=scaling,
-            test_fraction=test_fraction,
-            val_fraction=val_fraction,
-            stratified=stratified,
-        )
+        self.section = DataSection.model_validate(settings)
         self.batch = BatchSection(size=batch_size, shuffle=shuffle)
         self.seeds, self.dtype = seeds, dtype
         self.table = read_table(self.section, digest)
@@ -121,28 +103,22 @@ class PimaDataModule(L.LightningDataModule):
     @property
     def identity(self) -> dict[str, Any]:
         """Return what decides which rows train and how they are preprocessed: settings, digest, split seed."""
-        seed = self.seeds.split if isinstance(self.seeds, Seeds) else None
-        settings = {key: value for key, value in self.section.arguments.items() if key != "path"}
-        return {**settings, "digest": self.table.digest, "split_seed": seed}
+        settings = self.section.model_dump(exclude={"path"})
+        return {**settings, "digest": self.table.digest, "split_seed": self.seeds.split}
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that differ; see `DataSection.splits`."""
         return self.section.splits
 
-    @property
-    def _members(self) -> Sequence[Seeds]:
-        return [self.seeds] if isinstance(self.seeds, Seeds) else self.seeds
-
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
         """Split, clean and scale; all stages use the same tensors."""
-        if self._tensors:
-            return
-        prepared = prepare(self.table, [(self.section, seeds.split) for seeds in self._members], self.dtype)
-        self._tensors = {split: prepared.tensors(split) for split in self.splits}
-        if isinstance(self.seeds, Seeds):
-            self._tensors = {split: (features[0], labels[0]) for split, (features, labels) in self._tensors.items()}
-            self.preprocessing = prepared.preprocessing[0]
+        if not self._tensors:
+            prepared = prepare(self.table, [(self.section, self.seeds.split)], self.dtype)
+            for split in self.splits:
+                (features,), (labels,) = prepared.tensors(split)
+                self._tensors[split] = features, labels
+            (self.preprocessing,) = prepared.preprocessing
 
     def tensors(self, split: str) -> Batch:
         """Return features and labels of train, val or test, on the device of the trainer."""
@@ -152,9 +128,9 @@ class PimaDataModule(L.LightningDataModule):
         return features.to(device), labels.to(device)
 
     def train_dataloader(self) -> BatchLoader:
-        """Return batches of the training rows, in the order of the split or of each run's `order` stream."""
+        """Return batches of the training rows, in the order of the split or of the `order` stream."""
         features, labels = self.tensors("train")
-        generators = [stream(seeds.order, Role.ORDER) for seeds in self._members] if self.batch.shuffle else []
+        generators = [stream(self.seeds.order, Role.ORDER)] if self.batch.shuffle else []
         return BatchLoader(features, labels, self.batch.n_rows(labels.shape[-1]), generators)
 
     def val_dataloader(self) -> list[BatchLoader]:

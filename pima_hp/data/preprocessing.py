@@ -34,11 +34,10 @@ class Preprocessing(BaseModel):
 
     @model_validator(mode="after")
     def _of_equal_lengths(self) -> Self:
-        n_columns, n_imputed = len(self.feature_names), len(self.zero_is_missing)
-        if (len(self.shift), len(self.scale), len(self.medians)) != (n_columns, n_columns, n_imputed):
+        columns, imputed = len(self.feature_names), len(self.zero_is_missing)
+        equal = (len(self.shift), len(self.scale), len(self.medians)) == (columns, columns, imputed)
+        if not equal or not {*self.zero_is_missing} <= {*self.feature_names}:
             raise ValueError("must have a shift and a scale for each feature, a median for each that is imputed")
-        if not {*self.zero_is_missing} <= {*self.feature_names}:
-            raise ValueError("zero_is_missing must be among the features")
         return self
 
     @classmethod

@@ -50,22 +50,6 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
     assert torch.equal(preprocessing.transform(raw).float(), train[0])
 
 
-def test_many_runs_are_served_with_a_member_axis() -> None:
-    runs = job_of("n_replicates=3", "batch.size=32", "batch.shuffle=true", "data=pima_honest").runs
-    stack = datamodule_of(runs[0].config, [run.seeds for run in runs])
-    alone = [datamodule_of(run.config, run.seeds) for run in runs]
-    stack.setup()
-    assert stack.preprocessing is None
-    for _ in range(2):
-        loaders = [stack.train_dataloader(), *(module.train_dataloader() for module in alone)]
-        for (features, labels), *members in zip(*loaders, strict=True):
-            assert features.shape[:2] == labels.shape
-            assert torch.equal(features, torch.stack([rows for rows, _ in members]))
-            assert torch.equal(labels, torch.stack([truth for _, truth in members]))
-    for split in ("train", "val", "test"):
-        assert torch.equal(stack.tensors(split)[0], torch.stack([module.tensors(split)[0] for module in alone]))
-
-
 def test_the_split_depends_on_its_own_stream_alone() -> None:
     one, other = module_of("seed=1", "streams.split=5"), module_of("seed=2", "streams.split=5")
     assert torch.equal(one.tensors("train")[0], other.tensors("train")[0])
