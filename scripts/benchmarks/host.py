@@ -17,7 +17,9 @@ from pima_hp.config import Config, Seeds
 from pima_hp.ledger import Ledger, Manifest
 from pima_hp.run import Run
 from pima_hp.training.dispatch import stacks_of
-from pima_hp.training.fused.on_cpu import FusedStackOnCPU
+from pima_hp.training.fused.cpu import CPUStack
+from pima_hp.training.fused.results import results_of
+from pima_hp.training.fused.stack import Arguments
 from pima_hp.training.fused.tables import N_SCORES
 from scripts.benchmarks.timing import runs_of
 
@@ -32,9 +34,11 @@ def _timed(phase: str) -> Iterator[None]:
     _spent[phase] = _spent.get(phase, 0.0) + time.perf_counter() - began
 
 
-def _random_scores(stack: FusedStackOnCPU, _rates: Tensor, _order: Tensor, out: Tensor) -> Callable[[], object]:
+def _random_scores(stack: CPUStack, arguments: Arguments) -> Callable[[], object]:
     """Correct rows are counted in whole numbers; no two losses are alike."""
-    out.uniform_(0, stack.n_rows("val"))
+    out = arguments["out"]
+    assert isinstance(out, Tensor)  # noqa: S101
+    out.uniform_(0, stack.n_val)
     out.view(stack.n_blocks, -1, N_SCORES, stack.lanes)[:, :, ::2].floor_()
     return lambda: None
 
@@ -45,8 +49,8 @@ def host() -> None:
     torch.set_num_threads(1)
     settings = runs_of(f"trainer.max_epochs={n_epochs}", "logger=none")[0].config.model_dump(by_alias=True)
     configs = [_config(settings, place) for place in range(-(-n_runs // REPLICATES))]
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(FusedStackOnCPU, "_launch", _random_scores):
-        FusedStackOnCPU([Run(configs[0], _seeds(seed)) for seed in range(STACK)], 1).fit()  # loads the kernel
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(CPUStack, "_launch", _random_scores):
+        CPUStack([Run(configs[0], _seeds(seed)) for seed in range(STACK)], 1).fit()  # loads the kernel
         with _timed("runs and their ids"):
             runs = [Run(config, _seeds(seed)) for config in configs for seed in range(REPLICATES)]
             n_distinct = len({run.id for run in runs})
@@ -57,11 +61,11 @@ def host() -> None:
         ledger = Ledger(folder)
         for _, members in stacks:
             with _timed("data and weights"):
-                stack = FusedStackOnCPU(members, 1)
+                stack = CPUStack(members, 1)
             with _timed("epochs"):
                 stack.fit()
             with _timed("scores and results"):
-                results = stack.results(0.0)
+                results = results_of(stack, 0.0)
             with _timed("ledger"):
                 ledger.append(results)
         for phase, s in _spent.items():

@@ -18,8 +18,7 @@ from pima_hp.commands.hydra_callback import StudyCallback
 from pima_hp.commands.main import main
 from pima_hp.ledger import Ledger
 from pima_hp.training.fused import engine
-from pima_hp.training.fused.members import Members
-from pima_hp.training.fused.stack import FusedStack
+from pima_hp.training.fused.stack import Stack
 
 _spent: Counter[str] = Counter()
 _within: list[float] = []
@@ -36,13 +35,13 @@ def _timed_command(arguments: list[str]) -> None:
         (ComposedJobs, "get_all", "jobs composed"),
         (StudyCallback, "on_sweep_start", "jobs checked and planned"),
         (engine, "make_stack", "stacks prepared"),
-        (Members, "results", "final scores and results"),
+        (engine, "results_of", "final scores and results"),
         (Ledger, "append", "results written to the ledger"),
         (hydra.core.utils, "run_job", "jobs published by Hydra"),
         (Ledger, "frame", "ledger read"),
         (study, "publish", "runs.csv and TensorBoard written"),
         (summary, "print_summary", "summary"),
-        (FusedStack, "fit", "trained"),
+        (Stack, "fit", "trained"),
     ]
     patches = [mock.patch.object(owner, name, _timed(getattr(owner, name), part)) for owner, name, part in parts]
     began = time.perf_counter()

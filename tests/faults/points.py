@@ -30,7 +30,7 @@ POINTS = {
     "manifest-before-rename": Point(_RENAME, "before", "manifest.json"),
     "after-manifest": Point("pima_hp.ledger.plan:Manifest.write", "after"),
     "before-stack": Point("pima_hp.training.fused.engine:fit_stack", "before"),
-    "in-stack": Point("pima_hp.training.fused.members:Members.train_epochs", "after"),
+    "in-stack": Point("pima_hp.training.fused.stack:Stack.train_epochs", "after"),
     "part-before-write": Point(_WRITE, "before", ".parquet"),
     "part-half-written": Point(_WRITE, "half", ".parquet"),
     "part-after-write": Point(_WRITE, "after", ".parquet"),

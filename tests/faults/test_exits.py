@@ -26,13 +26,13 @@ def _bad(error: BaseException) -> None:
     """Let every run of one seed raise in its training, in whatever company."""
     from pima_hp.model.module import MLPClassifier
     from pima_hp.training import solo, stacked
-    from pima_hp.training.fused.members import Members
+    from pima_hp.training.fused.stack import Stack
 
-    real_epoch, real_module, real_end = Members.train_epochs, solo.module_of, MLPClassifier.on_train_epoch_end
+    real_epoch, real_module, real_end = Stack.train_epochs, solo.module_of, MLPClassifier.on_train_epoch_end
     real_stack = stacked.fit_stack
     in_training: list[int] = []
 
-    def train_epochs(self: Members, count: int = 1) -> None:
+    def train_epochs(self: Stack, count: int = 1) -> None:
         real_epoch(self, count)
         if any(run.seeds.seed == BAD_SEED for run in self.runs):
             raise error
@@ -51,7 +51,7 @@ def _bad(error: BaseException) -> None:
             raise error
         return real_stack(runs, progress)
 
-    Members.train_epochs = train_epochs  # type: ignore[method-assign]
+    Stack.train_epochs = train_epochs  # type: ignore[method-assign]
     solo.module_of, stacked.fit_stack = module_of, fit_stack
     MLPClassifier.on_train_epoch_end = on_train_epoch_end  # type: ignore[method-assign]
 
@@ -107,16 +107,16 @@ def test_a10_a_keyboard_interrupt_raised_by_a_run_stops_the_command(tmp_path: Pa
 
 def _leave() -> None:
     """Let the process end without a word when the first stack of the second activation begins."""
-    from pima_hp.training.fused.members import Members
+    from pima_hp.training.fused.stack import Stack
 
-    real = Members.train_epochs
+    real = Stack.train_epochs
 
-    def train_epochs(self: Members, count: int = 1) -> None:
+    def train_epochs(self: Stack, count: int = 1) -> None:
         if self.runs[0].config.activation.name == "tanh":
             os._exit(9)
         real(self, count)
 
-    Members.train_epochs = train_epochs  # type: ignore[method-assign]
+    Stack.train_epochs = train_epochs  # type: ignore[method-assign]
 
 
 def test_a10_a_process_that_is_gone_at_once_loses_nothing_that_was_finished(tmp_path: Path) -> None:

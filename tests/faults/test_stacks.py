@@ -13,7 +13,7 @@ from pima_hp.run import Results, Run, RunStatus
 from pima_hp.seeds import Role
 from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused import engine as fused
-from pima_hp.training.fused import members
+from pima_hp.training.fused import stack
 from pima_hp.training.fused.engine import make_stack
 from tests.conftest import job_of
 from tests.training.conftest import dispatched
@@ -57,7 +57,7 @@ def _results(runs: Sequence[Run]) -> dict[str, Result]:
 
 
 def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = members.prepare
+    real = stack.prepare
 
     def prepare(table: Any, runs: Any, dtype: torch.dtype) -> Any:
         prepared = real(table, runs, dtype)
@@ -68,18 +68,18 @@ def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
         features = torch.cat([prepared.features, damaged])
         return replace(prepared, features=features, labels=prepared.labels.repeat(2))
 
-    monkeypatch.setattr(members, "prepare", prepare)
+    monkeypatch.setattr(stack, "prepare", prepare)
 
 
 def _error_in_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = members.stream
+    real = stack.stream
 
     def stream(seed: int, role: Role) -> torch.Generator:
         if seed == BAD and role is Role.INIT:
             raise ValueError("planted")
         return real(seed, role)
 
-    monkeypatch.setattr(members, "stream", stream)
+    monkeypatch.setattr(stack, "stream", stream)
 
 
 def _nothing(monkeypatch: pytest.MonkeyPatch) -> None: ...

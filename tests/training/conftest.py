@@ -123,7 +123,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     monkeypatch.setattr(compiled, "_loaded", {})
-    compiled._tell_once.cache_clear()
     return folder
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pima_hp.training.fused import compiled
+from pima_hp.training.fused import known_answers
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind, kernel
-from pima_hp.training.fused.known_answers import CASES, train
 from pima_hp.training.fused.tables import NARROW, WIDE
 
 KINDS = [Kind(lanes, dtype) for lanes in (WIDE, NARROW) for dtype in ("float32", "float64")]
-KIND = KINDS[2]  # any
 KIND = KINDS[2]  # any
 COMPILING = "compiling the training kernel"
 
@@ -23,17 +21,17 @@ TRAIN = """
 import sys
 import numpy as np
 from pima_hp.training.fused.compiled import Kind, kernel
-from pima_hp.training.fused.known_answers import CASES, train
+from pima_hp.training.fused.known_answers import CASES, scores
 kinds = [Kind(int(text.partition("x")[0]), text.partition("x")[2]) for text in sys.argv[2:]]
 kernels = [kernel(kind) for kind in kinds]
 for kind, loaded in zip(kinds, kernels):
-    np.save(f"{sys.argv[1]}/{kind.lanes}x{kind.dtype}.npy", [train(loaded, kind, case) for case in CASES])
+    np.save(f"{sys.argv[1]}/{kind.lanes}x{kind.dtype}.npy", [scores(loaded, kind, case) for case in CASES])
 assert "numba" not in sys.modules
 """
 
 
 def scores(kind: Kind) -> np.ndarray:
-    return np.array([train(kernel(kind), kind, case) for case in CASES])
+    return np.array([known_answers.scores(kernel(kind), kind, case) for case in known_answers.CASES])
 
 
 def scores_alone(kind: Kind, made: Path) -> np.ndarray:
@@ -61,9 +59,8 @@ def finish(process: subprocess.Popen[str], says: str = "") -> str:
 
 
 def content_of(kind: Kind, folder: Path) -> bytes:
-    return file_of(kind, folder).read_bytes()[len(compiled.MAGIC) + 32 :]
+    return file_of(kind, folder).read_bytes()[32:]
 
 
 def file_of(kind: Kind, folder: Path) -> Path:
-    (path,) = folder.glob(f"{kind.stem}-*.bin")
-    return path
+    return folder / kind.path.name

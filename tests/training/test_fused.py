@@ -12,10 +12,10 @@ from pima_hp.data.table import read_table
 from pima_hp.errors import EngineError
 from pima_hp.training.dispatch import select, stacks_of
 from pima_hp.training.fused import compiled, functions
+from pima_hp.training.fused.cpu import CPUStack
 from pima_hp.training.fused.engine import fit_stack
-from pima_hp.training.fused.on_cpu import FusedStackOnCPU
-from pima_hp.training.fused.simd import load, rows_at, store
 from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE
+from pima_hp.training.fused.vector import Rows, load, operation, store
 from tests.training.conftest import RunsOf, alone, dispatched, ended
 
 EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]
@@ -30,7 +30,11 @@ CASES = {
 
 
 def applied(name, x):
-    function, rows = getattr(functions, name), rows_at(getattr(types, str(x.dtype)), WIDE)
+    function, kind = getattr(functions, name), Rows(getattr(types, str(x.dtype)), WIDE)
+
+    @operation(lambda _address: kind)
+    def rows(context, builder, _sig, address):
+        return builder.inttoptr(address, context.get_value_type(kind))
 
     @njit
     def every_row(x, out, n_rows):
@@ -82,7 +86,7 @@ OFTEN_SCORED = ["batch=full", "trainer.max_epochs=600"]  # scoring takes as long
 )
 def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int, n_runs: int, overrides):
     runs = runs_of(f"n_replicates={n_runs}", *overrides)
-    stacks = [FusedStackOnCPU(runs, n) for n in (1, n_threads)]
+    stacks = [CPUStack(runs, n) for n in (1, n_threads)]
     for stack in stacks:
         stack.fit()
     for name, curve in stacks[0].curves.items():
@@ -92,7 +96,7 @@ def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads:
 @pytest.mark.parametrize("overrides", [[], SHUFFLED], ids=",".join)
 def test_the_number_of_lanes_does_not_change_a_bit(runs_of: RunsOf, overrides: list[str]):
     runs = runs_of(f"n_replicates={NARROW + 1}", *overrides)
-    wide, narrow = FusedStackOnCPU(runs, 1), FusedStackOnCPU(runs[:NARROW], 1)
+    wide, narrow = CPUStack(runs, 1), CPUStack(runs[:NARROW], 1)
     assert (wide.lanes, narrow.lanes) == (WIDE, NARROW)
     for stack in (wide, narrow):
         stack.fit()
@@ -139,7 +143,7 @@ def test_the_learning_rate_of_a_run_that_diverges_ends_with_its_other_curves(run
 
 def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
     (run,) = runs_of()
-    FusedStackOnCPU([run], 1).fit()
+    CPUStack([run], 1).fit()
     assert read_table(run.config.data) is not None
     assert float(torch.tensor(1e-40) * 0.5) != 0.0
 
@@ -148,9 +152,10 @@ def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
 def test_a_loss_whose_sum_overflows_in_solo_is_infinite(runs_of: RunsOf, precision: int, expected: float) -> None:
     """Solo adds up in the run's own precision, the kernel in double: found by a random search, `val/loss` near 1e37."""
     (run,) = runs_of(f"trainer.precision={precision}", "trainer.max_epochs=1")
-    stack = FusedStackOnCPU([run], 1)
+    stack = CPUStack([run], 1)
     sums = torch.zeros(1, N_SCORES, stack.lanes, dtype=torch.float64)
     sums[:, -1] = 1e39
     stack._unread.append((lambda: None, sums.flatten(1)))
-    stack._read_scores(1)
+    stack.epoch = 1
+    stack._read_scores()
     assert float(stack.curves["val/loss"][0, 0]) == pytest.approx(expected)

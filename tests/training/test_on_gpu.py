@@ -14,12 +14,12 @@ from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.run import Run
 from pima_hp.training import fused
-from pima_hp.training.fused.on_cpu import FusedStackOnCPU
+from pima_hp.training.fused.cpu import CPUStack
 from tests.conftest import job_of
 
 triton = pytest.importorskip("triton", reason="needs Triton, which has wheels for Linux on x86-64 alone")
 
-MODULES = [f"pima_hp.training.fused.{name}" for name in ("warp", "on_gpu")]
+MODULES = [f"pima_hp.training.fused.{name}" for name in ("triton_ops", "gpu")]
 SMALL = (
     *("trainer.precision=64", "trainer.max_epochs=2", "n_replicates=2", "model.hidden_widths=[2]"),
     *("data.features=[glucose,bmi]", "data.zero_is_missing=[]", "data.scaling=standard", "batch.size=5"),
@@ -61,8 +61,8 @@ def curves_of(stack, n_runs: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("overrides", CASES, ids=",".join)
 def test_interpreted_it_gives_what_the_cpu_gives(interpreted, runs_of, overrides: list[str]) -> None:
     runs: list[Run] = runs_of(*overrides)
-    on_gpu = interpreted.FusedStackOnGPU(runs, torch.device("cpu"))
-    on_cpu = FusedStackOnCPU(runs, 1)
+    on_gpu = interpreted.GPUStack(runs, torch.device("cpu"))
+    on_cpu = CPUStack(runs, 1)
     found, expected = (curves_of(stack, len(runs)) for stack in (on_gpu, on_cpu))
     for name, curve in expected.items():
         np.testing.assert_allclose(found[name], curve, rtol=1e-9, err_msg=name)
@@ -78,27 +78,26 @@ def test_every_option_is_in_a_case() -> None:
 
 @pytest.mark.parametrize("numbers", ["fp32", pytest.param("fp64", marks=pytest.mark.slow)])
 def test_it_compiles_for_hopper_and_keeps_its_numbers_in_registers(tmp_path: Path, numbers: str) -> None:
-    from pima_hp.training.fused import on_gpu
+    from pima_hp.training.fused import gpu
+    from pima_hp.training.fused.tables import DOUBLES, INTEGERS, NUMBERS
 
-    names = on_gpu._run_epochs.arg_names
-    constants = {"flag": False, "shuffled": True, "n_slots": 3, "n_running": 4, "n_hyperparameters": 8}
     kinds = {
-        **dict.fromkeys(names, f"*{numbers}"),
-        **dict.fromkeys(("running", "hyperparameters", "rates", "out"), "*fp64"),
-        **dict.fromkeys(("widths", "order"), "*i32"),
-        **dict.fromkeys(on_gpu._NUMBERS, "i32"),
-        **dict.fromkeys(constants, "constexpr"),
+        **dict.fromkeys(gpu.run_block.arg_names, f"*{numbers}"),
+        **dict.fromkeys(DOUBLES, "*fp64"),
+        **dict.fromkeys(INTEGERS, "*i32"),
+        **dict.fromkeys(("block", "worker", *NUMBERS), "i32"),
+        **dict.fromkeys(gpu.SWITCHES, "constexpr"),
     }
-    values = {(names.index(name),): value for name, value in constants.items()}
+    values = {(gpu.run_block.arg_names.index(name),): int(name != "flag") for name in gpu.SWITCHES}
     compiled = triton.compile(
-        triton.compiler.ASTSource(on_gpu._run_epochs, kinds, values),
+        triton.compiler.ASTSource(gpu.run_block, kinds, values),
         target=triton.backends.compiler.GPUTarget("cuda", 90, 32),
-        options=on_gpu.OPTIONS,
+        options=gpu.OPTIONS,
     )
     binary = tmp_path / "kernel.cubin"
     binary.write_bytes(compiled.asm["cubin"])
     used = subprocess.run(
         [triton.knobs.nvidia.cuobjdump.path, "-res-usage", binary], capture_output=True, text=True, check=True
     ).stdout
-    assert "Function _run_epochs" in used
+    assert "Function run_block" in used
     assert "STACK:0 " in used

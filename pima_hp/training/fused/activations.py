@@ -1,161 +1,101 @@
-"""Hidden activations of lanes: the value and the derivative of each row of `tables.ACTIVATIONS`.
+"""Hidden activations of lanes: a function for each row of `tables.ACTIVATIONS`.
 
-`z` is the pre-activation, `h` the value, `a` the one argument an activation may have, a number a member.
+Each returns the value and the derivative at the pre-activation `z`. `h` is the value where it is already known, `a` the
+one argument that an activation may have, a number a member. The compiler leaves out what a caller does not use.
 """
 
 from numba import njit
 
 from pima_hp.training.fused.functions import erf, exp, expm1, log1p_unit, sigmoid, tanh
-from pima_hp.training.fused.simd import load, magnitude, splat, store, where_greater
 from pima_hp.training.fused.tables import ELU, GELU, LEAKY_RELU, RELU, SIGMOID, SILU, SOFTPLUS, TANH
+from pima_hp.training.fused.vector import absolute, load, splat, store, where_gt
 
 
 @njit
-def _zero_below(z, a):  # noqa: ARG001 -- the values all take (z, a), the slopes (z, h, a)
-    zero = splat(z, 0.0)
-    return where_greater(zero, z, zero, z)  # this way round NaN stays NaN
+def _relu(z, h, a):  # noqa: ARG001 -- all take (z, h, a)
+    zero, one = splat(z, 0.0), splat(z, 1.0)
+    return where_gt(zero, z, zero, z), where_gt(z, zero, one, zero)  # this way round NaN stays NaN
 
 
 @njit
-def _step(z, h, a):  # noqa: ARG001
-    return where_greater(z, splat(z, 0.0), splat(z, 1.0), splat(z, 0.0))
+def _leaky_relu(z, h, a):  # noqa: ARG001
+    zero, one = splat(z, 0.0), splat(z, 1.0)
+    return where_gt(z, zero, z, a * z), where_gt(z, zero, one, a)
 
 
 @njit
-def _leaky(z, a):
-    return where_greater(z, splat(z, 0.0), z, a * z)
+def _identity(z, h, a):  # noqa: ARG001
+    return z, splat(z, 1.0)
 
 
 @njit
-def _leaky_slope(z, h, a):  # noqa: ARG001
-    return where_greater(z, splat(z, 0.0), splat(z, 1.0), a)
+def _sigmoid(z, h, a):  # noqa: ARG001
+    return sigmoid(z), h * (splat(z, 1.0) - h)
 
 
 @njit
-def _same(z, a):  # noqa: ARG001
-    return z
+def _tanh(z, h, a):  # noqa: ARG001
+    return tanh(z), splat(z, 1.0) - h * h
 
 
 @njit
-def _sigmoid(z, a):  # noqa: ARG001
-    return sigmoid(z)
+def _elu(z, h, a):  # noqa: ARG001 -- h + a is the slope, too, but has no correct digit left where exp(z) is small
+    zero, one = splat(z, 0.0), splat(z, 1.0)
+    return where_gt(z, zero, z, a * expm1(z)), where_gt(z, zero, one, a * exp(z))
 
 
 @njit
-def _sigmoid_slope(z, h, a):  # noqa: ARG001
-    return h * (splat(z, 1.0) - h)
+def _gelu(z, h, a):  # noqa: ARG001
+    half = splat(z, 0.5)
+    normal_cdf = half + half * erf(z * splat(z, 0.7071067811865476))
+    return z * normal_cdf, normal_cdf + z * splat(z, 0.3989422804014327) * exp(splat(z, -0.5) * z * z)
 
 
 @njit
-def _tanh(z, a):  # noqa: ARG001
-    return tanh(z)
-
-
-@njit
-def _tanh_slope(z, h, a):  # noqa: ARG001
-    return splat(z, 1.0) - h * h
-
-
-@njit
-def _elu(z, a):
-    return where_greater(z, splat(z, 0.0), z, a * expm1(z))
-
-
-@njit
-def _elu_slope(z, h, a):  # noqa: ARG001 -- h + a is the same, but has no correct digit left where exp(z) is small
-    return where_greater(z, splat(z, 0.0), splat(z, 1.0), a * exp(z))
-
-
-@njit
-def _normal_cdf(z):
-    return splat(z, 0.5) + splat(z, 0.5) * erf(z * splat(z, 0.7071067811865476))
-
-
-@njit
-def _gelu(z, a):  # noqa: ARG001
-    return z * _normal_cdf(z)
-
-
-@njit
-def _gelu_slope(z, h, a):  # noqa: ARG001
-    return _normal_cdf(z) + z * splat(z, 0.3989422804014327) * exp(splat(z, -0.5) * z * z)
-
-
-@njit
-def _silu(z, a):  # noqa: ARG001
-    return z / (splat(z, 1.0) + exp(splat(z, 0.0) - z))
-
-
-@njit
-def _silu_slope(z, h, a):  # noqa: ARG001
+def _silu(z, h, a):  # noqa: ARG001
     s, one = sigmoid(z), splat(z, 1.0)
-    return s * (one + z * (one - s))
+    return z / (one + exp(splat(z, 0.0) - z)), s * (one + z * (one - s))
 
 
 @njit
-def _softplus(z, a):
-    t, zero = a * z, splat(z, 0.0)
-    soft = (where_greater(t, zero, t, zero) + log1p_unit(exp(zero - magnitude(t)))) / a
-    return where_greater(t, splat(z, 20.0), z, soft)  # torch's own threshold: a line from there on
+def _softplus(z, h, a):  # noqa: ARG001
+    t, zero, one, threshold = a * z, splat(z, 0.0), splat(z, 1.0), splat(z, 20.0)
+    soft = (where_gt(t, zero, t, zero) + log1p_unit(exp(zero - absolute(t)))) / a
+    return where_gt(t, threshold, z, soft), where_gt(t, threshold, one, sigmoid(t))  # torch's threshold: a line beyond
 
 
 @njit
-def _softplus_slope(z, h, a):  # noqa: ARG001
-    t = a * z
-    return where_greater(t, splat(z, 20.0), splat(z, 1.0), sigmoid(t))
-
-
-@njit
-def _map(value, pre, post, start, count, a):
-    for q in range(start, start + count):
-        store(post, q, value(load(pre, q), a))
-
-
-@njit
-def _scale(slope, delta, pre, post, start, count, a):
-    for q in range(start, start + count):
-        store(delta, q, load(delta, q) * slope(load(pre, q), load(post, q), a))
-
-
-@njit
-def activate(code, pre, post, start, count, a):
-    """Write the activation of rows start .. start + count of `pre` into `post`."""
-    if code == RELU:
-        _map(_zero_below, pre, post, start, count, a)
-    elif code == LEAKY_RELU:
-        _map(_leaky, pre, post, start, count, a)
-    elif code == SIGMOID:
-        _map(_sigmoid, pre, post, start, count, a)
-    elif code == TANH:
-        _map(_tanh, pre, post, start, count, a)
-    elif code == ELU:
-        _map(_elu, pre, post, start, count, a)
-    elif code == GELU:
-        _map(_gelu, pre, post, start, count, a)
-    elif code == SILU:
-        _map(_silu, pre, post, start, count, a)
-    elif code == SOFTPLUS:
-        _map(_softplus, pre, post, start, count, a)
+def _each(function, backward, delta, pre, post, start, count, a):
+    if backward:
+        for q in range(start, start + count):
+            store(delta, q, load(delta, q) * function(load(pre, q), load(post, q), a)[1])
     else:
-        _map(_same, pre, post, start, count, a)
+        for q in range(start, start + count):
+            z = load(pre, q)
+            store(post, q, function(z, z, a)[0])
 
 
 @njit
-def times_slope(code, delta, pre, post, start, count, a):
-    """Multiply rows of `delta` by the activation's derivative at `pre`, where its value is `post`."""
+def activate(code, backward, delta, pre, post, start, count, a):
+    """Write the activation of rows start .. start + count of `pre` into `post`.
+
+    With `backward`, multiply these rows of `delta` by the derivative instead.
+    """
     if code == RELU:
-        _scale(_step, delta, pre, post, start, count, a)
+        _each(_relu, backward, delta, pre, post, start, count, a)
     elif code == LEAKY_RELU:
-        _scale(_leaky_slope, delta, pre, post, start, count, a)
+        _each(_leaky_relu, backward, delta, pre, post, start, count, a)
     elif code == SIGMOID:
-        _scale(_sigmoid_slope, delta, pre, post, start, count, a)
+        _each(_sigmoid, backward, delta, pre, post, start, count, a)
     elif code == TANH:
-        _scale(_tanh_slope, delta, pre, post, start, count, a)
+        _each(_tanh, backward, delta, pre, post, start, count, a)
     elif code == ELU:
-        _scale(_elu_slope, delta, pre, post, start, count, a)
+        _each(_elu, backward, delta, pre, post, start, count, a)
     elif code == GELU:
-        _scale(_gelu_slope, delta, pre, post, start, count, a)
+        _each(_gelu, backward, delta, pre, post, start, count, a)
     elif code == SILU:
-        _scale(_silu_slope, delta, pre, post, start, count, a)
+        _each(_silu, backward, delta, pre, post, start, count, a)
     elif code == SOFTPLUS:
-        _scale(_softplus_slope, delta, pre, post, start, count, a)
+        _each(_softplus, backward, delta, pre, post, start, count, a)
+    else:
+        _each(_identity, backward, delta, pre, post, start, count, a)

@@ -1,4 +1,4 @@
-"""The compiled kernel: found in this user's cache or compiled, loaded, checked against answers that torch made.
+"""The compiled kernel: found in this user's cache or compiled, loaded, checked against known answers.
 
 numba's own cache can mix kernels: it names machine code by numbers that it assigns per process, so two kinds compiled
 first in different processes have equal symbols (numba#7654, numba#10486). Here each kind is an object file with one
@@ -9,57 +9,35 @@ llvmlite: a process whose kernel is in the cache does not import numba.
 import ctypes
 import hashlib
 import json
+import logging
 import os
 import platform
-import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
 import llvmlite.binding as llvm
 import platformdirs
-from filelock import FileLock, Timeout
 
-from pima_hp.training.fused.machine import cpu, target_machine
-from pima_hp.training.fused.tables import NARROW, WIDE
+from pima_hp.training.fused.tables import ARGUMENTS, NARROW, NUMBERS, WIDE
 
 FOLDER_VARIABLE = "PIMA_HP_CACHE_DIR"
-SYMBOL = "pima_hp_run_epochs"
+SYMBOL = "pima_hp_run_blocks"
 """The one name that can be seen from outside an object file."""
 
-SOURCES = ("activations", "build", "compiled", "functions", "kernel", "machine", "rules", "simd", "tables")
-"""The modules of this folder that decide what the machine code is."""
-
-ARGUMENTS = (
-    *("first", "last"),  # blocks to work on
-    *("training", "scoring"),  # whether to train, whether to score the weights that were kept
-    *("weights", "slots", "running", "hyperparameters", "argument"),  # (N, ..) see `rules`; argument: the activation's
-    *("widths", "n_layers", "n_units", "n_parameters", "activation"),  # the network, see `kernel`
-    *("rule", "flag"),  # the optimizer, see `rules.update`
-    *("x", "y", "n_train", "val_x", "val_y", "n_val"),  # (N, D * n) and (N, n)
-    *("order", "shuffled"),  # (N, n) rows in the order of the epoch; whether to follow it
-    *("rates", "n_epochs"),  # learning rates in double (N, epochs)
-    *("size", "step"),  # rows of a batch; optimizer steps made before
-    *("pre", "post", "delta", "batch", "gradients"),  # memory of this call, all overwritten
-    *("out", "kept"),  # (N, epochs * N_SCORES) in double, zero at first; (N, epochs * P) weights after each epoch
-)
-"""What the kernel is called with: whole numbers, and addresses of arrays, in this order."""
-
-MAGIC = b"pima_hp kernel 1\n"
-"""Begins a file of the cache, and what the compiling process sends; a digest of 32 bytes follows."""
-_UNUSED_S = 24 * 3600.0
-_PATIENCE_S = 60.0
 Kernel = Callable[..., None]
-"""A loaded kernel: called with the values of ARGUMENTS by name."""
+"""A loaded kernel: called with `first` and `last`, the blocks to run, and the values of ARGUMENTS, all by name; arrays
+are addresses."""
+
+log = logging.getLogger(__name__)
 
 
 class KernelError(Exception):
@@ -77,14 +55,14 @@ class Kind:
         return f"{self.lanes} lanes of {self.dtype}"
 
     @property
-    def stem(self) -> str:
-        """How the names of its files begin."""
-        return f"kernel-{self.lanes}x{self.dtype}"
-
-    @property
     def key(self) -> str:
         """Digest of everything that decides the machine code, 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps([self.lanes, self.dtype, *_surroundings()]).encode()).hexdigest()
+
+    @property
+    def path(self) -> Path:
+        """Where the cache keeps the kernel."""
+        return folder() / f"kernel-{self.lanes}x{self.dtype}-{self.key[:16]}.bin"
 
 
 _loaded: dict[Kind, Kernel | KernelError] = {}
@@ -111,9 +89,8 @@ def kernel(kind: Kind) -> Kernel:
 
 def failure(dtype: str) -> str:
     """Return why a kernel for these numbers turned out to be unusable in this process; empty where none has."""
-    return next(
-        (str(of) for kind, of in list(_loaded.items()) if kind.dtype == dtype and isinstance(of, KernelError)), ""
-    )
+    errors = [str(of) for kind, of in [*_loaded.items()] if kind.dtype == dtype and isinstance(of, KernelError)]
+    return errors[0] if errors else ""
 
 
 def folder() -> Path:
@@ -122,39 +99,23 @@ def folder() -> Path:
 
 
 def _checked(kind: Kind) -> Kernel:
-    """Return a kernel that gives the known answers; one that does not is discarded and compiled again, once."""
+    """Return a kernel that gives the known answers; discard one that does not."""
     from pima_hp.training.fused.known_answers import wrong_answer
 
-    for anew in (False, True):
-        content = _object(kind, anew=anew)
-        try:
-            loaded = _load(content)
-            wrong = wrong_answer(loaded, kind)
-        except RuntimeError as error:
-            wrong = " ".join(str(error).split())
-        if not wrong:
-            return loaded
-        with suppress(OSError):
-            _path(kind).unlink()
-        if not anew:
-            _tell(f"the compiled kernel for {kind} does not pass its check ({wrong}); it is compiled again")
-    raise KernelError(f"the kernel compiled for {kind} does not pass its check on this machine: {wrong}")
-
-
-def _object(kind: Kind, *, anew: bool = False) -> bytes:
-    """Return the object file of a kind from the cache, or compile it and store it there if that is possible."""
-    content = None if anew else _read(kind)
+    content = _read(kind)
     if content is None:
-        with _one_compiler(kind):
-            content = None if anew else _read(kind)  # another process may have compiled it meanwhile
-            if content is None:
-                content = _compile(kind)
-                _write(kind, content)
-    return content
-
-
-def _path(kind: Kind) -> Path:
-    return folder() / f"{kind.stem}-{kind.key[:16]}.bin"
+        content = _compile(kind)
+        _write(kind, content)
+    try:
+        loaded = _load(content)
+        wrong = wrong_answer(loaded, kind)
+    except RuntimeError as error:
+        wrong = " ".join(str(error).split())
+    if wrong:
+        with suppress(OSError):
+            kind.path.unlink()
+        raise KernelError(f"the kernel compiled for {kind} does not pass its check on this machine: {wrong}")
+    return loaded
 
 
 def _digest(kind: Kind, content: bytes) -> bytes:
@@ -164,73 +125,45 @@ def _digest(kind: Kind, content: bytes) -> bytes:
 
 def _read(kind: Kind) -> bytes | None:
     """Return what the cache holds for a kind; None where that is nothing, or is not what was written."""
-    path = _path(kind)
     try:
-        content = path.read_bytes()
+        stored = kind.path.read_bytes()
     except OSError:
         return None
-    head, content = content[: len(MAGIC) + 32], content[len(MAGIC) + 32 :]
-    if head != MAGIC + _digest(kind, content):
-        return None
-    with suppress(OSError):
-        os.utime(path)  # still in use
-    return content
+    return stored[32:] if stored[:32] == _digest(kind, stored[32:]) else None
 
 
 def _write(kind: Kind, content: bytes) -> None:
-    """Store an object file, whole or not at all; remove files that nothing has used for a day."""
-    path = _path(kind)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """Store an object file, whole or not at all."""
+    path = kind.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(MAGIC + _digest(kind, content) + content)
-        temporary.replace(path)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as own:
+            temporary = Path(own) / path.name
+            temporary.write_bytes(_digest(kind, content) + content)
+            temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        _tell_once(
-            f"the kernel cannot be stored in {path.parent} ({error.strerror or error}), so every command compiles it "
-            f"again; {FOLDER_VARIABLE} names another folder"
-        )
-        return
-    for other in [*path.parent.glob("kernel-*.bin"), *path.parent.glob(".kernel-*")]:
-        with suppress(OSError):  # another process may have removed it
-            if time.time() - other.stat().st_mtime > _UNUSED_S:
-                other.unlink()
-
-
-@contextmanager
-def _one_compiler(kind: Kind) -> Iterator[None]:
-    """Let one process at a time compile a kind; without a lock within a minute, each compiles for itself."""
-    with ExitStack() as stack:
-        with suppress(OSError, NotImplementedError):  # a time-out is an OSError; not every file system has locks
-            folder().mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder() / f"{kind.stem}.lock")
-            try:
-                stack.enter_context(lock.acquire(timeout=0.5))
-            except Timeout:
-                _tell(f"waiting for another process that compiles the training kernel for {kind}")
-                stack.enter_context(lock.acquire(timeout=_PATIENCE_S))
-        yield
+        log.warning("the kernel cannot be stored, so every command compiles it again: %s", error)
 
 
 def _compile(kind: Kind) -> bytes:
     """Compile a kind in a subprocess, so that its memory use and crashes do not affect this process."""
-    _tell(f"compiling the training kernel for {kind}, once for this machine (about 10 s)")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    log.warning("compiling the training kernel for %s, once for this machine (about 10 s)", kind)
     root = Path(__file__).parents[3]  # first, so that this package is compiled and not another one that is installed
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment["NUMBA_OPT"] = "0"  # `build` optimizes
     entries = [str(root), *filter(None, sys.path)]
     environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
     command = [sys.executable, "-P", "-m", "pima_hp.training.fused.build", str(kind.lanes), kind.dtype, kind.key]
-    try:  # in a folder where no `.numba_config.yaml` of a user is read
-        done = subprocess.run(command, capture_output=True, cwd=root, env=environment, check=False)  # noqa: S603
+    try:
+        with TemporaryDirectory() as own:  # in which no `.numba_config.yaml` of a user is read
+            file = Path(own) / "kernel.o"
+            done = subprocess.run([*command, file], capture_output=True, cwd=own, env=environment, check=False)  # noqa: S603
+            if done.returncode == 0:
+                return file.read_bytes()
     except OSError as error:
         raise KernelError(f"the kernel cannot be compiled here: {error}") from error
-    _, _, sent = done.stdout.partition(MAGIC)  # Python's start-up files may print before the marker
-    if done.returncode or hashlib.sha256(sent[32:]).digest() != sent[:32]:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise KernelError(f"the kernel cannot be compiled here: {said[-1][:200]}")
-    return sent[32:]
+    said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
+    raise KernelError(f"the kernel cannot be compiled here: {said[-1][:200]}")
 
 
 def _load(content: bytes) -> Kernel:
@@ -242,50 +175,59 @@ def _load(content: bytes) -> Kernel:
     if not address:
         raise RuntimeError(f"it has no function {SYMBOL}")
     # numba's convention: a status, 0 unless something was raised; addresses of the result and of what was raised
-    integers = [ctypes.c_int64] * len(ARGUMENTS)
-    function: Any = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *integers)(address)
+    numbers = [ctypes.c_int64] * (2 + len(NUMBERS))
+    pointers = [ctypes.c_void_p] * (len(ARGUMENTS) - len(NUMBERS))
+    function: Any = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *numbers, *pointers)(address)
 
     def call(**values: int) -> None:
         result, raised = ctypes.c_int64(), ctypes.c_void_p()
-        numbers = [values[name] for name in ARGUMENTS]
-        if function(ctypes.addressof(result), ctypes.addressof(raised), *numbers):
+        given = [values[name] for name in ("first", "last", *ARGUMENTS)]
+        if function(ctypes.addressof(result), ctypes.addressof(raised), *given):
             raise RuntimeError("it stopped with an error")
 
     call.engine = engine  # type: ignore[attr-defined]  # the machine code lives as long as its engine
     return call
 
 
+def target_machine() -> llvm.TargetMachine:
+    """Return LLVM's description of this machine, a new one each time: an engine takes ownership of it.
+
+    The code model is numba's: the sections of an object file may lie anywhere in memory. In the small model LLVM ends a
+    process that has mapped so much memory that they are far apart.
+    """
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    reloc = "static" if target.name.startswith("x86") else "default"
+    cpu, features = _cpu()
+    return target.create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc=reloc, codemodel="jitdefault", jit=True
+    )
+
+
+@cache
+def _cpu() -> tuple[str, str]:
+    """Return the name of this machine's processor, and which instructions it has."""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
 @cache
 def _surroundings() -> tuple[str, ...]:
-    """Return what the machine code depends on besides its kind."""
+    """Return what the machine code depends on besides its kind: the sources of this folder, machine and packages."""
     sources = hashlib.sha256()
-    for name in SOURCES:
-        sources.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(path.read_bytes())
     try:
         packages = [version(name) for name in ("numba", "llvmlite")]
     except PackageNotFoundError as error:
         raise KernelError(f"the kernel cannot be compiled here: {error.name} is not installed") from error
-    machine = (llvm.get_process_triple(), *cpu())
-    return (sources.hexdigest(), *machine, *packages, *platform.python_version_tuple()[:2])
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-@cache
-def _tell_once(text: str) -> None:
-    _tell(text)
+    return (sources.hexdigest(), llvm.get_process_triple(), *_cpu(), *packages, *platform.python_version_tuple()[:2])
 
 
 def main() -> None:
     """Put the kernels of single precision, the default, into the cache: the last step of `scripts/setup`."""
-    kinds = [Kind(lanes, "float32") for lanes in (WIDE, NARROW)]
-    try:
-        with ThreadPoolExecutor(len(kinds)) as pool:
-            list(pool.map(_object, kinds))
-    except KernelError as error:
-        _tell(str(error))
+    for lanes in (WIDE, NARROW):
+        kernel(Kind(lanes, "float32"))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
-from pima_hp.config import Component, Config
+from pima_hp.config import Config
 from pima_hp.data.table import read_table
+from pima_hp.model import metrics
 from pima_hp.run import Results, Run
 from pima_hp.training.dispatch import device_of
-from pima_hp.training.fused.hyperparameters import arguments_of, flag_of
-from pima_hp.training.fused.schedules import schedule_arguments
-from pima_hp.training.fused.stack import FusedStack
-from pima_hp.training.fused.tables import SCORED_ROWS, activation_row
+from pima_hp.training.fused.arguments import numbers_of
+from pima_hp.training.fused.results import results_of
+from pima_hp.training.fused.schedules import SCHEDULES
+from pima_hp.training.fused.stack import Stack
+from pima_hp.training.fused.tables import ACTIVATIONS, OPTIMIZERS, SCORED_ROWS
 
 MOST_NUMBERS = 2**20
 """Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
@@ -32,11 +34,12 @@ def stack_key(config: Config) -> str:
     scheduler, the batch, the epochs and the precision. They may differ in seeds, scaling, treatment of missing values,
     stratification, initialization, and in every number of the activation, the optimizer and the scheduler.
     """
-    data, trainer = config.data, config.trainer
+    data, trainer, optimizer = config.data, config.trainer, config.optimizer
     shared = (
         (config.data_digest, data.label, data.features, data.test_fraction, data.val_fraction),
         (config.model.hidden_widths, config.activation.target),
-        (config.optimizer.target, flag_of(config.optimizer), config.scheduler.target, config.scheduler.monitor),
+        (optimizer.target, bool(optimizer.arguments.get(OPTIMIZERS[optimizer.target].flag))),
+        (config.scheduler.target, config.scheduler.monitor),
         (config.batch.size, config.batch.shuffle),
         (trainer.max_epochs, trainer.precision, trainer.accelerator),
     )
@@ -55,32 +58,29 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
-        return stack.results(time.perf_counter() - began)
+        return results_of(stack, time.perf_counter() - began)
     finally:
         torch.set_num_threads(n_threads)
 
 
-def make_stack(runs: Sequence[Run], n_threads: int) -> FusedStack:
+def make_stack(runs: Sequence[Run], n_threads: int) -> Stack:
     """Return the stack of runs with equal `stack_key`s, for the device that they ask for; `KernelError` without one."""
     device = device_of(runs[0].config)
     if device.type != "cpu":
-        from pima_hp.training.fused.on_gpu import FusedStackOnGPU
+        from pima_hp.training.fused.gpu import GPUStack
 
-        return FusedStackOnGPU(runs, device)
-    from pima_hp.training.fused.on_cpu import FusedStackOnCPU
+        return GPUStack(runs, device)
+    from pima_hp.training.fused.cpu import CPUStack
 
-    return FusedStackOnCPU(runs, n_threads)
+    return CPUStack(runs, n_threads)
 
 
 def _not_known(config: Config) -> str:
-    if activation_row(config.activation) is None:
-        return f"no row for the activation {_described(config.activation)}"
-    if arguments_of(config.optimizer) is None:
-        return f"no row for the optimizer {_described(config.optimizer)}"
-    if schedule_arguments(config.scheduler) is None:
-        return f"no row for the scheduler {_described(config.scheduler)}"
-    from pima_hp.model import metrics
-
+    parts = ((config.activation, ACTIVATIONS), (config.optimizer, OPTIMIZERS), (config.scheduler, SCHEDULES))
+    for component, rows in parts:
+        if numbers_of(component, rows) is None:
+            given = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
+            return f"no row for the {component.group} {component.target}({given})"
     others = [name for name in metrics.EPOCH_METRICS if name not in ("accuracy", "loss")]
     return f"it computes no {others[0]} each epoch" if others else ""
 
@@ -92,7 +92,7 @@ def _not_here(config: Config) -> str:
             from pima_hp.training.fused.compiled import failure
 
             return failure(config.trainer.dtype)
-        from pima_hp.training.fused.on_gpu import why_not_here
+        from pima_hp.training.fused.gpu import why_not_here
 
         return why_not_here()
     except (ImportError, OSError) as error:
@@ -106,8 +106,3 @@ def _too_large(config: Config) -> str:
     n_weights = sum(before * after for before, after in itertools.pairwise(widths))
     too_large = max(max(size, SCORED_ROWS) * (sum(widths) + 1), n_weights) > MOST_NUMBERS
     return "its network is too large for the caches" if too_large else ""
-
-
-def _described(component: Component) -> str:
-    arguments = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
-    return f"{component.target}({arguments})"

@@ -1,7 +1,7 @@
-"""The words of `simd` and `functions` in Triton: LANES numbers are one in each thread of a warp.
+"""The operations of `vector`, and elementary functions, in Triton: of LANES numbers each thread of a warp has one.
 
-What each word means is said there. Exponential, logarithm and error function are Triton's own. With
-TRITON_INTERPRET=1 numpy computes all of it on the CPU, very slowly (Triton documentation, "Debugging Triton").
+What each operation means is said in `vector` and `functions`. With TRITON_INTERPRET=1 numpy computes all of it on the
+CPU, very slowly (Triton documentation, "Debugging Triton").
 """
 
 import triton
@@ -12,6 +12,16 @@ constant = int if triton.knobs.runtime.interpret else tl.constexpr
 """How Triton wants whole numbers that are no arguments; interpreted they are plain."""
 
 _LANES = constant(LANES)
+
+
+@triton.jit
+def block_of(block):  # noqa: ARG001
+    return tl.program_id(0).to(tl.int64)
+
+
+@triton.jit
+def skip(array, count):
+    return array + count * _LANES
 
 
 @triton.jit
@@ -30,10 +40,8 @@ def store(array, row, value):
 
 
 @triton.jit
-def copy_chosen(source, first, choice, row, target, into):
-    lanes = tl.arange(0, _LANES)
-    chosen = tl.load(source + (first + load(choice, row)) * _LANES + lanes)
-    tl.store(target + into * _LANES + lanes, chosen)
+def gather(source, first, choice, row, target, into):
+    store(target, into, tl.load(source + (first + load(choice, row)) * _LANES + tl.arange(0, _LANES)))
 
 
 @triton.jit
@@ -55,11 +63,6 @@ def widen(x):
 
 
 @triton.jit
-def fma(x, y, z):
-    return tl.fma(x, y, z)
-
-
-@triton.jit
 def sqrt(x):
     if x.dtype == tl.float32:
         return tl.sqrt_rn(x)  # the other one is approximate in single precision
@@ -68,23 +71,33 @@ def sqrt(x):
 
 
 @triton.jit
-def magnitude(x):
+def fma(x, y, z):
+    return tl.fma(x, y, z)
+
+
+@triton.jit
+def absolute(x):
     return tl.abs(x)
 
 
 @triton.jit
-def where_greater(x, bound, yes, no):
+def exp(x):
+    return tl.exp(x)
+
+
+@triton.jit
+def erf(x):
+    return tl.erf(x)
+
+
+@triton.jit
+def where_gt(x, bound, yes, no):
     return tl.where(x > bound, yes, no)
 
 
 @triton.jit
 def where_nan(x, yes, no):
     return tl.where(x == x, no, yes)  # NaN alone differs from itself
-
-
-@triton.jit
-def exp(x):
-    return tl.exp(x)
 
 
 @triton.jit
@@ -113,8 +126,3 @@ def tanh(x):
     t = tl.where(tl.abs(x) < 20.0, e / (e + 2.0), 1.0)  # beyond, e / (e + 2) would be infinity by infinity
     t = tl.where(x == x, t, x)
     return tl.where(x < 0.0, 0.0 - t, t)
-
-
-@triton.jit
-def erf(x):
-    return tl.erf(x)

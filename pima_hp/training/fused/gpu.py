@@ -1,0 +1,78 @@
+"""The kernel on a CUDA device: the sources of the CPU's, compiled by Triton, a member in each thread of a warp.
+
+`kernel`, `optimizers` and `activations` are written in the operations of `vector` and the functions of `functions`;
+`triton_ops` says what these mean in Triton. An activation or an optimizer has one row for both. Weights and optimizer
+states stay in the caches of the device or stream from its memory; nothing is exchanged between threads.
+"""
+
+import types
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from numba.core.dispatcher import Dispatcher
+
+from pima_hp.run import Run
+from pima_hp.training.fused import activations, kernel, optimizers, triton_ops
+from pima_hp.training.fused.stack import Arguments, Stack
+from pima_hp.training.fused.tables import NUMBERS
+from pima_hp.training.fused.triton_ops import LANES, constant, exp, load, store
+
+OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}  # a * b + c may become one instruction, as in `vector`
+SWITCHES = ("training", "scoring", "flag", "shuffled")
+"""Arguments for whose values the kernel is compiled."""
+_VARYING = ["block", "worker", *(name for name in NUMBERS if name not in SWITCHES)]
+
+
+def _in_triton(*modules: types.ModuleType) -> dict[str, Any]:
+    """Return the functions of modules as Triton compiles them, by name.
+
+    Each is a copy of what numba compiles, in which names mean what they mean in `triton_ops`. Triton reads a function's
+    source and looks names up among its globals, of which whole numbers must be marked as constants.
+    """
+    known: dict[str, Any] = {**vars(triton_ops), "__name__": __name__}
+    for module in modules:
+        for name, value in vars(module).items():
+            if isinstance(value, int):
+                known[name] = constant(value)
+            elif isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+                function = types.FunctionType(value.py_func.__code__, known, name)
+                function.__annotations__ = dict.fromkeys(SWITCHES, tl.constexpr)
+                # Without `do_not_specialize` every configuration of another shape would be compiled again.
+                known[name] = triton.jit(function, do_not_specialize=_VARYING)
+    return known
+
+
+run_block = _in_triton(optimizers, activations, kernel)["run_block"]
+
+
+class GPUStack(Stack):
+    """A program of Triton for each block of LANES members."""
+
+    def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
+        super().__init__(runs, LANES, device)
+        self._memory = self.memory(self.n_blocks)
+
+    def _launch(self, arguments: Arguments) -> Callable[[], object]:
+        given = {**arguments, **self._memory, "block": 0, "worker": 0, "training": 1, "scoring": 1}
+        run_block[(self.n_blocks,)](**given, **OPTIONS)
+        return lambda: None  # whoever reads `out` waits for it
+
+
+@triton.jit
+def _probe(numbers):
+    store(numbers, 0, exp(load(numbers, 0)))
+
+
+@cache
+def why_not_here() -> str:
+    """Return why Triton cannot compile and run on this machine's device, in words; empty when it does."""
+    try:
+        probe = torch.zeros(LANES, device="cuda")
+        _probe[(1,)](probe, **OPTIONS)
+        return "" if bool((probe == 1.0).all()) else "Triton gives wrong results on this device"
+    except Exception as error:  # noqa: BLE001 -- a driver, a C compiler, a device too old: whatever is missing
+        return f"Triton does not work here ({type(error).__name__}: {' '.join(str(error).split())[:200]})"

@@ -1,0 +1,166 @@
+"""Update rules of lanes: one for each row of `tables.OPTIMIZERS`, with the formulas of `torch.optim`.
+
+A rule changes the weights w (P rows) from the gradients g and its own `state` (state s of parameter q is row
+s * P + q). Hyperparameters h come in double precision, a row each in the order of `tables.OPTIMIZERS`; what a step
+derives from them is computed in double precision and rounded once, as torch does with Python floats. `running` keeps up
+to four numbers a member from step to step, ones at first.
+"""
+
+from numba import njit
+
+from pima_hp.training.fused.tables import ADAGRAD, ADAMAX, ADAMW, NADAM, RMSPROP, SGD
+from pima_hp.training.fused.vector import absolute, fma, load, narrow, splat, sqrt, store, where_gt
+
+
+@njit
+def update(code, flag, step, w, g, state, n, h, running):
+    """Make step number `step` (from 1) of one block with n parameters; `flag` is `nesterov` or `centered`."""
+    if code == SGD:
+        _sgd(flag, step, w, g, state, n, h)
+    elif code == RMSPROP:
+        _rmsprop(flag, w, g, state, n, h)
+    elif code == ADAGRAD:
+        _adagrad(step, w, g, state, n, h)
+    elif code == ADAMAX:
+        _adamax(w, g, state, n, h, running)
+    elif code == NADAM:
+        _nadam(w, g, state, n, h, running)
+    else:
+        _adam(code == ADAMW, w, g, state, n, h, running)
+
+
+@njit
+def _given(w, h, place):
+    """Return a hyperparameter."""
+    return narrow(w, load(h, place))
+
+
+@njit
+def _rest(w, h, place):
+    """Return what a hyperparameter lacks to 1."""
+    return narrow(w, splat(h, 1.0) - load(h, place))
+
+
+@njit
+def _minus_lr(h):
+    return splat(h, 0.0) - load(h, 0)
+
+
+@njit
+def _next_power(running, place, factor):
+    """Return a running number times `factor`, its value from now on."""
+    power = load(running, place) * factor
+    store(running, place, power)
+    return power
+
+
+@njit
+def _next_mean(state, q, gradient, rest):
+    """Return the mean in row q, moved by the share `rest` to the gradient, from the nearer of both, as torch's lerp."""
+    mean = load(state, q)
+    distance = gradient - mean
+    one, half = splat(mean, 1.0), splat(mean, 0.5)
+    from_gradient = fma(rest - one, distance, gradient)
+    mean = where_gt(half, rest, fma(rest, distance, mean), from_gradient)
+    store(state, q, mean)
+    return mean
+
+
+@njit
+def _next_square(state, q, gradient, kept, rest):
+    """Return the mean of squares in row q, of which `kept` stays."""
+    square = fma(rest, gradient * gradient, kept * load(state, q))
+    store(state, q, square)
+    return square
+
+
+@njit
+def _sgd(nesterov, step, w, g, state, n, h):
+    rate, decay = narrow(w, _minus_lr(h)), _given(w, h, 1)
+    momentum, fresh = _given(w, h, 2), _rest(w, h, 3)
+    for q in range(n):
+        gradient = fma(decay, load(w, q), load(g, q))
+        buffer = gradient
+        if step > 1:
+            buffer = fma(momentum, load(state, q), gradient * fresh)
+        store(state, q, buffer)
+        if nesterov:
+            buffer = fma(momentum, buffer, gradient)
+        store(w, q, fma(rate, buffer, load(w, q)))
+
+
+@njit
+def _rmsprop(centered, w, g, state, n, h):
+    rate, decay = narrow(w, _minus_lr(h)), _given(w, h, 1)
+    alpha, rest, eps, momentum = _given(w, h, 2), _rest(w, h, 2), _given(w, h, 3), _given(w, h, 4)
+    for q in range(n):
+        gradient = fma(decay, load(w, q), load(g, q))
+        square = _next_square(state, q, gradient, alpha, rest)
+        if centered:
+            mean = _next_mean(state, n + q, gradient, rest)
+            square = square - mean * mean
+        buffer = fma(momentum, load(state, 2 * n + q), gradient / (sqrt(square) + eps))
+        store(state, 2 * n + q, buffer)
+        store(w, q, fma(rate, buffer, load(w, q)))
+
+
+@njit
+def _adagrad(step, w, g, state, n, h):
+    slowed = splat(h, 1.0) + splat(h, step - 1.0) * load(h, 3)
+    rate, decay = narrow(w, _minus_lr(h) / slowed), _given(w, h, 1)
+    eps, initial = _given(w, h, 2), _given(w, h, 4)
+    for q in range(n):
+        gradient = fma(decay, load(w, q), load(g, q))
+        before = initial if step == 1 else load(state, q)
+        total = fma(gradient, gradient, before)
+        store(state, q, total)
+        store(w, q, fma(rate, gradient / (sqrt(total) + eps), load(w, q)))
+
+
+@njit
+def _adam(decoupled, w, g, state, n, h, running):
+    one = splat(h, 1.0)
+    power1, power2 = _next_power(running, 0, load(h, 2)), _next_power(running, 1, load(h, 3))
+    rate, root = narrow(w, _minus_lr(h) / (one - power1)), narrow(w, one / sqrt(one - power2))
+    rest1, beta2, rest2 = _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
+    eps, decay, kept = _given(w, h, 4), _given(w, h, 1), narrow(w, one - load(h, 0) * load(h, 1))
+    for q in range(n):
+        weight, gradient = load(w, q), load(g, q)
+        if decoupled:
+            weight = weight * kept
+        else:
+            gradient = fma(decay, weight, gradient)
+        mean = _next_mean(state, q, gradient, rest1)
+        square = _next_square(state, n + q, gradient, beta2, rest2)
+        store(w, q, fma(rate, mean / fma(sqrt(square), root, eps), weight))
+
+
+@njit
+def _adamax(w, g, state, n, h, running):
+    rate = narrow(w, _minus_lr(h) / (splat(h, 1.0) - _next_power(running, 0, load(h, 2))))
+    rest1, beta2, eps, decay = _rest(w, h, 2), _given(w, h, 3), _given(w, h, 4), _given(w, h, 1)
+    for q in range(n):
+        gradient = fma(decay, load(w, q), load(g, q))
+        mean = _next_mean(state, q, gradient, rest1)
+        faded, new = beta2 * load(state, n + q), absolute(gradient) + eps
+        largest = where_gt(faded, new, faded, new)
+        store(state, n + q, largest)
+        store(w, q, fma(rate, mean / largest, load(w, q)))
+
+
+@njit
+def _nadam(w, g, state, n, h, running):
+    # running: -, beta2^t, 0.96^(t * momentum_decay), product of the momenta so far
+    one, half, schedule = splat(h, 1.0), splat(h, 0.5), _next_power(running, 2, load(h, 5))
+    momentum = load(h, 2) * (one - half * schedule)
+    following = load(h, 2) * (one - half * schedule * load(h, 5))
+    power2, product = _next_power(running, 1, load(h, 3)), _next_power(running, 3, momentum)
+    of_gradient = narrow(w, _minus_lr(h) * (one - momentum) / (one - product))
+    of_mean = narrow(w, _minus_lr(h) * following / (one - product * following))
+    root, rest1, beta2, rest2 = narrow(w, one / (one - power2)), _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
+    eps, decay = _given(w, h, 4), _given(w, h, 1)
+    for q in range(n):
+        gradient = fma(decay, load(w, q), load(g, q))
+        mean = _next_mean(state, q, gradient, rest1)
+        below = sqrt(_next_square(state, n + q, gradient, beta2, rest2) * root) + eps
+        store(w, q, fma(of_mean, mean / below, fma(of_gradient, gradient / below, load(w, q))))
