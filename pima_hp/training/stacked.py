@@ -98,7 +98,7 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
             curves["lr"][:, epoch - 1] = optimizer.param_groups[0]["lr"]
             losses = [score for key, score in scores.items() if key.endswith(("/loss", "/loss_end"))]
             ends = np.where(np.isfinite(losses).all(0), ends, np.minimum(ends, epoch))
-            if progress:
+            if progress and epoch < n_epochs:  # the caller counts the rest, without the rounding of fractions
                 progress.update(n_runs / n_epochs)
             if (ends <= n_epochs).all():
                 break

@@ -145,7 +145,7 @@ class Stack(ABC):
         while self.epoch < self.n_epochs:
             count = min(max(longest, 1), self.n_epochs - self.epoch)
             self.train_epochs(count)
-            if progress:
+            if progress and self.epoch < self.n_epochs:  # the caller counts the rest, without rounding
                 progress.update(count * len(self.runs) / self.n_epochs)
         if self._unread:
             self._read_scores()
