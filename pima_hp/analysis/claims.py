@@ -5,15 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from pima_hp.analysis.curves import EVENTS, Statistic
 from pima_hp.analysis.decisions import Condition, Rule
@@ -28,15 +20,7 @@ from pima_hp.formatting import listed
 _FREE = ("model.", "activation.", "optimizer.", "scheduler.", "trainer.", "callbacks.")  # arguments of any class
 
 
-def _known(selector: dict[str, Any]) -> dict[str, Any]:
-    """Refuse settings that no configuration has."""
-    known = default_settings()
-    if unknown := [key for key in selector if key not in known and not key.startswith(_FREE)]:
-        raise ValueError(f"must be of settings; found {unknown[0]!r}{nearest(unknown[0], known)}")
-    return selector
-
-
-def _multiplied(value: Any) -> list[dict[str, Any]]:
+def _multiplied(value: Any) -> list[dict[Any, Any]]:
     """Return one selector per configuration: lists of values are multiplied out."""
     groups = value if isinstance(value, list) else [value]
     if not all(isinstance(group, Mapping) for group in groups):
@@ -55,7 +39,7 @@ def _rule(value: object, info: ValidationInfo) -> Rule:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Selector = Annotated[dict[str, Any], AfterValidator(_known)]
+Selector = dict[str, Any]
 """Setting -> its value."""
 
 Selectors = Annotated[list[Selector], BeforeValidator(_multiplied)]
@@ -106,9 +90,8 @@ class Part(_Quantity):
             "over must be given for difference, ratio and order, and for these alone": bool(self.over) != is_pair,
             "over must not be of a configuration of where": any(arm in self.where for arm in self.over),
             f"{contrast} must be of one configuration": contrast in ("share", "mean") and len(self.where) != 1,
-            "slope must have `along`: a setting with two or more positive numbers in where": (
-                contrast == "slope" and not has_sizes
-            ),
+            "slope must have `along`, with two or more positive numbers in where": contrast == "slope"
+            and not has_sizes,
         }
         return [problem for problem, is_found in problems.items() if is_found]
 
@@ -140,16 +123,17 @@ class Claim(_Quantity):
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
             self.parts[number] = part.model_copy(update=own | arms)
         problems = [f"{part.name}: {problem}" for part in self.parts for problem in part.problems]
+        keys, known = {key for part in self.parts for arm in part.arms for key in arm}, default_settings()
+        unknown = [key for key in sorted(keys) if key not in known and not key.startswith(_FREE)]
+        problems += [f"where: must be of settings; found {key!r}{nearest(key, known)}" for key in unknown]
         names = [part.name for part in self.parts if not part.descriptive]
         if len({"all", "any", *names}) < len(names) + 2 or not names:
             problems.append("parts: must have different names, other than all and any, one of them not descriptive")
         for key, rule in {"supported": self.supported, "refuted": self.refuted}.items():
-            unknown = [target for target, _ in rule.entries if target not in ("all", "any", *names)]
-            lacking = not rule.entries and any(part.requires is None for part in self.parts)
-            problems += [f"{key}: must be given"] if lacking else []
-            problems += [
-                f"{key}: must be about all, any or a part; found {name!r}{nearest(name, names)}" for name in unknown
-            ]
+            if not rule.entries and any(part.requires is None for part in self.parts):
+                problems.append(f"{key}: must be given")
+            others = [target for target, _ in rule.entries if target not in ("all", "any", *names)]
+            problems += [f"{key}: must be about all, any or a part; found {of!r}{nearest(of, names)}" for of in others]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -187,9 +171,7 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
                 problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error, "", Claim)]
             else:
                 if claim.id != path.stem or claim.id in claims:
-                    problems.append(
-                        f"{name}: id: must be the name of the file and of no other claim; found {claim.id!r}"
-                    )
+                    problems.append(f"{name}: id: must be that of the file and of no other claim; found {claim.id!r}")
                 claims[claim.id] = claim
     if problems:
         raise ConfigurationError(problems)

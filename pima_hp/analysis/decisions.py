@@ -25,9 +25,7 @@ from pima_hp.analysis.intervals import Inference
 from pima_hp.run import Array
 
 ALPHA = 0.05
-_FORM = re.compile(
-    r"(?:(lower|upper|estimate)\s*(<=?|>=?)|(within|outside))\s*(margin|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-)
+_FORM = re.compile(r"(?:(lower|upper|estimate)\s*(<=?|>=?)|(within|outside))\s*(margin|[-+.\deE]+)")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _MOST_REPLICATES = 10**12
 Inferences = Mapping[str, Inference | None]

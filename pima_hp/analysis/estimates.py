@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -44,44 +44,39 @@ class Estimate:
     @property
     def row(self) -> dict[str, Any]:
         """Return what files and pages show of it."""
-        columns = {
-            key: item for key, item in vars(self).items() if key not in ("contrast", "inference", "seeds", "numbers")
-        }
+        inner = ("contrast", "inference", "seeds", "numbers")
+        columns = {key: item for key, item in vars(self).items() if key not in inner}
         effect = self.effect and asdict(self.effect) | {"conclusion": self.effect.conclusion}
         return columns | {"n_replicates": len(self.seeds), "effect": effect}
 
 
-class Found(NamedTuple):
-    """What an estimate is made from: the values (R, K) of R replicates in K configurations, or a problem."""
+def infer(
+    part: Part, runs: Runs, arms: Arms, resample: Resample
+) -> tuple[str, Inference | None, Sequence[Seeds], Array]:
+    """Return why a part has no estimate, the estimate, R replicates, and values (R, K) of K configurations.
 
-    problem: str
-    inference: Inference | None = None
-    seeds: Sequence[Seeds] = ()
-    table: Array = np.empty((0, 1))
-
-
-def infer(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Found:
-    """Estimate a part from its runs; parts with as many replicates share their resamples."""
+    Parts with as many replicates share their resamples.
+    """
+    nothing = None, (), np.empty((0, 1))
     if part.statistic is None or part.requires is not None:
-        return Found(f"{part.name} requires {part.requires}")
+        return f"{part.name} requires {part.requires}", *nothing
     ids = [arms.get(named(arm), ()) for arm in part.arms]
-    for arm, of_arm in zip(part.arms, ids, strict=True):
-        if not of_arm:
-            return Found(f"no runs with {named(arm)}")
-        if len(of_arm) > 1:
-            return Found(f"{len(of_arm)} configurations with {named(arm)}: name what they differ in under where")
+    for name, config_ids in zip(map(named, part.arms), ids, strict=True):
+        if len(config_ids) != 1:
+            several = f"{len(config_ids)} configurations with {name}: name what they differ in under where"
+            return several if config_ids else f"no runs with {name}", *nothing
     columns, problems = zip(*(runs.values(config_id, part.statistic) for (config_id,) in ids), strict=True)
     seeds, table = matched(columns)
     few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(seeds)}"
     if problem := next(filter(None, problems), few if len(seeds) < FEWEST_REPLICATES else ""):
-        return Found(f"{part.name}: {problem}", None, seeds, table)
+        return f"{part.name}: {problem}", None, seeds, table
     numbers = _numbers(part, table)
     if part.contrast == "share":
-        return Found("", Share(float(numbers.sum()), len(numbers)), seeds, table)
+        return "", Share(float(numbers.sum()), len(numbers)), seeds, table
     if part.contrast == "order":
-        return Found("", win_probability(numbers, resample), seeds, table)
+        return "", win_probability(numbers, resample), seeds, table
     mean = resample(numbers)
-    return Found("", mean.mapped(np.exp) if part.contrast == "ratio" else mean, seeds, table)
+    return "", mean.mapped(np.exp) if part.contrast == "ratio" else mean, seeds, table
 
 
 def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate:

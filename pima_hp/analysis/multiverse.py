@@ -135,7 +135,7 @@ def specifications(
         texts = {key: value_text(settings[key]) for key in keys}
         for levels, variant in variants:
             parts = [part for part in variant.parts if rows and not part.descriptive]
-            found = {part.name: infer(part, runs, arms, resample).inference for part in parts}
+            found = {part.name: infer(part, runs, arms, resample)[1] for part in parts}
             outcome = outcome_of(variant.supported, variant.refuted, found) if rows else primary
             rows.append({**texts, **levels, "outcome": str(outcome)})
     return pd.DataFrame([row for row in rows if row["outcome"] != Outcome.UNTESTABLE])

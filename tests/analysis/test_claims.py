@@ -172,7 +172,7 @@ BAD = [
     ({"supported": "lower > 0.5"}, ["supported", "`all: lower > 0.8`"]),
     ({"supported": {"rellu": "lower > 0"}}, ["supported", "'rellu'; nearest: relu"]),
     ({"where": {"batch.sise": 5}}, ["where", "'batch.sise'; nearest: batch.size"]),
-    ({"parts": [{"name": "a", "where": {"batch.sise": 5}}]}, ["parts.0.where", "nearest: batch.size"]),
+    ({"parts": [{"name": "a", "where": {"batch.sise": 5}}]}, ["where", "nearest: batch.size"]),
     ({"parts": [{"name": "a", "where": {"batch.size": [5, 10]}}]}, ["a: share must be of one configuration"]),
     ({"parts": [{"name": "a"}, {"name": "a"}]}, ["parts: must have different names"]),
     ({"parts": [{"name": "a", "descriptive": True}], "supported": {"all": "lower > 0"},
@@ -183,7 +183,7 @@ BAD = [
       "parts": [{"name": "a", "where": {"batch.size": 5}, "over": {"batch.size": 5}}]}, ["a: over must not be"]),
     ({"data": "c62fdc4"}, ["data", "shipped|any"]),
     ({"data": 12345678}, ["data"]),
-    ({"id": "X2"}, ["id: must be the name of the file", "'X2'"]),
+    ({"id": "X2"}, ["id: must be that of the file", "'X2'"]),
 ]  # fmt: skip
 
 
