@@ -1,8 +1,6 @@
-"""Every claim file: its rule on planted truth; what a bad file is told; the grammar of rules."""
+"""Every claim file: its rule on planted truth; which files are refused."""
 
 import math
-from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,8 +8,9 @@ import yaml
 
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.curves import entropy
-from pima_hp.analysis.decisions import Condition, Outcome, Rule, outcome_of
-from pima_hp.analysis.intervals import Share, bootstrap
+from pima_hp.analysis.decisions import Outcome, outcome_of
+from pima_hp.analysis.intervals import Resamples
+from pima_hp.analysis.selection import default_settings
 from pima_hp.analysis.verdicts import judge
 from pima_hp.config.options import CONF
 from pima_hp.errors import ConfigurationError
@@ -19,17 +18,6 @@ from tests.analysis.conftest import arms_of, study
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 R, E = 100, 100
-
-
-@dataclass(frozen=True)
-class Exact:
-    """A truth: what an interval shrinks to."""
-
-    estimate: float
-    n: int = R
-
-    def interval(self, _level=0.95):
-        return self.estimate, self.estimate
 
 
 def events(statistic, k):
@@ -74,7 +62,9 @@ def truths(claim):
 def expected(claim, theta):
     exact = {part.name: theta for part in claim.parts}
     exact |= {part.name: (1 - np.sign(theta)) / 2 for part in claim.parts if part.contrast == "order"}
-    return outcome_of(claim.supported, claim.refuted, {name: Exact(value) for name, value in exact.items()})
+    return outcome_of(
+        claim.supported, claim.refuted, {name: Resamples(value, R, np.array([value])) for name, value in exact.items()}
+    )
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "claim").glob("*.yaml")), ids=lambda path: path.stem)
@@ -82,7 +72,9 @@ def test_a_rule_finds_planted_truth_falsehood_and_doubt(path):
     claim = CLAIMS[path.stem]
     parts = [part for part in claim.parts if part.requires is None and not part.descriptive]
     if not parts:
-        assert expected_word_without_runs(claim) == Outcome.UNTESTABLE
+        (verdict,) = judge([claim], study([({}, np.ones((R, E)))]), np.random.default_rng(0), 100)
+        assert "which no run records yet" in verdict.reason
+        assert verdict.outcome == Outcome.UNTESTABLE
         return
     claim = claim.model_copy(update={"parts": parts})
     found = {}
@@ -96,12 +88,6 @@ def test_a_rule_finds_planted_truth_falsehood_and_doubt(path):
     assert found[Outcome.UNDECIDED].survives is None
 
 
-def expected_word_without_runs(claim):
-    (verdict,) = judge([claim], study([({}, np.ones((R, E)))]), np.random.default_rng(0), 100)
-    assert "which no run records yet" in verdict.reason
-    return verdict.outcome
-
-
 def test_the_articles_claims_are_all_there():
     assert list(CLAIMS) == ["H1", "H2", "H3", "H3a", "H4", "H4a", "H5", "H6", "H7", "H8", "H9"]
     assert {claim.id for claim in CLAIMS.values() if claim.family == "exploratory"} == {"H3a", "H4a"}
@@ -109,13 +95,8 @@ def test_the_articles_claims_are_all_there():
 
 def test_the_multiverse_sweep_makes_the_runs_that_h3a_and_h4a_ask_for():
     grids = yaml.safe_load((CONF / "experiment/article_multiverse.yaml").read_text())["hydra"]["sweeper"]["grids"]
-    asked = {
-        "batch.size": 10,
-        "trainer.max_epochs": 100,
-        "optimizer.lr": 0.001,
-        "batch.shuffle": False,
-        "activation": "relu",
-    }
+    keys = ("batch.size", "trainer.max_epochs", "optimizer.lr", "batch.shuffle", "activation")
+    asked = {key: default_settings()[key] for key in keys}
     for arm in [*arms_of(CLAIMS["H3a"]), *arms_of(CLAIMS["H4a"])]:
         wanted = asked | arm
         assert any(
@@ -224,75 +205,3 @@ def test_the_earlier_names_of_keys_are_still_read(tmp_path):
     claim = load_claims(extra=write(tmp_path / "mine", **earlier, parts=parts))[-1]
     assert claim.parts[0].statistic.name == "learns"
     assert (claim.parts[1].descriptive, claim.parts[2].requires) == (True, "gradient norms")
-
-
-def rule(margin=None, **entries):
-    return Rule(tuple((target, Condition.parsed(text, margin)) for target, text in entries.items()))
-
-
-def test_rules_hold_as_they_read():
-    low, high = {"a": Share(10, 100), "b": None}, {"a": Share(90, 100), "b": Share(80, 100)}
-    assert rule(any="upper < 0.5").holds(low)
-    assert not rule(all="upper < 0.5").holds(low)
-    assert rule(all="lower > 0.7", a="estimate >= 0.9").holds(high)
-    assert not rule().holds(high)
-    assert rule(0.5, all="outside margin").holds(high)
-    assert not rule(all="within 0.5").holds(high)
-    assert str(rule(0.5, all="outside margin", a="lower >  0.70")) == "outside 0.5 (all) and lower > 0.7 (a)"
-
-
-def test_replicates_needed_of_a_share_are_the_fewest_at_which_the_rule_holds():
-    below, undecided = rule(all="upper < 0.80"), {"a": Share(74, 100)}
-    found = below.needed(undecided)
-    assert below.holds({"a": Share(0.74 * found, found)})
-    assert not below.holds({"a": Share(0.74 * (found - 1), found - 1)})
-    assert rule(all="lower > 0.80").needed(undecided) == math.inf
-    assert rule(any="upper < 0.80").needed(undecided | {"b": Share(90, 100)}) == found
-
-
-@pytest.mark.parametrize(
-    "condition", ["lower > 0.95", "upper < 0.05", "lower > 0.5", "upper < 0.5", "within 0.5", "outside 0.5"]
-)
-def test_replicates_needed_are_more_than_there_are(condition):
-    # at the ends Wilson's interval is far from symmetric: half its width once gave numbers below the present n
-    for share in (Share(k, 100) for k in range(101)):
-        if not rule(all=condition).holds({"a": share}):
-            assert rule(all=condition).needed({"a": share}) > 100
-
-
-def test_replicates_needed_of_a_mean_use_the_half_that_faces_the_bound():
-    skewed = bootstrap(np.random.default_rng(0).gamma(0.3, 1, 30), np.random.default_rng(1))
-    (low, high), value = skewed.interval(), skewed.estimate
-    assert high - value > 1.3 * (value - low)
-    bound = low - 0.1 * (value - low)
-    assert rule(all=f"lower > {bound!r}").holds({"a": skewed})
-    bound = high - 0.01 * (high - value)
-    wanted = math.ceil(30 * ((high - value) / (bound - value)) ** 2)
-    assert rule(all=f"upper < {bound!r}").needed({"a": skewed}) == max(31, wanted) < 33
-    bound = (low + value) / 2
-    wanted = math.ceil(30 * ((value - low) / (value - bound)) ** 2)
-    assert rule(all=f"lower > {bound!r}").needed({"a": skewed}) == pytest.approx(wanted, abs=1)
-
-
-def test_a_p_value_is_that_of_the_test_that_the_interval_inverts():
-    z = (0.9 - 0.8) / math.sqrt(0.8 * 0.2 / 100)  # Wilson's interval inverts the score test
-    p, at_most = rule(all="lower > 0.8").p_value({"a": Share(90, 100)})
-    assert (p, at_most) == (pytest.approx(2 * (1 - NormalDist().cdf(z)), rel=1e-3), False)
-    assert rule(all="lower > 0.8").p_value({"a": Share(900, 1000)})[0] < 1e-12 * 1.01  # no floor of resamples
-    assert rule(all="lower > 0.8").p_value({"a": Share(10, 100)}) == (1.0, False)
-    mean = bootstrap(np.random.default_rng(0).normal(9, 1, 100), np.random.default_rng(0), 10_000)
-    assert rule(all="lower > 0").p_value({"a": mean}) == (mean.smallest_alpha, True)
-    assert 2e-4 < mean.smallest_alpha < 5e-4
-
-
-def test_any_of_k_parts_has_a_p_value_k_times_that_of_one():
-    estimates = {"a": Share(60, 100), "b": Share(80, 100), "c": Share(81, 100)}
-    one = rule(a="upper < 0.8").p_value(estimates)[0]
-    assert rule(any="upper < 0.8").p_value(estimates)[0] == pytest.approx(3 * one, rel=1e-3)
-    assert rule(all="lower > 0.4").p_value(estimates)[0] == pytest.approx(rule(a="lower > 0.4").p_value(estimates)[0])
-
-
-def test_a_p_value_of_any_is_small_as_rarely_as_it_says():
-    rng, none_true = np.random.default_rng(0), rule(any="upper < 0.8")
-    found = [none_true.p_value({name: Share(rng.binomial(100, 0.8), 100) for name in "abcde"})[0] for _ in range(400)]
-    assert np.mean(np.array(found) <= 0.10) < 0.10 + 0.03  # without the factor of 5: 0.22
