@@ -110,10 +110,8 @@ def waiting_times(compared: Comparison, threshold: float, *, strictly: bool = Fa
         first = curves.first_epoch_reaching(table, float(bound))
         for epoch in [0, *(style.evenly_spaced(table.shape[1], MAX_EPOCHS) + 1).tolist()] if len(table) else []:
             share = Share(float((first > epoch).sum()), len(first))
-            low, high = share.interval()
-            points.append(
-                {"line": compared.names[value], "epoch": epoch, "mean": share.estimate, "low": low, "high": high}
-            )
+            point = {"line": compared.names[value], "epoch": epoch, "mean": share.estimate}
+            points.append(point | dict(zip(("low", "high"), share.interval(), strict=True)))
     slots = {compared.names[value]: slot for value, slot in style.slots(compared.levels).items()}
     n_epochs = max((point["epoch"] for point in points), default=1)
     panel = charts.survival_panel(points, slots, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
@@ -135,9 +133,8 @@ def spreads(compared: Comparison, factor: str, kind: str) -> Figure:
     against = f"{label(factor)} {names[reference]}"
     colors, panels = {value: color for value, (color, _) in style.slots(compared.levels).items()}, []
     for name, unit, statistic, curve in numbers:
-        of = {
-            value: by_seeds(runs, Statistic(name=statistic, curve=curve).of) for value, runs in compared.levels.items()
-        }
+        of_runs = Statistic(name=statistic, curve=curve).of
+        of = {value: by_seeds(runs, of_runs) for value, runs in compared.levels.items()}
         single = {value: np.array(list(found.values())) for value, found in of.items()}
         pairs = {value: matched([found, of[reference]])[1] for value, found in of.items() if value != reference}
         differences = {value: table[:, 0] - table[:, 1] for value, table in pairs.items()}
@@ -155,12 +152,9 @@ def _points(series: "pd.Series[Any]", name: str) -> list[dict[str, Any]]:
     """Return what is drawn of some curves: a point for each epoch that has a value."""
     table = curves.aligned(series)  # (R, E)
     drawn = style.evenly_spaced(table.shape[1], MAX_EPOCHS)
-    numbers = np.round([mean(table[:, drawn]), *quantiles(table[:, drawn])], 4)  # one row of 614 is 0.0016
-    points = [
-        {"line": name, "epoch": epoch, "mean": center, "low": low, "high": high}
-        for epoch, (center, low, high) in zip((drawn + 1).tolist(), numbers.T.tolist(), strict=True)
-    ]
-    return [point for point in points if math.isfinite(point["mean"])]
+    numbers = np.round([mean(table[:, drawn]), *quantiles(table[:, drawn])], 4).tolist()  # one row of 614 is 0.0016
+    rows = zip((drawn + 1).tolist(), *numbers, strict=True)
+    return [{"line": name, "epoch": n, "mean": m, "low": a, "high": b} for n, m, a, b in rows if math.isfinite(m)]
 
 
 def _varied(verdict: Verdict) -> set[str]:

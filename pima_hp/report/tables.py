@@ -36,13 +36,11 @@ def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
         with_result = conclusive(runs)
         for name, key in (("training", "train/accuracy_end"), (validation, "val/accuracy")):
             scores = _of_each_run(with_result, key, curves.final_score)
-            scores = scores[np.isfinite(scores)]
-            row[f"final_{name}_accuracy_mean"] = scores.mean() if len(scores) else np.nan
-            row[f"final_{name}_accuracy_sd"] = scores.std(ddof=1) if len(scores) > 1 else np.nan
+            row |= {f"final_{name}_accuracy_mean": scores.mean(), f"final_{name}_accuracy_sd": scores.std()}
         if reach is not None:
             first = _of_each_run(with_result, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
-            row[f"median_epoch_at_{reach:.2f}"] = np.median(first) if len(first) else np.nan
-            row[f"share_that_reached_{reach:.2f}"] = np.isfinite(first).mean() if len(first) else np.nan
+            row[f"median_epoch_at_{reach:.2f}"] = first.median()
+            row[f"share_that_reached_{reach:.2f}"] = (first < np.inf).mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -63,14 +61,12 @@ def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
     A descriptive estimate, which no rule is about, has no outcome.
     """
-    rows = [
-        {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "outcome": ""}
-        | ({} if estimate.descriptive else verdict.row)
-        | estimate.row
-        | {"config_ids": " ".join(estimate.config_ids)}
-        for verdict in verdicts
-        for estimate in verdict.estimates
-    ]
+    rows = []
+    for verdict in verdicts:
+        row = {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "outcome": ""}
+        for of in verdict.estimates:
+            more = {} if of.descriptive else verdict.row
+            rows.append(row | more | of.row | {"config_ids": " ".join(of.config_ids)})
     return pd.json_normalize(rows, sep="_")
 
 
@@ -83,18 +79,15 @@ def counts_text(verdicts: Sequence[Verdict]) -> str:
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows as a reader sees them: labels, `mean±sd` in one cell, three decimals at most."""
     columns: dict[str, list[str]] = {}
-    for name, column in table.items():
-        key, texts = str(name), _cells(list(column), longest)
-        mean = f"{key.removesuffix('_sd')}_mean"
-        if key.endswith("_sd") and mean in table:
-            heading = _heading(mean.removesuffix("_mean"))
-            texts = [
-                text if sd == MISSING else f"{text}±{sd}"
-                for text, sd in zip(columns.pop(_heading(mean)), texts, strict=True)
-            ]
+    heading = previous = ""
+    for key, texts in ((str(name), _cells(list(column), longest)) for name, column in table.items()):
+        if key.endswith("_sd") and previous == f"{key.removesuffix('_sd')}_mean":
+            pairs = zip(columns[heading], texts, strict=True)
+            columns[heading] = [mean if sd == MISSING else f"{mean}±{sd}" for mean, sd in pairs]
         else:
-            heading = _heading(key)
-        columns[heading] = texts
+            name = LABELS.get(key, key).removesuffix("_mean").removeprefix("n_").replace("_", " ")
+            heading, previous = shown(name), key
+            columns[heading] = texts
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
@@ -106,26 +99,18 @@ def text_table(table: pd.DataFrame, width: int = 100) -> str:
     while sum(widths) + 2 * len(widths) - 2 > width and max(widths) > 1:
         widths[int(np.argmax(widths))] -= 1
     numeric = [all(re.fullmatch(rf"never|{MISSING}|[-+.\de±]+", cell) for cell in column[1:]) for column in columns]
+    line = "  ".join(f"{{:{'>' if right else '<'}{most}}}" for right, most in zip(numeric, widths, strict=True))
     lines = []
     for row in (headings, ["-" * most for most in widths], *rows):
         wrapped = [textwrap.wrap(cell, most) for cell, most in zip(row, widths, strict=True)]
-        for parts in zip_longest(*wrapped, fillvalue=""):
-            aligned = [
-                f"{part:{'>' if right else '<'}{most}}"
-                for part, right, most in zip(parts, numeric, widths, strict=True)
-            ]
-            lines.append("  ".join(aligned).rstrip())
+        lines += [line.format(*parts).rstrip() for parts in zip_longest(*wrapped, fillvalue="")]
     return "\n".join(lines)
 
 
-def _of_each_run(runs: pd.DataFrame, key: str, statistic: Callable[[Array], Array]) -> Array:
+def _of_each_run(runs: pd.DataFrame, key: str, statistic: Callable[[Array], Array]) -> "pd.Series[float]":
     """Return a statistic of each run's curve, curves of one length at a time: padding would read as divergence."""
     groups = [table for _, table in runs.groupby(runs[key].map(np.size))[key]]
-    return np.concatenate([np.empty(0), *(statistic(curves.aligned(table)) for table in groups)])
-
-
-def _heading(key: str) -> str:
-    return shown(LABELS.get(key, key).replace("_", " ").removeprefix("n "), 60)
+    return pd.Series([value for table in groups for value in statistic(curves.aligned(table))], dtype=float)
 
 
 def _cells(column: Sequence[Any], longest: int) -> list[str]:
