@@ -64,57 +64,41 @@ class Figure:
         )
 
 
-def curves_panel(title: str, subtitle: str, points: Points, colors: Mapping[str, str], ends: Ends, n_epochs: int,
-                 majority: float | None) -> str:  # fmt: skip
-    """Draw mean learning curves with their bands over replicates, and the accuracy of the majority class.
+def lines_panel(
+    points: Points, y_title: str, ends: Ends, n_epochs: int, *,
+    title: str = "", lost: str = "", majority: float | None = None, survival: bool = False,
+) -> str:  # fmt: skip
+    """Draw lines against the epoch with their bands, named at their ends.
 
     Args:
-        title: of the panel.
-        subtitle: how many runs are missing.
-        points: `line`, `epoch`, `mean`, `low` and `high`.
-        colors: line -> its color.
-        ends: of the axis of accuracy.
+        points: `line`, `ink`, `dash`, `epoch`, `mean`, `low` and `high`.
+        y_title: of the other axis.
+        ends: of that axis.
         n_epochs: the end of the axis of epochs.
-        majority: accuracy of the majority class.
+        title: of the panel.
+        lost: how many runs are missing.
+        majority: accuracy of the majority class, a dashed line.
+        survival: whether the lines are steps from epoch 0, in a larger panel.
     """
-    x, y = _epochs(1, n_epochs), _axis(alt.Y, "accuracy (fraction of rows)", ends, format=".2f")
-    marks = partial(_marks, [point | {"ink": colors[point["line"]]} for point in points], x=x("epoch"), color=INK)
+    width, height = (400, 270) if survival else (165, 150)
+    look = {"interpolate": "step-after" if survival else "linear"}
+    first = 0 if survival else 1
+    x = _axis(alt.X, "epoch", (first, max(n_epochs, first + 1)), grid=False, tickCount=5, tickMinStep=1)
+    y = _axis(alt.Y, y_title, ends)
+    marks = partial(_marks, points, x=x("epoch"), color=INK, detail=alt.Detail("line", type="nominal"))
+    band = marks(y=y("low"), y2="high", stroke=alt.Stroke("ink", type="nominal", scale=None))
+    line = marks(y=y("mean"), strokeDash=alt.StrokeDash("dash", type="nominal", scale=None))
     layers = [
-        marks(y=y("low"), y2="high", stroke=alt.Stroke("ink", type="nominal", scale=None)).mark_area(**BAND),
-        marks(y=y("mean")).mark_line(strokeWidth=1.8, point=n_epochs == 1),  # a line through one point is invisible
+        band.transform_filter("datum.mean < 1").mark_area(**BAND, **look),  # from the first run that leaves
+        line.mark_line(strokeWidth=1.8, point=n_epochs == 1, **look),  # a line through one point is invisible
     ]
-    last = {point["line"]: (point["epoch"], point["mean"], colors[point["line"]]) for point in points}
+    last = {point["line"]: (point["epoch"], point["mean"], point["ink"]) for point in points}
     if majority is not None:
         layers.append(_marks([{"level": majority}], y=y("level")).mark_rule(**DASHED))
         last["majority"] = (n_epochs, majority, style.INK)
-    chart = alt.layer(*layers, *_names(last, x, y, ends, 0.075), _hover(points, x, 165 / n_epochs))
-    return render(chart.properties(width=165, height=150, title=alt.Title(title, subtitle=subtitle, limit=250)))
-
-
-def survival_panel(points: Points, slots: Mapping[str, style.Slot], n_epochs: int, y_title: str) -> str:
-    """Draw the share of runs that have not reached a threshold against epoch, a step line a value.
-
-    Args:
-        points: `line`, `epoch`, `mean`, `low` and `high`.
-        slots: line -> its color and dash.
-        n_epochs: the end of the axis of epochs.
-        y_title: of the axis of shares.
-    """
-    x, y = _epochs(0, n_epochs), _axis(alt.Y, y_title, (0.0, 1.0), format=".1f")
-    points = [point | {"ink": slots[point["line"]][0]} for point in points]
-    scale = alt.Scale(domain=list(slots), range=[dash for _, dash in slots.values()])
-    dash = alt.StrokeDash("line", type="nominal", scale=scale, legend=None)
-    line = _marks(points, x=x("epoch"), y=y("mean"), color=INK, strokeDash=dash)
-    left = [point for point in points if point["mean"] < 1]
-    band = _marks(left, x=x("epoch"), y=y("low"), y2="high", color=INK, detail="line:N")
-    last = {point["line"]: (point["epoch"], point["mean"], point["ink"]) for point in points}
-    chart = alt.layer(
-        band.mark_area(interpolate="step-after", opacity=0.12, aria=False),
-        line.mark_line(interpolate="step-after", strokeWidth=2.2),
-        *_names(last, x, y, (0.0, 1.0), 0.048),
-        _hover(points, x, 400 / n_epochs),
-    )
-    return render(chart.properties(width=400, height=270))
+    chart = alt.layer(*layers, *_names(last, x, y, ends, 12 / height), _hover(points, x, width / n_epochs))
+    heading = alt.Title(title, subtitle=lost, limit=250)
+    return render(chart.properties(width=width, height=height, title=heading))
 
 
 def strips_panel(
@@ -194,14 +178,6 @@ def _axis(channel: Any, title: str, ends: Ends, **axis: Any) -> partial[Any]:
     """Return a channel that lacks its field: whatever is drawn on an axis has its title and its scale."""
     scale = alt.Scale(domain=ends, nice=False, zero=False)
     return partial(channel, type="quantitative", title=title, scale=scale, axis=alt.Axis(**axis))
-
-
-def _epochs(first: int, last: int) -> partial[Any]:
-    """Return an axis with the first epoch and about five round ones."""
-    power = 10 ** max(0, len(str(last)) - 2)
-    step = next(step for step in (1, 2, 5, 10, 20, 50) if last <= 5 * step * power) * power
-    ticks = sorted({first, *range(step, last + 1, step)})
-    return _axis(alt.X, "epoch", (first, max(last, first + 1)), grid=False, format="d", values=ticks)
 
 
 def _note(text: str, x: Any) -> Any:

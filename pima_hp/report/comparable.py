@@ -86,7 +86,8 @@ class Comparison:
         shared = {key: self.settings[key] for key in SETTINGS if len(self.settings.get(key, ())) == 1}
         told.append(f"Fixed: {', '.join(f'{label(key)} {value_text(value)}' for key, (value,) in shared.items())}")
         if self.n_others:
-            others = listed(map(label, self.differing[:6]))
+            owners = [key for key in self.differing if key.rpartition(".")[0] not in self.differing]
+            others = listed(map(label, owners[:6]))
             told.append(f"Not drawn: {counted(self.n_others, 'other combination')} of {others}")
         return ". ".join(told) + "."
 
@@ -146,7 +147,7 @@ def swept(frame: pd.DataFrame) -> list[str]:
 def missing(runs: pd.DataFrame) -> str:
     """Return how many runs have no, or no whole, curve."""
     by_status = {status: int((runs["status"] == status).sum()) for status in COUNTED.values()}
-    return ", ".join(f"{n} of {len(runs)} {status}" for status, n in by_status.items() if n)
+    return ", ".join(f"{n:,} of {len(runs):,} {status}" for status, n in by_status.items() if n)
 
 
 def _ordered(values: Any) -> list[tuple[Any, ...]]:

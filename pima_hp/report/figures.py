@@ -23,6 +23,7 @@ from pima_hp.report.comparable import Comparison, comparable, missing
 
 MAX_EPOCHS = 120
 """Epochs drawn of a curve; a longer one is drawn at so many evenly spaced ones."""
+POINT = ("line", "ink", "dash", "epoch", "mean", "low", "high")
 SHOWS = {
     "curves": (),
     "waiting": ("exceeds", "never_exceeds", "reaches", "restricted_epochs"),
@@ -55,34 +56,28 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
     tables = set(compared.runs["data_digest"])
     about = [verdict for verdict in verdicts if factor in _varied(verdict) and all(map(verdict.claim.is_about, tables))]
     named = [(part.statistic, verdict) for verdict in about for part in verdict.claim.parts if part.statistic]
+    shown = {kind: [pair for pair in named if pair[0].name in names] for kind, names in SHOWS.items()}
     figures = {"curves": learning_curves(compared, factor)}
-    times = [statistic for statistic, _ in named if statistic.name in SHOWS["waiting"]]
-    threshold = times[0].value("threshold") if times else None if about else compared.reach
-    if threshold is not None:
-        strictly = bool(times) and "exceeds" in times[0].name
-        figures["waiting"] = waiting_times(compared, threshold, strictly=strictly)
-    for kind in SPREADS:
-        if kind == "final" or any(statistic.name in SHOWS[kind] for statistic, _ in named):
-            figures[kind] = spreads(compared, factor, kind)
-    figures = {kind: figure for kind, figure in figures.items() if figure.panels}
+    if shown["waiting"]:
+        statistic = shown["waiting"][0][0]
+        figures["waiting"] = waiting_times(compared, statistic.value("threshold"), strictly="exceeds" in statistic.name)
+    elif compared.reach is not None and not about:
+        figures["waiting"] = waiting_times(compared, compared.reach)
+    figures |= {kind: spreads(compared, factor, kind) for kind in SPREADS if shown[kind] or kind == "final"}
     for kind, figure in figures.items():
-        came_of = {
-            verdict.claim.id: f"Claim {verdict.claim.id}, {verdict.outcome}: {with_labels(verdict.reason)}."
-            for statistic, verdict in named
-            if statistic.name in SHOWS[kind] and verdict.outcome != Outcome.UNTESTABLE
-        }
-        caption = " ".join([figure.caption, compared.caption, *came_of.values()])
+        judged = [of for _, of in shown[kind] if of.outcome != Outcome.UNTESTABLE]
+        came_of = [f"Claim {of.claim.id}, {of.outcome}: {with_labels(of.reason)}." for of in judged]
+        caption = " ".join(dict.fromkeys([figure.caption, compared.caption, *came_of]))
         figures[kind] = replace(figure, title=f"{figure.title}, by {label(factor)}", caption=caption)
-    return figures
+    return {kind: figure for kind, figure in figures.items() if figure.panels}
 
 
 def learning_curves(compared: Comparison, factor: str) -> Figure:
     """Draw accuracy against epoch, a panel a value: training and validation rows, mean and 5-95 % band."""
     validation, majority = compared.validation_rows, compared.majority
-    names = {"train/accuracy": "training (running)", "val/accuracy": validation}
-    colors = {names["train/accuracy"]: style.TRAINING_COLOR, validation: style.VALIDATION_COLOR}
     points = {
-        value: [point for key, name in names.items() for point in _points(runs[key], name)]
+        value: _points(runs["train/accuracy"], "training (running)", style.TRAINING_COLOR)
+        + _points(runs["val/accuracy"], validation, style.VALIDATION_COLOR)
         for value, runs in compared.levels.items()
     }
     drawn = [point for some in points.values() for point in some]
@@ -91,11 +86,11 @@ def learning_curves(compared: Comparison, factor: str) -> Figure:
     low = min([point["low"] for point in drawn if point["epoch"] > n_epochs / 20] + dashed, default=0)
     high = max([point["high"] for point in drawn] + dashed, default=1)
     ends = math.floor(20 * low) / 20, math.ceil(20 * high) / 20
-    panels = []
+    accuracy, panels = "accuracy (fraction of rows)", []
     for value, name in compared.names.items():
-        title, lost = f"{label(factor)} {name}", missing(compared.levels[value])
         within = [point | {"low": max(point["low"], ends[0])} for point in points[value] if point["mean"] >= ends[0]]
-        panels.append(charts.curves_panel(title, lost, within, colors, ends, n_epochs, majority))
+        title, lost = f"{label(factor)} {name}", missing(compared.levels[value])
+        panels.append(charts.lines_panel(within, accuracy, ends, n_epochs, title=title, lost=lost, majority=majority))
     told = "Lines: mean over replicates; bands: 5-95 % of single runs. The first twentieth of the epochs may be cut."
     level = "" if majority is None else f" Dashed: always predicting the majority class ({majority:.3f})."
     return Figure(f"Accuracy on training and {validation} rows", told + level, panels)
@@ -104,17 +99,17 @@ def learning_curves(compared: Comparison, factor: str) -> Figure:
 def waiting_times(compared: Comparison, threshold: float, *, strictly: bool = False) -> Figure:
     """Draw the share of runs whose running training accuracy has not reached (or exceeded) a threshold, by epoch."""
     bound, verb = (np.nextafter(threshold, np.inf), "exceeded") if strictly else (threshold, "reached")
-    points = []
+    points, slots = [], style.slots(compared.levels)
     for value, runs in compared.levels.items():
         table = curves.aligned(conclusive(runs)["train/accuracy"])  # (R, E)
         first = curves.first_epoch_reaching(table, float(bound))
         for epoch in [0, *(style.evenly_spaced(table.shape[1], MAX_EPOCHS) + 1).tolist()] if len(table) else []:
             share = Share(float((first > epoch).sum()), len(first))
-            point = {"line": compared.names[value], "epoch": epoch, "mean": share.estimate}
-            points.append(point | dict(zip(("low", "high"), share.interval(), strict=True)))
-    slots = {compared.names[value]: slot for value, slot in style.slots(compared.levels).items()}
+            row = (compared.names[value], *slots[value], epoch, share.estimate, *share.interval())
+            points.append(dict(zip(POINT, row, strict=True)))
     n_epochs = max((point["epoch"] for point in points), default=1)
-    panel = charts.survival_panel(points, slots, n_epochs, f"share of runs that have not {verb} {threshold:.2f}")
+    y_title = f"share of runs that have not {verb} {threshold:.2f}"
+    panel = charts.lines_panel(points, y_title, (0.0, 1.0), n_epochs, survival=True)
     told = (
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does. Bands: 95 % intervals (Wilson), from the first run that leaves."
@@ -148,13 +143,13 @@ def spreads(compared: Comparison, factor: str, kind: str) -> Figure:
     return Figure(title, f"{dots} Then the difference from {against} under the same seed. {told}", panels)
 
 
-def _points(series: "pd.Series[Any]", name: str) -> list[dict[str, Any]]:
+def _points(series: "pd.Series[Any]", name: str, color: str) -> list[dict[str, Any]]:
     """Return what is drawn of some curves: a point for each epoch that has a value."""
     table = curves.aligned(series)  # (R, E)
     drawn = style.evenly_spaced(table.shape[1], MAX_EPOCHS)
     numbers = np.round([mean(table[:, drawn]), *quantiles(table[:, drawn])], 4).tolist()  # one row of 614 is 0.0016
     rows = zip((drawn + 1).tolist(), *numbers, strict=True)
-    return [{"line": name, "epoch": n, "mean": m, "low": a, "high": b} for n, m, a, b in rows if math.isfinite(m)]
+    return [dict(zip(POINT, (name, color, [1, 0], *row), strict=True)) for row in rows if math.isfinite(row[1])]
 
 
 def _varied(verdict: Verdict) -> set[str]:

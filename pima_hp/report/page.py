@@ -22,11 +22,11 @@ from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, judge, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.errors import PimaError, StorageError
+from pima_hp.errors import StorageError
 from pima_hp.formatting import csv_text, interval_text, label, listed, shown, value_text, with_labels
 from pima_hp.ledger import Manifest, read_study
 from pima_hp.ledger.files import make_folder, write_atomically
-from pima_hp.report.comparable import COUNTED, settings_of, swept
+from pima_hp.report.comparable import missing, settings_of, swept
 from pima_hp.report.tables import cells, counts_text, estimates_table, summary
 from pima_hp.run import RunStatus
 
@@ -61,12 +61,9 @@ class Study:
             warnings.simplefilter("always")
             frame = read_study(folder)
         notes = [str(warning.message) for warning in caught]
-        try:
-            manifest = Manifest.read(folder)
-        except PimaError as error:
-            manifest, notes = None, [*notes, str(error)]
         verdicts = judge(claims, frame, np.random.default_rng(SEED))
-        return cls(folder, frame, manifest, notes, keep_baselines(folder, frame, own_table=own_table), verdicts)
+        baselines = keep_baselines(folder, frame, own_table=own_table)
+        return cls(folder, frame, Manifest.read(folder), notes, baselines, verdicts)
 
     @cached_property
     def factors(self) -> list[str]:
@@ -76,12 +73,11 @@ class Study:
 
     @property
     def progress(self) -> str:
-        """Return `1,099 of 1,100 runs finished; 2 diverged, 1 failed`."""
-        counts = {status: int((self.frame["status"] == status).sum()) for status in COUNTED.values()}
+        """Return `1,099 of 1,100 runs finished; 1 of 1,100 failed`."""
         n_planned = max(len(self.manifest.run_ids) if self.manifest else 0, len(self.frame))
-        others = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
-        n_finished = len(self.frame) - counts[RunStatus.FAILED]
-        return f"{n_finished:,} of {n_planned:,} runs finished{'; ' if others else ''}{others}"
+        n_finished = int((self.frame["status"] != RunStatus.FAILED).sum())
+        told = [f"{n_finished:,} of {n_planned:,} runs finished", missing(self.frame)]
+        return "; ".join(filter(None, told))
 
 
 def write_report(study: Study) -> Path:
@@ -103,8 +99,8 @@ def write_report(study: Study) -> Path:
     }
     sections: list[dict[str, Any]] = []
     for place, factor in enumerate(study.factors):
-        name = f"{re.sub('[^a-z0-9]+', '_', factor.lower())[:60]}"
-        name = f"{name}_{place}" if any(name == section["name"] for section in sections) else name
+        name = re.sub("[^a-z0-9]+", "_", factor.lower())[:60]
+        name = f"{name}_{place}" if name in tables else name
         figures = {f"{name}_{kind}": figure for kind, figure in figures_of(frame, study.verdicts, factor).items()}
         for stem, figure in figures.items():
             write(folder / "figures" / f"{stem}.svg", figure.svg())
@@ -125,11 +121,8 @@ def _page(study: Study, sections: Sequence[dict[str, Any]], tables: dict[str, pd
     script = (HERE / "page.js").read_text(encoding="utf-8")
     verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
     baselines, digests = tables["baselines"], sorted(set(study.frame.get("data_digest", ())))
-    primary = {
-        verdict.claim.id: verdict.specifications for verdict in study.verdicts if verdict.claim.family == "primary"
-    }
+    primary = {of.claim.id: of.specifications for of in study.verdicts if of.claim.family == "primary"}
     sizes = study.frame.groupby("config_id", sort=False).size()
-
     settings = settings_of(study.frame)[0]
     return environment.get_template("page.html").render(
         study=study, sections=sections, tables=tables, question=f"What {verb} {subject} do to a small neural network?",

@@ -28,13 +28,11 @@ CONFIG: dict[str, Any] = {
     "font": FONT,
     "background": None,
     "padding": 4,
-    "aria": True,
     "view": {"stroke": None},
     "title": {"anchor": "start", "frame": "group", "fontSize": 12.5, "color": INK, "offset": 6,
               "subtitleColor": INK, "subtitleFontSize": 11},
     "axis": {**_TEXT, "gridColor": INK, "gridOpacity": 0.12, "domainColor": INK, "domainOpacity": 0.6,
              "tickColor": INK, "tickOpacity": 0.6, "titlePadding": 6},
-    "legend": {**_TEXT, "symbolStrokeWidth": 2.5, "symbolSize": 300},
     "text": {"fontSize": 11, "color": INK},
     "rule": {"color": INK},
 }  # fmt: skip

@@ -156,7 +156,7 @@ def test_lost_runs_are_counted_and_listed(make_study, tmp_path):
         frame.at[3, key] = None  # noqa: PD008 - a cell that may hold an array
         frame.at[25, key] = np.where(np.arange(100) < 90, 0.9, np.nan)  # noqa: PD008 - as above
     text = page_of(report_of(frame, tmp_path / "s")).text
-    assert "71 of 72 runs finished; 1 diverged, 1 stopped early, 1 failed" in text
+    assert "71 of 72 runs finished; 1 of 72 diverged, 1 of 72 stopped early, 1 of 72 failed" in text
     assert "ValueError: a bad layer" in text
     assert "n 11, 1 diverged, 1 failed" in text
 
@@ -177,7 +177,7 @@ def test_a_study_without_runs_or_with_failed_ones_alone_has_a_page(make_study, t
     page = checked(page_of(report_of(frame.iloc[:0], tmp_path / "empty")))
     assert "0 of 0 runs finished" in page.text
     assert "11 claims cannot be tested with these runs" in page.text
-    assert "0 of 4 runs finished; 4 failed" in page_of(report_of(frame.assign(status="failed"), tmp_path / "s")).text
+    assert "0 of 4 runs finished; 4 of 4 failed" in page_of(report_of(frame.assign(status="failed"), tmp_path / "s")).text
 
 
 def ledger_of(folder, n_done, n_planned):
