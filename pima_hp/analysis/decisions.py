@@ -15,6 +15,7 @@ lower and upper are bounds of the interval at level 1 - alpha, 95 % unless a fam
 import math
 import operator
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -111,16 +112,9 @@ class Rule:
         def enough(n: int) -> bool:
             return self.holds({name: inference and inference.with_replicates(n) for name, inference in found.items()})
 
-        low = min((inference.n for inference in found.values() if inference), default=_MOST_REPLICATES)
-        high = 2 * low
-        while not enough(high):
-            low, high = high, 2 * high
-            if high > _MOST_REPLICATES:
-                return math.inf
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if enough(middle) else (middle, high)
-        return high
+        fewest = min((inference.n for inference in found.values() if inference), default=_MOST_REPLICATES)
+        needed = bisect_left(range(_MOST_REPLICATES), True, lo=fewest, key=enough)
+        return needed if needed < _MOST_REPLICATES else math.inf
 
     def p_value(self, found: Inferences) -> tuple[float, bool]:
         """Return the smallest alpha at which the rule holds, and whether it may be smaller still; 1 if none below 0.49.
@@ -128,11 +122,12 @@ class Rule:
         A valid p value: the largest of the parts' own for `all`, k times the smallest of k for `any`. It cannot be
         below the `smallest_alpha` of the estimates, which for a bootstrap depends on the resamples.
         """
-        smallest = 0.0
-        for target, _ in self.entries:
-            alphas = [inference.smallest_alpha for name in _names(target, found) if (inference := found[name])]
-            smallest = max([smallest, *alphas] if target != "any" else [smallest, len(found) * max(alphas, default=0)])
-        low, high = math.log(smallest or 1), math.log(0.49)  # an equivalence test at 0.5 has no interval left
+        smallest = max(
+            (inference.smallest_alpha * (len(found) if target == "any" else 1)
+             for target, _ in self.entries for name in _names(target, found) if (inference := found[name])),
+            default=1.0,
+        )  # fmt: skip
+        low, high = math.log(smallest), math.log(0.49)  # an equivalence test at 0.5 has no interval left
         if low >= high or not self.holds(found, 0.49, familywise=True):
             return 1.0, False
         if self.holds(found, smallest, familywise=True):

@@ -53,8 +53,8 @@ class Verdict:
     @property
     def row(self) -> dict[str, Any]:
         """Return what files show of the verdict as a whole."""
-        columns = ("outcome", "headline", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound", "p_adjusted")
-        return {key: getattr(self, key) for key in (*columns, "survives")}
+        columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound")
+        return {key: getattr(self, key) for key in (*columns, "p_adjusted", "survives")}
 
 
 def judge(
@@ -136,9 +136,8 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
     rows = [
         verdict.claim.model_dump(include=of_claim)
         | {"supported": str(verdict.claim.supported), "refuted": str(verdict.claim.refuted), **verdict.row}
-        | {"explanation": verdict.explanation, "n_specifications": len(verdict.specifications)}
-        | {"differing": verdict.differing, "decisive": verdict.decisive.name}
-        | {"estimates": [item.row for item in verdict.estimates]}
+        | {"n_specifications": len(verdict.specifications), "differing": verdict.differing}
+        | {"decisive": verdict.decisive.name, "estimates": [item.row for item in verdict.estimates]}
         for verdict in verdicts
     ]
     return to_json(rows, indent=1, inf_nan_mode="null") + b"\n"
