@@ -8,67 +8,40 @@ NAN, INF = np.nan, np.inf
 RISING = np.arange(1, 101) / 100  # (E,): the value of an epoch is its number / 100
 
 
-def test_final_score_is_the_mean_of_epochs_81_to_100():
+def test_final_score_is_the_mean_of_epochs_81_to_100_or_of_all_of_a_short_training():
     assert curves.final_score(RISING[None]) == pytest.approx([0.905])
-
-
-def test_final_score_of_a_short_training_is_over_all_its_epochs():
     assert curves.final_score(np.array([[0.2, 0.4]])) == pytest.approx([0.3])
 
 
 def test_a_diverged_run_has_no_score_and_reached_nothing():
     diverged = np.array([[0.9, 0.9, 0.9, NAN]])
-    assert np.isnan(curves.final_score(diverged, 2)).all()
-    assert np.isnan(curves.maximum(diverged)).all()
-    assert np.isnan(curves.volatility(diverged)).all()
+    scores = [curves.final_score(diverged, 2), curves.maximum(diverged), curves.volatility(diverged)]
+    assert np.isnan(scores).all()
     assert curves.first_epoch_reaching(diverged, 0.5).tolist() == [INF]
 
 
 def test_first_epoch_counts_from_1_includes_equality_and_never_is_infinite():
     table = np.array([[0.7, 0.8, 0.9], [0.1, 0.7, 0.2], [0.1, 0.2, 0.3]])
     assert curves.first_epoch_reaching(table, 0.7).tolist() == [1, 2, INF]
-
-
-def test_sustained_reach_is_the_first_of_the_epochs_in_a_row():
-    table = np.array([[0.8, 0.1, 0.8, 0.8, 0.8], [0.8, 0.8, 0.1, 0.8, 0.8]])
-    assert curves.first_epoch_reaching(table, 0.7, sustained_epochs=3).tolist() == [3, INF]
-    assert curves.first_epoch_reaching(table[:, :2], 0.7, sustained_epochs=3).tolist() == [INF, INF]
-
-
-def test_maximum():
-    assert curves.maximum(np.array([[0.1, 0.5, 0.2], [0.3, 0.2, 0.1]])).tolist() == [0.5, 0.3]
-
-
-def test_volatility_of_a_line_is_zero():
-    assert curves.volatility(np.stack([RISING, np.full(100, 0.7)])) == pytest.approx([0, 0], abs=1e-12)
+    in_a_row = np.array([[0.8, 0.1, 0.8, 0.8, 0.8], [0.8, 0.8, 0.1, 0.8, 0.8]])
+    assert curves.first_epoch_reaching(in_a_row, 0.7, sustained_epochs=3).tolist() == [3, INF]
+    assert curves.first_epoch_reaching(in_a_row[:, :2], 0.7, sustained_epochs=3).tolist() == [INF, INF]
 
 
 def test_volatility_equals_residuals_of_polyfit_with_18_degrees_of_freedom():
     table = np.random.default_rng(1).normal(size=(7, 100))
     epochs = np.arange(81, 101)
-    expected = []
-    for row in table[:, 80:]:
-        residuals = row - np.polyval(np.polyfit(epochs, row, 1), epochs)
-        expected.append(np.sqrt((residuals**2).sum() / 18))
-    assert curves.volatility(table) == pytest.approx(expected, rel=1e-10)
-
-
-def test_volatility_known_answer():
-    # residuals of (0, 1, 0) about its line 1/3: -1/3, 2/3, -1/3; one degree of freedom
-    assert curves.volatility(np.array([[0.0, 1.0, 0.0]])) == pytest.approx([np.sqrt(6 / 9)])
+    residuals = [row - np.polyval(np.polyfit(epochs, row, 1), epochs) for row in table[:, 80:]]
+    assert curves.volatility(table) == pytest.approx(np.sqrt((np.square(residuals)).sum(axis=1) / 18), rel=1e-10)
+    assert curves.volatility(np.stack([RISING, np.full(100, 0.7)])) == pytest.approx([0, 0], abs=1e-12)
     assert np.isnan(curves.volatility(np.array([[0.0, 1.0]]))).all()
 
 
 def test_mean_and_band_are_over_the_runs_that_have_a_value():
     table = np.array([[1.0, NAN, NAN], [3.0, 5.0, NAN]])
     assert mean(table) == pytest.approx([2, 5, NAN], nan_ok=True)
-    low, high = quantiles(table, (0.25, 0.75))
-    assert low == pytest.approx([1.5, 5, NAN], nan_ok=True)
-    assert high == pytest.approx([2.5, 5, NAN], nan_ok=True)
-
-
-def test_band_default_is_5_to_95_percent():
-    low, high = quantiles(np.arange(101.0)[:, None])
+    assert quantiles(table, (0.25, 0.75))[1] == pytest.approx([2.5, 5, NAN], nan_ok=True)
+    low, high = quantiles(np.arange(101.0)[:, None])  # 5 to 95 %
     assert (low[0], high[0]) == pytest.approx((5, 95))
 
 
