@@ -118,7 +118,7 @@ def test_the_baseline_is_what_config_yaml_says_it_is() -> None:
         "lr": 0.001, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0
     }  # fmt: skip
     assert (configuration.batch.size, configuration.batch.shuffle) == (10, False)
-    assert configuration.activation.name == "relu"
+    assert configuration.flat["activation"] == "relu"
     assert configuration.trainer.max_epochs == 100
     assert (configuration.model.hidden_widths, configuration.model.initialization) == ([12, 8], "uniform")
     assert job_of("activation=leaky_relu").config.activation.arguments == {"negative_slope": 0.3}

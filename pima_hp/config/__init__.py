@@ -9,10 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from pima_hp.config.component import Bounds, NamedComponent
+from pima_hp.config.component import Bounds
 from pima_hp.config.component import Component as Component
 from pima_hp.config.component import Section as Section
-from pima_hp.config.flat import Setting, columns_of
+from pima_hp.config.flat import NAMED_SECTIONS, Setting, flattened
+from pima_hp.config.options import option_name
 from pima_hp.config.trainer import INERT_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
@@ -58,7 +59,12 @@ class ModelSection(Component):
     """The network: the project's MLP, or a module of the user's own."""
 
     usual = "pima_hp.model.MLP"
-    bounds: ClassVar[type[Bounds]] = _MLPArguments
+
+    @model_validator(mode="after")
+    def _mlp(self) -> Self:
+        if self.target == self.usual:
+            _MLPArguments.model_validate(self.arguments)
+        return self
 
     @property
     def hidden_widths(self) -> list[int]:
@@ -87,31 +93,24 @@ _HYPERPARAMETERS: dict[str, Any] = {
 """Arguments that any optimizer or scheduler may have -> what they must be, and no default."""
 
 
-class ActivationSection(NamedComponent):
+class ActivationSection(Component):
     """The hidden activation."""
 
-    group = "activation"
     bounds: ClassVar[type[Bounds]] = create_model("_ActivationArguments", __base__=Bounds, beta=(_Positive, None))
 
 
-class UpdateSection(NamedComponent):
-    """A part of the update rule."""
-
-    bounds: ClassVar[type[Bounds]] = create_model("_Hyperparameters", __base__=Bounds, **_HYPERPARAMETERS)
-
-
-class OptimizerSection(UpdateSection):
+class OptimizerSection(Component):
     """The update rule and its hyperparameters."""
 
-    group = "optimizer"
+    bounds: ClassVar[type[Bounds]] = create_model("_Hyperparameters", __base__=Bounds, **_HYPERPARAMETERS)
 
     lr: float
 
 
-class SchedulerSection(UpdateSection):
+class SchedulerSection(Component):
     """The learning rate from epoch to epoch; without a target it is constant."""
 
-    group = "scheduler"
+    bounds: ClassVar[type[Bounds]] = OptimizerSection.bounds
 
     target: str | None = Field(alias="_target_", default=None)  # type: ignore[assignment]
     monitor: Literal["train/loss", "val/loss"] | None = None
@@ -190,15 +189,14 @@ class Config(Section):
         exclude: Any = {"data": {"path"}, "trainer": INERT_ARGUMENTS, "callbacks": True}
         content = self.model_dump(by_alias=True, exclude=exclude)
         acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
-        if not acting:
-            return content
-        order = {"callback_order": " ".join(acting)} if len(acting) > 1 else {}  # callbacks act one after the other
-        return {**content, "callbacks": acting, **order}
+        content |= {"callbacks": acting} if acting else {}
+        return content | ({"callback_order": " ".join(acting)} if len(acting) > 1 else {})  # they act in turn
 
     @cached_property
     def flat(self) -> dict[str, Setting]:
         """Dotted keys and values of what decides a run, the names of options first, and the path of the data file."""
-        return columns_of({"data.path": self.data.path, **self.content})
+        names = {section: option_name(section, self.content[section]) for section in NAMED_SECTIONS}
+        return {**names, "data.path": self.data.path, **flattened(self.content)}
 
     @cached_property
     def id(self) -> str:

@@ -2,12 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
-
-from pima_hp.config.options import option_name
 
 
 class Section(BaseModel):
@@ -44,7 +41,7 @@ class Component(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_argument)]] = Field(init=False)
     usual: ClassVar[str] = ""  # the class where none is named; it is not stored
-    bounds: ClassVar[type[Bounds]] = Bounds  # of arguments that have some, for the usual class if there is one
+    bounds: ClassVar[type[Bounds]] = Bounds
 
     target: str = Field(alias="_target_")
     source: str = Field(alias="_source_", default="")
@@ -59,9 +56,7 @@ class Component(Section):
         given.pop("_partial_", None)  # for Hydra users; `build` does not need it
         if words := [str(key) for key in given if str(key).startswith("_") and key not in ("_target_", "_source_")]:
             raise ValueError(f"{words[0]}: must not be given; only _target_ may begin with _")
-        if given.get("_target_") == (cls.usual or given.get("_target_")):
-            given |= cls.bounds.model_validate(given).model_dump(exclude_unset=True)
-        return given
+        return given | cls.bounds.model_validate(given).model_dump(exclude_unset=True)
 
     @model_serializer(mode="wrap")
     def _without_the_usual(self, dump: Any) -> dict[str, Any]:
@@ -78,14 +73,3 @@ class Component(Section):
     def node(self) -> dict[str, Any]:
         """The class and its arguments, as `build` takes them and a checkpoint stores them."""
         return {"_target_": self.target, **self.arguments}
-
-
-class NamedComponent(Component):
-    """A component that is known by the name of an option, such as `relu`."""
-
-    group: ClassVar[str]
-
-    @cached_property
-    def name(self) -> str:
-        """The name of the option with this class and the fewest differing arguments."""
-        return option_name(self.group, self.model_dump(by_alias=True))

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pima_hp.config.options import option_name
-
 Setting = bool | int | float | str | tuple[Any, ...] | None
 
 NAMED_SECTIONS = ("activation", "optimizer", "scheduler")
@@ -20,9 +18,3 @@ def flattened(settings: Mapping[str, Any]) -> dict[str, Setting]:
         else:
             flat[key] = tuple(value) if isinstance(value, list) else value
     return flat
-
-
-def columns_of(settings: Mapping[str, Any]) -> dict[str, Setting]:
-    """Return settings as dotted keys, the names of options first: `{"optimizer": "adam", "optimizer.lr": 0.1}`."""
-    names = {section: option_name(section, settings[section]) for section in NAMED_SECTIONS if section in settings}
-    return names | flattened(settings)

@@ -20,6 +20,7 @@ MAX_BYTES, MAX_NODES = 2**20, 100_000
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads ten times as fast
 
 
+@cache
 def options(group: str) -> list[str]:
     """Return the names of the options of a group, sorted: what may follow `group=`."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
@@ -81,19 +82,12 @@ def option_name(group: str, content: Mapping[str, Any]) -> str:
     >>> option_name("activation", {"_target_": "torch.nn.CELU"})
     'celu'
     """
-    target = content.get("_target_")
-    arguments = {key: value for key, value in content.items() if not key.startswith("_")}
-    found = [(_n_differing(arguments, known), option) for known, option in _with_target(group, target)]
+    contents = {option: option_content(group, option) for option in options(group)}
+    found = [option for option, known in contents.items() if known["_target_"] == content.get("_target_")]
     if found:
-        return min(found)[1]
+        return min(found, key=lambda option: _n_differing(content, contents[option]))
     # torch's own way to write the names of functions: LeakyReLU is leaky_relu, RAdam is radam
-    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", str(target).rpartition(".")[2]).lower()
-
-
-@cache
-def _with_target(group: str, target: object) -> list[tuple[Mapping[str, Any], str]]:
-    contents = [(dict(option_content(group, option)), option) for option in options(group)]
-    return [(content, option) for content, option in contents if content.pop("_target_") == target]
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", str(content.get("_target_")).rpartition(".")[2]).lower()
 
 
 def _n_differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
