@@ -80,7 +80,7 @@ def _not_known(config: Config) -> str:
     for component, rows in parts:
         if numbers_of(component, rows) is None:
             given = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
-            return f"no row for the {component.group} {component.target}({given})"
+            return f"no row for {component.target}({given})"
     others = [name for name in metrics.EPOCH_METRICS if name not in ("accuracy", "loss")]
     return f"it computes no {others[0]} each epoch" if others else ""
 
