@@ -7,7 +7,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -114,14 +114,12 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
         StorageError: the folder cannot be written.
     """
     mark, here, hint = study / ".owner", socket.gethostname(), ""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(study / LEDGER, fcntl.LOCK_EX | fcntl.LOCK_NB))
-        except BlockingIOError:
-            time.sleep(0.2)  # the holder may have begun this instant and not yet said who it is
-            hint = "wait for that sweep, or choose another study (study=OTHER)"
+    with locked(study / LEDGER, wait=False) as free:
         owner = owner_of(study)
-        if not hint and os.path.lexists(mark) and (owner is None or owner.host != here):
+        if not free:
+            time.sleep(0.2)  # the holder may have begun this instant and not yet said who it is
+            owner, hint = owner_of(study), "wait for that sweep, or choose another study (study=OTHER)"
+        elif os.path.lexists(mark) and (owner is None or owner.host != here):
             hint = f"if no sweep is running there: rm {shlex.quote(str(mark))}"
         if hint:
             raise StudyError(
@@ -142,14 +140,17 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-    """Lock a folder, made if it is not there, against other processes; wait for them unless `how` says otherwise."""
+def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Lock a folder, made if it is not there, against other processes; yield whether it is locked."""
     make_folder(folder)
     with explained(folder):
         descriptor = os.open(folder, os.O_RDONLY)
+    free = False
     try:
-        fcntl.flock(descriptor, how)
-        yield
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        yield free
     finally:
         os.close(descriptor)
 

@@ -2,30 +2,19 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
-from pima_hp.ledger.parts import (
-    COLUMNS,
-    RUN_COLUMNS,
-    SCORE_PREFIX,
-    SETTINGS,
-    DamagedPartError,
-    decoded,
-    encoded,
-    is_setting,
-    read_part,
-)
+from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, frame_of, is_curve, is_setting, read_part
 from pima_hp.ledger.plan import Manifest
-from pima_hp.run import CURVES, Array, Results, RunStatus, replicate_of
+from pima_hp.run import Array, Results, RunStatus, replicate_of
 
 Found = TypeVar("Found")
 BAND = (0.05, 0.95)
@@ -169,7 +158,7 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 
 def curve_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a study's frame that are learning curves (`val/accuracy`, `lr`, ...)."""
-    return [name for name in frame.columns if not (is_setting(name) or name in RUN_COLUMNS or name[:6] == SCORE_PREFIX)]
+    return [name for name in frame.columns if is_curve(name)]
 
 
 def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
@@ -187,30 +176,6 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     runs["failed"], runs["replicate"] = (frame["status"] == RunStatus.FAILED).tolist(), replicates_of(frame)
     kept = runs.sort_values(["failed", "seed", "run_id"]).drop_duplicates(["config_id", "replicate"])
     return frame.iloc[kept.index.sort_values()]
-
-
-def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
-    """Return one row per run of these parts, in their order; the columns are those that `read_study` describes."""
-    table = pa.concat_tables([pa.schema(COLUMNS.items()).empty_table(), *parts], promote_options="default")
-    others = sorted({*table.column_names} - {*COLUMNS})
-    settings = [name for name in others if is_setting(name) and table[name].null_count < len(table)]
-    scores = [name for name in others if name.startswith(SCORE_PREFIX)]
-    curves = [*CURVES, *(name for name in others if not (is_setting(name) or name in scores))]
-    frame: pd.DataFrame = table.select([*RUN_COLUMNS, *SETTINGS, *settings, *curves, *scores]).to_pandas()
-    columns: dict[str, Any] = {name: [decoded(text) for text in table[name].to_pylist()] for name in settings}
-    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
-    nothing = [*map(_nothing, frame["trainer.max_epochs"])]
-    for name in curves:
-        columns[name] = [none if curve is None else curve for curve, none in zip(frame[name], nothing, strict=True)]
-    return frame.assign(**columns)
-
-
-@cache
-def _nothing(n_epochs: int) -> np.ndarray[Any, Any]:
-    """Return one read-only array for all runs of that length."""
-    values = np.full(n_epochs, np.nan)
-    values.flags.writeable = False
-    return values
 
 
 def mean(values: Array) -> Array:

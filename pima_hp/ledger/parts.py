@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +30,10 @@ _SECTIONS = frozenset({*Config.model_fields, "callback_order"})
 _VERSION_KEY = b"pima_hp.schema_version"
 _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int64()
 _CURVE = pa.list_(_NUMBER)
+_SEEDS = ("seed", "init_seed", "split_seed", "order_seed")
 RUN_COLUMNS = {
     **dict.fromkeys(("run_id", "config_id"), _TEXT),
-    **dict.fromkeys(("seed", "init_seed", "split_seed", "order_seed"), _WHOLE),
+    **dict.fromkeys(_SEEDS, _WHOLE),
     "status": _TEXT,
     **dict.fromkeys(("stop_epoch", "n_updates", "n_train"), _WHOLE),
     **dict.fromkeys(("positive_rate", "duration_s", "ended_s"), _NUMBER),
@@ -60,20 +63,20 @@ def is_setting(name: str) -> bool:
     return name.partition(".")[0] in _SECTIONS
 
 
+def is_curve(name: str) -> bool:
+    """Whether a column is a learning curve: it is nothing else."""
+    return not (is_setting(name) or name in RUN_COLUMNS or name.startswith(SCORE_PREFIX))
+
+
 def encoded(results: Results) -> tuple[str, bytes]:
     """Return the name and the bytes of a part; equal results give equal bytes."""
-    if taken := [
-        key for key in results.curves if is_setting(key) or key in RUN_COLUMNS or key.startswith(SCORE_PREFIX)
-    ]:
+    if taken := [key for key in results.curves if not is_curve(key)]:
         raise ValueError(f"a learning curve must not be named like another column; found {taken[0]!r}")
     runs = results.runs
-    seeds = zip(
-        ("seed", "init_seed", "split_seed", "order_seed"), zip(*(run.seeds for run in runs), strict=True), strict=True
-    )
     rows = {
         "run_id": [run.id for run in runs],
         "config_id": [run.config.id for run in runs],
-        **dict(seeds),
+        **dict(zip(_SEEDS, zip(*(run.seeds for run in runs), strict=True), strict=True)),
         "status": list(map(str, results.status)),
         "stop_epoch": results.stop_epoch,
         "n_updates": results.n_updates,
@@ -133,11 +136,11 @@ def check_version(version: int, study: Path) -> None:
     Raises:
         StudyError: another version of the project wrote them.
     """
-    if version != VERSION:
-        older = (
-            "an earlier development version of pima_hp, so its numbers may be wrong; begin a new study (study=OTHER)"
-        )
-        raise StudyError(f"{study}: written by {older if version < VERSION else 'a later version; update pima_hp'}")
+    if version > VERSION:
+        raise StudyError(f"{study}: written by a later version; update pima_hp")
+    if version < VERSION:
+        older = "an earlier development version, so its numbers may be wrong; begin a new study (study=OTHER)"
+        raise StudyError(f"{study}: written by {older}")
 
 
 def _checked(table: pa.Table) -> pa.Table:
@@ -150,7 +153,7 @@ def _checked(table: pa.Table) -> pa.Table:
         if kind == (_TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE):
             known.setdefault(name, table[name])
     for name in filter(is_setting, {*known} - {*COLUMNS}):
-        [decoded(text) for text in known[name].unique().to_pylist()]
+        [_decoded(text) for text in known[name].unique().to_pylist()]
     epochs, stops = known["trainer.max_epochs"].to_numpy(), known["stop_epoch"].to_numpy()
     curves = [column for column in known.values() if column.type == _CURVE]
     sound = (
@@ -169,8 +172,32 @@ def _checked(table: pa.Table) -> pa.Table:
     return pa.table(known)
 
 
+def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
+    """Return one row per run of these parts, in their order; the columns are those that `read_study` describes."""
+    table = pa.concat_tables([pa.schema(COLUMNS.items()).empty_table(), *parts], promote_options="default")
+    others = sorted({*table.column_names} - {*COLUMNS})
+    settings = [name for name in others if is_setting(name) and table[name].null_count < len(table)]
+    scores = [name for name in others if name.startswith(SCORE_PREFIX)]
+    curves = [*CURVES, *filter(is_curve, others)]
+    frame: pd.DataFrame = table.select([*RUN_COLUMNS, *SETTINGS, *settings, *curves, *scores]).to_pandas()
+    columns: dict[str, Any] = {name: [_decoded(text) for text in table[name].to_pylist()] for name in settings}
+    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
+    nothing = [*map(_nothing, frame["trainer.max_epochs"])]
+    for name in curves:
+        columns[name] = [none if curve is None else curve for curve, none in zip(frame[name], nothing, strict=True)]
+    return frame.assign(**columns)
+
+
 @cache
-def decoded(text: str | None) -> Setting:
+def _nothing(n_epochs: int) -> np.ndarray[Any, Any]:
+    """Return one read-only array for all runs of that length."""
+    values = np.full(n_epochs, np.nan)
+    values.flags.writeable = False
+    return values
+
+
+@cache
+def _decoded(text: str | None) -> Setting:
     """Return a setting that was stored as JSON: a list as a tuple, what is nested as the text that it is."""
     value = None if text is None else json.loads(text)
     nested = any(isinstance(item, list | dict) for item in (value if isinstance(value, list) else [value]))

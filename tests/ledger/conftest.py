@@ -105,8 +105,7 @@ def joined(results: Sequence[Results]) -> Results:
 
 
 OLDER = (
-    "{study}: written by an earlier development version of pima_hp, so its numbers may be wrong; begin a new study "
-    "(study=OTHER)"
+    "{study}: written by an earlier development version, so its numbers may be wrong; begin a new study (study=OTHER)"
 )
 """What is said of a study of version 1 or 2."""
 
