@@ -150,10 +150,11 @@ def _checked(table: pa.Table) -> pa.Table:
     """
     known = {name: table[name].cast(kind) for name, kind in COLUMNS.items()}
     for name, kind in zip(table.schema.names, table.schema.types, strict=True):
-        if kind == (_TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE):
-            known.setdefault(name, table[name])
-    for name in filter(is_setting, {*known} - {*COLUMNS}):
-        [_decoded(text) for text in known[name].unique().to_pylist()]
+        usual = _TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE
+        if name not in known and kind == usual:
+            known[name] = table[name]
+            if is_setting(name) and known[name].null_count < len(table):
+                set(map(_decoded, known[name].to_pylist()))
     epochs, stops = known["trainer.max_epochs"].to_numpy(), known["stop_epoch"].to_numpy()
     curves = [column for column in known.values() if column.type == _CURVE]
     sound = (

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pima_hp.commands.report import run as report
-from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, curve_columns, read_study, setting_columns
 from pima_hp.ledger.parts import _VERSION_KEY, COLUMNS, VERSION, _digest
 from pima_hp.run import RunStatus
@@ -159,9 +158,3 @@ def test_a_study_is_read_without_torch_and_found_by_its_name(tmp_path: Path) -> 
         "assert not {'torch', 'lightning', 'tensorflow', 'numba'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
-
-
-def test_a_folder_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError):
-        Ledger(tmp_path / "file").append(results_of(CONFIGURATIONS[0], 0))
