@@ -49,8 +49,7 @@ TARGETS = [
         ("scheduler.factor=0.5", "scheduler.factor: .*it comes with scheduler=plateau_half, scheduler=plateau_tenth"),
         ("+activation.slope=1", "activation.slope: torch.nn.ReLU has no such argument; allowed: inplace"),
         ("activation=identity +activation.slope=1", "activation.slope: .* has no such argument"),
-        ("optimizer=sgd +optimizer.dampening=false", "optimizer.dampening: must be a number; found False"),
-        ("activation=leaky_relu activation.negative_slope=word", "activation.negative_slope: must be a number"),
+        ("activation=leaky_relu activation.negative_slope=word", "activation: .*negative_slope"),
         (
             "activation=elu activation.alpha=-1 +activation.inplace=true",
             "activation: .*negative slope",

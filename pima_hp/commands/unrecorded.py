@@ -73,7 +73,7 @@ def check_checkpoint(job: Job) -> None:
     path, (run,), train = str(job.settings.ckpt_path), job.runs, job.settings.train
     found = MLPClassifier.load_from_checkpoint(path)
     data = datamodule_of(run.config, run.seeds)
-    wanted, given = dict(module_of(run.config, data, run.seeds.init).hparams), dict(found.hparams)
+    wanted, given = dict(module_of(run.config, data.n_features, run.seeds.init).hparams), dict(found.hparams)
     for arguments in (wanted, given):  # T_max follows max_epochs, which may be raised
         arguments["scheduler"] = {key: value for key, value in (arguments["scheduler"] or {}).items() if key != "T_max"}
     keys = ("model", "optimizer", "scheduler", "monitor", "init_seed", "dtype") if train else ("model", "dtype")

@@ -1,7 +1,9 @@
 """The multi-layer perceptron, one or M at once, and its initial weights."""
 
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from pima_hp.config.build import build
+from pima_hp.config.build import build, class_of
+from pima_hp.seeds import Role, seeded, stream
 
 INITIALIZATIONS: dict[str, Callable[[int, int], tuple[float, float]]] = {
     "uniform": lambda fan_in, fan_out: (0.05, 0.0),  # noqa: ARG005
@@ -100,6 +103,37 @@ class MLP(nn.Module):
         """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
         logits: Tensor = self.layers(features)
         return logits.squeeze(-1)
+
+
+def build_network(node: Mapping[str, Any], init_seed: int | Sequence[int], dtype: torch.dtype) -> nn.Module:
+    """Return a network with initial weights from the `init` stream, of each member for a stacked `MLP`.
+
+    Args:
+        node: `_target_` and arguments; `n_features` and `activation` are dropped where the class does not take them.
+        init_seed: one, or one a member.
+        dtype: of the weights.
+    """
+    taken = inspect.signature(class_of(node.get("_target_"), nn.Module)).parameters
+    arguments = {key: value for key, value in node.items() if key in taken or key not in ("n_features", "activation")}
+    seeds = [init_seed] if isinstance(init_seed, int) else init_seed
+    with default_dtype(dtype), seeded(seeds[0], Role.INIT):
+        if "activation" in arguments:
+            arguments["activation"] = build(arguments["activation"], nn.Module)
+        network = build(arguments, nn.Module)
+        if isinstance(network, MLP) and network.n_members is not None:
+            network.reset_parameters([stream(seed, Role.INIT) for seed in seeds])
+    return network
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Let torch make floating-point tensors of this type in a block."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @torch.no_grad()

@@ -1,27 +1,30 @@
-"""The LightningModule: one network, one optimizer, the scores of every epoch, predictions for raw rows."""
+"""The LightningModule: one network or M stacked ones, one optimizer, the scores of every epoch, predictions."""
 
-import inspect
-import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import lightning as L
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pima_hp.config.build import build, class_of
-from pima_hp.data.datamodule import Batch
+from pima_hp.config.build import build
+from pima_hp.data.datamodule import Batch, PimaDataModule
 from pima_hp.data.preprocessing import Preprocessing
 from pima_hp.errors import CheckpointError, InputError, RowsError
 from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, Metric, scored
-from pima_hp.seeds import Role, seeded
+from pima_hp.model.mlp import build_network, default_dtype
+from pima_hp.run import FINAL, MAIN_SETTINGS
+
+Scores = dict[str, NDArray[np.float64]]  # key -> score, () or (M,)
 
 VALIDATION_KEYS = ("val/{}", "train/{}_end")
 """Keys of the scores from each validation loader of the datamodule."""
@@ -37,16 +40,18 @@ class MLPClassifier(L.LightningModule):
     The arguments are plain values, so that a checkpoint loads with `weights_only=True` and nothing else given.
 
     Args:
-        model: `_target_` and arguments of a network that maps (B, D) features to (B,) logits.
+        model: `_target_` and arguments of a network that maps (B, D) features to (B,) logits, or (M, B, D) to (M, B).
         optimizer: `_target_` and hyperparameters.
         scheduler: `_target_` and arguments of a learning-rate scheduler, stepped once an epoch.
         monitor: the score that `ReduceLROnPlateau` gets.
-        init_seed: seed of the initial weights.
+        init_seed: seed of the initial weights; a list of M seeds for M networks.
         dtype: of the parameters.
 
     Attributes:
-        history: epoch (from 1) -> key -> score, in full precision; what Lightning logs is float32.
-        diverged_in: the first epoch with a loss that is not finite; infinity if there is none.
+        history: epoch (from 1) -> key -> score, () or (M,), in full precision; what Lightning logs is float32.
+        scores: of the last weights: `train/auroc`, `val/brier`, ...; () or (M,).
+        settings: what is logged as hyperparameters at the end, with the final scores.
+        diverged_in: the first epoch with a loss that is not finite, infinity if there is none; () or (M,).
         preprocessing: fitted transform of raw rows, from the datamodule or the checkpoint.
         trained_on: `identity` of that datamodule.
     """
@@ -57,7 +62,7 @@ class MLPClassifier(L.LightningModule):
         optimizer: dict[str, Any],
         scheduler: dict[str, Any] | None = None,
         monitor: str = "val/loss",
-        init_seed: int = 0,
+        init_seed: int | list[int] = 0,
         dtype: str = "float32",
     ) -> None:
         super().__init__()
@@ -65,13 +70,15 @@ class MLPClassifier(L.LightningModule):
         self.optimizer, self.scheduler, self.monitor = optimizer, scheduler, monitor
         self._dtype_of_scalars: torch.dtype = getattr(torch, dtype)
         self.model = build_network(model, init_seed, self._dtype_of_scalars)
-        self.history: dict[int, dict[str, float]] = {}
-        self.diverged_in = math.inf
+        self.history: dict[int, Scores] = {}
+        self.scores: Scores = {}
+        self.settings: Mapping[str, Any] = {}
+        self.diverged_in = np.full(np.shape(init_seed), np.inf)
         self.preprocessing: Preprocessing | None = None
         self.trained_on: dict[str, Any] | None = None
-        self._lr = 0.0
+        self.lr = 0.0  # of the epoch
         self._kept: dict[str, list[Batch]] = defaultdict(list)  # keys -> logits and labels of an epoch
-        self._validation: dict[str, float] = {}
+        self._validation: Scores = {}
         self._logged: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -82,18 +89,23 @@ class MLPClassifier(L.LightningModule):
             super().__setattr__(name, value)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, D) features to (B,) logits."""
+        """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
         logits: Tensor = self.model(features)
         return logits
 
-    def configure_optimizers(self) -> Any:
+    def trained_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the tensors that the optimizer updates."""
+        return self.parameters()
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
         """Return the optimizer, and the scheduler when there is one."""
-        optimizer = build(self.optimizer, torch.optim.Optimizer, self.parameters())
+        optimizer = build(self.optimizer, torch.optim.Optimizer, self.trained_parameters())
         if self.scheduler is None:
-            return optimizer
+            return [optimizer], []
         scheduler = build(self.scheduler, LRScheduler, optimizer)
-        monitored = {"monitor": self.monitor, "strict": False} if isinstance(scheduler, ReduceLROnPlateau) else {}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **monitored}}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return [optimizer], [{"scheduler": scheduler, "monitor": self.monitor, "strict": False}]
+        return [optimizer], [scheduler]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step with the dtype of the parameters as torch's default: scalars of an optimizer, as NAdam's, get it too."""
@@ -103,7 +115,7 @@ class MLPClassifier(L.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the scheduler; `ReduceLROnPlateau` gets the score in full precision from `history`."""
         if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(self.history.get(self.current_epoch + 1, {}).get(self.monitor, metric))
+            scheduler.step(float(self.history.get(self.current_epoch + 1, {}).get(self.monitor, metric)))
         else:
             scheduler.step()
 
@@ -116,14 +128,16 @@ class MLPClassifier(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Note the learning rate, which schedulers change before the epoch ends."""
         self._add_what_others_logged()
-        self._lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
-        """Return the loss of one update."""
+        """Return the loss of one update; of M networks the sum."""
         features, labels = batch
         logits = self(features)
         self._kept["train/{}"].append((logits.detach(), labels))
-        return F.binary_cross_entropy_with_logits(logits, labels)
+        if logits.ndim == 1:
+            return F.binary_cross_entropy_with_logits(logits, labels)
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[-1]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         """Predict the validation rows (loader 0) and the training rows (loader 1)."""
@@ -136,7 +150,7 @@ class MLPClassifier(L.LightningModule):
         self._kept["test/{}"].append((self(features), labels))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Return the probabilities of the positive class, (B,)."""
+        """Return the probabilities of the positive class, (B,) or (M, B)."""
         probabilities: Tensor = self(batch[0]).sigmoid()
         return probabilities
 
@@ -153,20 +167,36 @@ class MLPClassifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Score and log the epoch; stop a run that diverged."""
-        if not self._kept["train/{}"]:  # stopped before the first batch
-            return
-        epoch = self.current_epoch + 1
-        self.log_dict({"lr": self._lr, "step": float(epoch)})
-        self.history[epoch] = scores = {**self._score("train/{}", EPOCH_METRICS), **self._validation, "lr": self._lr}
+        if self._kept["train/{}"]:  # else stopped before the first batch
+            self.log_dict({"lr": self.lr, "step": float(self.current_epoch + 1)})
+            self.trainer.should_stop |= self.score_epoch(self.current_epoch + 1)
+
+    def score_epoch(self, epoch: int) -> bool:
+        """Score the updates of an epoch, add all its scores to `history`, and return whether all networks diverged."""
+        lr = np.full(self.diverged_in.shape, self.lr)
+        self.history[epoch] = scores = {**self._score("train/{}", EPOCH_METRICS), **self._validation, "lr": lr}
         self._validation = {}
-        losses = [score for key, score in scores.items() if key.endswith(("/loss", "/loss_end"))]
-        if not all(map(math.isfinite, losses)):
-            self.diverged_in = min(self.diverged_in, epoch)
-            self.trainer.should_stop = True
+        self._check_losses([score for key, score in scores.items() if key.endswith(("/loss", "/loss_end"))], epoch)
+        return bool(np.isfinite(self.diverged_in).all())
+
+    def _check_losses(self, losses: list[NDArray[np.float64]], epoch: int) -> None:
+        self.diverged_in = np.minimum(self.diverged_in, np.where(np.isfinite(losses).all(0), np.inf, epoch))
 
     def on_train_end(self) -> None:
-        """Complete the last epoch."""
+        """Complete the last epoch; score the last weights and log that with the hyperparameters."""
         self._add_what_others_logged()
+        data, precision = getattr(self.trainer, "datamodule", None), self.trainer.precision_plugin
+        if isinstance(data, PimaDataModule):
+            with precision.forward_context():
+                self.score_splits({split: precision.convert_input(data.tensors(split)) for split in data.splits})
+        scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):  # its HParams tab
+                main = {key: value for key, value in self.settings.items() if key in MAIN_SETTINGS}
+                last = max(self.history, default=0)
+                logger.log_hyperparams(main, scores if np.isinf(self.diverged_in) else None, step=last)
+            else:
+                logger.log_hyperparams(dict(self.settings))
 
     def _add_what_others_logged(self) -> None:
         """Add to `history` what a subclass or a callback has logged in the last epoch."""
@@ -175,15 +205,25 @@ class MLPClassifier(L.LightningModule):
             last = self.history[max(self.history)]
             for key, value in self._logged.items():
                 if key not in last and key != "step" and value is not before.get(key):  # else of an earlier epoch
-                    last[key if "/" in key else f"logged/{key}"] = float(value)
+                    last[key if "/" in key else f"logged/{key}"] = np.array(float(value))
 
-    def _score(self, keys: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    def _score(self, keys: str, metrics: Mapping[str, Metric]) -> Scores:
         """Score the predictions that were kept under some keys, log the scores and return them."""
         if not (kept := self._kept.pop(keys, [])):
             return {}
-        scores = scored(keys, metrics, *map(torch.cat, zip(*kept, strict=True)))
+        logits, labels = (torch.cat(parts, dim=-1) for parts in zip(*kept, strict=True))
+        scores = scored(keys, metrics, logits, labels)
         self.log_dict(scores, prog_bar=not keys.endswith("_end"))
-        return {key: float(score) for key, score in scores.items()}
+        return _arrays(scores)
+
+    @torch.inference_mode()
+    def score_splits(self, splits: Mapping[str, Batch]) -> None:
+        """Score the last weights on each split."""
+        self.eval()
+        for split, (features, labels) in splits.items():
+            self.scores |= _arrays(scored(f"{split}/{{}}", FINAL_METRICS, self(features), labels))
+        self.train()
+        self._check_losses([self.scores["train/loss"], self.scores["val/loss"]], max(self.history, default=0))
 
     @torch.no_grad()
     def predict(self, rows: pd.DataFrame) -> Tensor:
@@ -206,13 +246,13 @@ class MLPClassifier(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the preprocessing of raw rows, and what it was fitted to."""
         checkpoint["trained_on"] = self.trained_on
-        checkpoint["preprocessing"] = None if self.preprocessing is None else self.preprocessing.model_dump()
+        checkpoint["preprocessing"] = self.preprocessing and self.preprocessing.model_dump()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the preprocessing of raw rows, and what it was fitted to."""
         self.trained_on = checkpoint.get("trained_on")
         stored = checkpoint.get("preprocessing")
-        self.preprocessing = None if stored is None else Preprocessing.model_validate(stored)
+        self.preprocessing = stored and Preprocessing.model_validate(stored)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -254,28 +294,5 @@ def _not_a_checkpoint(path: object, whose: str, error: Exception) -> str:
     return f"{str(path)!r:.200}: must be a local checkpoint {whose}; {reason:.300}"
 
 
-def build_network(node: Mapping[str, Any], init_seed: int, dtype: torch.dtype) -> nn.Module:
-    """Return a network with initial weights from the `init` stream.
-
-    Args:
-        node: `_target_` and arguments; `n_features` and `activation` are dropped where the class does not take them.
-        init_seed: of the stream.
-        dtype: of the weights.
-    """
-    taken = inspect.signature(class_of(node.get("_target_"), nn.Module)).parameters
-    arguments = {key: value for key, value in node.items() if key in taken or key not in ("n_features", "activation")}
-    with default_dtype(dtype), seeded(init_seed, Role.INIT):
-        if "activation" in arguments:
-            arguments["activation"] = build(arguments["activation"], nn.Module)
-        return build(arguments, nn.Module)
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Let torch make floating-point tensors of this type in a block."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+def _arrays(scores: Mapping[str, Tensor]) -> Scores:
+    return {key: score.double().cpu().numpy() for key, score in scores.items()}

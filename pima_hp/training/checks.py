@@ -71,65 +71,51 @@ def component_problems(
     parts |= {f"callbacks.{name}": node for name, node in callbacks.items()}
     parts |= {f"logger.{name}": node for name, node in (loggers or {}).items()}
     for key, node in parts.items():
-        problems += _refusals(key, json.dumps(node.node, sort_keys=True))
+        problems.append(_refusal(key, json.dumps(node.node, sort_keys=True)))
         if key.startswith(("callbacks", "logger")):
             problems += _outside(key, node, folder.resolve())
-    return problems
+    return [problem for problem in problems if problem]
 
 
 @lru_cache(maxsize=4096)
-def _refusals(key: str, node: str) -> tuple[str, ...]:
-    """Return why a class cannot be built; thousands of configurations share the answer."""
-    section, component = key.partition(".")[0], json.loads(node)
+def _refusal(key: str, node: str) -> str:
+    """Return in one line why a class cannot be built, empty when it can; thousands of configurations share it."""
     try:
-        found: type = class_of(component["_target_"], kind_of(key))
-    except ConfigurationError as error:
-        return tuple(f"{key}.{problem}" for problem in error.problems)
-    if section == "data":  # its arguments are checked with the configuration
-        return ()
+        _try(key.partition(".")[0], json.loads(node))
+    except Exception as error:  # noqa: BLE001 -- whatever a class says to its arguments is for the user
+        reason = " ".join(str(error).split())[:300]
+        name, colon, _ = reason.partition(": ")
+        return f"{key}.{reason}" if colon and name.isidentifier() else f"{key}: {reason}"
+    return ""
+
+
+def _try(section: str, node: Mapping[str, Any]) -> None:
+    """Check a class and its arguments and build it, unless that needs data or writes files."""
+    found: type = class_of(node["_target_"], kind_of(section))
     if (package := _PACKAGES.get(found.__name__)) and importlib.util.find_spec(package) is None:
-        return (f"{key}: needs a package that is not installed: pip install {package}",)
-    if problems := tuple(_mistaken(section, found, component)):
-        return tuple(f"{key}.{problem}" for problem in problems)
-    try:
-        if section not in ("model", "logger"):  # a model needs data, and a logger writes
-            _try(section, component)
-    except Exception as error:  # noqa: BLE001 -- whatever the class says to its arguments is for the user
-        return (f"{key}: {' '.join(str(error).split()):.300}",)
-    return ()
-
-
-def _mistaken(section: str, found: type, component: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one line for each argument that a class does not have, or that has another type than its default."""
-    parameters = inspect.signature(found).parameters
-    known = {name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+        raise ConfigurationError(f"needs a package that is not installed: pip install {package}")
+    if section == "data":  # its arguments are checked with the configuration
+        return
+    parameters = inspect.signature(found).parameters.values()
+    known = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
     # An activation may take what it does not use: Identity(slope=1).
-    passes_on = section != "activation" and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    for name in sorted(component.keys() - {"_target_"}):
-        if name not in known and not passes_on:
-            hint = nearest(name, known) or f"; allowed: {', '.join(sorted(known - {'params', 'optimizer'}))}"
-            yield f"{name}: {component['_target_']} has no such argument{hint}"
-        elif name in known and section in ("activation", "optimizer", "scheduler"):
-            wanted = _type_of(parameters[name].default)
-            if wanted and _type_of(component[name]) != wanted:
-                yield f"{name}: must be {wanted}; found {shown(component[name])}"
-
-
-def _type_of(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    return "a number" if isinstance(value, int | float) else ""
-
-
-def _try(section: str, component: Mapping[str, Any]) -> None:
-    """Build a component, with a single parameter where it is part of training."""
-    parameter = torch.nn.Parameter(torch.zeros(1))
+    passes_on = section != "activation" and any(each.kind is each.VAR_KEYWORD for each in parameters)
+    for name, value in node.items():
+        if name not in {"_target_", *known} and not passes_on:
+            hint = nearest(name, known) or f"; allowed: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{name}: {node['_target_']} has no such argument{hint}")
+        is_switch = section in ("activation", "optimizer", "scheduler") and isinstance(known.get(name), bool)
+        if is_switch and not isinstance(value, bool):
+            raise ConfigurationError(f"{name}: must be true or false; found {shown(value)}")
+    if section in ("model", "logger"):
+        return
     real = Optimizer.add_param_group
     # The decorated method imports torch's compiler, which takes a second and is not used.
     Optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
     try:
+        parameter = torch.nn.Parameter(torch.zeros(1))
         given: dict[str, Any] = {"optimizer": [parameter], "scheduler": SGD([parameter], lr=0.1)}
-        built: Any = build(component, kind_of(section), *([given[section]] if section in given else []))
+        built: Any = build(node, found, *([given[section]] if section in given else []))
         if section == "activation":
             built(parameter * 1).backward()
     finally:

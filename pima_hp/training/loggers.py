@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch import loggers
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import FileWriter
@@ -30,7 +29,7 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
         super().log_hyperparams(params)
         if not metrics:
             return
-        columns, start, end = hparams(self._sanitize_params(_flatten_dict(_convert_params(params))), metrics)
+        columns, start, end = hparams(params, metrics)
         self.log_metrics(metrics, step)
         with signals_deferred():
             for summary in (start, end):

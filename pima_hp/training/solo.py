@@ -1,7 +1,6 @@
 """Train one run with Lightning's Trainer: this is the definition of a run."""
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,16 +11,16 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch import callbacks as of_lightning
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pima_hp.config import Config, Seeds
 from pima_hp.config.build import class_of
 from pima_hp.data.datamodule import PimaDataModule
-from pima_hp.model.metrics import FINAL_METRICS, scored
 from pima_hp.model.module import MLPClassifier
-from pima_hp.run import CURVES, FINAL, MAIN_SETTINGS, Results, Run, RunStatus
+from pima_hp.run import CURVES, Results, Run, RunStatus
 from pima_hp.seeds import Role, seeded
 from pima_hp.training.dispatch import device_of, engine_on
 
@@ -32,6 +31,7 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 _EXPECTED = (
     ".*LeafSpec",  # Lightning's own use of torch
     "GPU available but not used",
+    r"When using `Trainer\(accumulate_grad_batches",  # `optimizer_step` is called once an update
     ".*smaller than the logging interval",  # scores are logged once an epoch
     "The dirpath has changed",  # of a run continued from another's checkpoint
     "Checkpoint directory .* exists and is not empty",
@@ -76,41 +76,63 @@ def fit(
         trainer_arguments: of `lightning.Trainer`, in place of those of the configuration.
     """
     began, config, n_epochs = time.perf_counter(), run.config, run.config.trainer.max_epochs
-    final = FinalScores(config)
     counter = of_lightning.LambdaCallback(on_train_epoch_end=lambda *_: progress and progress.update(1 / n_epochs))
     with quiet(), seeded(run.seeds.init, Role.NOISE):
         data = datamodule_of(config, run.seeds)
-        module = module_of(config, data, run.seeds.init)
-        trainer = trainer_of(config, [*callbacks, counter, final], loggers, **trainer_arguments)
+        module = module_of(config, data.n_features, run.seeds.init)
+        module.settings = {key: value for key, value in config.flat.items() if value is not None}
+        trainer = trainer_of(config, [*callbacks, counter], loggers, **trainer_arguments)
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
-    history, last_epoch = module.history, max(module.history, default=0)
-    n_planned = n_epochs * planned_batches(config, len(data.train_dataloader()))
-    whole = trainer.fit_loop.epoch_loop.total_batch_idx + 1 == n_planned
-    whole = whole and all(scores.keys() >= set(CURVES) for scores in history.values())
-    status = RunStatus.COMPLETED if whole else RunStatus.STOPPED
-    if module.diverged_in <= last_epoch or not final.finite:
-        status = RunStatus.DIVERGED
-    keys = dict.fromkeys([*CURVES, *(key for scores in history.values() for key in scores)])
-    curves = {key: np.full((1, max(n_epochs, last_epoch)), np.nan) for key in keys}
-    for epoch, scores in history.items():
+    n_batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+    whole = n_batches == n_epochs * trainer.num_training_batches
+    whole = whole and all(scores.keys() >= set(CURVES) for scores in module.history.values())
+    labels = data.tensors("train")[1].unsqueeze(0)  # (1, n)
+    n_updates = np.array([trainer.global_step])
+    return results_of([run], module, labels, n_updates, engine="solo", began=began, whole=whole), module
+
+
+def results_of(
+    runs: Sequence[Run],
+    module: MLPClassifier,
+    labels: torch.Tensor,
+    n_updates: NDArray[np.int64],
+    *,
+    engine: str,
+    began: float,
+    whole: bool = True,
+) -> Results:
+    """Return the results of the first runs of a module, one run or M.
+
+    Args:
+        runs: as many as wanted.
+        module: trained.
+        labels: of the training rows, (M, n).
+        n_updates: (M,) optimizer steps made.
+        engine: that trained them.
+        began: of `time.perf_counter`.
+        whole: whether all planned updates were made, or as many as it takes to diverge.
+    """
+    m, config, last_epoch = len(runs), runs[0].config, max(module.history, default=0)
+    ends = module.diverged_in.reshape(-1)[:m]
+    diverged = np.isfinite(ends)
+    keys = dict.fromkeys([*CURVES, *(key for scores in module.history.values() for key in scores)])
+    curves = {key: np.full((m, max(config.trainer.max_epochs, last_epoch)), np.nan) for key in keys}
+    for epoch, scores in module.history.items():
         for key, score in scores.items():
-            curves[key][0, epoch - 1] = score if epoch < module.diverged_in else np.nan
-    labels = data.tensors("train")[1]
-    results = Results(
-        runs=[run],
-        status=[status],
+            curves[key][:, epoch - 1] = np.where(epoch < ends, score.reshape(-1)[:m], np.nan)
+    ended = RunStatus.COMPLETED if whole else RunStatus.STOPPED
+    return Results(
+        runs=list(runs),
+        status=[RunStatus.DIVERGED if bad else ended for bad in diverged],
         curves=curves,
-        scores={
-            key: np.full(1, np.nan if status is RunStatus.DIVERGED else score) for key, score in final.scores.items()
-        },
-        n_updates=np.array([trainer.global_step]),
-        stop_epoch=np.array([0 if status is RunStatus.COMPLETED else last_epoch]),
-        positive_rate=np.array([float(labels.double().mean())]),
-        n_train=len(labels),
-        duration_s=time.perf_counter() - began,
-        engine=engine_on("solo", config),
+        scores={key: np.where(diverged, np.nan, score.reshape(-1)[:m]) for key, score in module.scores.items()},
+        n_updates=n_updates[:m],
+        stop_epoch=np.where(diverged, np.minimum(ends, last_epoch), 0 if whole else last_epoch).astype(np.int64),
+        positive_rate=labels[:m].double().mean(1).cpu().numpy(),
+        n_train=labels.shape[1],
+        duration_s=(time.perf_counter() - began) / m,
+        engine=engine_on(engine, config),
     )
-    return results, module
 
 
 def datamodule_of(config: Config, seeds: Seeds) -> PimaDataModule:
@@ -125,10 +147,13 @@ def datamodule_of(config: Config, seeds: Seeds) -> PimaDataModule:
     )
 
 
-def module_of(config: Config, data: PimaDataModule, init_seed: int) -> MLPClassifier:
-    """Return the module of one run."""
-    return MLPClassifier(
-        model={**config.model.node, "n_features": data.n_features, "activation": config.activation.node},
+def module_of(
+    config: Config, n_features: int, init_seed: int | list[int], kind: type[MLPClassifier] = MLPClassifier
+) -> MLPClassifier:
+    """Return the module of one run, or of M runs of one configuration from the init seed of each."""
+    stacked = {} if isinstance(init_seed, int) else {"n_members": len(init_seed)}
+    return kind(
+        model={**config.model.node, "n_features": n_features, "activation": config.activation.node, **stacked},
         optimizer=config.optimizer.node,
         scheduler=config.scheduler.node if config.scheduler.target else None,
         monitor=config.scheduler.monitor or "val/loss",
@@ -164,49 +189,3 @@ class _NoProfiler(PassThroughProfiler):
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ARG002
         return self._nothing
-
-
-def planned_batches(config: Config, n_batches: int) -> int:
-    """Return how many batches an epoch has, from the number of batches of all training rows."""
-    extra = config.trainer.extra
-    limit = extra.get("overfit_batches") or extra.get("limit_train_batches", 1.0)
-    return int(n_batches * limit) if isinstance(limit, float) else min(n_batches, limit)
-
-
-class FinalScores(L.Callback):
-    """Score each split with the last weights, and log that with the hyperparameters: TensorBoard's HParams tab.
-
-    Attributes:
-        scores: `train/auroc`, `val/brier`, ...
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.scores: dict[str, float] = {}
-
-    @property
-    def finite(self) -> bool:
-        """Whether the final losses are finite; the module does not check this after an incomplete epoch."""
-        return all(math.isfinite(self.scores.get(key, 0.0)) for key in ("train/loss", "val/loss"))
-
-    @torch.inference_mode()
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score and log."""
-        assert isinstance(pl_module, MLPClassifier)  # noqa: S101 -- the only module of this project
-        data: PimaDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        pl_module.eval()
-        with trainer.precision_plugin.forward_context():
-            for split in data.splits:
-                features, labels = trainer.precision_plugin.convert_input(data.tensors(split))
-                found = scored(f"{split}/{{}}", FINAL_METRICS, pl_module(features), labels)
-                self.scores |= {key: float(score) for key, score in found.items()}
-        pl_module.train()
-        flat = self.config.flat.items() if trainer.loggers else ()
-        settings = {key: value for key, value in flat if value is not None and not key.endswith("._target_")}
-        main = {key: settings[key] for key in MAIN_SETTINGS if key in settings}
-        scores = {f"{FINAL}{key}": score for key, score in self.scores.items()}
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(main, scores if self.finite else None, step=max(pl_module.history, default=0))
-            else:
-                logger.log_hyperparams(settings)

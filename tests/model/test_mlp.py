@@ -12,6 +12,7 @@ from pima_hp.config.options import option_content, options
 from pima_hp.model.mlp import (
     MLP,
     StackedLinear,
+    default_dtype,
     initial_parameters,
     layer_shapes,
     load_vectors,
@@ -36,7 +37,6 @@ def test_shapes_of_layers_and_of_the_output(widths: list[int], n_members: int | 
     linear = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
     shapes = [(*leading, *shape) for shape in layer_shapes([8, *widths])]
     assert [tuple(layer.weight.shape) for layer in linear] == shapes
-    assert layer_shapes([8, *widths]) == list(zip([*widths, 1], [8, *widths], strict=True))
     assert len(model.layers) == 2 * len(widths) + 1, "no activation after the logit"
     assert model(torch.zeros(*leading, 7, 8)).shape == (*leading, 7)
 
@@ -47,57 +47,39 @@ def test_the_article_has_8_12_8_1() -> None:
     assert isinstance(model.layers[1], nn.Tanh)
 
 
-def wide(initialization: str, dtype: torch.dtype = torch.float64) -> list[tuple[int, int, torch.Tensor, torch.Tensor]]:
-    """Layers of a wide network: fan_in, fan_out, weights, biases."""
-    vector = initial_parameters([200, 300, 100], initialization, stream(1, Role.INIT), dtype)
-    layers, start = [], 0
-    for fan_out, fan_in in layer_shapes([200, 300, 100]):
-        stop = start + fan_out * fan_in
-        layers.append((fan_in, fan_out, vector[start:stop], vector[stop : stop + fan_out]))
-        start = stop + fan_out
-    assert start == len(vector)
-    return layers
-
-
-BOUNDS = {  # of a layer's weights and of its biases, by fan_in and fan_out
+SCALES = {  # half-width or standard deviation of the weights, half-width of the biases, by fan_in and fan_out
     "uniform": lambda _fan_in, _fan_out: (0.05, 0.0),
     "glorot_uniform": lambda fan_in, fan_out: (math.sqrt(6 / (fan_in + fan_out)), 0.0),
+    "he_normal": lambda fan_in, _fan_out: (math.sqrt(2 / fan_in), 0.0),
     "torch_default": lambda fan_in, _fan_out: (1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),
 }
 
 
-@pytest.mark.parametrize("initialization", BOUNDS)
-def test_uniform_initialisations_fill_their_bounds(initialization: str) -> None:
-    for fan_in, fan_out, weights, biases in wide(initialization):
-        bound, bias = BOUNDS[initialization](fan_in, fan_out)
-        assert weights.abs().max() <= bound
-        if len(weights) > 1000:
-            assert weights.max() > 0.99 * bound
-            assert weights.min() < -0.99 * bound
-            # The variance of U(-b, b) is b**2 / 3; 20,000 draws and more are within 3 % of it.
-            assert float(weights.var()) == pytest.approx(bound**2 / 3, rel=0.03)
+@pytest.mark.parametrize("initialization", SCALES)
+def test_initial_parameters_have_the_distribution_of_their_name(initialization: str) -> None:
+    vector = initial_parameters([200, 300, 100], initialization, stream(1, Role.INIT), torch.float64)
+    start = 0
+    for fan_out, fan_in in layer_shapes([200, 300, 100]):
+        stop = start + fan_out * fan_in
+        weights, biases = vector[start:stop], vector[stop : stop + fan_out]
+        start = stop + fan_out
+        scale, bias = SCALES[initialization](fan_in, fan_out)
+        normal = initialization == "he_normal"
+        if len(weights) > 1000:  # of 20,000 draws and more the variance is within 3 % of its expectation
+            assert float(weights.var()) == pytest.approx(scale**2 / (1 if normal else 3), rel=0.03)
+            assert float(weights.mean()) == pytest.approx(0, abs=0.02 * scale)
+        assert normal or weights.abs().max() <= scale
         assert biases.abs().max() <= bias
         assert (biases != 0).any() == (bias > 0)
+    assert start == len(vector)
 
 
-def test_he_normal_has_variance_two_over_fan_in_and_zero_biases() -> None:
-    for fan_in, _, weights, biases in wide("he_normal"):
-        if len(weights) > 1000:
-            assert float(weights.var()) == pytest.approx(2 / fan_in, rel=0.03)
-            assert float(weights.mean()) == pytest.approx(0, abs=0.02 * math.sqrt(2 / fan_in))
-        assert (biases == 0).all()
-
-
-@pytest.mark.parametrize("initialization", [*BOUNDS, "he_normal"])
+@pytest.mark.parametrize("initialization", SCALES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_global_generator_gives_what_the_stream_of_its_seed_does(initialization: str, dtype: torch.dtype) -> None:
-    before, state = torch.get_default_dtype(), torch.random.get_rng_state()
-    torch.set_default_dtype(dtype)
-    try:
-        with seeded(3, Role.INIT):
-            model = MLP(8, [12, 8], nn.ReLU(), initialization)
-    finally:
-        torch.set_default_dtype(before)
+    state = torch.random.get_rng_state()
+    with default_dtype(dtype), seeded(3, Role.INIT):
+        model = MLP(8, [12, 8], nn.ReLU(), initialization)
     expected = initial_parameters([8, 12, 8], initialization, stream(3, Role.INIT), dtype)
     assert torch.equal(vectors_of(model), expected)
     assert torch.equal(parameters_to_vector(model.parameters()), expected), "in the order of `parameters()`"
@@ -135,21 +117,15 @@ def test_members_predict_and_have_gradients_as_each_alone(option: str, dtype: to
             torch.testing.assert_close(gradient[index], parameter.grad, rtol=tolerance, atol=tolerance)
 
 
-def test_loading_weights_draws_nothing_and_shares_no_memory() -> None:
+def test_loading_weights_draws_nothing_shares_no_memory_and_leaves_parameters_of_the_activation() -> None:
     vectors = torch.randn(4, 221, generator=stream(0, Role.INIT))
-    model = MLP(8, [12, 8], nn.ReLU(), n_members=4)
+    model = MLP(8, [12, 8], nn.PReLU(), n_members=4)
     before, state = vectors.clone(), torch.random.get_rng_state()
     load_vectors(model, vectors)
     assert torch.equal(vectors_of(model), vectors)
     assert torch.equal(torch.random.get_rng_state(), state)
+    assert model.layers[1].weight.tolist() == [0.25]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
     assert torch.equal(vectors, before)
-
-
-def test_an_activation_with_parameters_keeps_them() -> None:
-    model = MLP(8, [12, 8], nn.PReLU())
-    assert vectors_of(model).shape == (221,)
-    load_vectors(model, torch.zeros(221))
-    assert model.layers[1].weight.tolist() == [0.25]

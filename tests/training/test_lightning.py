@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ModelSummary, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ModelSummary,
+    TQDMProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -123,7 +131,6 @@ CUTS: dict[str, tuple[dict[str, Any], int, int, int]] = {
     "two epochs of steps": ({"max_steps": 40}, 2, 40, 2),
     "two epochs and a quarter": ({"max_steps": 45}, 3, 45, 2),
     "all steps but the last": ({"max_steps": 99}, 5, 99, 4),
-    "a quarter of each epoch": ({"limit_train_batches": 5}, 5, 25, 5),
     "nothing watched": ({"limit_val_batches": 0}, 5, 100, 0),
     "fast_dev_run": ({"fast_dev_run": True}, 1, 1, 1),
 }
@@ -141,7 +148,7 @@ def test_a_run_that_is_cut_short_says_so_and_where(
     for key, curve in results.curves.items():
         n_scored = stop_epoch if key in ("train/loss", "train/accuracy", "lr") else n_watched
         assert np.isfinite(curve[0]).tolist() == [True] * n_scored + [False] * (5 - n_scored), key
-        n_whole = 0 if "limit_train_batches" in options else min(n_updates // 20, n_scored)
+        n_whole = min(n_updates // 20, n_scored)
         assert np.array_equal(curve[0, :n_whole], whole.curves[key][0, :n_whole]), key
     if n_updates:
         features, labels = PimaDataModule(seeds=run.seeds).tensors("val")
@@ -162,6 +169,18 @@ def test_a_run_that_is_cut_short_says_so_and_where(
 def test_batches_that_the_configuration_leaves_out_are_not_missing(overrides: tuple[str, ...], n_updates: int) -> None:
     results = alone(run_of("trainer.max_epochs=2", "batch=b32", *overrides))
     assert ended(results) == ("completed", 0, n_updates)
+
+
+def test_updates_that_a_scheduler_of_accumulation_joins_are_not_missing() -> None:
+    results, _ = fit(run_of("trainer.max_epochs=2", "batch=b32"), callbacks=[GradientAccumulationScheduler({1: 4})])
+    assert ended(results) == ("completed", 0, 20 + 5)
+
+
+def test_a_callback_that_only_logs_is_left_out_where_there_is_no_logger(tmp_path: Path) -> None:
+    run = run_of("trainer.max_epochs=2", "batch=full")
+    assert same_bits(fit(run, callbacks=[LearningRateMonitor()])[0], alone(run))
+    fit(run, callbacks=[LearningRateMonitor()], loggers=[CSVLogger(tmp_path, name="csv", version="")])
+    assert "lr-RMSprop" in (tmp_path / "csv/metrics.csv").read_text()
 
 
 def test_a_stop_after_the_last_update_leaves_a_whole_run() -> None:

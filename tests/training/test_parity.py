@@ -72,7 +72,9 @@ def test_the_initial_weights_are_bit_equal_in_single_precision(runs_of: RunsOf, 
     stack = make_stack(runs, 1)
     for index, run in enumerate(runs):
         data = datamodule_of(run.config, run.seeds)
-        assert torch.equal(stack.vectors[index], vectors_of(module_of(run.config, data, run.seeds.init).model))
+        assert torch.equal(
+            stack.vectors[index], vectors_of(module_of(run.config, data.n_features, run.seeds.init).model)
+        )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
