@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from pima_hp.config import Component, Config
 from pima_hp.config.build import build, class_of
-from pima_hp.config.problems import nearest, shown
+from pima_hp.config.problems import nearest
 from pima_hp.errors import ConfigurationError
 from pima_hp.training.dispatch import device_of
 
@@ -106,7 +106,7 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"{name}: {node['_target_']} has no such argument{hint}")
         is_switch = section in ("activation", "optimizer", "scheduler") and isinstance(known.get(name), bool)
         if is_switch and not isinstance(value, bool):
-            raise ConfigurationError(f"{name}: must be true or false; found {shown(value)}")
+            raise ConfigurationError(f"{name}: must be true or false; found {value!r:.60}")
     if section in ("model", "logger"):
         return
     real = Optimizer.add_param_group
@@ -129,4 +129,4 @@ def _outside(key: str, node: Component, folder: Path) -> Iterator[str]:
             continue
         is_path = Path(value).is_absolute() or name.endswith(("dir", "path"))
         if ".." in Path(value).parts if not is_path else not Path(value).resolve().is_relative_to(folder):
-            yield f"{key}.{name}: must lie in the study's folder {str(folder)!r}; found {shown(value, 200)}"
+            yield f"{key}.{name}: must lie in the study's folder {str(folder)!r}; found {value!r:.200}"

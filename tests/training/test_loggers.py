@@ -8,7 +8,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from pima_hp.ledger.tensorboard import COLUMNS_FILES
 from pima_hp.training.loggers import TensorBoardLogger
 
 
@@ -39,7 +38,7 @@ def test_the_columns_of_hparams_are_in_a_file_of_their_own(logger: TensorBoardLo
     assert [(one.step, one.value) for one in found.Scalars("~final/val/loss")] == [(3, pytest.approx(0.4))]
     tags = {metadata.EXPERIMENT_TAG, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG}
     assert set(found.summary_metadata) >= tags
-    (columns,) = Path(logger.log_dir).glob(COLUMNS_FILES)
+    (columns,) = Path(logger.log_dir).glob("*.pima_hp_columns")
     assert columns.read_bytes().count(b"batch.size") == 1
     columns.unlink()
     assert set(_read(logger).summary_metadata) & tags == tags - {metadata.EXPERIMENT_TAG}
