@@ -124,7 +124,7 @@ def train(stacks: Iterable[Stack], *, solo: Solo, progress: tqdm) -> Iterator[Re
                 raise stop from error
             if isinstance(error, StudyError):
                 raise
-            progress.update(done - progress.n)
+            progress.n = done
             if name != "solo" and why_not(name, runs[0].config):  # its kernel turned out to be unusable
                 yield from train(stacks_of(runs), solo=solo, progress=progress)
             elif len(runs) == 1:
@@ -135,7 +135,8 @@ def train(stacks: Iterable[Stack], *, solo: Solo, progress: tqdm) -> Iterator[Re
                 middle = len(runs) // 2
                 yield from train([(name, runs[:middle]), (name, runs[middle:])], solo=solo, progress=progress)
         else:
-            progress.update(done + len(runs) - progress.n)  # without the rounding of the epochs' fractions
+            progress.n = done + len(runs)  # without the rounding of the epochs' fractions
+            progress.update(0)
             yield results
 
 

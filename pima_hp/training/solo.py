@@ -76,12 +76,18 @@ def fit(
         trainer_arguments: of `lightning.Trainer`, in place of those of the configuration.
     """
     began, config, n_epochs = time.perf_counter(), run.config, run.config.trainer.max_epochs
-    counter = of_lightning.LambdaCallback(on_train_epoch_end=lambda *_: progress and progress.update(1 / n_epochs))
+
+    def count(trainer: L.Trainer, _: L.LightningModule) -> None:
+        if progress and trainer.current_epoch + 1 < n_epochs:  # the caller counts the rest, without rounding
+            progress.update(1 / n_epochs)
+
     with quiet(), seeded(run.seeds.init, Role.NOISE):
         data = datamodule_of(config, run.seeds)
         module = module_of(config, data.n_features, run.seeds.init)
         module.settings = {key: value for key, value in config.flat.items() if value is not None}
-        trainer = trainer_of(config, [*callbacks, counter], loggers, **trainer_arguments)
+        trainer = trainer_of(
+            config, [*callbacks, of_lightning.LambdaCallback(on_train_epoch_end=count)], loggers, **trainer_arguments
+        )
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     n_batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
     whole = n_batches == n_epochs * trainer.num_training_batches

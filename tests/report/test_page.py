@@ -177,7 +177,9 @@ def test_a_study_without_runs_or_with_failed_ones_alone_has_a_page(make_study, t
     page = checked(page_of(report_of(frame.iloc[:0], tmp_path / "empty")))
     assert "0 of 0 runs finished" in page.text
     assert "11 claims cannot be tested with these runs" in page.text
-    assert "0 of 4 runs finished; 4 of 4 failed" in page_of(report_of(frame.assign(status="failed"), tmp_path / "s")).text
+    assert (
+        "0 of 4 runs finished; 4 of 4 failed" in page_of(report_of(frame.assign(status="failed"), tmp_path / "s")).text
+    )
 
 
 def ledger_of(folder, n_done, n_planned):

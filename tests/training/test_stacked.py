@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "random": ({"activation": {"_target_": "torch.nn.RReLU"}}, "RReLU is no elementwise activation"),
     "dropout": ({"activation": {"_target_": "torch.nn.Dropout"}}, "Dropout is no elementwise activation"),
     "plateau": (
-        {"scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 1.0}},
+        {"scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 1}},
         "each member would need a learning rate of its own",
     ),
 }
@@ -86,8 +86,8 @@ def test_a_metric_of_one_line_reaches_the_curves(runs_of: RunsOf, monkeypatch: p
         assert_parity(found, alone(run), rtol=1e-9)
 
 
-def test_a_stack_moves_the_bar_by_its_runs(runs_of: RunsOf) -> None:
-    runs = runs_of(*SHORT, "n_replicates=5")
+def test_a_stack_moves_the_bar_by_its_runs_but_for_the_last_epoch(runs_of: RunsOf) -> None:
+    runs = runs_of(*SHORT, "n_replicates=6")
     with tqdm(total=len(runs), file=io.StringIO()) as progress:
         stacked.fit_stack(runs, progress)
-    assert progress.n == pytest.approx(5)
+    assert progress.n == 4.0
