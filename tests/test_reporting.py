@@ -89,7 +89,7 @@ def test_two_studies_side_by_side_are_paired_by_seed(studies, own_claims, capsys
     # made from the same numbers about another level: paired, nothing but the level is left
     assert row["difference"] == pytest.approx(0.1)
     assert row["difference_upper"] - row["difference_lower"] < 1e-9 < row["upper_1"] - row["lower_1"]
-    assert (row["outcome_1"], row["outcome_2"], row["paired"], row["n_shared"]) == ("refuted", "supported", True, 12)
+    assert (row["outcome_1"], row["outcome_2"], row["n_shared"]) == ("refuted", "supported", 12)
     assert row[["value_1", "upper_2", "n_replicates_1"]].tolist() == pytest.approx([0.65, 0.75, 12], abs=0.01)
 
 
@@ -99,19 +99,11 @@ def test_a_study_beside_itself_differs_by_exactly_nothing(studies, own_claims):
     assert (table[["difference", "difference_lower", "difference_upper"]] == 0).all(axis=None)
 
 
-def test_studies_that_share_no_seeds_are_taken_as_independent(studies, own_claims, tmp_path):
-    other = study_of(tmp_path / "other", 0.75, seeds=range(50, 62))
-    row = compared(studies[0], str(other), own_claims).loc["batch 16"]
-    assert (row["paired"], row["n_shared"]) == (False, 0)
-    assert row["difference_lower"] < row["difference"] < row["difference_upper"]
-    assert row["difference"] == pytest.approx(0.1, abs=0.003)
-
-
-def test_fewer_than_ten_shared_seeds_are_not_paired(studies, own_claims, tmp_path):
-    more = compared(studies[0], str(study_of(tmp_path / "more", 0.75, seeds=range(2, 30))), own_claims).loc["batch 16"]
-    assert (more["paired"], more["n_shared"], more["n_replicates_2"]) == (True, 10, 28)
-    fewer = compared(studies[0], str(study_of(tmp_path / "fewer", 0.75, seeds=range(5, 30))), own_claims)
-    assert fewer.loc["batch 16", ["paired", "n_shared"]].tolist() == [False, 7]
+@pytest.mark.parametrize(("seeds", "n_shared"), [(range(2, 30), 10), (range(5, 30), 7), (range(50, 62), 0)])
+def test_a_difference_needs_ten_shared_seeds(studies, own_claims, tmp_path, seeds, n_shared):
+    row = compared(studies[0], str(study_of(tmp_path / "other", 0.75, seeds=seeds)), own_claims).loc["batch 16"]
+    assert (row["n_shared"], row["n_replicates_2"]) == (n_shared, len(seeds))
+    assert np.isfinite(row["difference"]) == (n_shared >= 10)
 
 
 def test_a_part_beside_the_rules_has_no_word(studies, own_claims):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.selection import default_settings, equal, follows, varying
+from pima_hp.analysis.selection import Runs, differing, follows, varying
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
-from pima_hp.formatting import counted, label, listed, plain, shown, value_order, value_text
-from pima_hp.ledger import distinct, setting_columns
+from pima_hp.formatting import label, listed, shown, value_order, value_text
+from pima_hp.ledger import setting_columns
 from pima_hp.report.style import evenly_spaced
 from pima_hp.run import RunStatus
 
@@ -37,9 +37,7 @@ class Comparison:
 
     runs: pd.DataFrame  # without copies
     by_values: Mapping[tuple[Any, ...], pd.DataFrame]  # the runs by values of the factors, in the order of values
-    settings: Mapping[str, Sequence[Any]]  # the values that each setting takes among these runs, in order
-    n_others: int  # other combinations of the remaining settings that also vary the factors
-    differing: Sequence[str]  # the settings in which those differ from this one
+    others: Sequence[str]  # the settings in which other combinations of them differ that also vary the factors
 
     @cached_property
     def levels(self) -> dict[Any, pd.DataFrame]:
@@ -70,7 +68,7 @@ class Comparison:
     @property
     def validation_rows(self) -> str:
         """Return what `val/...` is a score of: the test rows, unless rows were set aside for validation."""
-        fractions = self.settings.get("data.val_fraction", (0,))
+        fractions = set(self.runs.get("data.val_fraction", (0,)))
         return "test" if not any(fractions) else "validation" if all(fractions) else "test or validation"
 
     @property
@@ -83,12 +81,11 @@ class Comparison:
             told.append(f"Missing: {lost}; a mean is over the runs that have a value")
         if len(self.by_values) > len(self.levels):
             told.append(f"Drawn: {len(self.levels)} of {len(self.by_values)} values, evenly spaced")
-        shared = {key: self.settings[key] for key in SETTINGS if len(self.settings.get(key, ())) == 1}
-        told.append(f"Fixed: {', '.join(f'{label(key)} {value_text(value)}' for key, (value,) in shared.items())}")
-        if self.n_others:
-            owners = [key for key in self.differing if key.rpartition(".")[0] not in self.differing]
-            others = listed(map(label, owners[:6]))
-            told.append(f"Not drawn: {counted(self.n_others, 'other combination')} of {others}")
+        fixed = {key: set(map(value_text, self.runs[key])) for key in SETTINGS if key in self.runs}
+        shared = [f"{label(key)} {text}" for key, texts in fixed.items() if len(texts) == 1 for text in texts]
+        told.append(f"Fixed: {', '.join(shared)}")
+        if owners := [key for key in self.others if key.rpartition(".")[0] not in self.others]:
+            told.append(f"Not drawn: other combinations of {listed(map(label, owners[:6]))}")
         return ". ".join(told) + "."
 
 
@@ -100,48 +97,40 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     one nearest `conf/config.yaml`. Settings that belong to a factor's value (`optimizer.betas` for `optimizer`) go
     with it unless they vary within the value.
     """
-    columns, config_ids = settings_of(frame)
-    if unknown := [factor for factor in factors if factor not in columns]:
-        raise InputError(f"must be a setting of the study; found {unknown[0]!r}; allowed: {', '.join(columns)}")
-    values = [tuple(columns[factor][at] for factor in factors) for at in range(len(config_ids))]
+    runs, keys = Runs(frame), setting_columns(frame)
+    if unknown := [factor for factor in factors if factor not in keys]:
+        raise InputError(f"must be a setting of the study; found {unknown[0]!r}; allowed: {', '.join(keys)}")
+    columns = {key: [settings[key] for settings in runs.settings.values()] for key in keys}
+    values = {key: tuple(settings[factor] for factor in factors) for key, settings in runs.settings.items()}
     within = tuple(f"{factor}." for factor in factors)
-    own = {key for key in columns if key.startswith(within) and follows(columns[key], values)}
-    others = [key for key in columns if key not in {*factors, *own}]
-    contexts: dict[tuple[Any, ...], list[int]] = {}
-    for place, context in enumerate(zip(*(columns[key] for key in others), strict=True)):
-        contexts.setdefault(context, []).append(place)
-    usual, n_values = default_settings(), {key: len({values[at] for at in places}) for key, places in contexts.items()}
+    own = [key for key in keys if key.startswith(within) and follows(columns[key], list(values.values()))]
+    others = [key for key in keys if key not in (*factors, *own)]
+    contexts: dict[tuple[Any, ...], list[str]] = {}
+    for config_id, settings in runs.settings.items():
+        contexts.setdefault(tuple(settings[key] for key in others), []).append(config_id)
+
+    def n_values(context: tuple[Any, ...]) -> int:
+        return len({values[config_id] for config_id in contexts[context]})
 
     def rank(context: tuple[Any, ...]) -> tuple[int, int, str]:
-        pairs = zip(others, context, strict=True)
-        return -n_values[context], sum(not equal(value, usual.get(key, value)) for key, value in pairs), repr(context)
+        return -n_values(context), len(differing(dict(zip(others, context, strict=True)))), repr(context)
 
     chosen, *rest = sorted(contexts, key=rank)
-    rivals = [context for context in rest if n_values[context] > 1]
-    pairs = zip(others, zip(chosen, *rivals, strict=True), strict=True)
-    kept = contexts[chosen]
-    runs = distinct(frame[frame["config_id"].isin([config_ids[at] for at in kept])])
-    of_run = runs["config_id"].map({config_ids[at]: values[at] for at in kept})
+    rivals = [context for context in rest if n_values(context) > 1]
+    rows: dict[tuple[Any, ...], list[int]] = {}
+    for config_id in contexts[chosen]:
+        rows.setdefault(values[config_id], []).extend(runs.rows[config_id])
     return Comparison(
-        runs=runs,
-        by_values={value: runs[[of == value for of in of_run]] for value in _ordered(values[at] for at in kept)},
-        settings={
-            key: [value for (value,) in _ordered((column[at],) for at in kept)] for key, column in columns.items()
-        },
-        n_others=len(rivals),
-        differing=[key for key, found in pairs if len(set(found)) > 1],
+        runs=runs.frame.iloc[sorted(row for some in rows.values() for row in some)],
+        by_values={value: runs.frame.iloc[sorted(rows[value])] for value in sorted(rows, key=_order)},
+        others=[key for key, *found in zip(others, chosen, *rivals, strict=True) if len(set(found)) > 1],
     )
-
-
-def settings_of(frame: pd.DataFrame) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return the settings of each configuration of a study as columns, and the ids of the configurations."""
-    first = frame.drop_duplicates("config_id")
-    return {key: list(map(plain, first[key])) for key in setting_columns(frame)}, list(map(str, first["config_id"]))
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
     """Return the settings that take several values in a study, without those that follow from another's value."""
-    return varying(settings_of(frame)[0])
+    settings = Runs(frame).settings.values()
+    return varying({key: [of[key] for of in settings] for key in setting_columns(frame)})
 
 
 def missing(runs: pd.DataFrame) -> str:
@@ -150,6 +139,6 @@ def missing(runs: pd.DataFrame) -> str:
     return ", ".join(f"{n:,} of {len(runs):,} {status}" for status, n in by_status.items() if n)
 
 
-def _ordered(values: Any) -> list[tuple[Any, ...]]:
-    """Return different tuples of values in the order in which people expect them."""
-    return sorted(set(values), key=lambda some: [value_order(value_text(value)) for value in some])
+def _order(values: tuple[Any, ...]) -> list[tuple[bool, float, str]]:
+    """Return the sort key of some values: numbers by size, then words."""
+    return [value_order(value_text(value)) for value in values]

@@ -20,8 +20,8 @@ def side_by_side(first: Study, second: Study) -> pd.DataFrame:
     """Return the estimates of claims that both studies have, with their differences, second minus first.
 
     A difference is the mean over the replicates that both studies have, with a bootstrap interval: of shares, means,
-    slopes, and of logarithms for a ratio. Studies that share fewer than 10 are taken as independent: `paired` says
-    which. A descriptive estimate has no outcome.
+    slopes, and of logarithms for a ratio. There is none for studies that share
+    fewer than 10. A descriptive estimate has no outcome.
     """
     rows = []
     for one, other in zip(first.verdicts, second.verdicts, strict=True):
@@ -40,16 +40,11 @@ def side_by_side(first: Study, second: Study) -> pd.DataFrame:
 def _difference(one: Estimate, other: Estimate) -> dict[str, Any]:
     """Return the difference of two estimates and what it rests on."""
     shared, table = matched([dict(zip(of.seeds, of.numbers.tolist(), strict=True)) for of in (one, other)])  # (R, 2)
-    paired = len(shared) >= FEWEST_REPLICATES
-    if paired:
+    d = lower = upper = math.nan
+    if len(shared) >= FEWEST_REPLICATES:
         found = bootstrap(table[:, 1] - table[:, 0], np.random.default_rng(SEED))
         d, (lower, upper) = found.estimate, found.interval()
         if one.contrast == "share" and lower == upper:
             reach = Share(0, len(shared)).interval()[1]  # no pair differs: as many may as Wilson allows
             lower, upper = d - reach, d + reach
-    else:  # Zou and Donner (2008): the root of the summed squares of the distances to the facing bounds
-        ends = np.array([(of.lower, of.value, of.upper) for of in (one, other)], float)
-        (low_a, a, high_a), (low_b, b, high_b) = np.log(ends) if one.unit == "ratio" else ends
-        d, lower, upper = b - a, b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a)
-    return {"difference": d, "difference_lower": lower, "difference_upper": upper, "paired": paired,
-            "n_shared": len(shared)}  # fmt: skip
+    return {"difference": d, "difference_lower": lower, "difference_upper": upper, "n_shared": len(shared)}

@@ -17,21 +17,21 @@ from markupsafe import Markup
 
 from pima_hp.analysis.baselines import Baselines, baselines_table, keep_baselines
 from pima_hp.analysis.claims import Claim
-from pima_hp.analysis.decisions import FAMILIES, Outcome
+from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, judge, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
-from pima_hp.formatting import csv_text, interval_text, label, listed, shown, value_text, with_labels
+from pima_hp.formatting import csv_text, interval_text, label, listed, shown, with_labels
 from pima_hp.ledger import Manifest, read_study
 from pima_hp.ledger.files import make_folder, write_atomically
-from pima_hp.report.comparable import missing, settings_of, swept
+from pima_hp.report.comparable import missing, swept
 from pima_hp.report.tables import cells, counts_text, estimates_table, summary
 from pima_hp.run import RunStatus
 
 HERE = Path(__file__).parent
-MOST_FACTORS, MOST_ROWS, MOST_CONFIGURATIONS = 6, 60, 400
+MOST_FACTORS, MOST_ROWS = 6, 60
 SEED = 0
 """Of the resamples: the same ledger gives the same report."""
 
@@ -122,16 +122,12 @@ def _page(study: Study, sections: Sequence[dict[str, Any]], tables: dict[str, pd
     verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
     baselines, digests = tables["baselines"], sorted(set(study.frame.get("data_digest", ())))
     primary = {of.claim.id: of.specifications for of in study.verdicts if of.claim.family == "primary"}
-    sizes = study.frame.groupby("config_id", sort=False).size()
-    settings = settings_of(study.frame)[0]
     return environment.get_template("page.html").render(
         study=study, sections=sections, tables=tables, question=f"What {verb} {subject} do to a small neural network?",
         counts=counts_text(study.verdicts), copies=copies_in_words(study.frame), together=holding_together(primary),
         baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
-        settings={key: ", ".join(dict.fromkeys(map(value_text, column))) for key, column in settings.items()},
-        shipped=digests == [SHIPPED_SHA256], digests=digests, sizes=sizes.head(MOST_CONFIGURATIONS),
-        labels=study.manifest.labels if study.manifest else {}, most=MOST_ROWS, families=FAMILIES,
-        outcomes=list(Outcome), cells=cells, interval_text=interval_text, with_labels=with_labels, markup=Markup,
+        shipped=digests == [SHIPPED_SHA256], digests=digests, most=MOST_ROWS, markup=Markup,
+        outcomes=list(Outcome), cells=cells, interval_text=interval_text, with_labels=with_labels,
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")), script=Markup(script),  # noqa: S704 - our own files
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
