@@ -35,12 +35,6 @@ class Baselines(Section):
     n_test: int
     accuracy: dict[str, list[float]]  # model -> one per split
 
-    @property
-    def name(self) -> str:
-        """Return the kind of split in words: `80 % train, 20 % test`."""
-        test, val = (float(self.settings.get(f"data.{key}_fraction") or 0) for key in ("test", "val"))
-        return f"{100 * (1 - test - val):.3g} % train, {100 * test:.3g} % test"
-
 
 _JSON = TypeAdapter(list[Baselines])
 
@@ -139,7 +133,7 @@ def baselines_table(frame: pd.DataFrame, kinds: Sequence[Baselines]) -> pd.DataF
         for config_id, settings in fits.items():
             network = _test_accuracy(conclusive(runs.frame.iloc[runs.rows[config_id]]), kind)  # (S,)
             known = ~np.isnan(network)
-            of = {"splits": kind.name, "config_id": config_id, "differing": named(settings),
+            of = {"splits": named(kind.settings), "config_id": config_id, "differing": named(settings),
                   "nearest": config_id == nearest, "n_splits": int(known.sum())}  # fmt: skip
             for name, scores in kind.accuracy.items():
                 columns = {"network": network[known], "baseline_accuracy": np.array(scores),

@@ -9,15 +9,12 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, Vali
 
 from pima_hp.analysis.curves import EVENTS, Statistic
 from pima_hp.analysis.decisions import Condition, Rule
-from pima_hp.analysis.selection import default_settings
 from pima_hp.config import Section
 from pima_hp.config.options import CONF, read_yaml
-from pima_hp.config.problems import nearest, problems_of
+from pima_hp.config.problems import problems_of
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import listed
-
-_FREE = ("model.", "activation.", "optimizer.", "scheduler.", "trainer.", "callbacks.")  # arguments of any class
 
 
 def _multiplied(value: Any) -> list[dict[Any, Any]]:
@@ -123,9 +120,6 @@ class Claim(_Quantity):
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
             self.parts[number] = part.model_copy(update=own | arms)
         problems = [f"{part.name}: {problem}" for part in self.parts for problem in part.problems]
-        keys, known = {key for part in self.parts for arm in part.arms for key in arm}, default_settings()
-        unknown = [key for key in sorted(keys) if key not in known and not key.startswith(_FREE)]
-        problems += [f"where: must be of settings; found {key!r}{nearest(key, known)}" for key in unknown]
         names = [part.name for part in self.parts if not part.descriptive]
         if len({"all", "any", *names}) < len(names) + 2 or not names:
             problems.append("parts: must have different names, other than all and any, one of them not descriptive")
@@ -133,7 +127,7 @@ class Claim(_Quantity):
             if not rule.entries and any(part.requires is None for part in self.parts):
                 problems.append(f"{key}: must be given")
             others = [target for target, _ in rule.entries if target not in ("all", "any", *names)]
-            problems += [f"{key}: must be about all, any or a part; found {of!r}{nearest(of, names)}" for of in others]
+            problems += [f"{key}: must be about all, any or a part; found {of!r}" for of in others]
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -16,7 +16,6 @@ from pydantic import Field, model_validator
 from scipy import special
 
 from pima_hp.config import Section
-from pima_hp.config.problems import nearest
 from pima_hp.run import Array
 
 WINDOW_EPOCHS = 20
@@ -211,8 +210,7 @@ class Statistic(Section):
     @model_validator(mode="after")
     def _fits_the_function(self) -> Self:
         if self.name not in STATISTICS:
-            names = ", ".join(STATISTICS)
-            raise ValueError(f"name: must be one of {names}; found {self.name!r}{nearest(self.name, STATISTICS)}")
+            raise ValueError(f"name: must be one of {', '.join(STATISTICS)}; found {self.name!r:.60}")
         try:
             _signature(self.name).bind(None, **self.arguments, **dict.fromkeys(self.facts))
         except TypeError as error:

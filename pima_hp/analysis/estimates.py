@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pima_hp.analysis.claims import Contrast, Part, Selector
+from pima_hp.analysis.claims import Contrast, Part
 from pima_hp.analysis.curves import slope_on_log2
-from pima_hp.analysis.intervals import Effect, Inference, Resample, Share, win_probability, wins
+from pima_hp.analysis.intervals import Effect, Inference, Resample, Share, win_probability
 from pima_hp.analysis.selection import Runs, Seeds, matched, named
 from pima_hp.run import Array, RunStatus
 
@@ -63,8 +63,7 @@ def infer(
     ids = [arms.get(named(arm), ()) for arm in part.arms]
     for name, config_ids in zip(map(named, part.arms), ids, strict=True):
         if len(config_ids) != 1:
-            several = f"{len(config_ids)} configurations with {name}: name what they differ in under where"
-            return several if config_ids else f"no runs with {name}", *nothing
+            return f"{len(config_ids) or 'no'} configurations with {name}; one is needed", *nothing
     columns, problems = zip(*(runs.values(config_id, part.statistic) for (config_id,) in ids), strict=True)
     seeds, table = matched(columns)
     few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(seeds)}"
@@ -109,32 +108,22 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
 
 def _numbers(part: Part, table: Array) -> Array:
     """Return the number of each replicate, (R,), from those of its configurations, (R, K)."""
-    if part.contrast in ("share", "mean"):
-        return np.asarray(table[:, 0])
     if part.contrast == "slope":
         return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
-    first, second = _sides(part, table)
-    return wins(first, second) if part.contrast == "order" else first - second
-
-
-def _sides(part: Part, table: Array) -> tuple[Array, Array]:
-    """Return what is compared, (R,) and (R,): the ends of a slope, or the means of `where` and of `over`."""
-    if part.contrast == "slope":
-        return table[:, 0], table[:, -1]
     n_where = len(part.where)
-    return table[:, :n_where].mean(axis=1), table[:, n_where:].mean(axis=1)
+    numbers = table[:, :n_where].mean(axis=1) - (table[:, n_where:].mean(axis=1) if part.over else 0)
+    return np.asarray(np.heaviside(numbers, 0.5) if part.contrast == "order" else numbers)
 
 
 def _effect(part: Part, table: Array, resample: Resample) -> Effect | None:
-    """Return how often one side is larger, where there are two."""
+    """Return how often `where` is above `over`, or the first of `where` above the last for a slope."""
     if part.contrast in ("share", "mean"):
         return None
-    won = win_probability(wins(*_sides(part, table)), resample)
-    sides = (part.where[:1], part.where[-1:]) if part.contrast == "slope" else (part.where, part.over)
-    arms = [arm for side in sides for arm in side]
-    keys = [key for key in arms[0] if any(arm.get(key) != arms[0][key] for arm in arms)]
-
-    def side_name(side: Sequence[Selector]) -> str:
-        return " and ".join(named({key: arm[key] for key in keys if key in arm}) for arm in side)
-
-    return Effect(" over ".join(map(side_name, sides)), won.estimate, *won.interval())
+    is_slope = part.contrast == "slope"
+    difference = table[:, 0] - table[:, -1] if is_slope else _numbers(part, table)
+    won = win_probability(difference if part.contrast == "order" else np.heaviside(difference, 0.5), resample)
+    sides = (part.where[:1], part.where[-1:]) if is_slope else (part.where, part.over)
+    first, *others = [arm for side in sides for arm in side]
+    keys = [key for key in first if any(arm.get(key) != first[key] for arm in others)]
+    names = (" and ".join(named({key: arm[key] for key in keys if key in arm}) for arm in side) for side in sides)
+    return Effect(" over ".join(names), won.estimate, *won.interval())

@@ -139,15 +139,11 @@ def _counts(seed: int, n: int, n_resamples: int) -> Array:
     return np.bincount(drawn.ravel(), minlength=n * n_resamples).reshape(n_resamples, n).astype(float)
 
 
-def wins(first: Array, second: Array) -> Array:
-    """Return 1 where the first is larger, 1/2 where both are equal, 0 elsewhere: (R,), (R,) -> (R,)."""
-    return np.asarray((np.sign(np.asarray(first) - np.asarray(second)) + 1) / 2)
-
-
 def win_probability(won: Array, resample: Resample) -> Inference:
-    """Estimate P(X > Y) + P(X = Y)/2 from the `wins` of paired replicates, (R,), by bootstrap over pairs.
+    """Estimate P(X > Y) + P(X = Y)/2 by bootstrap over R pairs.
 
-    Where the same one wins in all pairs there is nothing to resample: Wilson's interval is used.
+    `won`, (R,), is 1 where X is larger, 1/2 where both are equal, 0 elsewhere. Where the same one wins in all pairs
+    there is nothing to resample: Wilson's interval is used.
     """
     if (won == won[0]).all() and won[0] != 0.5:
         return Share(float(won.sum()), len(won))

@@ -159,12 +159,8 @@ def headline_of(table: pd.DataFrame) -> tuple[str, str]:
     flips = {factor: _flips(table, factor) for factor in factors}
     worst = max(factors, key=lambda factor: flips[factor])
     name = f"the {worst}" if worst in CHOICES else worst
-    levels = listed(
-        f"{level}: {outcomes.mode().iloc[0]} in {outcomes.value_counts(normalize=True).max():.0%}"
-        for level, outcomes in table.groupby(worst, sort=False)["outcome"]
-    )
     often = f"{name} changes it most often, in {flips[worst]:.0%} of pairs that differ in nothing else"
-    return f"depends on {name}", f"{sentence}; {often} ({levels})."
+    return f"depends on {name}", f"{sentence}; {often}."
 
 
 def _flips(table: pd.DataFrame, factor: str) -> float:
@@ -192,11 +188,6 @@ def holding_together(tables: Mapping[str, pd.DataFrame]) -> str:
     if joined.empty:
         return f"No specification has the runs of all claims ({listed(ids)})."
     n_true = (joined[ids] == Outcome.SUPPORTED).sum(axis=1)
-    best, choices = joined.iloc[int(n_true.argmax())], joined.columns.drop(["all", *ids])
-    changed = listed(f"{key}={best[key]}" for key in choices if best[key] != joined[key].iloc[0])
-    example = f"for example with {changed}" if changed else "for example as they are stated"
     n_all = int((n_true == len(ids)).sum())
     together = f"of {counted(len(joined), 'specification')} make all {len(ids)} claims true ({listed(ids)})"
-    false = listed(claim_id for claim_id in ids if best[claim_id] != Outcome.SUPPORTED)
-    most = f"at most {n_true.max()} hold together, {example} (all but {false})"
-    return f"{n_all:,} {together}, {example}." if n_all else f"None {together}; {most}."
+    return f"{n_all:,} {together}." if n_all else f"None {together}; at most {n_true.max()} hold together."

@@ -122,11 +122,8 @@ def named(settings: Settings) -> str:
 
 
 def equal(first: Any, second: Any) -> bool:
-    """Return whether two values of a setting are the same: 0.2 and 0.20000001 are, 1 and true are not."""
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (first, second)]
-    if all(numbers):
-        return math.isclose(first, second, rel_tol=1e-6)
-    return not any(numbers) and bool(plain(first) == plain(second))
+    """Return whether two values of a setting are the same; a list is equal to a tuple."""
+    return bool(plain(first) == plain(second))
 
 
 def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:

@@ -45,8 +45,7 @@ class Verdict:
     @property
     def qualifiers(self) -> list[str]:
         """Return what a reader must know with the outcome: settings that are unusual, a failed correction."""
-        more = f", {len(self.differing) - 2} more" if len(self.differing) > 2 else ""
-        settings = f"with {named(dict(list(self.differing.items())[:2]))}{more}" if self.differing else ""
+        settings = f"with {named(self.differing)}" if self.differing else ""
         lost = f"does not survive {FAMILIES[self.claim.family][2]} correction" if self.survives is False else ""
         return list(filter(None, [settings, lost]))
 
