@@ -20,6 +20,9 @@ MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
+_Names = Annotated[tuple[str, ...], Field(strict=False)]  # a list in YAML, hashable here
+
+
 class DataSection(Component):
     """Which table, how it is cleaned, scaled and split."""
 
@@ -28,8 +31,8 @@ class DataSection(Component):
 
     path: str | None = None
     label: str = "outcome"
-    features: list[str] | None = None
-    zero_is_missing: list[str] = Field(["glucose", "blood_pressure", "skin_thickness", "insulin", "bmi"])
+    features: _Names | None = None
+    zero_is_missing: _Names = ("glucose", "blood_pressure", "skin_thickness", "insulin", "bmi")
     missing: Literal["keep", "median"] = "keep"
     scaling: Literal["none", "standard", "minmax"] = "none"
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2

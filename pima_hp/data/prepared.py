@@ -43,13 +43,9 @@ def prepare(table: Table, members: Sequence[tuple[DataSection, int]], dtype: tor
         dtype: of the result; statistics are computed in float64.
     """
     raw, labels = torch.tensor(table.features), torch.tensor(table.labels, dtype=dtype)
+    places = {member: place for place, member in enumerate(dict.fromkeys(members))}
     blocks, splits, fitted = [raw], [], []
-    content = {id(data): repr(data.arguments) for data in {id(data): data for data, _ in members}.values()}
-    places: dict[tuple[str, int], int] = {}
-    for data, seed in members:
-        if (key := (content[id(data)], seed)) in places:
-            continue
-        places[key] = len(places)
+    for data, seed in places:
         split = split_rows(labels, data, stream(seed, Role.SPLIT))
         fitted.append(Preprocessing.fit(raw, table.feature_names, split["train"], data))
         first = 0
@@ -57,7 +53,7 @@ def prepare(table: Table, members: Sequence[tuple[DataSection, int]], dtype: tor
             first = len(raw) * len(blocks)
             blocks.append(fitted[-1].transform(raw))
         splits.append({name: split[name] + first for name in data.splits})
-    of_member = [places[content[id(data)], seed] for data, seed in members]
+    of_member = [places[member] for member in members]
     rows = {name: torch.stack([split[name] for split in splits])[of_member] for name in splits[0]}
     return Prepared(torch.cat(blocks).to(dtype), labels.repeat(len(blocks)), rows, fitted)
 

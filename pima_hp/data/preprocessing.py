@@ -91,11 +91,9 @@ class Preprocessing(BaseModel):
             RowsError: a column is missing or given twice, or holds something other than finite numbers.
         """
         wanted, found = list(self.feature_names), [*getattr(frame, "columns", ())]
-        if wrong := [name for name in wanted if found.count(name) != 1]:
-            rule = f"rows: must be a pandas DataFrame with the columns {', '.join(wanted)}"
-            raise RowsError(f"{rule}; found none, or several, called {wrong[0]!r:.60}")
-        if wrong := [name for name in wanted if frame[name].dtype.kind not in "biuf"]:
-            raise RowsError(f"rows: {wrong[0]!r:.60} must hold numbers; found {frame[wrong[0]].dtype}")
+        if wrong := [name for name in wanted if found.count(name) != 1 or frame[name].dtype.kind not in "biuf"]:
+            rule = f"rows: must be a pandas DataFrame with one column of numbers for each of {', '.join(wanted)}"
+            raise RowsError(f"{rule}; found no such column {wrong[0]!r:.60}")
         values = np.array(frame[wanted].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
         if len(wrong_at := np.argwhere(~np.isfinite(values))):
             row, column = wrong_at[0]

@@ -54,9 +54,8 @@ def read_table(section: DataSection, digest: str | None = None) -> Table:
         TableError: the first thing wrong with the file.
         StudyError: the file has another digest.
     """
-    features = None if section.features is None else tuple(section.features)
     try:
-        table = _parse(_content(section.path), section.label, features, tuple(section.zero_is_missing))
+        table = _parse(_content(section.path), section.label, section.features, section.zero_is_missing)
     except TableError as error:
         raise TableError(f"{_where(section.path)}: {error}") from error
     check_unchanged(section.path, digest or table.digest, table.digest)
