@@ -18,8 +18,6 @@ from pima_hp.config.trainer import INERT_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-
-
 _Names = Annotated[tuple[str, ...], Field(strict=False)]  # a list in YAML, hashable here
 
 
@@ -117,6 +115,11 @@ class SchedulerSection(Component):
 
     target: str | None = Field(alias="_target_", default=None)  # type: ignore[assignment]
     monitor: Literal["train/loss", "val/loss"] | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class is called with."""
+        return {name: value for name, value in super().arguments.items() if name != "monitor"}
 
     @model_validator(mode="after")
     def _arguments_have_a_class(self) -> Self:

@@ -67,7 +67,7 @@ class Component(Section):
     @property
     def arguments(self) -> dict[str, Any]:
         """What the class is called with."""
-        return {name: value for name, value in self if name not in ("target", "source", "monitor")}
+        return {name: value for name, value in self if name not in ("target", "source")}
 
     @property
     def node(self) -> dict[str, Any]:
