@@ -78,11 +78,11 @@ def infer(
     return "", mean.mapped(np.exp) if part.contrast == "ratio" else mean, seeds, table
 
 
-def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate:
-    """Estimate a part, and record what the estimate rests on."""
+def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample, other_table: str) -> Estimate:
+    """Estimate a part, and record what the estimate rests on; nothing where the runs are of another table."""
     problem, inference, seeds, table = infer(part, runs, arms, resample)
-    if part.statistic is None or part.requires is not None:
-        return Estimate(part.name, part.contrast, part.descriptive, problem)
+    if other_table or part.statistic is None or part.requires is not None:
+        return Estimate(part.name, part.contrast, part.descriptive, other_table or problem)
     config_ids = tuple(dict.fromkeys(config_id for arm in part.arms for config_id in arms.get(named(arm), ())))
     rows = [row for config_id in config_ids for row in runs.rows[config_id]]
     run_ids = "\n".join(sorted(runs.frame["run_id"].iloc[rows]))

@@ -44,8 +44,8 @@ class Share:
         if not self.n:
             return 0.0, 1.0
         share, z2 = self.estimate, _NORMAL.inv_cdf((1 + level) / 2) ** 2 / self.n
-        centre, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
-        return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+        center, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+        return max(0.0, (center - half) / (1 + z2)), min(1.0, (center + half) / (1 + z2))
 
     def with_replicates(self, n: int) -> "Share":
         """Return the same share of n replicates."""
@@ -156,10 +156,10 @@ def nadeau_bengio(scores: Array, n_train: int, n_test: int, level: float = 0.95)
     mean ± t(R - 1) sqrt((1/R + n_test/n_train) s²): splits share rows, so the spread of their mean does not
     vanish with more of them. Source: Nadeau, Bengio (2003), "Inference for the generalization error".
     """
-    centre, variance = float(np.mean(scores)), float(np.var(scores, ddof=1))
+    center, variance = float(np.mean(scores)), float(np.var(scores, ddof=1))
     quantile = float(special.stdtrit(len(scores) - 1, (1 + level) / 2))
     half = quantile * math.sqrt((1 / len(scores) + n_test / n_train) * variance)
-    return centre - half, centre + half
+    return center - half, center + half
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,7 @@ def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     other_table = claim.other_table(settings["data_digest"] for settings in runs.settings.values())
     data = [] if other_table else data_specifications(claim, runs)
     settings, arms = data[0] if data else ({}, {})
-    estimates = [estimate(part, runs, arms, resample) for part in claim.parts]
-    if other_table:
-        estimates = [replace(item, problem=other_table) for item in estimates]
+    estimates = [estimate(part, runs, arms, resample, other_table) for part in claim.parts]
     by_name = {item.name: item for item in estimates if not item.descriptive}
     found = {name: item.inference for name, item in by_name.items()}
     outcome = outcome_of(claim.supported, claim.refuted, found)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pima_hp.analysis.claims import Claim, load_claims
@@ -14,6 +15,7 @@ CLAIMS = {claim.id: claim for claim in load_claims()}
 SMALL = CLAIMS["H8"]
 RELU, SGD = {"activation": "relu"}, {"activation": "relu", "optimizer": "sgd", "optimizer.lr": 0.001}
 STANDARD = {"data.scaling": "standard"}
+OTHER = "1a2b3c4d" * 8
 
 
 def curves(level, n=60, epochs=100, seed=0):
@@ -223,3 +225,20 @@ def test_claims_that_state_other_curves_meet_in_the_same_specifications():
     assert list(found["H8"]["training scores"].unique()) == ["running", "end of epoch"]
     assert list(found["ended"]["training scores"].unique()) == ["end of epoch", "running"]
     assert holding_together(found).startswith("None of 12 specifications")
+
+
+@pytest.mark.parametrize(
+    ("data", "testable"), [("shipped", [True, False]), ("any", [True, True]), (OTHER[:8], [False, True])]
+)
+def test_a_claim_is_judged_on_the_table_that_it_names(data, testable):
+    claim, frame = SMALL.model_copy(update={"data": data}), study([(SGD, curves(0.6))])
+    other = frame.assign(data_digest=OTHER, config_id="other", run_id="o" + frame["run_id"])
+    found = [verdict(claim, runs) for runs in (frame, other)]
+    assert [each.outcome != "untestable" for each in found] == testable
+    for each in found:
+        if each.outcome == "untestable":
+            assert f"H8 is about another table (data: {data})" in each.reason
+            assert "pima-hp-train" not in each.reason
+            assert {estimate.problem for estimate in each.estimates} == {each.reason}
+    both = verdict(claim, pd.concat([other.assign(**{"train/accuracy": list(curves(0.9))}), frame]))
+    assert both.decisive.config_ids == (("c0",) if data == "shipped" else ("other",))
