@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, Self
+from typing import Self
 
 from pydantic import TypeAdapter
 
@@ -159,18 +159,18 @@ def labels_of(settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
 
     Args:
         settings: of every configuration of the study.
-        swept: keys and groups in the order in which their values lead.
+        swept: keys in the order in which their values lead.
     """
-    texts = {
-        config_id: ", ".join(_part(key, value) for key, value in own.items() if len(settings) > 1 or value != "none")
-        for config_id, own in distinguishing(settings, swept).items()
-    }
-    # the names that every file system takes for a folder
-    safe = {key: re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ") for key, text in texts.items()}
-    labels = {key: text[:LONGEST].rstrip(",. ") or "baseline" for key, text in safe.items()}
+    labels = {}
+    for config_id, own in distinguishing(settings, swept).items():
+        text = ", ".join(_part(key, value) for key, value in own.items() if len(settings) > 1 or value != "none")
+        safe = re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ")  # for any file system
+        labels[config_id] = safe[:LONGEST].rstrip(",. ") or "baseline"
     counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
-    alike = {key for key, label in labels.items() if counts[label.casefold()] > 1}
-    return labels | {key: f"{labels[key][: LONGEST - 8]} ~{key[:6]}" for key in labels if key in alike}
+    return {
+        config_id: label if counts[label.casefold()] == 1 else f"{label[: LONGEST - 8]} ~{config_id[:6]}"
+        for config_id, label in labels.items()
+    }
 
 
 def run_name(label: str, seed: int, run_id: str) -> str:
@@ -181,20 +181,19 @@ def run_name(label: str, seed: int, run_id: str) -> str:
 def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, dict[str, Value]]:
     """Return configuration id -> the settings that differ between the configurations, or the main ones of a single one.
 
-    A setting is left out where the words of its section that are shown determine it: `optimizer` tells
+    A setting is left out where the option, the class or the file that it belongs to determines it: `optimizer` tells
     `optimizer.alpha`, unless it differs between two configurations of one optimizer.
     """
-    keys = list(dict.fromkeys(key for own in settings.values() for key in own if key != "data_digest"))
-    columns = {key: [_plain(key, own.get(key)) for own in settings.values()] for key in keys}
+    keys = dict.fromkeys(key for own in settings.values() for key in own if key != "data_digest")
+    columns = {key: [_plain(key, own.get(key)) for own in settings.values()] for key in (*swept, *keys) if key in keys}
+    varied = [key for key, column in columns.items() if len(set(column)) > 1]
     shown = [key for key in MAIN_SETTINGS if key in columns] if len(settings) == 1 else []
-    words: dict[str, list[list[Any]]] = defaultdict(list)  # section -> the columns of words that are shown
-    for key in sorted(keys, key=[*swept, *keys].index):
-        section, column = key.partition(".")[0], columns[key]
-        groups = list(zip(*words[section], strict=True)) or [()] * len(column)
-        if len(set(zip(groups, column, strict=True))) > len(set(groups)):
+    for key in varied:
+        section = key.rpartition(".")[0]
+        owners = {section, f"{section}._target_", f"{section}.path"} & {*varied} - {key}
+        pairs = [(columns[owner], set(zip(columns[owner], columns[key], strict=True))) for owner in owners]
+        if all(len(found) > len(set(owner)) for owner, found in pairs):
             shown.append(key)
-            if all(value is None or isinstance(value, bool | str) for value in column):
-                words[section].append(column)
     for key in shown:
         if len({isinstance(value, str) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
             columns[key] = [value if value is None else _text(value) for value in columns[key]]
@@ -204,23 +203,23 @@ def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, d
     }
 
 
-def _plain(key: str, value: Any) -> Value | None:
+def _plain(key: str, value: Setting) -> Value | None:
     """Return a setting as a word or a number; a data file by its name."""
     if key == "data.path":
-        return "pima" if value is None else PurePath(value).stem
-    if value is None or isinstance(value, bool | str):
-        return value
-    return float(value) if isinstance(value, int | float) else "-".join(map(str, value))
+        return "pima" if value is None else PurePath(str(value)).stem
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+def _text(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else value
 
 
 def _part(key: str, value: Value) -> str:
     """Return a setting as a part of a name: `relu` of a group with names, `lr 0.01` of a key, a class by its name."""
     section, _, leaf = key.rpartition(".")
-    if not section and value == "none":
-        return f"no {key}"
+    if not section:
+        return f"no {key}" if value == "none" else _text(value)
     name = section if leaf == "size" else leaf
-    return _text(value).rpartition(".")[2] if leaf in (key, "_target_") else f"{name} {_text(value)}"
+    return _text(value).rpartition(".")[2] if leaf == "_target_" else f"{name} {_text(value)}"

@@ -132,15 +132,6 @@ def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, v
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_b15_the_clock_is_in_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, now in (("past", 0.0), ("future", 2.0e9)):
-        monkeypatch.setattr("time.time", lambda now=now: now)
-        Ledger(tmp_path / name).append(_some_results()[0])
-    past, future = _parts(tmp_path / "past"), _parts(tmp_path / "future")
-    assert [path.name for path in past] == [path.name for path in future]
-    assert past[0].read_bytes() == future[0].read_bytes()
-
-
 def test_b16_a_moved_study_reads_the_same_and_goes_on(tmp_path: Path) -> None:
     results = _some_results()
     _append(Ledger(tmp_path / "here"), results[:4])
