@@ -1,7 +1,7 @@
 """The durable store of finished runs; it imports no torch, so reading results is instant.
 
-`read_study("article")` is all that a reader needs. What is derived from the ledger for TensorBoard
-is in `pima_hp.ledger.tensorboard`, imported on its own because few need it.
+`read_study("article")` is enough for a reader. The event files for TensorBoard are written by
+`pima_hp.ledger.tensorboard`, which is imported separately because few callers need it.
 """
 
 from pima_hp.ledger.ledger import Ledger as Ledger

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a kill or a power cut, and one sweep at a time in a study."""
+"""Atomic, durable file writes, and the lock that allows one sweep at a time in a study."""
 
 import fcntl
 import os
@@ -58,7 +58,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the system refuses within the block into a StorageError of one line."""
+    """Raise an OSError of the block as a StorageError of one line."""
     try:
         yield
     except OSError as error:
@@ -66,7 +66,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """Return the error that says in one line what the system refused, and what to do."""
+    """Return an OSError as a StorageError of one line that names the path, the cause and the next step."""
     return StorageError(
         f"{str(path)!r} must be readable and writable; the system says: {error.strerror or error}; free space or "
         "choose another folder, then run the same command again: finished runs are kept"
@@ -74,7 +74,7 @@ def storage_error(error: OSError, path: Path) -> StorageError:
 
 
 class Owner(BaseModel, strict=True):
-    """The process that holds a study, as one line of JSON in the study's folder names it.
+    """The process that holds a study, recorded as one line of JSON in the study's folder.
 
     Attributes:
         command: token by which the workers of a command know that it holds the study.
@@ -90,7 +90,7 @@ class Owner(BaseModel, strict=True):
 
 
 def owner_of(study: Path) -> Owner | None:
-    """Return who holds a study, or held it when it was killed; None where no file says so in a form that we write."""
+    """Return the owner recorded in a study's folder, alive or killed; None if there is no valid record."""
     try:
         return Owner.model_validate_json((study / ".owner").read_bytes())
     except (OSError, ValueError):
@@ -101,9 +101,9 @@ def owner_of(study: Path) -> Owner | None:
 def study_lock(study: Path, command: str = "") -> Iterator[None]:
     """Hold a study for as long as the block runs.
 
-    The kernel locks the ledger's folder itself: the lock of a process that died is free at once, and deleting files
-    does not free the lock of one that lives. The file that names the owner protects a study on a shared file system
-    from other hosts, which that lock does not reach.
+    The operating system locks the ledger's folder itself, so the lock of a dead process is free at once, and deleting
+    files does not free the lock of a live one. On a shared file system, that lock does not reach other hosts; the
+    record of the owner does.
 
     Args:
         study: `outputs/<study>`; made if it is not there.
@@ -117,7 +117,7 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
     with locked(study / LEDGER, wait=False) as free:
         owner = owner_of(study)
         if not free:
-            time.sleep(0.2)  # the holder may have begun this instant and not yet said who it is
+            time.sleep(0.2)  # the holder may have started a moment ago and not have written its record yet
             owner, hint = owner_of(study), "wait for that sweep, or choose another study (study=OTHER)"
         elif os.path.lexists(mark) and (owner is None or owner.host != here):
             hint = f"if no sweep is running there: rm {shlex.quote(str(mark))}"
@@ -126,7 +126,7 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
                 f"the study {str(study)!r} must have one sweep at a time; it is held by "
                 f"{owner or 'an unknown process'}; {hint}"
             )
-        with explained(study):  # what a killed process was writing
+        with explained(study):  # temporary files of a killed process
             for leftover in study.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
         start = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The ledger of a study: finished is a fact on disk, one part a group of runs."""
+"""The ledger of a study: the runs on disk, one part file per group of runs that were trained together."""
 
 import math
 import warnings
@@ -115,14 +115,14 @@ class Ledger:
         frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
         try:
             manifest = Manifest.read(self.study)
-        except StorageError as error:  # the results are whole without it
+        except StorageError as error:  # only the order of the rows depends on it
             manifest, self.damaged = None, [*self.damaged, str(error)]
         place = {config_id: row for row, config_id in enumerate(manifest.settings if manifest else ())}
         keys = frame[_ORDER].assign(planned=frame["config_id"].map(place).fillna(len(place)))
         return frame.loc[keys.sort_values(["planned", *_ORDER]).index].reset_index(drop=True)
 
     def _read(self, read: Callable[[Path], Found]) -> list[Found]:
-        """Return what a function reads of each part, without those that are damaged: their runs are missing then."""
+        """Apply a function to each part and return the results; damaged parts are left out and noted in `damaged`."""
         found, self.damaged = [], []
         with explained(self.folder):
             paths = sorted(self.folder.glob("*.parquet"))
@@ -135,7 +135,7 @@ class Ledger:
 
 
 def _outline(path: Path) -> list[tuple[Any, ...]]:
-    """Return (run id, status, end, last `val/accuracy`) of each run of a part, which is read once a process."""
+    """Return (run id, status, end, last `val/accuracy`) of each run of a part, which each process reads once."""
     with explained(path):
         state = path.lstat()
     return _outlined(path, state.st_mtime_ns, state.st_size)
@@ -168,9 +168,10 @@ def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs without copies: those of one configuration whose seeds that matter are equal are one run.
+    """Return the runs without copies, in their order.
 
-    Of copies the one with the lowest seed is kept that did not fail; the order of rows stays.
+    Runs of one configuration are copies if the seeds that affect them are equal. Of copies, the one with the lowest
+    seed that did not fail is kept.
     """
     runs = frame[["config_id", "seed", "run_id"]].reset_index(drop=True)
     runs["failed"], runs["replicate"] = (frame["status"] == RunStatus.FAILED).tolist(), replicates_of(frame)
@@ -179,14 +180,14 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean(values: Array) -> Array:
-    """Return the mean over runs of the values that there are, (R, E) -> (E,); NaN where there is none.
+    """Return the mean over runs, ignoring NaN, (R, E) -> (E,); NaN where no run has a value.
 
-    Where runs diverge it is a mean of the survivors: say so beside it.
+    After a run has diverged, this is the mean of the other runs: the caption must state it.
     """
     return pd.DataFrame(values).mean().to_numpy()
 
 
 def quantiles(values: Array, levels: tuple[float, ...] = BAND) -> list[Array]:
-    """Return quantiles over runs of the values that there are, (R, E) -> (E,) each; NaN where there is none."""
-    with np.errstate(invalid="ignore"):  # between two infinite losses there is no number: a gap
+    """Return quantiles over runs, ignoring NaN, (R, E) -> (E,) each; NaN where no run has a value."""
+    with np.errstate(invalid="ignore"):  # between two infinite losses: NaN
         return [*pd.DataFrame(values).quantile(levels).to_numpy()]

@@ -1,4 +1,4 @@
-"""One part of a ledger: some runs as a Parquet file of flat columns that is named by the digest of its bytes."""
+"""A part of a ledger: runs as a Parquet file of flat columns, named by the digest of its bytes."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ SETTINGS = {
     **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data_digest", "data.path"), _TEXT),
     "trainer.precision": _TEXT,
 }
-"""Settings that each configuration has, by the type of their columns; others are JSON."""
+"""Settings of every configuration, with their column types. All other settings are stored as JSON text."""
 
 COLUMNS = {**RUN_COLUMNS, **SETTINGS, **dict.fromkeys(CURVES, _CURVE)}
 _OPTIONAL = {"n_train", "positive_rate", "scheduler._target_", "batch.size", "data.path", *CURVES}
@@ -55,7 +55,7 @@ _OPTIONAL = {"n_train", "positive_rate", "scheduler._target_", "batch.size", "da
 
 
 class DamagedPartError(Exception):
-    """A part that cannot be trusted; the text says what is wrong with it."""
+    """A part that is not as it was written; the message is the reason."""
 
 
 def is_setting(name: str) -> bool:
@@ -85,7 +85,7 @@ def encoded(results: Results) -> tuple[str, bytes]:
         "duration_s": results.duration_s,
         "ended_s": results.ended_s,
         "engine": results.engine,
-        "message": results.message.encode(errors="backslashreplace").decode(),  # foreign file names are no text
+        "message": results.message.encode(errors="backslashreplace").decode(),  # no lone surrogates
         "versions": json.dumps(dict(results.versions), sort_keys=True),
         **{SCORE_PREFIX + key: scores for key, scores in sorted(results.scores.items())},
     }
@@ -108,7 +108,7 @@ def encoded(results: Results) -> tuple[str, bytes]:
         writer.write_table(table)
         writer.add_key_value_metadata({_VERSION_KEY: str(VERSION)})
     content = sink.getvalue().to_pybytes()
-    # readers such as pandas take the columns that the first file of a folder has: the widest sorts first
+    # pandas takes the columns of the first file in a folder, so the widest part must sort first
     return f"{max(0, 999 - table.num_columns):03}-{_digest(content)}.parquet", content
 
 
@@ -116,7 +116,7 @@ def read_part(path: Path) -> pa.Table:
     """Return the rows of a part, after its bytes were compared with its name.
 
     Raises:
-        DamagedPartError: any bit differs from what was written, or this project never wrote it.
+        DamagedPartError: it was changed since it was written, or this project did not write it.
         StudyError: it was written by another version of the project.
     """
     try:
@@ -144,9 +144,10 @@ def check_version(version: int, study: Path) -> None:
 
 
 def _checked(table: pa.Table) -> pa.Table:
-    """Return the columns that are known, each of its type.
+    """Return the known columns, each cast to its type.
 
-    Only a file made by hand has both the right digest and what raises a ValueError here.
+    Raises:
+        ValueError: a value is impossible for a run (only in a file made by hand, as the digest was right).
     """
     known = {name: table[name].cast(kind) for name, kind in COLUMNS.items()}
     for name, kind in zip(table.schema.names, table.schema.types, strict=True):
@@ -169,12 +170,12 @@ def _checked(table: pa.Table) -> pa.Table:
         )
     )
     if not sound:
-        raise ValueError("its columns hold what no run can have")
+        raise ValueError("it has values that no run can have")
     return pa.table(known)
 
 
 def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
-    """Return one row per run of these parts, in their order; the columns are those that `read_study` describes."""
+    """Return one row per run of these parts, in their order; see `read_study` for the columns."""
     table = pa.concat_tables([pa.schema(COLUMNS.items()).empty_table(), *parts], promote_options="default")
     others = sorted({*table.column_names} - {*COLUMNS})
     settings = [name for name in others if is_setting(name) and table[name].null_count < len(table)]
@@ -199,14 +200,14 @@ def _nothing(n_epochs: int) -> np.ndarray[Any, Any]:
 
 @cache
 def _decoded(text: str | None) -> Setting:
-    """Return a setting that was stored as JSON: a list as a tuple, what is nested as the text that it is."""
+    """Decode a setting stored as JSON: lists become tuples, nested values stay text."""
     value = None if text is None else json.loads(text)
     nested = any(isinstance(item, list | dict) for item in (value if isinstance(value, list) else [value]))
     return text if nested else tuple(value) if isinstance(value, list) else value
 
 
 def _cell(key: str, value: Setting) -> Setting:
-    """Return a setting as its column holds it; `batch.size=full` is null, a number in all other cases."""
+    """Encode a setting for its column: JSON unless the column has a type; null for `batch.size=full`."""
     if key not in SETTINGS and value is not None:
         return json.dumps(value)
     return None if (key, value) == ("batch.size", "full") else value
@@ -214,7 +215,7 @@ def _cell(key: str, value: Setting) -> Setting:
 
 @cache
 def _arguments() -> list[str]:
-    """Return the arguments of all options of `conf/`: with them most parts have the same columns."""
+    """Return the arguments of all options of `conf/`, which are columns of every part so that parts have equal columns."""
     contents = [(group, option_content(group, option)) for group in NAMED_SECTIONS for option in options(group)]
     return sorted({f"{group}.{key}" for group, content in contents for key in content})
 

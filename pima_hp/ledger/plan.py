@@ -1,4 +1,4 @@
-"""What was asked of a study, and the names that tell its configurations apart: `manifest.json` in its folder."""
+"""The plan of a study (`manifest.json` in its folder), and the names of its configurations."""
 
 import hashlib
 import json
@@ -33,12 +33,12 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a study is about.
+    """The configurations and runs that were requested of a study.
 
     Attributes:
         settings: config_id -> `Config.flat`, in the order of the request.
         run_ids: all planned runs, in order.
-        swept_keys: settings that are meant to differ; `optimizer` covers `optimizer.*`.
+        swept_keys: settings that the requests sweep; `optimizer` covers `optimizer.*`.
         data_files: path as given, in its shortest spelling ("" for the shipped table) -> digest of its content.
     """
 
@@ -62,11 +62,11 @@ class Manifest:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """config_id -> the name that tells it apart from the others, for people and folders."""
+        """config_id -> its name in the study, also the name of its folder in TensorBoard."""
         return labels_of(self.settings, self.swept_keys)
 
     def extended(self, new: Self) -> Self:
-        """Return this study and what `new` adds to it: values of what is swept, and seeds.
+        """Return this plan with the configurations and runs of `new` added.
 
         Raises:
             StudyError: a setting that neither request sweeps has another value, or a data file has changed.
@@ -80,7 +80,7 @@ class Manifest:
             lines = [f"{key}: {value_text(before.get(key))} -> {value_text(after.get(key))}" for key in changed]
             raise StudyError(
                 "\n".join(lines)
-                + "\nwhat a study does not sweep must stay as it was; begin another study (study=OTHER), "
+                + "\nsettings that a study does not sweep must not change; start another study (study=OTHER), "
                 f"or sweep it (-m {changed[0].replace('data_digest', 'data.path')}=ONE,OTHER)"
             )
         run_ids = list(dict.fromkeys((*self.run_ids, *new.run_ids)))
@@ -125,7 +125,7 @@ class Manifest:
         return b'{"digest": "%s", "manifest": %s}\n' % (hashlib.sha256(body).hexdigest().encode(), body)
 
     def _varied(self) -> set[str]:
-        """Return the keys that differ between configurations, or that some of them lack."""
+        """Return the keys whose values differ between configurations."""
         rows = self.settings.values()
         keys = {key for row in rows for key in row}
         return {key for key in keys if len({value_text(row.get(key)) for row in rows}) > 1}
@@ -155,7 +155,7 @@ def _covered(key: str, swept: Sequence[str]) -> bool:
 def labels_of(settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
     """Return configuration id -> its name in the study, safe as the name of a folder: `relu, sgd, lr 0.01`.
 
-    A name joins the values of `distinguishing`; equal names are told apart by the beginning of the id.
+    A name joins the values of `distinguishing`; the beginning of the id is added to equal names.
 
     Args:
         settings: of every configuration of the study.

@@ -1,4 +1,4 @@
-"""A study for TensorBoard: one folder a configuration, so that it opens fast at thousands of runs."""
+"""Event files for TensorBoard: one folder per configuration, which opens fast with thousands of runs."""
 
 import shutil
 import struct
@@ -40,16 +40,16 @@ _KINDS = {
 def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
     """Write the mean and the band of 5 % to 95 % over the runs of each configuration, and the HParams tab.
 
-    Running it again replaces what changed, removes what this function wrote under labels that are gone, and
-    leaves equal files alone. The name of a file counts its runs, so that a TensorBoard that is already open reads the
-    file of a configuration that has more of them. Runs that failed are left out, copies are counted once; after a run
-    has diverged or was stopped, the mean is that of the other runs.
+    Calling it again rewrites changed files, removes files under old labels and leaves equal files as they are. A
+    file's name contains its number of runs, so that an open TensorBoard reads the new file of a configuration with
+    more runs. Failed runs are left out and copies are counted once; after a run has diverged or was stopped, the mean
+    is that of the other runs.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
-        frame: what `read_study` gives.
-        manifest: of the study. Its settings give the columns of the HParams tab, which a TensorBoard that is open
-            never changes: they must be right from the start.
+        frame: of `read_study`.
+        manifest: of the study. Its settings are the columns of the HParams tab, which an open TensorBoard does not
+            update: they must be complete from the start.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -70,14 +70,14 @@ def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
 
 
 def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Container[str] | None = None) -> None:
-    """Write runs of a study, each as a folder of its own: what Lightning's logger writes of a run.
+    """Write single runs, each to its own folder, as Lightning's logger does.
 
-    A folder in which Lightning itself has logged the run is left as it is; runs that failed have none.
+    Folders in which Lightning has logged the run are left as they are; failed runs are skipped.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
-        frame: what `read_study` gives.
-        manifest: of the study; a run whose folder is there already, perhaps under another label, keeps that one.
+        frame: of `read_study`.
+        manifest: of the study; a run with an existing folder keeps it, also if its label has changed.
         chosen: ids of the runs that are written; all if not given.
 
     Raises:
@@ -99,11 +99,11 @@ def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Co
 
 
 def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
-    """Remove what attempts at runs that did not finish have logged, so that no curve is there twice.
+    """Remove the folders of unfinished runs, so that no curve is logged twice.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
-        run_ids: of the runs that are to be trained again; their folders end so, whatever label they began with.
+        run_ids: of the runs that will be trained again.
     """
     endings = {run_id[:6] for run_id in run_ids}
     for path in folder.glob("*, seed *"):
@@ -173,7 +173,7 @@ def _finals(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _session(hparams: Mapping[str, Value]) -> Any:
-    """Return what makes a folder a row of the HParams tab, which has the name of the folder: its settings."""
+    """Return the event that makes a folder a row of the HParams tab, with these settings."""
     data = HParamsPluginData()
     data.session_start_info.SetInParent()  # also where there is no setting to show
     for name, value in hparams.items():
@@ -182,7 +182,7 @@ def _session(hparams: Mapping[str, Value]) -> Any:
 
 
 def _columns(sessions: Iterable[Mapping[str, Value]], finals: Mapping[str, str]) -> Any:
-    """Return which columns the HParams tab has, of settings and scores: without it, every curve would be one."""
+    """Return the event that lists the columns of the HParams tab; without it, every curve would be a column."""
     data = HParamsPluginData()
     for name, value in {name: value for hparams in sessions for name, value in hparams.items()}.items():
         # TensorBoard shows five columns at first: those that "differ", by name
