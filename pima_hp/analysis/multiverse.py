@@ -9,15 +9,17 @@ from functools import partial
 
 import pandas as pd
 
-from pima_hp.analysis.claims import Claim
+from pima_hp.analysis.claims import Claim, Part
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome, outcome_of
-from pima_hp.analysis.estimates import Arms, infer
-from pima_hp.analysis.intervals import Resample
+from pima_hp.analysis.intervals import Inference
 from pima_hp.analysis.selection import Runs, Settings, differing, equal, follows, named, varying
 from pima_hp.formatting import counted, listed, value_text
 
 ROBUST_SHARE = 0.90
+Arms = Mapping[str, Sequence[str]]
+"""Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested."""
+
 Changes = dict[str, dict[str, object]]
 """Level of an analysis choice -> what it changes in a statistic."""
 
@@ -104,17 +106,17 @@ CHOICES: dict[str, Callable[[Claim], dict[str, Claim]]] = {
 """Analysis choices: the claim at each level, by the level's name, as stated first; "" where it has no such choice."""
 
 
-def specifications(
-    claim: Claim, runs: Runs, data: Sequence[tuple[Settings, Arms]], primary: Outcome, resample: Resample
-) -> pd.DataFrame:
+Infer = Callable[[Part, Arms], Inference | None]
+
+
+def specifications(claim: Claim, data: Sequence[tuple[Settings, Arms]], primary: Outcome, infer: Infer) -> pd.DataFrame:
     """Return the outcome in every specification: one row each, the first that of the verdict itself.
 
     Args:
         claim: as its file states it.
-        runs: of the study.
         data: `data_specifications`, that of the verdict first.
         primary: the outcome of the verdict.
-        resample: the same resamples that the verdict rests on.
+        infer: estimates a part, with the same resamples that the verdict rests on.
 
     Returns:
         A column of text for each setting that varies and each analysis choice that concerns the claim, and `outcome`;
@@ -135,7 +137,7 @@ def specifications(
         texts = {key: value_text(settings[key]) for key in keys}
         for levels, variant in variants:
             parts = [part for part in variant.parts if rows and not part.descriptive]
-            found = {part.name: infer(part, runs, arms, resample)[1] for part in parts}
+            found = {part.name: infer(part, arms) for part in parts}
             outcome = outcome_of(variant.supported, variant.refuted, found) if rows else primary
             rows.append({**texts, **levels, "outcome": str(outcome)})
     return pd.DataFrame([row for row in rows if row["outcome"] != Outcome.UNTESTABLE])

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
 from pima_hp.analysis.intervals import Share, bootstrap
 from pima_hp.analysis.selection import matched
+from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate
 from pima_hp.report.page import SEED, Study
 
 SHOWN = ["claim", "estimate", "outcome_1", "value_1", "outcome_2", "value_2", "difference", "difference_lower",
