@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -179,7 +179,7 @@ def keep(path: Path, text: str) -> None:
     write_atomically(path, text.encode())
 
 
-def write_runs(folder: Path, frame: pd.DataFrame, run_ids: Container[str] | None = None) -> None:
+def write_runs(folder: Path, frame: pd.DataFrame, run_ids: Sequence[str] | None = None) -> None:
     """Write runs of a study, all if not given, as event folders of their own."""
     from pima_hp.ledger.tensorboard import write_runs
 

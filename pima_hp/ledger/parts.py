@@ -215,7 +215,7 @@ def _cell(key: str, value: Setting) -> Setting:
 
 @cache
 def _arguments() -> list[str]:
-    """Return the arguments of all options of `conf/`, which are columns of every part so that parts have equal columns."""
+    """Return the arguments of all options of `conf/`, which are columns of every part."""
     contents = [(group, option_content(group, option)) for group in NAMED_SECTIONS for option in options(group)]
     return sorted({f"{group}.{key}" for group, content in contents for key in content})
 

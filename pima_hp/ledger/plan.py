@@ -22,7 +22,7 @@ from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomicall
 from pima_hp.ledger.parts import VERSION, check_version
 from pima_hp.run import MAIN_SETTINGS, Run
 
-Value = bool | float | str
+Value = float | str
 Settings = Mapping[str, Mapping[str, Setting]]
 """Configuration id -> its settings, `Config.flat`."""
 
@@ -195,7 +195,7 @@ def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, d
         if all(len(found) > len(set(owner)) for owner, found in pairs):
             shown.append(key)
     for key in shown:
-        if len({isinstance(value, str) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
+        if len({type(value) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
             columns[key] = [value if value is None else _text(value) for value in columns[key]]
     return {
         config_id: {key: value for key in shown if (value := columns[key][row]) is not None}
@@ -207,13 +207,15 @@ def _plain(key: str, value: Setting) -> Value | None:
     """Return a setting as a word or a number; a data file by its name."""
     if key == "data.path":
         return "pima" if value is None else PurePath(str(value)).stem
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "-".join(map(str, value))
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return float(value) if isinstance(value, int) else value
 
 
 def _text(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else value
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _part(key: str, value: Value) -> str:

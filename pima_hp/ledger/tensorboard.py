@@ -2,7 +2,7 @@
 
 import shutil
 import struct
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,6 @@ COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
 TensorBoard takes the columns of any folder, chosen anew each time it starts.
 """
 
-_KINDS = {
-    bool: (api_pb2.DATA_TYPE_BOOL, "bool_value"),
-    str: (api_pb2.DATA_TYPE_STRING, "string_value"),
-    float: (api_pb2.DATA_TYPE_FLOAT64, "number_value"),
-}
-
 
 def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
     """Write the mean and the band of 5 % to 95 % over the runs of each configuration, and the HParams tab.
@@ -62,14 +56,13 @@ def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
         paths.append(folder / manifest.labels[str(config_id)] / STUDY_FILE.format(len(runs)))
         _write(paths[-1], runs, [columns, _session(hparams[str(config_id)]), *_scores(runs)])
     with explained(folder):
-        for pattern in ("*.pima_hp_study", "*.pima_hp_columns"):
-            for path in {*folder.glob(f"*/{EVENT_FILES}{pattern[1:]}")} - {*paths}:
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
+        for path in {*folder.glob("*/*.pima_hp_study"), *folder.glob("*/*.pima_hp_columns")} - {*paths}:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
 
 
-def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Container[str] | None = None) -> None:
+def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Sequence[str] | None = None) -> None:
     """Write single runs, each to its own folder, as Lightning's logger does.
 
     Folders in which Lightning has logged the run are left as they are; failed runs are skipped.
@@ -87,12 +80,13 @@ def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Co
     columns = _columns(hparams.values(), _finals(frame))
     alone = not any(folder.glob("*/*.pima_hp_study"))
     there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}
-    ended = frame[(frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)]
+    wanted = frame["run_id"].isin(frame["run_id"] if chosen is None else chosen)
+    ended = frame[wanted & (frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)]
     for _, run in ended.groupby("run_id", sort=False):
         config_id, seed, run_id = run[["config_id", "seed", "run_id"]].iloc[0]
         own = there.get(run_id[:6], folder / run_name(manifest.labels[config_id], seed, run_id))
         logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
-        if not logged and (chosen is None or run_id in chosen):
+        if not logged:
             _write(own / RUN_FILE, run, [_session(hparams[config_id]), *_scores(run)])
             if alone:
                 _write(own / COLUMNS_FILE, run, [columns])
@@ -177,7 +171,8 @@ def _session(hparams: Mapping[str, Value]) -> Any:
     data = HParamsPluginData()
     data.session_start_info.SetInParent()  # also where there is no setting to show
     for name, value in hparams.items():
-        setattr(data.session_start_info.hparams[name], _KINDS[type(value)][1], value)
+        field = "number_value" if isinstance(value, float) else "string_value"
+        setattr(data.session_start_info.hparams[name], field, value)
     return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
 
 
@@ -186,7 +181,8 @@ def _columns(sessions: Iterable[Mapping[str, Value]], finals: Mapping[str, str])
     data = HParamsPluginData()
     for name, value in {name: value for hparams in sessions for name, value in hparams.items()}.items():
         # TensorBoard shows five columns at first: those that "differ", by name
-        data.experiment.hparam_infos.add(name=name, type=_KINDS[type(value)][0], differs=name in MAIN_SETTINGS)
+        kind = api_pb2.DATA_TYPE_FLOAT64 if isinstance(value, float) else api_pb2.DATA_TYPE_STRING
+        data.experiment.hparam_infos.add(name=name, type=kind, differs=name in MAIN_SETTINGS)
     for tag in finals.values():
         data.experiment.metric_infos.add(name={"tag": tag}, display_name=tag.removeprefix(FINAL).replace("/", " "))
     return _plugin_event(metadata.EXPERIMENT_TAG, data)
