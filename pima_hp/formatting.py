@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MISSING = "\N{EN DASH}"
 """Stands where there is no number."""
 
+FORMULA = re.compile(r"^(?=[=+\-@\t\r\n])(?![-+]?[\d.]+(e[-+]?\d+)?$)")
+"""The beginning of a text that a spreadsheet would run; a number is none."""
+
 LABELS = {
     "batch.size": "batch size",
     "batch.shuffle": "shuffling",
@@ -60,13 +63,10 @@ def value_text(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def value_order(text: str) -> tuple[bool, float, str]:
-    """Return the sort key of a setting's text: numbers by size, then words by the alphabet."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    return (False, number, text) if math.isfinite(number) else (True, 0.0, text)
+def value_order(value: Any) -> tuple[bool, float, str]:
+    """Return the sort key of a setting: numbers by size, then all others by their text."""
+    is_number = isinstance(value, int | float)
+    return not is_number, value if is_number else 0.0, value_text(value)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -80,12 +80,6 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def number_text(value: float, decimals: int = 3) -> str:
-    """Return a number with a real minus sign; very large ones with three digits."""
-    text = f"{value:.3g}" if abs(value) >= 1e5 else f"{value:.{decimals}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
 def interval_texts(estimates: Sequence[tuple[float, float, float]]) -> list[str]:
     """Return a column of estimates (value, lower, upper) with the decimals that the widest interval supports.
 
@@ -95,12 +89,14 @@ def interval_texts(estimates: Sequence[tuple[float, float, float]]) -> list[str]
     halves = [(upper - lower) / 2 for _, lower, upper in estimates if math.isfinite(upper - lower) and upper > lower]
     decimals = min((min(5, max(0, math.ceil(0.3 - math.log10(half)))) for half in halves), default=3)
 
-    def text(value: float, *ends: float) -> str:
-        bounds = ", ".join(number_text(end, decimals) for end in ends)
-        number = number_text(value, decimals) if math.isfinite(value) else "no value"
-        return f"{number} [{bounds}]" if math.isfinite(value + sum(ends)) else number
+    def number(value: float) -> str:
+        text = f"{value:.3g}" if abs(value) >= 1e5 else f"{value:.{decimals}f}"
+        return text.replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else "no value"
 
-    return [text(*estimate) for estimate in estimates]
+    return [
+        f"{number(value)} [{number(lower)}, {number(upper)}]" if math.isfinite(lower + upper) else number(value)
+        for value, lower, upper in estimates
+    ]
 
 
 def interval_text(value: float | None, lower: float | None = math.nan, upper: float | None = math.nan) -> str:
@@ -116,10 +112,4 @@ def csv_text(table: "pd.DataFrame") -> str:
 
 
 def _not_a_formula(cell: Any) -> Any:
-    if not isinstance(cell, str) or cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n"):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
+    return FORMULA.sub("'", cell) if isinstance(cell, str) else cell

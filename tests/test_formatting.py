@@ -39,7 +39,7 @@ def test_equal_settings_have_one_text(values, text):
 
 
 def test_values_are_ordered_by_size_before_words():
-    assert sorted(["relu", "16", "5", "0.001", "inf"], key=value_order) == ["0.001", "5", "16", "inf", "relu"]
+    assert sorted(["relu", 16, 5.0, 0.001, None, "adam"], key=value_order) == [0.001, 5.0, 16, "adam", None, "relu"]
 
 
 def test_settings_have_labels_alone_and_in_sentences():

@@ -122,7 +122,10 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
         rows.setdefault(values[config_id], []).extend(runs.rows[config_id])
     return Comparison(
         runs=runs.frame.iloc[sorted(row for some in rows.values() for row in some)],
-        by_values={value: runs.frame.iloc[sorted(rows[value])] for value in sorted(rows, key=_order)},
+        by_values={
+            value: runs.frame.iloc[sorted(rows[value])]
+            for value in sorted(rows, key=lambda some: [*map(value_order, some)])
+        },
         others=[key for key, *found in zip(others, chosen, *rivals, strict=True) if len(set(found)) > 1],
     )
 
@@ -137,8 +140,3 @@ def missing(runs: pd.DataFrame) -> str:
     """Return how many runs have no, or no whole, curve."""
     by_status = {status: int((runs["status"] == status).sum()) for status in COUNTED.values()}
     return ", ".join(f"{n:,} of {len(runs):,} {status}" for status, n in by_status.items() if n)
-
-
-def _order(values: tuple[Any, ...]) -> list[tuple[bool, float, str]]:
-    """Return the sort key of some values: numbers by size, then words."""
-    return [value_order(value_text(value)) for value in values]
