@@ -35,7 +35,7 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
         ("+activation._args_=[1]", "activation._args_: must not be overridden; conf/ sets it"),
         ("+activation._convert_=all", "activation._convert_: must not be overridden; conf/ sets it"),
         ("+callbacks.model_checkpoint._recursive_=false", "callbacks.model_checkpoint._recursive_: must not be"),
-        ("+trainer.max_epoch=3", "trainer.max_epoch: no such argument of the Trainer; nearest: max_epochs"),
+        ("+trainer.max_epoch=3", "trainer: got an unexpected keyword argument 'max_epoch'"),
         ("+trainer.gradient_clip_val=word", "trainer: Trainer refused its arguments: "),
         ("+trainer.callbacks=[]", "trainer.callbacks: must not be given; write callbacks=OPTION"),
         ("trainer.devices=2", "trainer.devices: must be 1"),

@@ -39,7 +39,6 @@ TARGETS = [
         ("+foo=1", "foo: no such setting"),
         ("optimizer=[adam,sgd]", "optimizer: must be one of .*sgd.*; found \\[adam,sgd\\]"),
         ("activation=softplus activation.beta=0", "activation.beta: must be above 0; found 0"),
-        ("optimizer=sgd_momentum optimizer.nesterov=3", "optimizer.nesterov: must be true or false; found 3"),
         ("scheduler=step scheduler.step_size=1.5", "scheduler.step_size: must be a whole number; found 1.5"),
         ("-m batch.size=range(0)", "batch.size: must have a value to sweep over; found none"),
         ("-m seed=0,1 hydra.sweeper.max_batch_size=-1", "hydra.sweeper.max_batch_size: must be at least 1; found -1"),
@@ -47,8 +46,7 @@ TARGETS = [
         ("activation=null", "activation: must be one of .*; found null"),
         ("+activation=tanh", "activation: has an option already; write it without the [+]"),
         ("scheduler.factor=0.5", "scheduler.factor: .*it comes with scheduler=plateau_half, scheduler=plateau_tenth"),
-        ("+activation.slope=1", "activation.slope: torch.nn.ReLU has no such argument; allowed: inplace"),
-        ("activation=identity +activation.slope=1", "activation.slope: .* has no such argument"),
+        ("+activation.slope=1", "activation: .* 'slope'"),
         ("activation=leaky_relu activation.negative_slope=word", "activation: .*negative_slope"),
         (
             "activation=elu activation.alpha=-1 +activation.inplace=true",

@@ -227,7 +227,7 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
             found = component_problems(job.config)
             if not problems and not found:
                 try:
-                    engine, _ = select(job.config, job.engine.name, alone=alone, only_lightning=job.only_lightning)
+                    engine = select(job.config, job.engine.name, alone=alone, only_lightning=job.only_lightning)
                 except ConfigurationError as error:
                     found = list(error.problems)
                 else:

@@ -63,9 +63,9 @@ def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
 
 
 def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Sequence[str] | None = None) -> None:
-    """Write single runs, each to its own folder, as Lightning's logger does.
+    """Write single runs, each to its own folder; the curves only where Lightning has not logged them.
 
-    Folders in which Lightning has logged the run are left as they are; failed runs are skipped.
+    Failed runs are skipped.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
@@ -86,10 +86,10 @@ def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Se
         config_id, seed, run_id = run[["config_id", "seed", "run_id"]].iloc[0]
         own = there.get(run_id[:6], folder / run_name(manifest.labels[config_id], seed, run_id))
         logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
-        if not logged:
-            _write(own / RUN_FILE, run, [_session(hparams[config_id]), *_scores(run)])
-            if alone:
-                _write(own / COLUMNS_FILE, run, [columns])
+        scores = _scores(run)[-1:] if logged else _scores(run)
+        _write(own / RUN_FILE, run, [_session(hparams[config_id]), *scores])
+        if alone:
+            _write(own / COLUMNS_FILE, run, [columns])
 
 
 def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -22,7 +21,6 @@ from pima_hp.data.preprocessing import Preprocessing
 from pima_hp.errors import CheckpointError, InputError, RowsError
 from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, Metric, scored
 from pima_hp.model.mlp import build_network, default_dtype
-from pima_hp.run import FINAL, MAIN_SETTINGS
 
 Scores = dict[str, NDArray[np.float64]]  # key -> score, () or (M,)
 
@@ -50,7 +48,6 @@ class MLPClassifier(L.LightningModule):
     Attributes:
         history: epoch (from 1) -> key -> score, () or (M,), in full precision; what Lightning logs is float32.
         scores: of the last weights: `train/auroc`, `val/brier`, ...; () or (M,).
-        settings: what is logged as hyperparameters at the end, with the final scores.
         diverged_in: the first epoch with a loss that is not finite, infinity if there is none; () or (M,).
         preprocessing: fitted transform of raw rows, from the datamodule or the checkpoint.
         trained_on: `identity` of that datamodule.
@@ -72,7 +69,6 @@ class MLPClassifier(L.LightningModule):
         self.model = build_network(model, init_seed, self._dtype_of_scalars)
         self.history: dict[int, Scores] = {}
         self.scores: Scores = {}
-        self.settings: Mapping[str, Any] = {}
         self.diverged_in = np.full(np.shape(init_seed), np.inf)
         self.preprocessing: Preprocessing | None = None
         self.trained_on: dict[str, Any] | None = None
@@ -183,20 +179,12 @@ class MLPClassifier(L.LightningModule):
         self.diverged_in = np.minimum(self.diverged_in, np.where(np.isfinite(losses).all(0), np.inf, epoch))
 
     def on_train_end(self) -> None:
-        """Complete the last epoch; score the last weights and log that with the hyperparameters."""
+        """Complete the last epoch, and score the last weights."""
         self._add_what_others_logged()
         data, precision = getattr(self.trainer, "datamodule", None), self.trainer.precision_plugin
         if isinstance(data, PimaDataModule):
             with precision.forward_context():
                 self.score_splits({split: precision.convert_input(data.tensors(split)) for split in data.splits})
-        scores = {f"{FINAL}{key}": float(score) for key, score in self.scores.items()}
-        for logger in self.trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):  # its HParams tab
-                main = {key: value for key, value in self.settings.items() if key in MAIN_SETTINGS}
-                last = max(self.history, default=0)
-                logger.log_hyperparams(main, scores if np.isinf(self.diverged_in) else None, step=last)
-            else:
-                logger.log_hyperparams(dict(self.settings))
 
     def _add_what_others_logged(self) -> None:
         """Add to `history` what a subclass or a callback has logged in the last epoch."""

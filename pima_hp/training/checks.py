@@ -13,7 +13,6 @@ from torch.optim import SGD, Optimizer
 
 from pima_hp.config import Component, Config
 from pima_hp.config.build import build, class_of
-from pima_hp.config.problems import nearest
 from pima_hp.errors import ConfigurationError
 from pima_hp.training.dispatch import device_of
 
@@ -84,8 +83,7 @@ def _refusal(key: str, node: str) -> str:
         _try(key.partition(".")[0], json.loads(node))
     except Exception as error:  # noqa: BLE001 -- whatever a class says to its arguments is for the user
         reason = " ".join(str(error).split())[:300]
-        name, colon, _ = reason.partition(": ")
-        return f"{key}.{reason}" if colon and name.isidentifier() else f"{key}: {reason}"
+        return f"{key}{'.' if reason.startswith('_target_') else ': '}{reason}"
     return ""
 
 
@@ -96,17 +94,7 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"needs a package that is not installed: pip install {package}")
     if section == "data":  # its arguments are checked with the configuration
         return
-    parameters = inspect.signature(found).parameters.values()
-    known = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    # An activation may take what it does not use: Identity(slope=1).
-    passes_on = section != "activation" and any(each.kind is each.VAR_KEYWORD for each in parameters)
-    for name, value in node.items():
-        if name not in {"_target_", *known} and not passes_on:
-            hint = nearest(name, known) or f"; allowed: {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{name}: {node['_target_']} has no such argument{hint}")
-        is_switch = section in ("activation", "optimizer", "scheduler") and isinstance(known.get(name), bool)
-        if is_switch and not isinstance(value, bool):
-            raise ConfigurationError(f"{name}: must be true or false; found {value!r:.60}")
+    inspect.signature(found).bind_partial(**{name: value for name, value in node.items() if name != "_target_"})
     if section in ("model", "logger"):
         return
     real = Optimizer.add_param_group

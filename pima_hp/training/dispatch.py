@@ -1,8 +1,8 @@
 """Choose the engine of each run, group runs into stacks, train them, and record those that fail."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -35,8 +35,8 @@ def engine_on(engine: str, config: Config) -> str:
     return engine if device == "cpu" else f"{engine} on {device}"
 
 
-def select(config: Config, engine: str = "auto", *, alone: bool = False, only_lightning: str = "") -> tuple[str, str]:
-    """Return the engine that trains a configuration, and why no faster one does (empty where that is no surprise).
+def select(config: Config, engine: str = "auto", *, alone: bool = False, only_lightning: str = "") -> str:
+    """Return the engine that trains a configuration; log why no faster one does.
 
     Args:
         config: the configuration.
@@ -48,18 +48,19 @@ def select(config: Config, engine: str = "auto", *, alone: bool = False, only_li
         EngineError: the engine that was asked for cannot train it.
     """
     if engine == "solo" or (engine == "auto" and alone):
-        return "solo", ""
-    reason = ""
+        return "solo"
     for name in FASTEST_FIRST if engine == "auto" else (engine,):
-        slower, reason = reason, only_lightning or why_not(name, config)
-        if not reason:
-            return name, slower
-    if engine == "auto":
-        return "solo", reason
-    able = [name for name in FASTEST_FIRST if not (only_lightning or why_not(name, config))]
-    raise EngineError(
-        f"engine: {engine} cannot train this: {reason}; allowed here: {', '.join(['auto', 'solo', *able])}"
-    )
+        if not (reason := only_lightning or why_not(name, config)):
+            return name
+        if engine != "auto":
+            raise EngineError(f"engine: {name} cannot train this: {reason}; allowed here: auto, solo")
+        _warn(f"a slower engine is used: {reason}")
+    return "solo"
+
+
+@cache
+def _warn(text: str) -> None:
+    log.warning(text)
 
 
 def stacks_of(
@@ -78,20 +79,15 @@ def stacks_of(
     Raises:
         EngineError: the engine that was asked for cannot train one of them.
     """
-    chosen: dict[int, tuple[str, str, str]] = {}  # by configuration: the runs of a job share one object
+    chosen: dict[int, tuple[str, str]] = {}  # by configuration: the runs of a job share one object
     groups: dict[tuple[str, str], list[Run]] = {}
-    reasons = Counter[tuple[str, str]]()
     for run in runs:
         config = run.config
         if id(config) not in chosen:
-            name, reason = select(config, engine, alone=not together, only_lightning=only_lightning)
-            chosen[id(config)] = name, reason, "" if name == "solo" else _engine(name).stack_key(config)
-        name, reason, key = chosen[id(config)]
+            name = select(config, engine, alone=not together, only_lightning=only_lightning)
+            chosen[id(config)] = name, "" if name == "solo" else _engine(name).stack_key(config)
+        name, key = chosen[id(config)]
         groups.setdefault((name, key or str(len(groups))), []).append(run)
-        reasons[name, reason] += 1
-    for (name, reason), count in reasons.items():
-        if reason:
-            log.warning("%s: %d %s: %s", name, count, "run" if count == 1 else "runs", reason)
     stacks = [
         (name, group[start : start + stack_size])
         for (name, _), group in groups.items()

@@ -70,7 +70,7 @@ def fit(
     Args:
         run: its configuration and seeds.
         callbacks: any of Lightning.
-        loggers: of Lightning; scores are logged once an epoch, hyperparameters with the final scores at the end.
+        loggers: of Lightning; hyperparameters are logged at the start, scores once an epoch.
         ckpt_path: a checkpoint of this run, to be continued.
         progress: counts the epochs.
         trainer_arguments: of `lightning.Trainer`, in place of those of the configuration.
@@ -84,10 +84,11 @@ def fit(
     with quiet(), seeded(run.seeds.init, Role.NOISE):
         data = datamodule_of(config, run.seeds)
         module = module_of(config, data.n_features, run.seeds.init)
-        module.settings = {key: value for key, value in config.flat.items() if value is not None}
         trainer = trainer_of(
             config, [*callbacks, of_lightning.LambdaCallback(on_train_epoch_end=count)], loggers, **trainer_arguments
         )
+        for logger in loggers:
+            logger.log_hyperparams({key: value for key, value in config.flat.items() if value is not None})
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     n_batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
     whole = n_batches == n_epochs * trainer.num_training_batches

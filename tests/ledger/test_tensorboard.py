@@ -209,7 +209,7 @@ def test_the_curves_of_a_run_end_where_its_training_ended(tmp_path: Path, status
     assert final.value == pytest.approx(frame["final/val/auroc"][1]), "that of the run that was trained to the end"
 
 
-def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_it_is_removed(
+def test_the_curves_that_lightning_has_logged_are_not_written_again_and_an_attempt_at_a_run_is_removed(
     tmp_path: Path, frame: pd.DataFrame
 ) -> None:
     row = frame[frame["config_id"] == RELU.id].iloc[0]
@@ -219,9 +219,11 @@ def test_a_run_that_lightning_has_logged_is_not_written_again_and_an_attempt_at_
     for theirs in (folder / other.name, folder / f"{other.name}.pima_hp_columns", other):
         theirs.parent.mkdir(exist_ok=True, parents=True)
         theirs.write_bytes(b"events")
-    before = _state(tmp_path / "tb")
     write_runs(tmp_path / "tb", frame, MANIFEST, run_ids)
-    assert _state(tmp_path / "tb") == before
+    assert (folder / other.name).read_bytes() == b"events"
+    tags = _read(folder / RUN_FILE).Tags()
+    assert all(tag.startswith("~final/") for tag in tags["scalars"])
+    assert metadata.SESSION_START_INFO_TAG in tags["tensors"]
     remove_runs(tmp_path / "tb", run_ids)
     assert not folder.exists()
     assert other.exists()

@@ -8,7 +8,8 @@ from pima_hp.config import Config
 from pima_hp.errors import EngineError, StudyError
 from pima_hp.model import metrics
 from pima_hp.run import Results, Run, RunStatus
-from pima_hp.training.dispatch import device_of, engine_on, select, stacks_of
+from pima_hp.training import dispatch
+from pima_hp.training.dispatch import device_of, engine_on, select, stacks_of, why_not
 from tests.training.conftest import ENGINES, MODULES, RunsOf, alone, dispatched, same_bits
 
 SHORT = ("trainer.max_epochs=2", "batch=b32")
@@ -24,17 +25,17 @@ def config_of(runs_of: RunsOf, *overrides: str) -> Config:
 
 def test_auto_is_lightning_for_one_run_and_the_fastest_engine_for_many(runs_of: RunsOf) -> None:
     config = config_of(runs_of)
-    assert select(config, alone=True) == ("solo", "")
-    assert select(config) == ("fused", "")
-    assert select(config, only_lightning=CSV) == ("solo", CSV)
-    assert select(config_of(runs_of, *TOO_LARGE))[0] == "stacked"
-    assert select(config_of(runs_of, *BETA))[0] == "solo", "neither engine knows it"
+    assert select(config, alone=True) == "solo"
+    assert select(config) == "fused"
+    assert select(config, only_lightning=CSV) == "solo"
+    assert select(config_of(runs_of, *TOO_LARGE)) == "stacked"
+    assert select(config_of(runs_of, *BETA)) == "solo", "neither engine knows it"
 
 
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("engine", ["solo", *ENGINES])
 def test_an_engine_that_is_named_trains_a_single_run_too(runs_of: RunsOf, engine: str, alone: bool) -> None:
-    assert select(config_of(runs_of), engine, alone=alone) == (engine, "")
+    assert select(config_of(runs_of), engine, alone=alone) == engine
 
 
 REFUSED = {
@@ -64,7 +65,7 @@ def test_an_engine_that_is_named_and_cannot_is_refused_in_one_line(
     runs = runs_of(*overrides)
     with pytest.raises(EngineError, match=f"^engine: {engine} cannot .*{reason}.*; allowed here: auto, solo[^\n]*$"):
         stacks_of(runs, engine=engine)
-    assert select(runs[0].config)[0] != engine
+    assert select(runs[0].config) != engine
     with pytest.raises(EngineError, match=f"{CSV}; allowed here: auto, solo$"):
         select(runs[0].config, engine, only_lightning=CSV)
 
@@ -73,9 +74,7 @@ def test_a_metric_of_every_epoch_that_the_kernel_does_not_compute_is_left_to_the
     runs_of: RunsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(metrics.EPOCH_METRICS, "f1", metrics.f1)
-    engine, reason = select(config_of(runs_of))
-    assert engine == "stacked"
-    assert "f1" in reason
+    assert select(config_of(runs_of)) == "stacked"
 
 
 def test_stacks_are_no_larger_than_asked_for_and_solo_runs_stand_alone(runs_of: RunsOf) -> None:
@@ -88,14 +87,20 @@ def test_stacks_are_no_larger_than_asked_for_and_solo_runs_stand_alone(runs_of: 
     assert stacks_of(runs[:1], together=False) == [("solo", runs[:1])]
 
 
-def test_the_reason_for_a_slower_engine_is_logged_once_with_the_number_of_runs(
-    runs_of: RunsOf, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_reason_for_a_slower_engine_is_logged_once(runs_of: RunsOf, caplog: pytest.LogCaptureFixture) -> None:
+    dispatch._warn.cache_clear()
     runs = [*runs_of(*BETA, "n_replicates=3"), *runs_of("n_replicates=2"), *runs_of(*BETA, "optimizer.lr=0.1")]
-    stacks = stacks_of([*runs, *runs_of(*TOO_LARGE)])
+    large = runs_of(*TOO_LARGE)
+    stacks = stacks_of([*runs, *large])
     assert [(engine, len(stack)) for engine, stack in stacks] == [("fused", 2), ("stacked", 1), *[("solo", 1)] * 4]
-    assert [message.split(": ")[:2] for message in caplog.messages] == [["solo", "4 runs"], ["stacked", "1 run"]]
+    said = [message.partition(": ")[2] for message in caplog.messages]
+    assert said == [
+        *dict.fromkeys(
+            why_not(*of) for of in (("fused", runs[0].config), ("stacked", runs[0].config), ("fused", large[0].config))
+        )
+    ]
     caplog.clear()
+    dispatch._warn.cache_clear()
     with caplog.at_level(logging.INFO):
         stacks_of(runs, engine="solo")
         stacks_of(runs[:1], together=False)
