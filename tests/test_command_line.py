@@ -17,7 +17,7 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
     ("old", "told"),
     [
         ("trainer.epochs=5", "trainer.epochs: is called trainer.max_epochs now"),
-        ("+trainer.epochs=5", "trainer.epochs: is called trainer.max_epochs now"),
+        ("+trainer.epochs=5", "trainer: got an unexpected keyword argument 'epochs'"),
         ("trainer." + "engine=solo", "trainer.engine: is called engine now"),
         ("trainer." + "stack_size=8", "trainer.stack_size: is called engine.stack_size now"),
         ("materialize=0123", "materialize: is called export now"),
