@@ -1,10 +1,12 @@
 """Atomic, durable file writes, and the lock that allows one sweep at a time in a study."""
 
+import errno
 import fcntl
 import os
 import secrets
 import shlex
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +43,17 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
                 temporary.unlink(missing_ok=True)
         if durable:
             _sync_folder(path.parent)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a regular file; a link is not followed, and a pipe would block.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
 
 
 def make_folder(path: Path) -> None:
@@ -92,7 +105,7 @@ class Owner(BaseModel, strict=True):
 def owner_of(study: Path) -> Owner | None:
     """Return the owner recorded in a study's folder, alive or killed; None if there is no valid record."""
     try:
-        return Owner.model_validate_json((study / ".owner").read_bytes())
+        return Owner.model_validate_json(read_file(study / ".owner"))
     except (OSError, ValueError):
         return None
 

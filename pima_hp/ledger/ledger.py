@@ -125,8 +125,8 @@ class Ledger:
         """Apply a function to each part and return the results; damaged parts are left out and noted in `damaged`."""
         found, self.damaged = [], []
         with explained(self.folder):
-            paths = sorted(self.folder.glob("*.parquet"))
-        for path in paths:
+            paths = sorted(self.folder.iterdir()) if self.folder.exists() else []
+        for path in (path for path in paths if path.suffix == ".parquet"):
             try:
                 found.append(read(path))
             except DamagedPartError as error:

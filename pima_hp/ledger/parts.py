@@ -18,6 +18,7 @@ from pima_hp.config import Config
 from pima_hp.config.flat import NAMED_SECTIONS, Setting
 from pima_hp.config.options import option_content, options
 from pima_hp.errors import StudyError
+from pima_hp.ledger.files import read_file
 from pima_hp.run import CURVES, Results, RunStatus
 
 VERSION = 4
@@ -120,7 +121,7 @@ def read_part(path: Path) -> pa.Table:
         StudyError: it was written by another version of the project.
     """
     try:
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        content = read_file(path)
         if _digest(content) not in path.stem:
             raise DamagedPartError("its bytes are not those that were written")
         file = pq.ParquetFile(pa.BufferReader(content))

@@ -18,7 +18,7 @@ from pima_hp.config.flat import NAMED_SECTIONS, Setting
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.formatting import value_text
-from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
+from pima_hp.ledger.files import LEDGER, explained, make_folder, read_file, write_atomically
 from pima_hp.ledger.parts import VERSION, check_version
 from pima_hp.run import MAIN_SETTINGS, Run
 
@@ -109,7 +109,7 @@ class Manifest:
             check_version(0, study)
         with explained(path):
             try:
-                content = path.read_bytes()
+                content = read_file(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
         with suppress(ValueError, LookupError, TypeError, RecursionError):

@@ -1,5 +1,6 @@
 """A ledger that somebody else has made, or made up (F7): read where it is sound, else one line and no traceback."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pima_hp.commands.report import run as report
-from pima_hp.ledger import Ledger, curve_columns, read_study, setting_columns
+from pima_hp.errors import StorageError, StudyError
+from pima_hp.ledger import Ledger, Manifest, curve_columns, read_study, setting_columns
+from pima_hp.ledger.files import study_lock
 from pima_hp.ledger.parts import _VERSION_KEY, COLUMNS, VERSION, _digest
 from pima_hp.run import RunStatus
 from tests.ledger.conftest import SGD, configuration_of, joined, manifest_of, results_of
@@ -116,6 +119,18 @@ def test_f7_a_study_with_a_nonsense_manifest_is_read_and_reported(study: Path, c
     with pytest.warns(UserWarning, match=r"manifest\.json"):
         assert len(read_study(study)) == 12
     assert report([str(study)]) in (0, 4)
+
+
+def test_b13_pipes_and_links_are_not_read(study: Path, tmp_path: Path) -> None:
+    for name in ("manifest.json", ".owner", "ledger/000.parquet"):
+        (study / name).unlink(missing_ok=True)
+        os.mkfifo(study / name)
+    with pytest.raises(StudyError, match="unknown process"), study_lock(study):
+        pass
+    with pytest.raises(StorageError, match="not a regular file"):
+        Manifest.read(study)
+    with pytest.warns(UserWarning, match="not a regular file"):
+        assert len(read_study(study)) == 12
 
 
 def test_f7_a_ledger_that_is_a_file_is_a_line(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
