@@ -197,6 +197,13 @@ def test_a_file_that_would_expand_without_end_is_refused(tmp_path):
         load_claims(extra=folder)
 
 
+def test_numbers_are_those_that_hydra_reads(tmp_path):
+    folder = write(tmp_path / "mine")
+    path = folder / "X1.yaml"
+    path.write_text(path.read_text() + "where: {optimizer.lr: 1e-3, data.val_fraction: .2}\n")
+    assert load_claims(extra=folder)[-1].where == {"optimizer.lr": 0.001, "data.val_fraction": 0.2}
+
+
 def test_the_earlier_names_of_keys_are_still_read(tmp_path):
     earlier = {"statistic": None, "functional": GOOD["statistic"]}
     parts = [*GOOD["parts"], {"name": "more", "beside": True}, {"name": "rescue", "awaits": "gradient norms"}]
