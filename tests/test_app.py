@@ -156,8 +156,7 @@ def test_a_run_that_was_stopped_early_is_not_trained_again(command: Command, tmp
     ledger = state_of(study)
     done = command(*own, "n_replicates=2")
     assert done.code == 0
-    assert "trained 1 run in" in done.err
-    assert "; 1 stopped early\n" in done.err
+    assert "trained 1 run; 1 stopped early\n" in done.err
     assert ledger.items() <= state_of(study).items()
     rows = pd.read_csv(study / "runs.csv").set_index("seed")
     assert rows["status"].to_dict() == {0: "stopped early", 1: "completed"}
@@ -189,8 +188,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(command: Command, tmp_path
     n_configurations = 2 if sweep else 1
     assert re.search(rf"configurations +{n_configurations}: ", done.out)
     assert re.search(rf"runs +{70 * n_configurations}, of which 0 are in the ledger", done.out)
-    assert re.search(rf"stacks +{2 * n_configurations}: 64 fused, 6 fused", done.out)
-    assert re.search(r"one at a time +0\n", done.out)
+    assert re.search(rf"fused +{70 * n_configurations} runs in {2 * n_configurations} stacks", done.out)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,7 +203,7 @@ def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path
     assert new.parent.name.endswith(run_id[:6])
     assert "trained" not in done.err
     for digits in ("123456", "4e12"):  # an id may look like a number
-        assert f"{digits!r} is that of 0 of 4" in command("study=s", f"export={digits}", *QUICK).err
+        assert "export: must" in command("study=s", f"export={digits}", *QUICK).err
     assert "found no study" in command("-m", "study=new", f"export={run_id}", *QUICK).err
     assert not (tmp_path / "outputs" / "new").exists()
     wrong = command("activation=tanh", "study=s", "export=0000", *QUICK)
@@ -225,7 +223,7 @@ def test_per_run_logs_and_no_logs(command: Command, tmp_path: Path) -> None:
 def test_debug_runs_are_not_recorded(command: Command, tmp_path: Path) -> None:
     done = command("debug=fast_dev_run", "study=s")
     assert done.code == 0
-    assert "not recorded (a debug run)" in done.err
+    assert "not recorded" in done.err
     assert not list(tmp_path.rglob("*.parquet"))
     profiled = command("debug=profiler", "study=s", *QUICK)
     assert profiled.code == 0
@@ -235,7 +233,9 @@ def test_debug_runs_are_not_recorded(command: Command, tmp_path: Path) -> None:
 def test_b7_two_unnamed_commands_never_share_a_folder(tmp_path: Path) -> None:
     names = set()
     for _ in range(100):
-        config = OmegaConf.create({"study": None, "outputs": "outputs", "command": None})
+        config = OmegaConf.create(
+            {"study": None, "outputs": "outputs", "command": None, "hydra": {"overrides": {"task": []}}}
+        )
         name_study(config)
         names.add(config.study)
     assert len(names) == 100

@@ -62,7 +62,7 @@ def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: 
         return
     assert problems == []
     (run,) = job.runs
-    callbacks, loggers = built(job, run, "name", record=not job.settings.debug)
+    callbacks, loggers = built(job, run, "name")
     results, module = fit(run, callbacks=callbacks, loggers=loggers)
     cut = job.config.trainer.arguments.get("fast_dev_run", False)
     assert results.status == ["stopped early" if cut else "completed"], results.message

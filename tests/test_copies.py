@@ -14,7 +14,6 @@ from pima_hp.ledger import distinct, read_study
 from pima_hp.report.comparable import comparable
 from pima_hp.report.tables import summary
 from tests.analysis.conftest import study
-from tests.conftest import job_of
 
 RELU = {"activation": "relu"}
 PINNED = ("streams.init=3", "streams.split=3")
@@ -110,14 +109,10 @@ def test_figures_and_tables_count_copies_once():
     assert "1 replicate a setting." in comparable(frame, ["batch.size"]).caption
 
 
-def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(command, tmp_path):
+def test_a_sweep_of_copies_says_so_at_its_end_and_in_its_report(command, tmp_path):
     short = ("trainer.max_epochs=3", "study=s", "report=true")
     done = command("-m", "experiment=batch_size", "n_replicates=12", *PINNED, *short)
     assert done.code == 0, done.err
-    planned = (
-        "note: n_replicates=12 trains one distinct run per configuration: streams.init and streams.split are pinned"
-    )
-    assert f"{planned} and rows are not shuffled\n" in done.err
     frame = read_study(tmp_path / "outputs" / "s")
     n = len(frame) // 12
     told = f"{n * 11} of {n * 12} runs are copies of others (same initialization, split and row order) and are ignored"
@@ -133,16 +128,3 @@ def test_a_sweep_of_copies_says_so_when_planned_at_its_end_and_in_its_report(com
         tags = EventAccumulator(str(folder)).Reload().Tags()["scalars"]
         assert "val/accuracy" in tags
         assert not [tag for tag in tags if "_q" in tag]  # one run has no band
-
-
-def note_of(job):
-    return [note for note in job.notes if "distinct run" in note]
-
-
-def test_what_is_planned_is_noted_only_where_all_replicates_are_one_run():
-    shuffled = ("n_replicates=2", *PINNED, "batch.shuffle=true")
-    assert note_of(job_of("n_replicates=2", "streams.init=3")) == []
-    assert note_of(job_of(*PINNED)) == []
-    assert note_of(job_of(*shuffled)) == []
-    assert note_of(job_of(*shuffled, "batch.size=full"))[0].endswith("pinned and one batch holds all rows")
-    assert note_of(job_of(*shuffled, "streams.order=3"))[0].endswith("and streams.order are pinned")

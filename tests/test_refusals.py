@@ -24,73 +24,90 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("argument", "nearest"),
-    [
-        ("lrr=1", "lrr: no such setting; nearest: optimizer.lr"),
-        ("model.hiden=3", "model.hiden: no such setting; nearest: model.hidden_widths"),
-        ("optimiser=adam", "optimiser: no such setting; nearest: optimizer"),
-        ("activatoin=tanh", "activatoin: no such setting; nearest: activation"),
-        ("optimizer=adm", "optimizer: must be one of adagrad, adam, .*; found 'adm'; nearest: adam"),
-        ("hydra/launcher=stackd", "hydra/launcher: must be one of basic, .*stacked; found 'stackd'; nearest: stacked"),
-        ("trainer.epochz=3", "trainer.epochz: no such setting; nearest: trainer.max_epochs"),
-        ("batch.size=5,10", "batch.size=5,10: a list of values sweeps and needs -m"),
-        ("trainer.max_epochs=[", r"'trainer.max_epochs=\[': must be written key=value"),
-        ("+foo=1", "foo: no such setting"),
-        ("optimizer=[adam,sgd]", "optimizer: must be one of .*sgd.*; found \\[adam,sgd\\]"),
-        ("activation=softplus activation.beta=0", "activation.beta: must be above 0; found 0"),
-        ("scheduler=step scheduler.step_size=1.5", "scheduler.step_size: must be a whole number; found 1.5"),
-        ("-m batch.size=range(0)", "batch.size: must have a value to sweep over; found none"),
-        ("-m seed=0,1 hydra.sweeper.max_batch_size=-1", "hydra.sweeper.max_batch_size: must be at least 1; found -1"),
-        ("batch=16", "batch: must be one of b10, b16, .*; found 16; nearest: b16"),
-        ("activation=null", "activation: must be one of .*; found null"),
-        ("+activation=tanh", "activation: has an option already; write it without the [+]"),
-        ("scheduler.factor=0.5", "scheduler.factor: .*it comes with scheduler=plateau_half, scheduler=plateau_tenth"),
-        ("+activation.slope=1", "activation: .* 'slope'"),
-        ("activation=leaky_relu activation.negative_slope=word", "activation: .*negative_slope"),
-        (
-            "activation=elu activation.alpha=-1 +activation.inplace=true",
-            "activation: .*negative slope",
-        ),
-        ("optimizer.lr=${nowhere}", "[$]{nowhere}: no such setting"),
-        ("outputs=/proc/nowhere", ""),
-    ],
-)
-def test_d1_a_slip_is_refused_with_the_nearest_name(
-    command: Command, tmp_path: Path, argument: str, nearest: str
+SLIPS = {
+    "lrr=1": "nearest: optimizer.lr",
+    "model.hiden=3": "nearest: model.hidden_widths",
+    "data.batch_size=8": "nearest: batch.size",
+    "optimiser=adam": "nearest: optimizer",
+    "optimizer=adm": "optimizer: must be one of .*sgd.*; found 'adm'; nearest: adam",
+    "hydra/launcher=stackd": "hydra/launcher: must be one of .*; nearest: stacked",
+    "batch=16": "batch: must be one of b10, b16, .*; found 16; nearest: b16",
+    "activation=null": "activation: must be one of .*; found none",
+    "+activation=tanh": "activation",
+    "batch.size=5,10": "batch.size=5,10.*--multirun",
+    "trainer.max_epochs=[": r"'trainer.max_epochs=\[': must be written key=value",
+    "+foo=1": "foo: no such setting",
+    "scheduler.factor=0.5": "scheduler.factor belongs to other options of scheduler",
+    "optimizer.lr=${nowhere}": "'nowhere' not found",
+    "-m batch.size=range(0)": "batch.size: must have a value to sweep over; found none",
+    "-m seed=0,1 hydra.sweeper.max_batch_size=-1": "hydra.sweeper: max_batch_size and limit must be at least 1",
+    "-m seed=interval(0,1)": "seed: must be swept over a list of values",
+    "-m study=a,b": "study: must be the same for all jobs",
+    "-m engine=fused,solo study=s": "engine: must be the same for all jobs",
+    "-m test=true study=s": "test: must go with one run",
+    "test=true n_replicates=2": "test: must go with one run",
+    "activation=softplus activation.beta=0": "activation.beta: must be greater than 0; found 0",
+    "optimizer=sgd_momentum optimizer.nesterov=3": "optimizer.nesterov: must be true or false; found 3",
+    "optimizer=adam optimizer.betas=[0.9]": "optimizer.betas: ",
+    "+activation.slope=1": "activation.slope: .*no such argument",
+    "activation=elu activation.alpha=-1 +activation.inplace=true": "activation: .*negative slope",
+    "+trainer.max_epoch=3": "trainer.max_epoch: .*no such argument; nearest: max_epochs",
+    "+trainer.callbacks=[]": "trainer.callbacks: ",
+    "trainer.devices=2": "trainer.devices: must be 1",
+    "trainer.precision=16-mixed": "trainer.precision: 16-mixed needs a CUDA device",
+    "trainer=gpu": "trainer.accelerator: gpu needs a CUDA device",
+    "+activation._args_=[1]": "activation.*_args_",
+    "logger=wandb": "logger.wandb: needs a package that is not installed: pip install wandb",
+    "logger.tensorboard.save_dir=/tmp/x": "logger.tensorboard.save_dir: must lie in the study's folder",
+    "logger.tensorboard.name=../../../x": "logger.tensorboard.name: must lie in the study's folder",
+    "callbacks.model_checkpoint.dirpath=../x": "callbacks.model_checkpoint.dirpath: must lie in the study's folder",
+    "+trainer.default_root_dir=/tmp/x": "trainer.default_root_dir: ",
+    "callbacks.model_checkpoint.mode=least": "callbacks.model_checkpoint: ",
+    "+callbacks.early_stopping.patience=3": "callbacks.early_stopping",
+    "data._target_=lightning.LightningDataModule": "data._target_: must be a class of",
+    "train=false": "train: false must go with test=true ckpt_path=FILE",
+    "ckpt_path=none.ckpt": "ckpt_path: must be a checkpoint file; found 'none.ckpt'",
+    "export=0123 study=nosuch": "export: .*found no study in",
+    "-m activation=gelu activation.approximate=tanh engine=fused": "engine: fused cannot train this",
+    "--experimental-rerun x.pickle": "--experimental-rerun: must not be given",
+}
+
+
+@pytest.mark.parametrize("argument", SLIPS)
+def test_d1_what_is_wrong_is_refused_in_one_line_and_nothing_is_written(
+    command: Command, tmp_path: Path, argument: str
 ) -> None:
     done = command(*argument.split(" "))
-    assert done.out == ""
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.refusals
+    assert re.search(SLIPS[argument], line), line
     assert len(done.err.splitlines()) == 1
-    if argument.startswith("outputs="):
-        assert done.code == 4
-        assert "/proc/nowhere" in done.err
-    else:
-        assert done.code == 2
-        assert re.match(nearest, done.refusals[0]), done.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_problems_of_a_run_are_told_at_once(command: Command, tmp_path: Path) -> None:
-    done = command("trainer.max_epochs=0", "batch.size=999", "optimizer.lr=nan", "seed=-1", "engine.name=maybe")
+def test_a_folder_that_cannot_be_written_is_a_fault_of_the_storage(command: Command) -> None:
+    done = command("outputs=/proc/nowhere")
+    assert done.code == 4
+    assert "/proc/nowhere" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_problems_of_all_settings_are_told_at_once(command: Command, tmp_path: Path) -> None:
+    done = command("trainer.max_epochs=0", "optimizer.lr=nan", "seed=-1", "engine.name=maybe")
     assert done.code == 2
-    assert len(done.refusals) == 5
+    assert len(done.refusals) == 4
     assert list(tmp_path.iterdir()) == []
 
 
 def test_d7_all_bad_jobs_of_a_sweep_are_listed_before_anything_is_trained(command: Command, tmp_path: Path) -> None:
     sizes = ",".join(str(size) for size in [5, *range(700, 722), 10])
     done = command("-m", f"batch.size={sizes}", "study=s")
-    assert done.code == 2
-    assert done.out == ""
-    assert len(done.refusals) == 21
+    assert (done.code, done.out) == (2, "")
     assert done.refusals[0].endswith("found 700")
-    assert done.refusals[-1] == "... and 2 more"
-    assert list(tmp_path.iterdir()) == []
+    assert done.refusals[20:] == ["... and 2 more"]
     done = command("-m", "optimizer=adm,adam,sdg", "activation=relu,tahn", "study=s")
     assert done.code == 2
-    nearest = {line.rpartition(" ")[2] for line in done.refusals}
-    assert nearest == {"adam", "sgd", "tanh"}
+    assert {line.rpartition(" ")[2] for line in done.refusals} == {"adam", "sgd", "tanh"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,11 +130,10 @@ def test_d10_a_product_that_overflows_is_refused_with_its_number(command: Comman
     keys = ["optimizer.lr", "optimizer.eps", "optimizer.alpha", "optimizer.weight_decay", "optimizer.momentum", "seed"]
     done = command("-m", *(f"{key}=range(0,100)" for key in keys))
     assert done.code == 2
-    assert re.search(r"a sweep must have at most 10,000 jobs; found 1,000,000,000,000; ", done.refusals[0])
-    assert "hydra.sweeper.limit" in done.refusals[0]
+    assert "at most 10,000 jobs (hydra.sweeper.limit); found 1,000,000,000,000" in done.refusals[0]
     few = command("-m", "seed=range(0,4)", "hydra.sweeper.limit=3", "study=s")
     assert few.code == 2
-    assert "at most 3 jobs; found 4" in few.refusals[0]
+    assert "at most 3 jobs" in few.refusals[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,12 +184,6 @@ def test_d12_a_yaml_of_ones_own_may_add_options_but_no_code(command: Command, tm
     assert read_study(tmp_path / "outputs" / "s")["activation"].tolist() == ["mish"]
 
 
-def test_no_pickle_is_read_to_run_a_job_again(command: Command, tmp_path: Path) -> None:
-    done = command("--experimental-rerun", str(tmp_path / "config.pickle"))
-    assert done.code == 2
-    assert "pickle" in done.refusals[0]
-
-
 HOSTILE = {
     "newline": 'a\nb', "quotes": "it's \"so\"", "emoji": "😀", "rtl": "a\u202eb", "long": "x" * 10_000,
     "up": "../../up", "root": "/etc/passwd", "device": "CON", "dash": "-m", "shell": "$(touch marker)",
@@ -211,20 +221,6 @@ def test_d16_what_is_swept_is_stored_literally_below_the_study(command: Command,
     assert all(re.fullmatch(r"[A-Za-z0-9._=,+-]+", path.name) for path in (study / "jobs").iterdir())
 
 
-def test_a_sweep_has_one_study(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "study=a,b", "trainer.max_epochs=1")
-    assert done.code == 2
-    assert done.refusals == ["study: must be the same for all jobs of a sweep; one command, one study"]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_of_no_study_is_not_exported(command: Command, tmp_path: Path) -> None:
-    done = command("export=0123", "study=nosuch")
-    assert done.code == 2
-    assert "found no study in" in done.refusals[0]
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_grid_holds_no_setting_of_hydra(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
@@ -236,19 +232,5 @@ def test_a_grid_holds_no_setting_of_hydra(command: Command, tmp_path: Path) -> N
     )
     done = command("--config-dir", str(tmp_path / "mine"), "experiment=mine", "trainer.max_epochs=1")
     assert done.code == 2
-    assert "must not stand in a grid" in done.refusals[0]
+    assert "must not set Hydra's own settings" in done.refusals[0]
     assert not (tmp_path / "marker").exists()
-
-
-@pytest.mark.parametrize("override", ["optimizer=null", "optimizer.betas=[0.9]", "optimizer.betas=[0.9,0.99,0.999]"])
-def test_what_is_no_value_is_one_line(command: Command, override: str) -> None:
-    done = command("optimizer=adam", override) if "betas" in override else command(override)
-    assert done.code == 2
-    assert len(done.refusals) == 1
-
-
-def test_an_engine_that_cannot_is_refused_before_training(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "activation=gelu", "activation.approximate=tanh", "engine=fused", "n_replicates=2")
-    assert done.code == 2
-    assert "engine: fused cannot train this" in done.refusals[0]
-    assert list(tmp_path.iterdir()) == []

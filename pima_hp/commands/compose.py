@@ -1,12 +1,14 @@
 """The jobs of a sweep: the union of grids, each job composed once. No torch."""
 
 import itertools
+import json
 import math
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra._internal.config_loader_impl import get_overrides_dirname  # no public way to name a job's folder
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pima_hp.commands.explain import check_overrides, explain
+from pima_hp.commands.explain import explain, is_of_hydra
 from pima_hp.commands.files import check_hydra_settings
 from pima_hp.errors import ConfigurationError
 
@@ -27,7 +29,7 @@ class ComposedJobs:
 
     Hydra takes about 65 ms to compose a job (`scripts/benchmark sweep`), nearly all of it for the choice of options.
     Jobs that choose the same options share that: a copy of it gets the values that are the job's own. The copy is made
-    by pickle, whose machine code takes a quarter of the time of `copy.deepcopy`.
+    by pickle, which takes a quarter of the time of `copy.deepcopy`.
     """
 
     config_loader: ConfigLoader
@@ -37,68 +39,50 @@ class ComposedJobs:
     _chosen: dict[Overrides, bytes] = field(default_factory=dict)
     _groups: dict[str, bool] = field(default_factory=dict)
 
-    def get(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose a job, or return what was composed before.
+    def get_all(self, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
+        """Compose jobs, or return what was composed before.
 
         Raises:
-            ConfigurationError: Hydra refuses the overrides.
+            ConfigurationError: Hydra refuses some of them; one line for each problem.
         """
-        key = tuple(overrides)
-        if key not in self.known:
+        problems: dict[str, None] = {}
+        for overrides in map(tuple, jobs):
             try:
-                self.known[key] = self._composed(key)
-            except ConfigurationError:
-                raise
+                if overrides not in self.known:
+                    self.known[overrides] = self._composed(overrides)
             except Exception as error:
-                raise ConfigurationError(explain(error)) from error
-        return self.known[key]
-
-    def get_all(self, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
-        """Compose many jobs; all those that Hydra refuses are named in one error."""
-        configs, problems = [], []
-        for overrides in jobs:
-            try:
-                configs.append(self.get(overrides))
-            except ConfigurationError as error:
-                problems += [problem for problem in error.problems if problem not in problems]
+                if not isinstance(error, ConfigurationError) and not is_of_hydra(error):
+                    raise
+                problems[str(error) if isinstance(error, ConfigurationError) else explain(error)] = None
         if problems:
-            raise ConfigurationError(problems)
-        return configs
+            raise ConfigurationError(list(problems))
+        return [self.known[tuple(overrides)] for overrides in jobs]
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         parsed = OverridesParser.create(config_loader=self.config_loader).parse_overrides(list(overrides))
-        check_overrides(parsed)
         values = [one for one in parsed if self._is_value(one)]
         chosen = tuple(str(one.input_line) for one in parsed if one not in values)
         if chosen not in self._chosen:
             by_hydra = self.config_loader.load_sweep_config(self.master, list(chosen))
             if self.checked:
-                check_hydra_settings(*(OmegaConf.to_container(one.hydra) for one in (by_hydra, self.master)))  # type: ignore[arg-type]
+                check_hydra_settings(by_hydra.hydra, self.master.hydra)
             self._chosen[chosen] = pickle.dumps(by_hydra, pickle.HIGHEST_PROTOCOL)
         config: DictConfig = pickle.loads(self._chosen[chosen])  # noqa: S301 -- our own bytes, of a moment ago
-        if not values:
-            return config
         try:
             for one in values:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
         except OmegaConfBaseException:  # Hydra says better what is wrong, or knows another way
             return self.config_loader.load_sweep_config(self.master, list(overrides))
-        task = [text for text, one in zip(overrides, parsed, strict=True) if not one.is_hydra_override()]
-        config.hydra.overrides.task = task
-        separators = config.hydra.job.config.override_dirname
-        named = [
-            one for one in parsed if not one.is_hydra_override() and one.key_or_group not in separators.exclude_keys
-        ]
-        lines = sorted(str(one.input_line) for one in named)
-        config.hydra.job.override_dirname = separators.item_sep.join(lines).replace("=", separators.kv_sep)
+        task = [one for one in parsed if not one.is_hydra_override()]
+        config.hydra.overrides.task = [one.input_line for one in task]
+        config.hydra.job.override_dirname = get_overrides_dirname(task, **config.hydra.job.config.override_dirname)
         return config
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override gives a setting a value: no option of a group, nothing added or deleted."""
-        plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)
-        if not plain or override.is_hydra_override() or override.is_sweep_override():
+        key, line = override.key_or_group, str(override.input_line)
+        if line.startswith(("+", "~")) or override.package or override.is_hydra_override():
             return False
-        key = override.key_or_group
         if key not in self._groups:
             self._groups[key] = bool(self.config_loader.get_group_options(key, ObjectType.CONFIG))
         return not self._groups[key]
@@ -137,19 +121,17 @@ def expand(
     jobs: dict[Overrides, None] = {}
     for grid in grids or [{}]:
         axes = _axes(parser.parse_overrides([_as_override(key, values) for key, values in grid.items()]))
-        if own_of_hydra := [key for key in axes if key.lstrip("+~").startswith(("hydra.", "hydra/"))]:
-            raise ConfigurationError(
-                f"{own_of_hydra[0]}: must not stand in a grid; Hydra's own settings are those of the whole sweep"
-            )
+        if any(key.lstrip("+~").startswith(("hydra.", "hydra/")) for key in axes):
+            raise ConfigurationError(f"hydra.sweeper.grids: must not set Hydra's own settings; found {', '.join(axes)}")
         swept += [key for key in axes if key not in own and key not in swept]
-        axes = {**own, **{key: values for key, values in axes.items() if key not in own}}
+        axes = own | {key: values for key, values in axes.items() if key not in own}
         if empty := [key for key, values in axes.items() if not values]:
             raise ConfigurationError([f"{key}: must have a value to sweep over; found none" for key in empty])
-        n_jobs = math.prod(len(values) for values in axes.values())
-        if len(jobs) + n_jobs > limit:
+        n_jobs = len(jobs) + math.prod(map(len, axes.values()))
+        if n_jobs > limit:
             raise ConfigurationError(
-                f"a sweep must have at most {limit:,} jobs; found {len(jobs) + n_jobs:,}; "
-                "seeds need no jobs (n_replicates=100), and hydra.sweeper.limit raises the limit"
+                f"a sweep must have at most {limit:,} jobs (hydra.sweeper.limit); found {n_jobs:,}; "
+                "seeds need no jobs: n_replicates=100"
             )
         jobs.update(dict.fromkeys(itertools.product(*axes.values())))
     return list(jobs), [key.lstrip("+") for key in swept]
@@ -160,25 +142,16 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
     axes: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [override.input_line or f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigurationError(f"{key}: must be swept over a list of values; found an interval")
+        values = override.sweep_string_iterator() if override.is_sweep_override() else None
+        axes[key] = [str(override.input_line)] if values is None else [f"{key}={value}" for value in values]
     return axes
 
 
 def _as_override(key: str, values: Any) -> str:
     values = OmegaConf.to_container(values) if OmegaConf.is_config(values) else values
-    if values == []:
+    values = values if isinstance(values, list) else [values]
+    if not values:
         raise ConfigurationError(f"{key}: must have a value to sweep over; found none")
-    return f"{key}={','.join(map(_as_value, values if isinstance(values, list) else [values]))}"
-
-
-def _as_value(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(_as_value(item) for item in value)}]"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{key}={','.join(value if isinstance(value, str) else json.dumps(value) for value in values)}"

@@ -1,21 +1,21 @@
-"""How a command ends: errors as one line and an exit code, signals, what is kept."""
+"""How a command ends: an error is one line and an exit code, a signal 130 or 143; what is kept is said."""
 
 import functools
 import gc
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pima_hp.errors import InputError, PimaError, StorageError
-from pima_hp.training.interruption import Interrupted, asked_to_stop, listen, stop_listening
+from pima_hp.errors import InputError, PimaError
+from pima_hp.training.interruption import asked_to_stop, listen, stop_listening
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_MOST_LINES = 20
 
 
 @dataclass
@@ -23,36 +23,47 @@ class Command:
     """The command that is running.
 
     Attributes:
-        arguments: of the command line.
         study: the study's folder, once it is known.
-        made_up: whether the study has a name that this command made up.
-        began: of time.perf_counter.
-        closing: what is released when the command ends, the lock of the study.
+        is_unnamed: whether this command made up the name of the study.
+        closing: what is released when the command ends: the lock of the study.
     """
 
-    arguments: Sequence[str]
     study: Path | None = None
-    made_up: bool = False
-    began: float = field(default_factory=time.perf_counter)
+    is_unnamed: bool = False
     closing: ExitStack = field(default_factory=ExitStack)
 
 
 _current: ContextVar[Command | None] = ContextVar("command", default=None)
 
 
+@contextmanager
+def running_command() -> Iterator[Command]:
+    """Let a new command run; release at the end what it holds.
+
+    Raises:
+        PimaError: in place of errors of Hydra and of the system that the user can act on.
+    """
+    token = _current.set(running := Command())
+    try:
+        with running.closing:
+            yield running
+    except BaseException as error:  # noqa: BLE001 -- raised again
+        cause = error.__cause__ if isinstance(error, Ended) and error.__cause__ else error
+        known = _as_known(cause, running)
+        raise (known or cause) from (cause if known else cause.__cause__)
+    finally:
+        _current.reset(token)
+
+
 def current_command() -> Command:
-    """Return the command that is running; one without arguments where code runs outside any."""
+    """Return the command that is running; a new one where code runs outside any."""
     if (running := _current.get()) is None:
-        _current.set(running := Command(()))
+        _current.set(running := Command())
     return running
 
 
 class Ended(BaseException):
-    """Carries an error out of a Hydra callback, where Hydra would turn an Exception into a warning."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-        super().__init__(str(error))
+    """Carries an error, its cause, out of a Hydra callback, where Hydra turns an Exception into a warning."""
 
 
 def command(main: Callable[[], object]) -> Callable[[], None]:
@@ -64,8 +75,8 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
     @functools.wraps(main)
     def run() -> None:
         code = exit_code(main)
-        # Python would look once more, for seconds, at all that a large sweep has composed before it ends. Where Triton
-        # was imported, the binding that it is built with would report as leaked what is not looked at.
+        # Collecting all that a large sweep has composed takes seconds. Where Triton was imported, objects that are not
+        # collected would be reported as leaks by its binding.
         if "triton" not in sys.modules:
             gc.freeze()
         sys.exit(code)
@@ -74,95 +85,75 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
 
 def exit_code(main: Callable[[], object]) -> int:
-    """Run a Hydra application with the arguments in `sys.argv`; say in a line what went wrong; return the exit code."""
+    """Run a Hydra application with the arguments in `sys.argv`, print errors as lines, and return the exit code."""
     from pima_hp.commands.files import check_arguments
 
-    sys.argv[1:] = flags_first(sys.argv[1:])
-    running = Command(tuple(sys.argv[1:]))
-    token = _current.set(running)
     show_traces = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"  # errors come to us instead of Hydra's own printer
     listen()
     try:
-        check_arguments(running.arguments)
-        main()
-    except BaseException as raised:  # noqa: BLE001 -- raised again, or told in a line
-        error = raised.error if isinstance(raised, Ended) else raised
-        stop = asked_to_stop(error)
-        return _stopped(stop, running) if stop else _ended(error, running, show_traces=show_traces)
+        with running_command() as running:
+            check_arguments(sys.argv[1:])
+            main()
+    except BaseException as error:  # noqa: BLE001 -- raised again, or told in a line
+        return _told(error, running, show_traces=show_traces)
     finally:
-        running.closing.close()
         stop_listening()
-        _current.reset(token)
         if not show_traces:
             os.environ.pop(_FULL_ERROR, None)
     return 0
 
 
-def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with overrides last: Hydra's parser refuses `optimizer=adam -m seed=1,2`."""
-    overrides = [
-        text
-        for before, text in zip(["", *arguments], arguments, strict=False)
-        if not text.startswith("-") and ("=" in text or text[:1] == "~") and before not in _TAKE_A_VALUE
-    ]
-    flags = list(arguments)
-    for text in overrides:
-        flags.remove(text)
-    return [*flags, *overrides]
-
-
-_TAKE_A_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p")
-
-
-def say(text: str) -> None:
-    """Print lines for the user on standard error; control characters are shown as escapes."""
-    sys.stderr.write(f"{printable(text)}\n")
-
-
-def printable(text: str) -> str:
-    """Return a text with control characters escaped, so that it cannot control the terminal."""
-    kept = "\n\t"
-    return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _stopped(stop: Interrupted, running: Command) -> int:
-    """Say what is kept and how to resume."""
-    stop_listening()  # Lightning puts handlers back that were there before it
-    found, again = "", ""
-    if running.study:
-        from pima_hp.commands.study import tally
-
-        with suppress(PimaError):
-            found = tally(running.study)
-        again = f"study={running.study.name}" if running.made_up else ""
-    resume = shlex.join(["pima-hp-train", *running.arguments, *filter(None, [again])])
-    say(f"stopped by {stop}: {found or 'nothing was trained'}; to resume: {resume}")
-    return stop.exit_code
-
-
-def _ended(error: BaseException, running: Command, *, show_traces: bool) -> int:
-    """Print an error as one line and return the exit code; raise errors that are bugs, or all on request."""
+def _told(error: BaseException, running: Command, *, show_traces: bool) -> int:
+    """Print what ended a command in a line each and return the exit code; raise bugs, and all errors on request."""
+    if stop := asked_to_stop(error):
+        stop_listening()  # Lightning puts handlers back that were there before it
+        say(f"stopped by {stop}: {_kept(running)}")
+        return stop.exit_code
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: `pima-hp-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if isinstance(error, SystemExit) and isinstance(error.code, int | None):
         return error.code or 0
-    if show_traces:
+    if show_traces or not isinstance(error, PimaError):
         raise error
+    lines = str(error).splitlines()
+    lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+    say("\n".join(f"refused: {line}" if isinstance(error, InputError) else line for line in lines))
+    return error.exit_code
+
+
+def _as_known(error: BaseException, running: Command) -> PimaError | None:
+    """Return an error that the user can act on; None for a bug."""
+    from pima_hp.commands.explain import explain, is_of_hydra
+    from pima_hp.ledger.files import storage_error
+
     if isinstance(error, PimaError):
-        prefix = "refused: " if isinstance(error, InputError) else ""
-        say("\n".join(f"{prefix}{line}" for line in str(error).splitlines()))
-        return error.exit_code
-    if isinstance(error, Exception):
-        from pima_hp.commands.explain import explain, is_of_hydra
-
-        if is_of_hydra(error):
-            say(f"refused: {explain(error)}")
-            return InputError.exit_code
+        return error
+    if isinstance(error, Exception) and is_of_hydra(error):
+        return InputError(explain(error))
     if isinstance(error, OSError):  # of a file of Hydra's; ours come as a StorageError
-        from pima_hp.ledger.files import storage_error
+        return storage_error(error, Path(error.filename or running.study or Path.cwd()))
+    return None
 
-        say(str(storage_error(error, Path(error.filename) if error.filename else running.study or Path.cwd())))
-        return StorageError.exit_code
-    raise error
+
+def _kept(running: Command) -> str:
+    """Return in words how many runs are recorded, and the command that resumes."""
+    found, arguments = "nothing was trained", sys.argv[1:]
+    if running.study:
+        from pima_hp.commands.study import tally
+
+        with suppress(PimaError):
+            found = tally(running.study)
+        arguments += [f"study={running.study.name}"] if running.is_unnamed else []
+    return f"{found}; to resume: {shlex.join(['pima-hp-train', *arguments])}"
+
+
+def say(text: str) -> None:
+    """Print lines for the user on standard error, control characters as escapes."""
+    sys.stderr.write(f"{printable(text)}\n")
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters escaped, so that it cannot control the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

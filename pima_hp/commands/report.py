@@ -25,17 +25,15 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
             command has trained from it, not where the study may be a stranger's.
     """
     study = Study.read(folder, load_claims(extra=claims_folder), own_table=own_table)
-    page = write_report(study)
-    table = verdict_table(study.verdicts)
-    if len(table):
-        _say(text_table(table) + "\n")
-    _say(f"{study.progress}. {counts_text(study.verdicts).capitalize()}.")
+    page, table = write_report(study), verdict_table(study.verdicts)
+    lines = [f"{text_table(table)}\n"] if len(table) else []
+    lines.append(f"{study.progress}. {counts_text(study.verdicts).capitalize()}.")
     if copies := copies_in_words(study.frame):
-        _say(f"note: {copies}")
+        lines.append(f"note: {copies}")
     tables = set(study.frame.get("data_digest", ()))
     if n_others := sum(bool(verdict.claim.other_table(tables)) for verdict in study.verdicts):
-        _say(f"note: {n_others} of {len(study.verdicts)} claims are about another table than these runs")
-    _say(f"report       {page}")
+        lines.append(f"note: {n_others} of {len(study.verdicts)} claims are about another table than these runs")
+    print("\n".join([*lines, f"report       {page}"]))  # noqa: T201 -- the answer of the command
     return study
 
 
@@ -47,16 +45,15 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--claims", metavar="DIR", type=Path, help="a folder of your own claims, <id>.yaml")
     parser.add_argument("--fail-on", metavar="OUTCOMES", default="", help="exit 1 on such verdicts: refuted,undecided")
     asked = parser.parse_args(arguments)
-    outcomes = [outcome.strip() for outcome in asked.fail_on.split(",") if outcome.strip()]
+    outcomes = {outcome.strip() for outcome in asked.fail_on.split(",") if outcome.strip()}
     try:
-        if unknown := sorted(set(outcomes) - set(Outcome)):
-            found = ", ".join(map(repr, unknown))
-            raise ConfigurationError(f"--fail-on: must be of {', '.join(Outcome)}; found {found}")
-        study = report_study(_folder(asked.study), asked.claims)
+        if outcomes - set(Outcome):
+            raise ConfigurationError(f"--fail-on: must be of {', '.join(Outcome)}; found {asked.fail_on!r:.60}")
+        study = report_study(study_folder(asked.study), asked.claims)
         if asked.compare:
             claims = [verdict.claim for verdict in study.verdicts]
-            table = side_by_side(study, Study.read(_folder(asked.compare), claims))
-            _say("\n" + (text_table(table[SHOWN]) if len(table) else "No claim can be tested in both studies."))
+            table = side_by_side(study, Study.read(study_folder(asked.compare), claims))
+            print("\n" + (text_table(table[SHOWN]) if len(table) else "No claim can be tested in both studies."))  # noqa: T201
             write(study.folder / "report" / "tables" / "compared.csv", csv_text(table))
     except PimaError as error:
         sys.stderr.write("".join(f"refused: {line}\n" for line in str(error).splitlines()))
@@ -64,14 +61,11 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if any(verdict.outcome in outcomes for verdict in study.verdicts) else 0
 
 
+def study_folder(study: str | Path) -> Path:
+    """Return the folder of a study from its path, or its name in `outputs`."""
+    return Path(study) if Path(study).is_dir() or "/" in str(study) else Path("outputs") / study
+
+
 def main() -> None:
     """Run the command; exit codes as in `pima_hp.errors`, 1 for a verdict that `--fail-on` names."""
     sys.exit(run(sys.argv[1:]))
-
-
-def _folder(study: str) -> Path:
-    return Path(study) if Path(study).is_dir() or "/" in study else Path("outputs") / study
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")

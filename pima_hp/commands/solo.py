@@ -1,6 +1,8 @@
-"""Runs that Lightning trains: with the callbacks and loggers of their job."""
+"""Runs that Lightning trains, with the callbacks and loggers of their job; tests of checkpoints."""
 
+import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback
@@ -9,52 +11,46 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
 
+from pima_hp.commands.exits import say
 from pima_hp.commands.job import Job
 from pima_hp.config import CallbackSection
 from pima_hp.config.build import build
+from pima_hp.errors import ConfigurationError
+from pima_hp.model.module import MLPClassifier, read_checkpoint
 from pima_hp.run import Results, Run
-from pima_hp.training.solo import fit
+from pima_hp.training.solo import datamodule_of, fit, module_of, quiet, trainer_of
 
 
-def train_solo(job: Job, run: Run, name: str, progress: tqdm | None = None) -> Results:
-    """Train a run of a job by Lightning and return its results.
-
-    Args:
-        job: of the run.
-        run: to be trained.
-        name: of the run.
-        progress: counts the epochs of a sweep, in place of Lightning's progress bars.
-    """
-    callbacks, loggers = built(job, run, name, bar=progress is None)
-    results, module = fit(
-        run, callbacks=callbacks, loggers=loggers, progress=progress, default_root_dir=str(job.folder)
-    )
-    if job.settings.test:
-        from pima_hp.commands.unrecorded import score_test_rows
-
-        score_test_rows(module, run)
-    return results
-
-
-def built(
-    job: Job, run: Run, name: str, *, bar: bool = True, record: bool = True
-) -> tuple[list[Callback], list[Logger]]:
-    """Return the callbacks and loggers of one run of a job.
+def train_solo(job: Job, run: Run, name: str, progress: tqdm | None = None) -> tuple[Results, MLPClassifier]:
+    """Train a run of a job by Lightning and return its results and the module.
 
     Args:
         job: of the run.
         run: to be trained.
         name: of the run, `run_name` in the configuration.
-        bar: whether progress bars are among the callbacks.
-        record: whether checkpoints and logs are written.
+        progress: counts the epochs of a sweep, in place of Lightning's progress bars.
     """
+    callbacks, loggers = built(job, run, name, bar=progress is None)
+    return fit(
+        run,
+        callbacks=callbacks,
+        loggers=loggers,
+        progress=progress,
+        ckpt_path=job.settings.ckpt_path,
+        default_root_dir=str(job.folder),
+    )
+
+
+def built(job: Job, run: Run, name: str, *, bar: bool = True) -> tuple[list[Callback], list[Logger]]:
+    """Return the callbacks and loggers of one run; no checkpoints and logs of a debug run, no bars in a log file."""
     cfg = job.cfg.copy()
     with open_dict(cfg):
         cfg.run_name, cfg.run_id = name, run.id
     callbacks = [build(node, Callback) for node in _nodes(cfg.callbacks)]
-    loggers = [build(node, Logger) for node in _nodes(cfg.logger)] if record else []  # type: ignore[type-abstract]
-    bar = bar and sys.stdout.isatty()  # a log file is no place for it
-    dropped = ((ProgressBar,) if not bar else ()) + ((Checkpoint,) if not record else ())
+    loggers = [build(node, Logger) for node in _nodes(cfg.logger)]  # type: ignore[type-abstract]
+    dropped = () if bar and sys.stdout.isatty() else (ProgressBar,)
+    if job.settings.debug:
+        dropped, loggers = (*dropped, Checkpoint), []
     return [each for each in callbacks if not isinstance(each, dropped)], loggers
 
 
@@ -62,3 +58,72 @@ def _nodes(group: DictConfig) -> list[dict[str, Any]]:
     """Return the nodes of a group as they were checked and identified: without arguments that are null."""
     nodes = OmegaConf.to_container(group, resolve=True)
     return [CallbackSection.model_validate(node).node for node in nodes.values() if node]  # type: ignore[union-attr]
+
+
+def train_unrecorded(job: Job) -> float | None:
+    """Train or test the first run of a job without recording it, and return its last `val/accuracy`."""
+    run, settings = job.runs[0], job.settings
+    if not settings.train:
+        return score_test_rows(job, None)
+    if job.config.trainer.arguments.get("profiler"):  # its report is a log message of Lightning, kept quiet otherwise
+        reports = logging.getLogger("lightning.pytorch.profilers")
+        reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
+    results, module = train_solo(job, run, f"{run.id}, continued")
+    last = {key: curve[0][curve[0] == curve[0]][-1:].tolist() for key, curve in results.curves.items()}
+    scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() if key != "lr" for value in values)
+    say(f"{results.status[0]}; last epoch: {scores}; not recorded (a debug run, or continued from a checkpoint)")
+    if settings.test:
+        score_test_rows(job, module)
+    return next(iter(last["val/accuracy"]), None)
+
+
+def score_test_rows(job: Job, module: MLPClassifier | None) -> float:
+    """Run `trainer.test` on the test rows of a job's run, print the scores, and return the accuracy.
+
+    Args:
+        job: of one run.
+        module: trained just now; None for that of the job's checkpoint, or the run's own.
+
+    Raises:
+        ConfigurationError: there is no checkpoint.
+    """
+    run = job.runs[0]
+    if module is None:
+        own = (job.folder / "checkpoints" / run.id).glob("*.ckpt")
+        path = job.settings.ckpt_path or max(own, key=lambda path: path.stat().st_mtime, default=None)
+        if path is None:
+            raise ConfigurationError(f"test: needs a checkpoint of run {run.id}; found none in {job.folder}")
+        module = MLPClassifier.load_from_checkpoint(path)
+    data = datamodule_of(run.config, run.seeds)
+    with quiet():
+        (scores,) = trainer_of(run.config, []).test(module, datamodule=data, verbose=False)
+    say("test rows: " + ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items()))
+    return float(scores["test/accuracy"])
+
+
+def check_checkpoint(job: Job) -> None:
+    """Check that a job's checkpoint is one, and was made with the settings of the job.
+
+    Raises:
+        InputError: it is not, or it has no epoch left to train.
+    """
+    path, run, train = Path(str(job.settings.ckpt_path)), job.runs[0], job.settings.train
+    found = MLPClassifier.load_from_checkpoint(path)
+    data = datamodule_of(run.config, run.seeds)
+    wanted, given = dict(module_of(run.config, data.n_features, run.seeds.init).hparams), dict(found.hparams)
+    for arguments in (wanted, given):  # T_max follows max_epochs, which may be raised
+        arguments["scheduler"] = {key: value for key, value in (arguments["scheduler"] or {}).items() if key != "T_max"}
+    keys = ("model", "optimizer", "scheduler", "monitor", "init_seed", "dtype") if train else ("model", "dtype")
+    wanted, given = ({key: arguments[key] for key in keys} for arguments in (wanted, given))
+    wanted |= {f"data.{key}": value for key, value in data.identity.items()}
+    given |= {f"data.{key}": value for key, value in (found.trained_on or {}).items()}
+    if different := [key for key, value in wanted.items() if given.get(key) != value]:
+        raise ConfigurationError(
+            f"ckpt_path: must be of a run with the same settings; found others: {', '.join(different)}"
+        )
+    n_epochs = int(read_checkpoint(path).get("epoch", -1)) + 1
+    if train and n_epochs >= run.config.trainer.max_epochs:
+        raise ConfigurationError(
+            f"trainer.max_epochs: must be above the {n_epochs} epochs of the checkpoint; "
+            f"found {run.config.trainer.max_epochs}"
+        )

@@ -7,12 +7,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pima_hp.commands.compose import swept_keys
-from pima_hp.commands.job import parse
-from pima_hp.commands.study import held, mean_score, missing, plan, train_jobs
-from pima_hp.ledger import Manifest
-from pima_hp.ledger.files import locked
-
 
 def train(cfg: DictConfig) -> float | None:
     """Train the runs of this job that its study lacks; return the mean of their last `val/accuracy`.
@@ -22,40 +16,37 @@ def train(cfg: DictConfig) -> float | None:
     Args:
         cfg: as Hydra composes it from `conf/`.
     """
-    job = parse(cfg)
-    if not job.is_recorded:
-        from pima_hp.commands.unrecorded import run_unrecorded
+    from pima_hp.commands import study
+    from pima_hp.commands.compose import swept_keys
+    from pima_hp.commands.job import parse
 
-        return run_unrecorded(job)
-    swept = swept_keys([tuple(HydraConfig.get().overrides.task)]) if HydraConfig.initialized() else ()
+    job, hydra = parse(cfg), HydraConfig.get() if HydraConfig.initialized() else None
+    if not job.is_recorded:
+        from pima_hp.commands.solo import train_unrecorded
+
+        return train_unrecorded(job)
+    swept = swept_keys([tuple(hydra.overrides.task)]) if hydra else []
     if job.settings.dry_run:
         from pima_hp.commands.summary import print_plan
 
-        print_plan([job], plan([job], swept), together=len(job.runs) > 1)
+        print_plan([job], study.plan([job], swept), together=len(job.runs) > 1)
         return None
-    command = job.settings.command or ""
-    if missing(job.folder, job.runs, command):
-        in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-        with held(job.folder, command) as holder:
-            with locked(job.folder):
-                manifest = Manifest.read(job.folder)
-                if manifest is None or not {run.id for run in job.runs} <= set(manifest.run_ids):
-                    plan([job], swept).write(job.folder)
-            train_jobs([job], together=len(job.runs) > 1 or in_sweep, holder=holder)
-    elif job.settings.test:
-        from pima_hp.commands.unrecorded import test_recorded
+    if study.missing(job.folder, job.runs, job.settings.command):
+        together = len(job.runs) > 1 or (hydra is not None and hydra.mode == RunMode.MULTIRUN)
+        with study.held(job.folder, job.settings.command or "") as holder:
+            study.train_jobs([job], study.planned([job], swept), together=together, holder=holder)
+    if job.settings.test:
+        from pima_hp.commands.solo import score_test_rows
 
-        test_recorded(job)
-    return mean_score(job.folder, job.runs)
+        score_test_rows(job, None)
+    return study.mean_score(job.folder, job.runs)
 
 
 def job_folder(overrides: str) -> str:
     """Return a folder name for the overrides of a job: readable, free of separators, at most 100 characters."""
-    if not overrides:
-        return "baseline"
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", overrides)
     if safe == overrides and len(safe) <= 100 and not safe.startswith("."):
-        return safe
+        return safe or "baseline"
     return f"{safe[:83].lstrip('.')}_{hashlib.sha256(overrides.encode()).hexdigest()[:16]}"
 
 

@@ -35,7 +35,7 @@ def composed() -> ComposedJobs:
 
 def test_a_job_is_what_hydra_composes(composed: ComposedJobs) -> None:
     for overrides in COMMANDS + COMMANDS[::-1]:
-        mine = composed.get(overrides)
+        (mine,) = composed.get_all([overrides])
         hydras = composed.config_loader.load_sweep_config(composed.master, overrides)
         for config in (mine, hydras):
             OmegaConf.set_readonly(config.hydra, value=False)
@@ -47,22 +47,19 @@ def test_a_job_is_what_hydra_composes(composed: ComposedJobs) -> None:
 
 
 def test_jobs_share_nothing(composed: ComposedJobs) -> None:
-    one, other = (
-        composed.get(["seed=1", "model.hidden_widths=[3]"]),
-        composed.get(["seed=2", "model.hidden_widths=[4]"]),
-    )
+    one, other = composed.get_all([[f"seed={n}", f"model.hidden_widths=[{n}]"] for n in (3, 4)])
     one.model.hidden_widths.append(9)
-    assert (one.seed, other.seed) == (1, 2)
-    assert list(other.model.hidden_widths) == [4]
-    assert list(composed.get(["seed=3"]).model.hidden_widths) == [12, 8]
+    assert (one.seed, other.seed, list(other.model.hidden_widths)) == (3, 4, [4])
+    (third,) = composed.get_all([["seed=3"]])
+    assert list(third.model.hidden_widths) == [12, 8]
 
 
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        (["lrr=1"], "lrr: no such setting; nearest: optimizer.lr"),
+        (["lrr=1"], "Could not override 'lrr'"),
         (["optimizer=adm"], "optimizer: must be one of adagrad, "),
-        (["+optimizer.lr=1"], "optimizer.lr: is a setting already"),
+        (["+optimizer.lr=1"], "Could not append to config"),
         (["~optimizer.nothing"], ""),
         (["trainer.max_epochs.deeper=1"], ""),
     ],
@@ -71,7 +68,7 @@ def test_what_hydra_refuses_is_refused(composed: ComposedJobs, overrides: list[s
     with pytest.raises(HydraException):
         composed.config_loader.load_sweep_config(composed.master, overrides)
     with pytest.raises(ConfigurationError) as caught:
-        composed.get(overrides)
+        composed.get_all([overrides])
     (line,) = caught.value.problems
     assert line.startswith(problem)
     assert line.isprintable()

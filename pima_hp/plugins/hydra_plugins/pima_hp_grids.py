@@ -62,12 +62,10 @@ class GridsSweeper(Sweeper):
         from pima_hp.commands.compose import ComposedJobs, expand
         from pima_hp.errors import ConfigurationError
 
-        for name, number in (("max_batch_size", self.max_batch_size), ("limit", self.limit)):
-            if number is not None and number < 1:
-                raise ConfigurationError(f"hydra.sweeper.{name}: must be at least 1; found {number}")
+        if min(self.max_batch_size or 1, self.limit) < 1:
+            raise ConfigurationError("hydra.sweeper: max_batch_size and limit must be at least 1")
         loader = self.hydra_context.config_loader
-        expanded, swept = expand(arguments, self.grids, loader, self.limit)
-        jobs = [list(job) for job in expanded]
+        jobs, swept = expand(arguments, self.grids, loader, self.limit)
         hooks = [each for each in self.hydra_context.callbacks.callbacks if hasattr(each, "on_sweep_start")]
         composed = ComposedJobs(loader, self.config, checked=bool(hooks))
         if hasattr(self.launcher, "composed"):
@@ -76,14 +74,13 @@ class GridsSweeper(Sweeper):
         for callback in hooks:
             jobs = [jobs[position] for position in callback.on_sweep_start(configs, swept)]
         if jobs:
-            sweep_dir = Path(self.config.hydra.sweep.dir)
-            sweep_dir.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.config, sweep_dir / "multirun.yaml")
+            path = Path(self.config.hydra.sweep.dir) / "multirun.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, path)
         size = self.max_batch_size or max(len(jobs), 1)
         returns = []
         for start in range(0, len(jobs), size):
-            results = self.launcher.launch(jobs[start : start + size], initial_job_idx=start)
-            for result in results:
+            returns.append(self.launcher.launch([list(job) for job in jobs[start : start + size]], start))
+            for result in returns[-1]:
                 _ = result.return_value  # raises the error of a job that failed
-            returns.append(results)
         return returns
