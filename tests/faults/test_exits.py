@@ -112,7 +112,7 @@ def _leave() -> None:
     real = Stack.train_epochs
 
     def train_epochs(self: Stack, count: int = 1) -> None:
-        if self.runs[0].config.flat["activation"] == "tanh":
+        if self.runs[0].config.flat["activation"] == "tanh" and len(self.runs) == 4:  # not the kernel's own check
             os._exit(9)
         real(self, count)
 

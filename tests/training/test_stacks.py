@@ -156,7 +156,9 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf,
     assert len(groups) > 10
     for configs in groups.values():
         targets = [(one.activation.target, one.optimizer.target, one.scheduler.target) for one in configs]
-        rules = [(*which, one.optimizer.arguments.get("nesterov")) for which, one in zip(targets, configs, strict=True)]
+        rules = [
+            (*which, bool(one.optimizer.arguments.get("nesterov"))) for which, one in zip(targets, configs, strict=True)
+        ]
         assert len(set(rules)) == 1
         sizes = [(one.model.hidden_widths, one.data.test_fraction, one.data.val_fraction) for one in configs]
         assert all(size == sizes[0] for size in sizes)
