@@ -1,7 +1,7 @@
 """The figures of one factor of a study: what they draw and what their captions say."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +10,11 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis import curves
+from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share
-from pima_hp.analysis.selection import by_seeds, conclusive, default_settings, equal, matched
+from pima_hp.analysis.selection import by_seeds, conclusive, differing, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import label, with_labels
 from pima_hp.ledger import mean, quantiles
@@ -53,8 +54,7 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
     The captions say what came of the claims. Claims about other tables are left out.
     """
     compared = comparable(frame, [factor])
-    tables = set(compared.runs["data_digest"])
-    about = [verdict for verdict in verdicts if factor in _varied(verdict) and all(map(verdict.claim.is_about, tables))]
+    about = [verdict for verdict in verdicts if _is_about(verdict.claim, factor, set(compared.runs["data_digest"]))]
     named = [(part.statistic, verdict) for verdict in about for part in verdict.claim.parts if part.statistic]
     shown = {kind: [pair for pair in named if pair[0].name in names] for kind, names in SHOWS.items()}
     figures = {"curves": learning_curves(compared, factor)}
@@ -123,8 +123,8 @@ def spreads(compared: Comparison, factor: str, kind: str) -> Figure:
     levels = {"learns": (-0.02, "learns below \N{MINUS SIGN}0.02")}
     if compared.majority is not None:
         levels["final"] = (compared.majority, f"majority class {compared.majority:.3f}")
-    names, usual = compared.names, default_settings().get(factor)
-    reference = next((value for value in names if equal(value, usual)), next(iter(names)))
+    names = compared.names
+    reference = next((value for value in names if not differing({factor: value})), next(iter(names)))
     against = f"{label(factor)} {names[reference]}"
     colors, panels = {value: color for value, (color, _) in style.slots(compared.levels).items()}, []
     for name, unit, statistic, curve in numbers:
@@ -152,7 +152,7 @@ def _points(series: "pd.Series[Any]", name: str, color: str) -> list[dict[str, A
     return [dict(zip(POINT, (name, color, [1, 0], *row), strict=True)) for row in rows if math.isfinite(row[1])]
 
 
-def _varied(verdict: Verdict) -> set[str]:
-    """Return the settings that a claim is about: those that tell its configurations apart."""
-    arms = [arm for part in verdict.claim.parts for arm in [*part.where, *part.over]]
-    return {key for arm in arms for key in arm} - set(verdict.claim.where)
+def _is_about(claim: Claim, factor: str, tables: Set[str]) -> bool:
+    """Return whether a claim is about these tables, and has configurations that differ in a factor."""
+    arms = [arm for part in claim.parts for arm in part.where]
+    return factor not in claim.where and any(factor in arm for arm in arms) and all(map(claim.is_about, tables))
