@@ -1,7 +1,7 @@
 """Panels in Altair, each rendered to a static SVG of its own, and a figure made of panels.
 
 The page lays the panels out, so a figure fits a desktop, a phone and paper without a plotting library. Marks named
-`hover` are invisible; their `aria-label` says what the page shows beside the pointer.
+`hover` are invisible; their `aria-label` holds the text of the tooltip.
 """
 
 import math
@@ -66,7 +66,7 @@ class Figure:
 
 def lines_panel(
     points: Points, y_title: str, ends: Ends, n_epochs: int, *,
-    title: str = "", lost: str = "", majority: float | None = None, survival: bool = False,
+    title: str = "", subtitle: str = "", majority: float | None = None, survival: bool = False,
 ) -> str:  # fmt: skip
     """Draw lines against the epoch with their bands, named at their ends.
 
@@ -76,7 +76,7 @@ def lines_panel(
         ends: of that axis.
         n_epochs: the end of the axis of epochs.
         title: of the panel.
-        lost: how many runs are missing.
+        subtitle: how many runs are missing.
         majority: accuracy of the majority class, a dashed line.
         survival: whether the lines are steps from epoch 0, in a larger panel.
     """
@@ -97,7 +97,7 @@ def lines_panel(
         layers.append(_marks([{"level": majority}], y=y("level")).mark_rule(**DASHED))
         last["majority"] = (n_epochs, majority, style.INK)
     chart = alt.layer(*layers, *_names(last, x, y, ends, 12 / height), _hover(points, x, width / n_epochs))
-    heading = alt.Title(title, subtitle=lost, limit=250)
+    heading = alt.Title(title, subtitle=subtitle, limit=250)
     return render(chart.properties(width=width, height=height, title=heading))
 
 
@@ -175,7 +175,7 @@ def _marks(rows: Points, **channels: Any) -> Any:
 
 
 def _axis(channel: Any, title: str, ends: Ends, **axis: Any) -> partial[Any]:
-    """Return a channel that lacks its field: whatever is drawn on an axis has its title and its scale."""
+    """Return a channel without its field: all that is drawn on an axis has the same title and scale."""
     scale = alt.Scale(domain=ends, nice=False, zero=False)
     return partial(channel, type="quantitative", title=title, scale=scale, axis=alt.Axis(**axis))
 
@@ -202,10 +202,10 @@ def _names(last: Mapping[str, tuple[float, float, str]], x: Any, y: Any, ends: E
 
 def _hover(points: Points, x: Any, width: float) -> Any:
     """Lay an invisible rule over each epoch that holds the numbers of all lines there."""
-    told: dict[int, list[str]] = {}
+    texts: dict[int, list[str]] = {}
     for point in points:
         text = f"{point['line']}: {point['mean']:.3f} [{point['low']:.3f}, {point['high']:.3f}]"
-        told.setdefault(point["epoch"], []).append(text)
-    rows = [{"epoch": epoch, "told": "; ".join([f"epoch {epoch}", *lines])} for epoch, lines in told.items()]
-    marks = _marks(rows, x=x("epoch"), description=alt.Description("told", type="nominal"))
+        texts.setdefault(point["epoch"], []).append(text)
+    rows = [{"epoch": epoch, "text": "; ".join([f"epoch {epoch}", *lines])} for epoch, lines in texts.items()]
+    marks = _marks(rows, x=x("epoch"), description=alt.Description("text", type="nominal"))
     return marks.mark_rule(opacity=0, strokeWidth=width + 0.5).properties(name="hover")

@@ -23,7 +23,7 @@ REACH, REACH_SHARE = 0.72, 0.2
 """The article's training accuracy whose first epoch is reported; of another table, the accuracy as far from its
 majority class to 1, which is 0.72 at the 0.651 of the shipped one."""
 COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_failed": RunStatus.FAILED}
-"""Runs that lack a value, as they are counted beside a number."""
+"""Column of a table -> the status whose runs it counts: those without a result."""
 SETTINGS = (
     *("batch.size", "batch.shuffle", "activation", "optimizer", "optimizer.lr", "scheduler", "trainer.max_epochs"),
     *("model.hidden_widths", "model.initialization", "data.scaling", "data.test_fraction", "data.val_fraction"),
@@ -76,17 +76,17 @@ class Comparison:
         """Return how many replicates there are, how many are missing, what is fixed and what is left out."""
         sizes = sorted({len(runs) for runs in self.levels.values()})
         number = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0]
-        told = [f"{number} replicate{'' if number == 1 else 's'} a setting"]
-        if lost := missing(self.runs):
-            told.append(f"Missing: {lost}; a mean is over the runs that have a value")
+        sentences = [f"{number} replicate{'' if number == 1 else 's'} a setting"]
+        if incomplete := missing(self.runs):
+            sentences.append(f"Missing: {incomplete}; a mean is over the runs that have a value")
         if len(self.by_values) > len(self.levels):
-            told.append(f"Drawn: {len(self.levels)} of {len(self.by_values)} values, evenly spaced")
+            sentences.append(f"Drawn: {len(self.levels)} of {len(self.by_values)} values, evenly spaced")
         fixed = {key: set(map(value_text, self.runs[key])) for key in SETTINGS if key in self.runs}
         shared = [f"{label(key)} {text}" for key, texts in fixed.items() if len(texts) == 1 for text in texts]
-        told.append(f"Fixed: {', '.join(shared)}")
+        sentences.append(f"Fixed: {', '.join(shared)}")
         if owners := [key for key in self.others if key.rpartition(".")[0] not in self.others]:
-            told.append(f"Not drawn: other combinations of {listed(map(label, owners[:6]))}")
-        return ". ".join(told) + "."
+            sentences.append(f"Not drawn: other combinations of {listed(map(label, owners[:6]))}")
+        return ". ".join(sentences) + "."
 
 
 def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:

@@ -51,7 +51,7 @@ SPREADS = {
 def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) -> dict[str, Figure]:
     """Return the article's figure of a factor, then those of the statistics that claims about it name, by name.
 
-    The captions say what came of the claims. Claims about other tables are left out.
+    The captions give the outcomes of the claims. Claims about other tables are left out.
     """
     compared = comparable(frame, [factor])
     about = [verdict for verdict in verdicts if _is_about(verdict.claim, factor, set(compared.runs["data_digest"]))]
@@ -66,8 +66,8 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
     figures |= {kind: spreads(compared, factor, kind) for kind in SPREADS if shown[kind] or kind == "final"}
     for kind, figure in figures.items():
         judged = [of for _, of in shown[kind] if of.outcome != Outcome.UNTESTABLE]
-        came_of = [f"Claim {of.claim.id}, {of.outcome}: {with_labels(of.reason)}." for of in judged]
-        caption = " ".join(dict.fromkeys([figure.caption, compared.caption, *came_of]))
+        outcomes = [f"Claim {of.claim.id}, {of.outcome}: {with_labels(of.reason)}." for of in judged]
+        caption = " ".join(dict.fromkeys([figure.caption, compared.caption, *outcomes]))
         figures[kind] = replace(figure, title=f"{figure.title}, by {label(factor)}", caption=caption)
     return {kind: figure for kind, figure in figures.items() if figure.panels}
 
@@ -89,11 +89,13 @@ def learning_curves(compared: Comparison, factor: str) -> Figure:
     accuracy, panels = "accuracy (fraction of rows)", []
     for value, name in compared.names.items():
         within = [point | {"low": max(point["low"], ends[0])} for point in points[value] if point["mean"] >= ends[0]]
-        title, lost = f"{label(factor)} {name}", missing(compared.levels[value])
-        panels.append(charts.lines_panel(within, accuracy, ends, n_epochs, title=title, lost=lost, majority=majority))
-    told = "Lines: mean over replicates; bands: 5-95 % of single runs. The first twentieth of the epochs may be cut."
+        title, subtitle = f"{label(factor)} {name}", missing(compared.levels[value])
+        panels.append(
+            charts.lines_panel(within, accuracy, ends, n_epochs, title=title, subtitle=subtitle, majority=majority)
+        )
+    caption = "Lines: mean over replicates; bands: 5-95 % of single runs. The first twentieth of the epochs may be cut."
     level = "" if majority is None else f" Dashed: always predicting the majority class ({majority:.3f})."
-    return Figure(f"Accuracy on training and {validation} rows", told + level, panels)
+    return Figure(f"Accuracy on training and {validation} rows", caption + level, panels)
 
 
 def waiting_times(compared: Comparison, threshold: float, *, strictly: bool = False) -> Figure:
@@ -110,16 +112,16 @@ def waiting_times(compared: Comparison, threshold: float, *, strictly: bool = Fa
     n_epochs = max((point["epoch"] for point in points), default=1)
     y_title = f"share of runs that have not {verb} {threshold:.2f}"
     panel = charts.lines_panel(points, y_title, (0.0, 1.0), n_epochs, survival=True)
-    told = (
+    caption = (
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does. Bands: 95 % intervals (Wilson), from the first run that leaves."
     )
-    return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}", told, [panel])
+    return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}", caption, [panel])
 
 
 def spreads(compared: Comparison, factor: str, kind: str) -> Figure:
     """Draw single runs by value, and after them their paired differences from the value of the default settings."""
-    title, told, numbers = SPREADS[kind]
+    title, caption, numbers = SPREADS[kind]
     levels = {"learns": (-0.02, "learns below \N{MINUS SIGN}0.02")}
     if compared.majority is not None:
         levels["final"] = (compared.majority, f"majority class {compared.majority:.3f}")
@@ -140,7 +142,7 @@ def spreads(compared: Comparison, factor: str, kind: str) -> Figure:
             if any(map(len, known.values())):
                 panels.append(charts.strips_panel(known, [colors[value] for value in runs], *texts))
     dots = "Dots: single runs; bar: mean and its 95 % interval (bootstrap over seeds)."
-    return Figure(title, f"{dots} Then the difference from {against} under the same seed. {told}", panels)
+    return Figure(title, f"{dots} Then the difference from {against} under the same seed. {caption}", panels)
 
 
 def _points(series: "pd.Series[Any]", name: str, color: str) -> list[dict[str, Any]]:

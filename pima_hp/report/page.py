@@ -33,7 +33,7 @@ from pima_hp.run import RunStatus
 HERE = Path(__file__).parent
 MOST_FACTORS, MOST_ROWS = 6, 60
 SEED = 0
-"""Of the resamples: the same ledger gives the same report."""
+"""Seed of the resamples: the same ledger gives the same report."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Study:
 
     folder: Path
     frame: pd.DataFrame  # one row per run
-    manifest: Manifest | None  # what was asked; None where it is lost
+    manifest: Manifest | None  # what was planned; None where it is missing
     notes: Sequence[str]  # what was left out, a line each
     baselines: Sequence[Baselines]
     verdicts: Sequence[Verdict]  # of the claims, in their order
@@ -67,17 +67,16 @@ class Study:
 
     @cached_property
     def factors(self) -> list[str]:
-        """Return the settings that differ between runs: those of the request first, in its order."""
-        found, asked = swept(self.frame), self.manifest.swept_keys if self.manifest else ()
-        return [key for key in dict.fromkeys([*asked, *found]) if key in found][:MOST_FACTORS]
+        """Return the settings that differ between runs: those of the sweep first, in its order."""
+        found, planned = swept(self.frame), self.manifest.swept_keys if self.manifest else ()
+        return [key for key in dict.fromkeys([*planned, *found]) if key in found][:MOST_FACTORS]
 
     @property
     def progress(self) -> str:
         """Return `1,099 of 1,100 runs finished; 1 of 1,100 failed`."""
         n_planned = max(len(self.manifest.run_ids) if self.manifest else 0, len(self.frame))
         n_finished = int((self.frame["status"] != RunStatus.FAILED).sum())
-        told = [f"{n_finished:,} of {n_planned:,} runs finished", missing(self.frame)]
-        return "; ".join(filter(None, told))
+        return "; ".join(filter(None, [f"{n_finished:,} of {n_planned:,} runs finished", missing(self.frame)]))
 
 
 def write_report(study: Study) -> Path:
@@ -90,10 +89,10 @@ def write_report(study: Study) -> Path:
     frame, folder = study.frame, study.folder / "report"
     if link := next((path for path in (folder, folder / "figures", folder / "tables") if path.is_symlink()), None):
         raise StorageError(f"{str(link)!r} must be a folder of its own; found a link; remove it")
-    lost = ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]
+    columns = ["run_id", "config_id", "seed", "status", "stop_epoch", "message"]
     tables = {
         "verdicts": estimates_table(study.verdicts),
-        "lost_runs": frame.loc[frame["status"] != RunStatus.COMPLETED, lost],
+        "incomplete_runs": frame.loc[frame["status"] != RunStatus.COMPLETED, columns],
         "baselines": baselines_table(frame, study.baselines),
         **{f"specifications_{verdict.claim.id}": verdict.specifications for verdict in study.verdicts},
     }
@@ -134,7 +133,7 @@ def _page(study: Study, sections: Sequence[dict[str, Any]], tables: dict[str, pd
 
 
 def _printable(value: Any) -> Any:
-    """Return a value as the page may show it: no control characters, no text without end."""
+    """Return a value as the page may show it: no control characters, at most 2,000 characters."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return shown(" ".join(value.split()) if value.strip() else value, 2_000)

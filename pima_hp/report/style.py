@@ -1,7 +1,7 @@
 """One look for every figure: colors that mean one thing, sizes, fonts.
 
-Colors are those of Okabe and Ito (2008), told apart with any color vision. Blue and vermillion mean training and
-validation rows everywhere, so no value of a hyperparameter ever has them. Ink is the text color of the page, so that
+Colors are those of Okabe and Ito (2008), which are distinct in any color vision. Blue and vermillion mean training
+and validation rows everywhere, so no value of a hyperparameter has them. Ink is the text color of the page, so that
 figures follow its dark mode.
 """
 
@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
 
 
 def slots(values: Iterable[Hashable]) -> dict[Hashable, Slot]:
-    """Return the color and dash of each value, in every figure of the same values the same."""
+    """Return the color and dash of each value, the same in every figure of the same values."""
     return dict(zip(values, itertools.cycle(SLOTS), strict=False))
 
 

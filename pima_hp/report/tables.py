@@ -1,4 +1,4 @@
-"""Tables of a study: what each setting reached, what the settings were, and what came of the claims."""
+"""Tables of a study: the results of each setting, and the verdicts on the claims."""
 
 import re
 import textwrap

@@ -75,12 +75,12 @@ def report_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = No
 
 
 def texts(svg: str) -> list[str]:
-    """What a picture writes."""
+    """The texts of a picture."""
     return [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith(("}text", "}tspan"))]  # noqa: S314 - our own file
 
 
-def told(svg: str) -> list[str]:
-    """What a panel tells at each epoch below the pointer."""
+def hover_texts(svg: str) -> list[str]:
+    """What the page shows beside the pointer at each epoch of a panel."""
     elements = ET.fromstring(svg).iter()  # noqa: S314 - our own file
     return [element.get("aria-label", "") for element in elements if element.get("aria-label", "").startswith("epoch ")]
 

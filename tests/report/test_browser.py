@@ -31,17 +31,17 @@ def test_a_report_is_shown_without_a_complaint_or_a_request(make_study, tmp_path
     assert browser.requests() == [page.resolve().as_uri()]
 
 
-TOLD = "document.getElementById('told').hidden ? '' : document.getElementById('told').innerText"
+TOOLTIP = "document.getElementById('tooltip').hidden ? '' : document.getElementById('tooltip').innerText"
 
 
-def test_the_pointer_is_told_the_numbers_of_its_epoch(make_study, tmp_path, browser):
+def test_a_tooltip_shows_the_numbers_of_the_epoch_below_the_pointer(make_study, tmp_path, browser):
     browser.open(write_report(report_of(make_study(ARTICLE, 12), tmp_path / "study")), 1280, 900)
     browser.point_at("#batch-size-waiting .panels svg", 0.4, 0.3)
-    assert all(text in browser.evaluate(TOLD) for text in ("epoch", "5: ", "32: "))
+    assert all(text in browser.evaluate(TOOLTIP) for text in ("epoch", "5: ", "32: "))
     browser.point_at("h1", 0.5, 0.5)
-    assert browser.evaluate(TOLD) == ""
+    assert browser.evaluate(TOOLTIP) == ""
     browser.point_at("#batch-size-curves .panels svg", 0.3, 0.4)
-    assert all(text in browser.evaluate(TOLD) for text in ("epoch", "training (running)", "test"))
+    assert all(text in browser.evaluate(TOOLTIP) for text in ("epoch", "training (running)", "test"))
     assert browser.complaints() == []
 
 

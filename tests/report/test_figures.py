@@ -11,7 +11,7 @@ from pima_hp.analysis.verdicts import judge
 from pima_hp.report.charts import apart
 from pima_hp.report.comparable import comparable
 from pima_hp.report.figures import figures_of, learning_curves, spreads, waiting_times
-from tests.report.conftest import texts, told
+from tests.report.conftest import hover_texts, texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
@@ -57,7 +57,7 @@ def test_curves_are_means_with_quantiles_and_named_at_their_ends(make_study):
     panel = learning(frame).panels[0]
     last = np.array([curve[-1] for curve in frame["val/accuracy"]])
     low, high = np.quantile(last, [0.05, 0.95])
-    lines = told(panel)
+    lines = hover_texts(panel)
     assert len(lines) == 100
     assert f"test: {last.mean():.3f} [{low:.3f}, {high:.3f}]" in lines[-1]
     assert "training (running): " in lines[0]
@@ -76,7 +76,7 @@ def test_survival_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(m
     frame = make_study(BATCHES[:2], 10, diverged={0: 90})
     runs = frame[frame["batch.size"] == 5]
     first = [np.inf if at == 0 else np.argmax(curve >= 0.70) + 1 for at, curve in enumerate(runs["train/accuracy"])]
-    lines = told(waiting(frame).panels[0])
+    lines = hover_texts(waiting(frame).panels[0])
     assert len(lines) == 101
     for epoch, line in enumerate(lines):
         assert line.startswith(f"epoch {epoch}; 5: {np.mean([at > epoch for at in first]):.3f} [")
@@ -125,8 +125,8 @@ def test_a_failed_run_without_curves_is_left_out(make_study, draw, nothing):
 
 
 def test_short_and_long_trainings_are_drawn(make_study):
-    assert len(told(learning(make_study(BATCHES[:2], 1, epochs=600)).panels[0])) == 120
-    assert len(told(learning(make_study(BATCHES[:2], 1, epochs=1)).panels[0])) == 1
+    assert len(hover_texts(learning(make_study(BATCHES[:2], 1, epochs=600)).panels[0])) == 120
+    assert len(hover_texts(learning(make_study(BATCHES[:2], 1, epochs=1)).panels[0])) == 1
 
 
 def test_values_and_rows_have_one_color_in_all_figures(make_study):
@@ -155,7 +155,7 @@ def test_labels_stand_apart_within_the_axis():
     assert max(heights) <= 1.0 + 1e-12
 
 
-def test_figures_are_those_of_the_claims_and_say_what_came_of_them(make_study):
+def test_figures_are_those_of_the_claims_and_give_their_outcomes(make_study):
     frame = make_study(BATCHES, 12)
     verdicts = judge(load_claims(), frame, np.random.default_rng(0), 200)
     figures = figures_of(frame, verdicts, "batch.size")
@@ -184,7 +184,7 @@ def test_a_run_that_stopped_early_is_in_no_figure_but_counted(make_study):
         frame.loc[row, ["status", "stop_epoch"]] = ["stopped early", 90]
         for key in ("train/accuracy", "train/accuracy_end", "val/accuracy"):
             frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)
-    lines = told(waiting(frame, 0.98).panels[0])
+    lines = hover_texts(waiting(frame, 0.98).panels[0])
     assert all("; 5: 1.000" in line for line in lines)  # ten runs, none of which gets there
     assert "0.99" not in " ".join(texts(final(frame).panels[0]))
     assert "Missing: 2 of 48 stopped early" in figures_of(frame, [], "batch.size")["final"].caption
