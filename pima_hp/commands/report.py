@@ -44,15 +44,15 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--compare", metavar="STUDY", help="the same claims in another study, with differences")
     parser.add_argument("--claims", metavar="DIR", type=Path, help="a folder of your own claims, <id>.yaml")
     parser.add_argument("--fail-on", metavar="OUTCOMES", default="", help="exit 1 on such verdicts: refuted,undecided")
-    asked = parser.parse_args(arguments)
-    outcomes = {outcome.strip() for outcome in asked.fail_on.split(",") if outcome.strip()}
+    options = parser.parse_args(arguments)
+    outcomes = {outcome.strip() for outcome in options.fail_on.split(",") if outcome.strip()}
     try:
         if outcomes - set(Outcome):
-            raise ConfigurationError(f"--fail-on: must be of {', '.join(Outcome)}; found {asked.fail_on!r:.60}")
-        study = report_study(study_folder(asked.study), asked.claims)
-        if asked.compare:
+            raise ConfigurationError(f"--fail-on: must be of {', '.join(Outcome)}; found {options.fail_on!r:.60}")
+        study = report_study(study_folder(options.study), options.claims)
+        if options.compare:
             claims = [verdict.claim for verdict in study.verdicts]
-            table = side_by_side(study, Study.read(study_folder(asked.compare), claims))
+            table = side_by_side(study, Study.read(study_folder(options.compare), claims))
             print("\n" + (text_table(table[SHOWN]) if len(table) else "No claim can be tested in both studies."))  # noqa: T201
             write(study.folder / "report" / "tables" / "compared.csv", csv_text(table))
     except PimaError as error:
