@@ -87,8 +87,7 @@ class Part(_Quantity):
             "over must be given for difference, ratio and order, and for these alone": bool(self.over) != is_pair,
             "over must not be of a configuration of where": any(arm in self.where for arm in self.over),
             f"{contrast} must be of one configuration": contrast in ("share", "mean") and len(self.where) != 1,
-            "slope must have `along`, with two or more positive numbers in where": contrast == "slope"
-            and not has_sizes,
+            "slope must have `along`: two or more positive numbers in where": contrast == "slope" and not has_sizes,
         }
         return [problem for problem, is_found in problems.items() if is_found]
 

@@ -69,24 +69,14 @@ CAN_BE_HAD = {  # where 95 % +- 2 cannot be had: what is reached, (least, most)
 IDS = [f"{simulate.__name__}-{n}" for simulate, n in CASES]
 
 
-def coverage(simulate, n, n_simulations):
+@pytest.mark.parametrize(("n_simulations", "error"), [(200, 0.06), pytest.param(2000, 0.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("simulate", "n"), CASES, ids=IDS)
+def test_an_interval_at_95_percent_covers_the_truth(simulate, n, n_simulations, error):
     rng = np.random.default_rng(20)
     intervals = [simulate(rng, n) for _ in range(n_simulations)]
-    return float(np.mean([low <= truth <= high for (low, high), truth in intervals]))
-
-
-@pytest.mark.parametrize(("simulate", "n"), CASES, ids=IDS)
-def test_an_interval_at_95_percent_covers_the_truth(simulate, n):
-    # what is allowed in the long test, and four standard errors of a share of 200
-    least, most = CAN_BE_HAD.get((simulate, n), (0.93, 0.97 if n > 20 else 0.99))
-    assert least - 0.06 < coverage(simulate, n, 200) < most + 0.06
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("simulate", "n"), CASES, ids=IDS)
-def test_coverage_is_95_percent_within_2_points_or_what_can_be_had(simulate, n):
+    coverage = np.mean([low <= truth <= high for (low, high), truth in intervals])
     least, most = CAN_BE_HAD.get((simulate, n), (0.93, 0.97 if n > 20 else 0.99))  # of few discrete values, more
-    assert least <= coverage(simulate, n, 2000) <= most
+    assert least - error <= coverage <= most + error  # four standard errors of a share of 200
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (74, 100), (100, 100)])
