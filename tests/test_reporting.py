@@ -106,9 +106,9 @@ def test_a_difference_needs_ten_shared_seeds(studies, own_claims, tmp_path, seed
     assert np.isfinite(row["difference"]) == (n_shared >= 10)
 
 
-def test_a_part_beside_the_rules_has_no_word(studies, own_claims):
+def test_a_descriptive_estimate_has_no_outcome(studies, own_claims):
     path = Path(own_claims) / "mine.yaml"
-    more = "  - {name: batch 32, where: {batch.size: 32}, beside: true}\nsupported"
+    more = "  - {name: batch 32, where: {batch.size: 32}, descriptive: true}\nsupported"
     path.write_text(path.read_text().replace("supported", more, 1))
     table = compared(studies[0], studies[1], own_claims)
     assert table.loc["batch 32", ["outcome_1", "outcome_2"]].isna().all()
