@@ -32,7 +32,7 @@ from tests.conftest import Settings, job_of, seeds_of, settings_of
 from tests.random_configurations import Rng, one_of, settings
 from tests.training.conftest import alone, together
 
-N_DRAWS = 20
+N_DRAWS = 10
 _ABSENT = object()
 SECTIONS = ("data", "model", *NAMED_SECTIONS, "batch", "trainer")
 

@@ -27,6 +27,12 @@ def _argument(value: Any) -> Any:
         raise ValueError(f"must be made of finite numbers, words, lists and mappings; found {value!r:.60}") from None
     if '"_target_":' in text:
         raise ValueError(f"must not name a class: a nested _target_ is not instantiated; found {value!r:.60}")
+    if isinstance(value, list):
+        return list(map(_unsigned, value))
+    return _unsigned(value)
+
+
+def _unsigned(value: Any) -> Any:
     return 0.0 if isinstance(value, float) and value == 0 else value  # -0.0 has the id of 0.0, but other quotients
 
 
