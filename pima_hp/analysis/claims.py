@@ -161,7 +161,7 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
             except ConfigurationError as error:
                 problems += error.problems
             except ValidationError as error:
-                problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error, "", Claim)]
+                problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error)]
             else:
                 if claim.id != path.stem or claim.id in claims:
                     problems.append(f"{name}: id: must be that of the file and of no other claim; found {claim.id!r}")
