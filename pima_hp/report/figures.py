@@ -85,7 +85,7 @@ def learning_curves(compared: Comparison, factor: str) -> Figure:
     dashed = [] if majority is None else [majority]
     low = min([point["low"] for point in drawn if point["epoch"] > n_epochs / 20] + dashed, default=0)
     high = max([point["high"] for point in drawn] + dashed, default=1)
-    ends = math.floor(20 * low) / 20, math.ceil(20 * high) / 20
+    ends = max(0.0, math.floor(20 * low - 0.2) / 20), min(1.0, math.ceil(20 * high + 0.2) / 20)
     accuracy, panels = "accuracy (fraction of rows)", []
     for value, name in compared.names.items():
         within = [point | {"low": max(point["low"], ends[0])} for point in points[value] if point["mean"] >= ends[0]]
