@@ -1,1 +1,1 @@
-"""What the learning curves of runs say: pure functions on arrays, (R, E) in; never imports torch."""
+"""Statistics, estimates and verdicts from the runs of a study; torch is imported only to draw splits for baselines."""

@@ -1,4 +1,4 @@
-"""Baselines to hold a network against, on the same splits: majority class and logistic regression."""
+"""Baselines on the same splits as a network: majority class and logistic regression."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ def baseline_scores(
 def baselines_table(frame: pd.DataFrame, kinds: Sequence[Baselines]) -> pd.DataFrame:
     """Return the test accuracy of each configuration and each baseline, and their paired difference.
 
-    Intervals are those of Nadeau and Bengio, for new patients; NaN where there is but one split. The network's
+    Intervals are those of Nadeau and Bengio, for new patients; NaN where there is only one split. The network's
     accuracy is its final score: the mean over the last 20 epochs where the test rows are the validation rows, else that
     of the last weights. Runs that share a split are averaged within it. `nearest` marks the configuration of each
     kind of split that is nearest `conf/config.yaml`.

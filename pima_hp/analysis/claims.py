@@ -1,4 +1,4 @@
-"""Claims: files that say what is believed about which runs, and what would support or refute it."""
+"""Claims: files that state a hypothesis about runs, and the rules that support or refute it."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -41,13 +41,13 @@ Selector = dict[str, Any]
 
 Selectors = Annotated[list[Selector], BeforeValidator(_multiplied)]
 Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
-"""share: of runs that say yes (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the
-setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
+"""share: of runs for which an event is true (Wilson). The others are bootstrap means over seeds: mean; slope on log2
+of the setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
 ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)/2."""
 
 
 class _Quantity(Section):
-    """What is estimated."""
+    """The quantity to estimate."""
 
     statistic: Statistic | None = Field(default=None, validation_alias=AliasChoices("statistic", "functional"))
     contrast: Contrast | None = None
@@ -73,7 +73,7 @@ class Part(_Quantity):
 
     @property
     def problems(self) -> list[str]:
-        """Return what keeps the part from being measured, whatever the runs."""
+        """Return why the part cannot be estimated from any runs."""
         statistic, contrast = self.statistic, self.contrast
         if self.requires is not None:
             return []
@@ -93,14 +93,14 @@ class Part(_Quantity):
 
 
 class Claim(_Quantity):
-    """What `conf/claim/<id>.yaml` holds."""
+    """The content of `conf/claim/<id>.yaml`."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # that of the file
-    sentence: Text  # as a reader would say it
-    source: Text  # who says so
+    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # the name of the file
+    sentence: Text  # the claim in plain words
+    source: Text  # where it comes from
     data: Annotated[str, Field(pattern=r"^(shipped|any|[0-9a-f]{8,64})$")] = "shipped"  # a table: or its SHA-256
     # Primary claims share Holm's correction, exploratory ones Benjamini's and Hochberg's, each within one folder of
-    # claims: what a reader adds in a folder of their own leaves the article's claims as they are.
+    # claims: claims in a user's own folder do not change those of the article.
     family: Literal["primary", "exploratory"]
     folder: str = ""  # set by `load_claims`
     # Settings of all its configurations; what neither this nor a part names is equal among them.
@@ -113,7 +113,7 @@ class Claim(_Quantity):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """Give parts what the claim says for all of them, then check each part and the rules."""
+        """Fill in the parts from the claim, then check each part and the rules."""
         for number, part in enumerate(self.parts):
             own = {key: getattr(part, key) or getattr(self, key) for key in _Quantity.model_fields}
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
@@ -144,7 +144,7 @@ class Claim(_Quantity):
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:
-    """Return the claims of a folder, then those of a reader's own.
+    """Return the claims of a folder, then the claims of the user's own folder.
 
     Raises:
         ConfigurationError: `claim/H1.yaml: ...`, one line for each problem of all files.
@@ -164,7 +164,7 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
                 problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error)]
             else:
                 if claim.id != path.stem or claim.id in claims:
-                    problems.append(f"{name}: id: must be that of the file and of no other claim; found {claim.id!r}")
+                    problems.append(f"{name}: id: must equal the file name and be unique; found {claim.id!r}")
                 claims[claim.id] = claim
     if problems:
         raise ConfigurationError(problems)

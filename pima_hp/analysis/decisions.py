@@ -30,14 +30,14 @@ _FORM = re.compile(r"(?:(lower|upper|estimate)\s*(<=?|>=?)|(within|outside))\s*(
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _MOST_REPLICATES = 10**12
 Inferences = Mapping[str, Inference | None]
-"""What is known of each part by name; None satisfies no condition."""
+"""The estimate of each part by name; None satisfies no condition."""
 
 
 class Outcome(StrEnum):
-    """What a verdict comes to."""
+    """The outcome of a verdict."""
 
-    SUPPORTED = "supported"  # intervals lie where the claim says
-    REFUTED = "refuted"  # they lie where they must not
+    SUPPORTED = "supported"  # intervals lie within the bounds of the claim
+    REFUTED = "refuted"  # intervals lie beyond the bounds that refute it
     UNDECIDED = "undecided"  # one straddles a bound
     UNTESTABLE = "untestable"  # runs are missing or on another table, or fewer than 10 distinct replicates are complete
 
@@ -102,7 +102,7 @@ class Rule:
         return bool(self.entries) and all(entry_holds(*entry) for entry in self.entries)
 
     def meeting(self, found: Inferences) -> list[str]:
-        """Return the parts for which all conditions that concern them hold."""
+        """Return the parts that meet all conditions on them."""
         all_of = {name: [c for target, c in self.entries if name in _names(target, found)] for name in found}
         return [name for name, own in all_of.items() if own and all(c.holds(found[name], ALPHA) for c in own)]
 
@@ -166,7 +166,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> Array:
 
 
 FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
-"""Family -> how its p values are adjusted, what they must not exceed, whose correction it is."""
+"""Family -> how its p values are adjusted, the limit for adjusted values, the name of the correction."""
 
 
 def _names(target: str, found: Inferences) -> list[str]:

@@ -1,4 +1,4 @@
-"""Would another reasonable choice have given another outcome? Every claim in every specification.
+"""Judge every claim in every specification: does another reasonable choice change the outcome?
 
 A *specification* is one combination of data settings that a claim leaves open, as far as the study has runs of them,
 and of analysis choices, which need no new runs. Sources: Steegen et al. (2016), Simonsohn et al. (2020).
@@ -40,7 +40,7 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
         for name, selector in selectors.items()
     }
     chosen = {key: about[key] for config_ids in arms.values() for key in config_ids}
-    columns = {key: [settings[key] for settings in chosen.values()] for settings in chosen.values() for key in settings}
+    columns = {key: [settings[key] for settings in chosen.values()] for key in next(iter(chosen.values()), {})}
     loose = {key for key in columns if key.partition(".")[0] in factors}
     fixed = factors | {key for key in loose if follows(columns[key], columns[key.partition(".")[0]])}
     rest = {key: {name: value for name, value in of.items() if name not in fixed} for key, of in chosen.items()}
@@ -105,21 +105,20 @@ CHOICES: dict[str, Callable[[Claim], dict[str, Claim]]] = {
 }
 """Analysis choices: the claim at each level, by the level's name, as stated first; "" where it has no such choice."""
 
-
 Infer = Callable[[Part, Arms], Inference | None]
 
 
 def specifications(claim: Claim, data: Sequence[tuple[Settings, Arms]], primary: Outcome, infer: Infer) -> pd.DataFrame:
-    """Return the outcome in every specification: one row each, the first that of the verdict itself.
+    """Return the outcome in every specification: one row each, the verdict's own first.
 
     Args:
         claim: as its file states it.
-        data: `data_specifications`, that of the verdict first.
+        data: `data_specifications`, the verdict's own first.
         primary: the outcome of the verdict.
         infer: estimates a part, with the same resamples that the verdict rests on.
 
     Returns:
-        A column of text for each setting that varies and each analysis choice that concerns the claim, and `outcome`;
+        A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`;
         no rows where the claim is untestable. Specifications that are untestable are left out.
     """
     if primary == Outcome.UNTESTABLE:
@@ -144,7 +143,7 @@ def specifications(claim: Claim, data: Sequence[tuple[Settings, Arms]], primary:
 
 
 def headline_of(table: pd.DataFrame) -> tuple[str, str]:
-    """Return what the specifications make of the primary outcome, and a sentence that explains it.
+    """Return how robust the primary outcome is across specifications, and a sentence that explains it.
 
     `robust`: at least 90 % of all specifications give the same outcome, where the study has other data settings; where
     it has none, `robust to analysis choices`. Else the choice that, all else equal, most often changes the outcome.

@@ -75,7 +75,7 @@ class Runs:
 
 
 def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that have statistics: not those that failed, nor those stopped early, which lack epochs."""
+    """Return the runs that have statistics: neither failed nor stopped early."""
     return runs[~runs["status"].isin([RunStatus.FAILED, RunStatus.STOPPED])]
 
 
@@ -141,14 +141,14 @@ def follows(values: Iterable[Setting], owner: Sequence[Setting]) -> bool:
 
 
 def differing(settings: Settings) -> Settings:
-    """Return the settings that are not those of `conf/config.yaml`."""
+    """Return the settings that differ from `conf/config.yaml`."""
     usual = default_settings()
     return {key: value for key, value in settings.items() if key in usual and not equal(value, usual[key])}
 
 
 @cache
 def default_settings() -> Settings:
-    """Return the settings of `conf/config.yaml` without anything on the command line: the article's specification."""
+    """Return the settings of `conf/config.yaml` without overrides: the article's specification."""
     chosen = [entry for entry in read_yaml(CONF / "config.yaml")["defaults"] if isinstance(entry, Mapping)]
     groups = {group: option for entry in chosen for group, option in entry.items() if group in Config.model_fields}
     contents = {group: option_content(group, option) for group, option in groups.items()}

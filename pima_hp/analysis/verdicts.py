@@ -22,7 +22,7 @@ FEWEST_REPLICATES = 10  # distinct ones
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the runs say of one part of a claim."""
+    """The estimate of one part of a claim, and the runs behind it."""
 
     name: str
     contrast: Contrast | None
@@ -45,7 +45,7 @@ class Estimate:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Return what files and pages show of it."""
+        """Return the columns for files and pages."""
         inner = ("contrast", "inference", "seeds", "numbers")
         columns = {key: item for key, item in vars(self).items() if key not in inner}
         effect = self.effect and asdict(self.effect) | {"conclusion": self.effect.conclusion}
@@ -60,11 +60,11 @@ class Verdict:
     outcome: Outcome
     estimates: Sequence[Estimate]  # of each part
     reason: str
-    decisive: Estimate  # that the reason is about, to show where there is room for one
+    decisive: Estimate  # the estimate that the reason is about, for summaries
     specifications: pd.DataFrame  # the outcome in each, this verdict's first
     headline: str  # robust, or what the outcome depends on
     explanation: str  # of the headline
-    differing: Settings = field(default_factory=dict)  # settings of the runs that are not those of `conf/config.yaml`
+    differing: Settings = field(default_factory=dict)  # settings of the runs other than the defaults
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
     p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
     p_is_bound: bool = False  # whether p is as small as the resamples can tell, and may be smaller
@@ -79,14 +79,14 @@ class Verdict:
 
     @property
     def qualifiers(self) -> list[str]:
-        """Return what a reader must know with the outcome: settings that are unusual, a failed correction."""
+        """Return caveats to the outcome: settings other than the defaults, a failed correction."""
         settings = f"with {named(self.differing)}" if self.differing else ""
         lost = f"does not survive {FAMILIES[self.claim.family][2]} correction" if self.survives is False else ""
         return list(filter(None, [settings, lost]))
 
     @property
     def row(self) -> dict[str, Any]:
-        """Return what files show of the verdict as a whole."""
+        """Return the columns for files, without the estimates."""
         columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound")
         return {key: getattr(self, key) for key in (*columns, "p_adjusted", "survives")}
 
@@ -96,13 +96,13 @@ def judge(
 ) -> list[Verdict]:
     """Judge claims by the runs of a study: each in the specification nearest the article's, then in every other.
 
-    The outcome is that of the rules at 95 %. Many claims: a claim's p value is the smallest alpha at which its
+    The rules are applied to 95 % intervals. Many claims: a claim's p value is the smallest alpha at which its
     rule still decides with intervals at level 1 - alpha (k of them sharing alpha for `any` of k parts), so that
-    "Holm's adjusted p is at most 0.05" says that the outcome stands with the intervals widened as Holm (1979) asks.
-    Claims that are untestable stay in the family with p = 1. Exploratory claims: Benjamini-Hochberg at 0.10. A
-    family is that of one folder of claims.
+    "Holm's adjusted p is at most 0.05" means that the outcome stands with intervals widened as in Holm (1979).
+    Claims that are untestable stay in the family with p = 1. Exploratory claims: Benjamini-Hochberg at 0.10. Each
+    folder of claims has families of its own.
 
-    One number is drawn from `rng`, and makes all resamples: they do not depend on what else is judged.
+    One number is drawn from `rng` and seeds all resamples: they do not depend on which other claims are judged.
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame)
 

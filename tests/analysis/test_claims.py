@@ -21,7 +21,7 @@ R, E = 100, 100
 
 
 def events(statistic, k):
-    """R curves of which k say yes."""
+    """R curves of which k show the event."""
     arguments = statistic.arguments
     level = arguments.get("threshold", entropy(268 / 768) - 0.02)
     above = statistic.name in ("exceeds", "reaches")
@@ -157,7 +157,7 @@ BAD = [
     ({"contrast": "difference", "statistic": FINAL,
       "parts": [{"name": "a", "where": {"batch.size": 5}, "over": {"batch.size": 5}}]}, ["a: over must not be"]),
     ({"data": "c62fdc4"}, ["data", "shipped|any"]),
-    ({"id": "X2"}, ["id: must be that of the file", "'X2'"]),
+    ({"id": "X2"}, ["id: must equal the file name", "'X2'"]),
 ]  # fmt: skip
 
 
