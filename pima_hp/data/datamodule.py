@@ -20,9 +20,8 @@ _SEED_ZERO = Seeds(0, 0, 0, 0)
 class BatchLoader:
     """Iterate over batches of features and labels; the last partial one is kept, as Keras keeps it.
 
-    Batches are slices of one tensor: no row is ever collated. With generators the rows are permuted anew for each
-    pass, when its first batch is asked for (Lightning also makes iterators that it never uses); without them they come
-    in the order of the split.
+    Batches are slices of one tensor; nothing is collated. With generators the rows are permuted anew for each pass, at
+    its first batch (Lightning also makes iterators that it never uses); without them they keep the order of the split.
 
     Args:
         features: (n, D), or (M, n, D)
