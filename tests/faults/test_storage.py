@@ -123,7 +123,7 @@ def test_b6_a_sweep_on_a_busy_study_is_refused_at_once(tmp_path: Path) -> None:
     wait_for((tmp_path / "outputs" / "s" / "manifest.json").exists)
     second = run(tmp_path, *SWEEP)
     assert second.code == 3
-    assert second.seconds < 5, "less than a second beyond the start, when nothing else uses the machine"
+    assert second.seconds < 10, "less than a second beyond the start, when nothing else uses the machine"
     first.send(15)
     assert first.end().code == 143
 
