@@ -23,7 +23,7 @@ from pima_hp.run import FINAL, MAIN_SETTINGS, RunStatus, tag_of
 
 EVENT_FILES = "events.out.tfevents*"
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
-RUN_FILE = "events.out.tfevents.0.pima_hp_run"
+RUN_FILE = "events.out.tfevents.9999999999.pima_hp_run"  # read after Lightning's own, also by an open TensorBoard
 COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
 """In the folder of a run: the columns of the HParams tab, until the study as a whole is written, which has its own.
 

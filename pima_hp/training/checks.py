@@ -97,6 +97,8 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
     inspect.signature(found).bind_partial(**{name: value for name, value in node.items() if name != "_target_"})
     if section in ("model", "logger"):
         return
+    if section == "trainer":
+        import pima_hp.training.solo  # noqa: F401 -- it silences Lightning's tips
     real = Optimizer.add_param_group
     # The decorated method imports torch's compiler, which takes a second and is not used.
     Optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
