@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -36,7 +35,7 @@ def engine_on(engine: str, config: Config) -> str:
 
 
 def select(config: Config, engine: str = "auto", *, alone: bool = False, only_lightning: str = "") -> str:
-    """Return the engine that trains a configuration; log why no faster one does.
+    """Return the engine that trains a configuration.
 
     Args:
         config: the configuration.
@@ -54,13 +53,7 @@ def select(config: Config, engine: str = "auto", *, alone: bool = False, only_li
             return name
         if engine != "auto":
             raise EngineError(f"engine: {name} cannot train this: {reason}; allowed here: auto, solo")
-        _warn(f"a slower engine is used: {reason}")
     return "solo"
-
-
-@cache
-def _warn(text: str) -> None:
-    log.warning(text)
 
 
 def stacks_of(
@@ -81,13 +74,18 @@ def stacks_of(
     """
     chosen: dict[int, tuple[str, str]] = {}  # by configuration: the runs of a job share one object
     groups: dict[tuple[str, str], list[Run]] = {}
+    reasons: dict[str, None] = {}  # why the fastest engine is not used
     for run in runs:
         config = run.config
         if id(config) not in chosen:
             name = select(config, engine, alone=not together, only_lightning=only_lightning)
             chosen[id(config)] = name, "" if name == "solo" else _engine(name).stack_key(config)
+            if engine == "auto" and together and name != FASTEST_FIRST[0]:
+                reasons[only_lightning or why_not(FASTEST_FIRST[0], config)] = None
         name, key = chosen[id(config)]
         groups.setdefault((name, key or str(len(groups))), []).append(run)
+    for reason in reasons:
+        log.warning("a slower engine is used: %s", reason)
     stacks = [
         (name, group[start : start + stack_size])
         for (name, _), group in groups.items()
