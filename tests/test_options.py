@@ -10,6 +10,7 @@ from pima_hp.config import ActivationSection, Config
 from pima_hp.config.build import build
 from pima_hp.config.flat import NAMED_SECTIONS
 from pima_hp.config.options import option_name, options
+from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import read_study
 from tests.conftest import Command, job_of
 
@@ -84,3 +85,24 @@ def test_a_word_among_the_arguments_is_no_interpolation(monkeypatch: pytest.Monk
     word = "${oc.env:PIMA_HP_SECRET}"
     section = ActivationSection.model_validate({"_target_": "torch.nn.GELU", "approximate": word})
     assert build(section.node, torch.nn.Module).approximate == word
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            None,
+            "",
+            "..",
+            "torch..nn",
+            "torch.\0.ReLU",
+            "torch.\ud800.ReLU",
+            "torch." * 5000 + "ReLU",
+            "torch.nn.ReLU\n",
+        ),
+        *("os.system", "builtins.open", "torch.load", "torch.hub.load", "torch.optim.SGD", "torch.nn.Module.__init__"),
+    ],
+)
+def test_d12_only_a_class_of_the_kind_is_called(target: object) -> None:
+    with pytest.raises(ConfigurationError, match="_target_: must be a class of the kind"):
+        build({"_target_": target}, torch.nn.Module)

@@ -29,7 +29,7 @@ def class_of(target: object, kind: type[T]) -> type[T]:
     module, _, name = str(target).rpartition(".")
     found = None
     if module in sys.modules or module.partition(".")[0] in TRUSTED:
-        with suppress(ImportError):
+        with suppress(ImportError, ValueError, RecursionError):
             found = getattr(importlib.import_module(module), name, None)
     if not (isinstance(found, type) and issubclass(found, kind)):
         wanted = f"{kind.__module__}.{kind.__qualname__}"
