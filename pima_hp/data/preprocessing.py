@@ -1,6 +1,5 @@
 """Imputation and scaling with statistics of the training rows; they travel with a checkpoint."""
 
-from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -41,7 +40,7 @@ class Preprocessing(BaseModel):
         return self
 
     @classmethod
-    def fit(cls, features: Tensor, names: Sequence[str], train_rows: Tensor, data: DataSection) -> Self:
+    def fit(cls, features: Tensor, names: tuple[str, ...], train_rows: Tensor, data: DataSection) -> Self:
         """Estimate the statistics from the training rows.
 
         `missing=median` replaces zeros of the columns in `zero_is_missing` by the median of the training rows that are
@@ -55,16 +54,10 @@ class Preprocessing(BaseModel):
             train_rows: row numbers.
             data: `missing`, `zero_is_missing` and `scaling`.
         """
-        imputed = [name for name in data.zero_is_missing if name in names] if data.missing == "median" else []
-        train = features[train_rows]
-        medians = [_median_of_measured(train[:, names.index(name)]) for name in imputed]
-        fitted = cls(
-            feature_names=tuple(names),
-            zero_is_missing=tuple(imputed),
-            medians=tuple(medians),
-            shift=(0.0,) * len(names),
-            scale=(1.0,) * len(names),
-        )
+        imputed = tuple(name for name in data.zero_is_missing if name in names and data.missing == "median")
+        train, zeros, ones = features[train_rows], (0.0,) * len(names), (1.0,) * len(names)
+        medians = tuple(_median_of_measured(train[:, names.index(name)]) for name in imputed)
+        fitted = cls(feature_names=names, zero_is_missing=imputed, medians=medians, shift=zeros, scale=ones)
         if data.scaling == "none":
             return fitted
         train = fitted.transform(train)

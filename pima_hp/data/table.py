@@ -23,6 +23,7 @@ SHIPPED_FEATURES = (
     *("pregnancies", "glucose", "blood_pressure", "skin_thickness"),
     *("insulin", "bmi", "diabetes_pedigree", "age"),
 )
+Names = Sequence[str]
 MAX_BYTES, MAX_ROWS, MAX_COLUMNS, MIN_ROWS = 2**26, 1_000_000, 10_000, 10
 MAX_SIZE = 1e15
 """Of a number: above it whole numbers stop being exact, and float32 starts to overflow."""
@@ -92,7 +93,7 @@ def _content(path: str | None) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _parse(data: bytes, label: str, features: Sequence[str] | None, zero_is_missing: Sequence[str]) -> Table:
+def _parse(data: bytes, label: str, features: Names | None, zero_is_missing: Names) -> Table:
     names = _feature_names(_header(data), label, features, zero_is_missing)
     values = _numbers(data, [*names, label])
     if (found := np.unique(values[:, -1]).tolist()) != [0, 1] or len(values) < MIN_ROWS:
@@ -122,9 +123,7 @@ def _header(data: bytes) -> list[str]:
     return names
 
 
-def _feature_names(
-    header: Sequence[str], label: str, features: Sequence[str] | None, zero_is_missing: Sequence[str]
-) -> Sequence[str]:
+def _feature_names(header: Names, label: str, features: Names | None, zero_is_missing: Names) -> Names:
     """Return the columns to train on."""
     if label not in header:
         raise TableError(f"data.label must be a column; found no {label!r:.60} among {header!s:.200}")
@@ -144,13 +143,11 @@ def _feature_names(
 
 def _numbers(data: bytes, columns: Sequence[str]) -> NDArray[np.float64]:
     """Return the values (n, len(columns)), all finite."""
+    reading, parsing = ReadOptions(use_threads=False, block_size=len(data) + 1), ParseOptions(newlines_in_values=True)
+    kinds = dict.fromkeys(columns, pa.float64())
+    converting = ConvertOptions(column_types=kinds, include_columns=columns, null_values=[])
     try:
-        table = read_csv(
-            pa.BufferReader(data),
-            ReadOptions(use_threads=False, block_size=len(data) + 1),
-            ParseOptions(newlines_in_values=True),
-            ConvertOptions(column_types=dict.fromkeys(columns, pa.float64()), include_columns=columns, null_values=[]),
-        )
+        table = read_csv(pa.BufferReader(data), reading, parsing, converting)
     except pa.ArrowException as error:
         raise TableError(f"must hold plain decimal numbers; {str(error)!r:.200}") from error
     values = np.column_stack([table[name].to_numpy() for name in columns])
