@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +117,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and nothing loaded in this process."""
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
-    monkeypatch.setattr(compiled, "_loaded", {})
-    return folder
+    monkeypatch.setattr(compiled, "failures", {})
+    compiled.kernel.cache_clear()
+    yield folder
+    compiled.kernel.cache_clear()
 
 
 @pytest.fixture

@@ -18,10 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -65,57 +64,37 @@ class Kind:
         return folder() / f"kernel-{self.lanes}x{self.dtype}-{self.key[:16]}.bin"
 
 
-_loaded: dict[Kind, Kernel | KernelError] = {}
-_loading = Lock()
+failures: dict[str, str] = {}
+"""Why the kernels of a dtype turned out to be unusable in this process."""
 
 
+@cache
 def kernel(kind: Kind) -> Kernel:
     """Return the kernel of a kind, loaded and checked; the first call in a process may compile it.
 
     Raises:
-        KernelError: it cannot be compiled or gives wrong results here; each later call raises the same.
+        KernelError: it cannot be compiled or gives wrong results here; `failures` says so from now on.
     """
-    with _loading:
-        if kind not in _loaded:
-            try:
-                _loaded[kind] = _checked(kind)
-            except KernelError as error:
-                _loaded[kind] = error
-        found = _loaded[kind]
-    if isinstance(found, KernelError):
-        raise found
-    return found
+    from pima_hp.training.fused.known_answers import check
 
-
-def failure(dtype: str) -> str:
-    """Return why a kernel for these numbers turned out to be unusable in this process; empty where none has."""
-    errors = [str(of) for kind, of in [*_loaded.items()] if kind.dtype == dtype and isinstance(of, KernelError)]
-    return errors[0] if errors else ""
+    try:
+        content = _read(kind)
+        if content is None:
+            content = _compile(kind)
+            _write(kind, content)
+        loaded = _load(content)
+        check(loaded, kind)
+    except (RuntimeError, OSError) as error:  # what LLVM, the compiler and the check raise
+        with suppress(OSError):
+            kind.path.unlink()
+        failures[kind.dtype] = f"no kernel for {kind} on this machine: {' '.join(str(error).split())[:300]}"
+        raise KernelError(failures[kind.dtype]) from error
+    return loaded
 
 
 def folder() -> Path:
     """Return the folder of compiled kernels: that of the environment variable, or this user's cache."""
     return Path(os.environ.get(FOLDER_VARIABLE) or platformdirs.user_cache_dir("pima_hp", appauthor=False))
-
-
-def _checked(kind: Kind) -> Kernel:
-    """Return a kernel that gives the known answers; discard one that does not."""
-    from pima_hp.training.fused.known_answers import wrong_answer
-
-    content = _read(kind)
-    if content is None:
-        content = _compile(kind)
-        _write(kind, content)
-    try:
-        loaded = _load(content)
-        wrong = wrong_answer(loaded, kind)
-    except RuntimeError as error:
-        wrong = " ".join(str(error).split())
-    if wrong:
-        with suppress(OSError):
-            kind.path.unlink()
-        raise KernelError(f"the kernel compiled for {kind} does not pass its check on this machine: {wrong}")
-    return loaded
 
 
 def _digest(kind: Kind, content: bytes) -> bytes:
@@ -154,16 +133,13 @@ def _compile(kind: Kind) -> bytes:
     entries = [str(root), *filter(None, sys.path)]
     environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
     command = [sys.executable, "-P", "-m", "pima_hp.training.fused.build", str(kind.lanes), kind.dtype, kind.key]
-    try:
-        with TemporaryDirectory() as own:  # in which no `.numba_config.yaml` of a user is read
-            file = Path(own) / "kernel.o"
-            done = subprocess.run([*command, file], capture_output=True, cwd=own, env=environment, check=False)  # noqa: S603
-            if done.returncode == 0:
-                return file.read_bytes()
-    except OSError as error:
-        raise KernelError(f"the kernel cannot be compiled here: {error}") from error
-    said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-    raise KernelError(f"the kernel cannot be compiled here: {said[-1][:200]}")
+    with TemporaryDirectory() as own:  # in which no `.numba_config.yaml` of a user is read
+        file = Path(own) / "kernel.o"
+        done = subprocess.run([*command, file], capture_output=True, cwd=own, env=environment, check=False)  # noqa: S603
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise RuntimeError(said[-1] if said else f"the compiler ended with exit status {done.returncode}")
+        return file.read_bytes()
 
 
 def _load(content: bytes) -> Kernel:
@@ -217,10 +193,7 @@ def _surroundings() -> tuple[str, ...]:
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         sources.update(path.read_bytes())
-    try:
-        packages = [version(name) for name in ("numba", "llvmlite")]
-    except PackageNotFoundError as error:
-        raise KernelError(f"the kernel cannot be compiled here: {error.name} is not installed") from error
+    packages = [version(name) for name in ("numba", "llvmlite")]
     return (sources.hexdigest(), llvm.get_process_triple(), *_cpu(), *packages, *platform.python_version_tuple()[:2])
 
 

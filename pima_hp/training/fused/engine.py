@@ -89,9 +89,9 @@ def _not_here(config: Config) -> str:
     on_cpu = device_of(config).type == "cpu"
     try:
         if on_cpu:
-            from pima_hp.training.fused.compiled import failure
+            from pima_hp.training.fused.compiled import failures
 
-            return failure(config.trainer.dtype)
+            return failures.get(config.trainer.dtype, "")
         from pima_hp.training.fused.gpu import why_not_here
 
         return why_not_here()

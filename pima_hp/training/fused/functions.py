@@ -113,3 +113,14 @@ def erf(x):
     b = where_gt(a, six, six, a)
     tail = one - exp(zero - b * b) * (_polynomial(b, _P) / _polynomial(b, _Q))
     return where_gt(a, one, where_gt(zero, x, zero - tail, tail), near)
+
+
+@njit
+def logistic(z, y):
+    """Return probability, correctness (probability above 0.5) and cross entropy in nats of logits z and labels y."""
+    zero, one, half = splat(z, 0.0), splat(z, 1.0), splat(z, 0.5)
+    small = exp(zero - absolute(z))
+    probability = where_gt(zero, z, small, one) / (one + small)
+    correct = one - absolute(where_gt(probability, half, one, zero) - y)
+    loss = where_gt(z, zero, z, zero) - z * y + log1p_unit(small)
+    return probability, correct, where_nan(z, z, loss)

@@ -16,7 +16,7 @@ import triton.language as tl
 from numba.core.dispatcher import Dispatcher
 
 from pima_hp.run import Run
-from pima_hp.training.fused import activations, kernel, optimizers, triton_ops
+from pima_hp.training.fused import activations, functions, kernel, optimizers, triton_ops
 from pima_hp.training.fused.stack import Arguments, Stack
 from pima_hp.training.fused.tables import NUMBERS
 from pima_hp.training.fused.triton_ops import LANES, constant, exp, load, store
@@ -38,7 +38,7 @@ def _in_triton(*modules: types.ModuleType) -> dict[str, Any]:
         for name, value in vars(module).items():
             if isinstance(value, int):
                 known[name] = constant(value)
-            elif isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+            elif isinstance(value, Dispatcher) and name not in known:
                 function = types.FunctionType(value.py_func.__code__, known, name)
                 function.__annotations__ = dict.fromkeys(SWITCHES, tl.constexpr)
                 # Without `do_not_specialize` every configuration of another shape would be compiled again.
@@ -46,7 +46,7 @@ def _in_triton(*modules: types.ModuleType) -> dict[str, Any]:
     return known
 
 
-run_block = _in_triton(optimizers, activations, kernel)["run_block"]
+run_block = _in_triton(functions, optimizers, activations, kernel)["run_block"]
 
 
 class GPUStack(Stack):

@@ -13,23 +13,10 @@ Arguments that go together come as tuples:
 from numba import njit
 
 from pima_hp.training.fused.activations import activate
-from pima_hp.training.fused.functions import exp, log1p_unit
+from pima_hp.training.fused.functions import logistic
 from pima_hp.training.fused.optimizers import update
 from pima_hp.training.fused.tables import N_HYPERPARAMETERS, N_RUNNING, N_SCORES, N_STATES, SCORED_ROWS
-from pima_hp.training.fused.vector import (
-    absolute,
-    at,
-    block_of,
-    fma,
-    gather,
-    load,
-    skip,
-    splat,
-    store,
-    where_gt,
-    where_nan,
-    widen,
-)
+from pima_hp.training.fused.vector import at, block_of, cast, fma, gather, load, skip, splat, store
 
 
 @njit
@@ -121,14 +108,9 @@ def _score(z, y, out, row):
     Returns:
         The probability.
     """
-    zero, one, half = splat(z, 0.0), splat(z, 1.0), splat(z, 0.5)
-    small = exp(zero - absolute(z))
-    probability = where_gt(zero, z, small, one) / (one + small)
-    predicted = where_gt(probability, half, one, zero)
-    correct = one - absolute(predicted - y)
-    loss = where_gt(z, zero, z, zero) - z * y + log1p_unit(small)
-    store(out, row, load(out, row) + widen(correct))
-    store(out, row + 1, load(out, row + 1) + widen(where_nan(z, z, loss)))
+    probability, correct, loss = logistic(z, y)
+    store(out, row, load(out, row) + cast(out, correct))
+    store(out, row + 1, load(out, row + 1) + cast(out, loss))
     return probability
 
 

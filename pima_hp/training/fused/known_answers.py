@@ -7,13 +7,12 @@ in each precision, which decides how weights are drawn; a test makes them again.
 """
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pima_hp.config import Config, Seeds
+from pima_hp.config import Config, DataSection, ModelSection, Seeds
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.run import CURVES, Array, Run
 from pima_hp.training.fused.compiled import Kernel, Kind
@@ -42,42 +41,33 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def members_of(activation: str, dtype: str) -> list[Run]:
     """Return the two different runs of a case; every other case shuffles its rows."""
     arguments, optimizers = CASES[activation]
-    ((optimizer, hyperparameters),) = optimizers.items()
+    ((optimizer, given),) = optimizers.items()
+    common = {
+        "data": {"_target_": DataSection.usual, "scaling": "standard", "test_fraction": 0.85, "val_fraction": 0.05},
+        "model": {"_target_": ModelSection.usual, "hidden_widths": [5, 2], "initialization": "torch_default"},
+        "scheduler": {},
+        "batch": {"size": 10, "shuffle": list(CASES).index(activation) % 2 == 1},
+        "trainer": {"_target_": "lightning.Trainer", "max_epochs": 2, "precision": dtype[5:], "accelerator": "cpu"},
+        "data_digest": SHIPPED_SHA256,
+    }
     runs = []
     for member in range(2):
+        own = {name: value / (1 + member) for name, value in arguments.items()}
         settings = {
-            "data": {
-                "_target_": "pima_hp.data.PimaDataModule", "label": "outcome", "zero_is_missing": [],
-                "missing": "keep", "scaling": "standard", "stratified": False,
-                "test_fraction": 0.85, "val_fraction": 0.05,
-            },
-            "model": {"_target_": "pima_hp.model.MLP", "hidden_widths": [5, 2], "initialization": "torch_default"},
-            "activation": {
-                "_target_": f"torch.nn.{activation}",
-                **{name: value / (1 + member) for name, value in arguments.items()},
-            },
-            "optimizer": {
-                "_target_": f"torch.optim.{optimizer}", **hyperparameters, "lr": hyperparameters["lr"] * (1 + member),
-            },
-            "scheduler": {},
-            "batch": {"size": 10, "shuffle": list(CASES).index(activation) % 2 == 1},
-            "trainer": {
-                "_target_": "lightning.Trainer", "max_epochs": 2, "precision": dtype.removeprefix("float"),
-                "accelerator": "cpu",
-            },
-            "data_digest": SHIPPED_SHA256,
-        }  # fmt: skip
-        runs.append(Run(Config.model_validate(settings), Seeds(member, member, member, member)))
+            "activation": {"_target_": f"torch.nn.{activation}", **own},
+            "optimizer": {"_target_": f"torch.optim.{optimizer}", **given, "lr": given["lr"] * (1 + member)},
+        }
+        runs.append(Run(Config.model_validate(common | settings), Seeds(member, member, member, member)))
     return runs
 
 
-def wrong_answer(loaded: Kernel, kind: Kind) -> str:
-    """Train every case with a kernel; return what is wrong with the first that is not as expected, else nothing."""
-    for activation, expected in _answers()[kind.dtype].items():
-        error = float(np.abs(scores(loaded, kind, activation) - np.array(expected)).max())
+def check(loaded: Kernel, kind: Kind) -> None:
+    """Train every case with a kernel; RuntimeError unless the results are as expected."""
+    answers = json.loads(ANSWERS.read_text(encoding="utf-8"))[kind.dtype]
+    for activation, (_, optimizers) in CASES.items():
+        error = float(np.abs(scores(loaded, kind, activation) - np.array(answers[activation])).max())
         if not error <= TOLERANCE[kind.dtype]:  # also when it is not a number
-            return f"{activation} with {', '.join(CASES[activation][1])} is off by {error:.2g}"
-    return ""
+            raise RuntimeError(f"{activation} with {', '.join(optimizers)} is off by {error:.2g}")
 
 
 def scores(loaded: Kernel, kind: Kind, activation: str) -> Array:
@@ -89,8 +79,3 @@ def scores(loaded: Kernel, kind: Kind, activation: str) -> Array:
     curves = np.stack([stack.curves[key].numpy() for key in KEYS], axis=-1)  # (lanes, epochs, KEYS)
     groups = [curves[members == member] for member in range(2)]
     return np.stack([np.where(np.ptp(group, axis=0) == 0, group[0], np.nan) for group in groups])
-
-
-@cache
-def _answers() -> dict[str, Any]:
-    return dict(json.loads(ANSWERS.read_text(encoding="utf-8")))

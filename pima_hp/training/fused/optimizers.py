@@ -9,7 +9,7 @@ to four numbers a member from step to step, ones at first.
 from numba import njit
 
 from pima_hp.training.fused.tables import ADAGRAD, ADAMAX, ADAMW, NADAM, RMSPROP, SGD
-from pima_hp.training.fused.vector import absolute, fma, load, narrow, splat, sqrt, store, where_gt
+from pima_hp.training.fused.vector import absolute, cast, fma, load, splat, sqrt, store, where_gt
 
 
 @njit
@@ -32,13 +32,13 @@ def update(code, flag, step, w, g, state, n, h, running):
 @njit
 def _given(w, h, place):
     """Return a hyperparameter."""
-    return narrow(w, load(h, place))
+    return cast(w, load(h, place))
 
 
 @njit
 def _rest(w, h, place):
     """Return what a hyperparameter lacks to 1."""
-    return narrow(w, splat(h, 1.0) - load(h, place))
+    return cast(w, splat(h, 1.0) - load(h, place))
 
 
 @njit
@@ -76,7 +76,7 @@ def _next_square(state, q, gradient, kept, rest):
 
 @njit
 def _sgd(nesterov, step, w, g, state, n, h):
-    rate, decay = narrow(w, _minus_lr(h)), _given(w, h, 1)
+    rate, decay = cast(w, _minus_lr(h)), _given(w, h, 1)
     momentum, fresh = _given(w, h, 2), _rest(w, h, 3)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -91,7 +91,7 @@ def _sgd(nesterov, step, w, g, state, n, h):
 
 @njit
 def _rmsprop(centered, w, g, state, n, h):
-    rate, decay = narrow(w, _minus_lr(h)), _given(w, h, 1)
+    rate, decay = cast(w, _minus_lr(h)), _given(w, h, 1)
     alpha, rest, eps, momentum = _given(w, h, 2), _rest(w, h, 2), _given(w, h, 3), _given(w, h, 4)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -107,7 +107,7 @@ def _rmsprop(centered, w, g, state, n, h):
 @njit
 def _adagrad(step, w, g, state, n, h):
     slowed = splat(h, 1.0) + splat(h, step - 1.0) * load(h, 3)
-    rate, decay = narrow(w, _minus_lr(h) / slowed), _given(w, h, 1)
+    rate, decay = cast(w, _minus_lr(h) / slowed), _given(w, h, 1)
     eps, initial = _given(w, h, 2), _given(w, h, 4)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -121,9 +121,9 @@ def _adagrad(step, w, g, state, n, h):
 def _adam(decoupled, w, g, state, n, h, running):
     one = splat(h, 1.0)
     power1, power2 = _next_power(running, 0, load(h, 2)), _next_power(running, 1, load(h, 3))
-    rate, root = narrow(w, _minus_lr(h) / (one - power1)), narrow(w, one / sqrt(one - power2))
+    rate, root = cast(w, _minus_lr(h) / (one - power1)), cast(w, one / sqrt(one - power2))
     rest1, beta2, rest2 = _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
-    eps, decay, kept = _given(w, h, 4), _given(w, h, 1), narrow(w, one - load(h, 0) * load(h, 1))
+    eps, decay, kept = _given(w, h, 4), _given(w, h, 1), cast(w, one - load(h, 0) * load(h, 1))
     for q in range(n):
         weight, gradient = load(w, q), load(g, q)
         if decoupled:
@@ -137,7 +137,7 @@ def _adam(decoupled, w, g, state, n, h, running):
 
 @njit
 def _adamax(w, g, state, n, h, running):
-    rate = narrow(w, _minus_lr(h) / (splat(h, 1.0) - _next_power(running, 0, load(h, 2))))
+    rate = cast(w, _minus_lr(h) / (splat(h, 1.0) - _next_power(running, 0, load(h, 2))))
     rest1, beta2, eps, decay = _rest(w, h, 2), _given(w, h, 3), _given(w, h, 4), _given(w, h, 1)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -155,9 +155,9 @@ def _nadam(w, g, state, n, h, running):
     momentum = load(h, 2) * (one - half * schedule)
     following = load(h, 2) * (one - half * schedule * load(h, 5))
     power2, product = _next_power(running, 1, load(h, 3)), _next_power(running, 3, momentum)
-    of_gradient = narrow(w, _minus_lr(h) * (one - momentum) / (one - product))
-    of_mean = narrow(w, _minus_lr(h) * following / (one - product * following))
-    root, rest1, beta2, rest2 = narrow(w, one / (one - power2)), _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
+    of_gradient = cast(w, _minus_lr(h) * (one - momentum) / (one - product))
+    of_mean = cast(w, _minus_lr(h) * following / (one - product * following))
+    root, rest1, beta2, rest2 = cast(w, one / (one - power2)), _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
     eps, decay = _given(w, h, 4), _given(w, h, 1)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))

@@ -14,18 +14,10 @@ from pima_hp.data.table import read_table
 from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import CURVES, Run
 from pima_hp.seeds import Role, stream
+from pima_hp.training.fused import tables
 from pima_hp.training.fused.arguments import numbers_of
 from pima_hp.training.fused.schedules import SCHEDULES
-from pima_hp.training.fused.tables import (
-    ACTIVATIONS,
-    N_HYPERPARAMETERS,
-    N_RUNNING,
-    N_SCORES,
-    N_STATES,
-    OPTIMIZERS,
-    SCORED_ROWS,
-    Row,
-)
+from pima_hp.training.fused.tables import ACTIVATIONS, N_SCORES, OPTIMIZERS, Row
 
 MOST_EPOCHS, MOST_ROWS, MOST_KEPT = 10, 10**8, 2**26
 """Epochs that a block makes in one call of the kernel, its data still in the cache: as many, but at most as many rows
@@ -65,14 +57,8 @@ class Stack(ABC):
         self.batch_size = config.batch.n_rows(self.n_train)
         self.n_steps = -(-self.n_train // self.batch_size)
         self.widths = [len(table.feature_names), *config.model.hidden_widths]
-        self.vectors = torch.stack(
-            [
-                initial_parameters(
-                    self.widths, run.config.model.initialization, stream(run.seeds.init, Role.INIT), self.dtype
-                )
-                for run in self.members
-            ]
-        )
+        draws = [(run.config.model.initialization, stream(run.seeds.init, Role.INIT)) for run in self.members]
+        self.vectors = torch.stack([initial_parameters(self.widths, *draw, self.dtype) for draw in draws])
         self.orders = [stream(run.seeds.order, Role.ORDER) for run in self.members] if config.batch.shuffle else []
         self.n_epochs, self.epoch = config.trainer.max_epochs, 0
         self._monitor = config.scheduler.monitor or "val/loss"
@@ -96,42 +82,35 @@ class Stack(ABC):
     def _constant_arguments(self) -> Arguments:
         """Return what the kernel is called with each time."""
         config, (_, n_parameters) = self.runs[0].config, self.vectors.shape
-        hyperparameters = np.zeros((N_HYPERPARAMETERS, len(self.members)))
+        hyperparameters = np.zeros((tables.N_HYPERPARAMETERS, len(self.members)))
         given = self.columns("optimizer", OPTIMIZERS)
         hyperparameters[: len(given)] = given
         argument = self.columns("activation", ACTIVATIONS).sum(0, keepdims=True)  # zeros where there is none
         rule = OPTIMIZERS[config.optimizer.target]
         (x, y), (val_x, val_y) = (self._ordered(split) for split in ("train", "val"))
-        return {
-            "n_layers": len(self.widths),
-            "n_units": sum(self.widths[1:]) + 1,
-            "n_parameters": n_parameters,
-            "activation": ACTIVATIONS[config.activation.target].code,
-            "rule": rule.code,
-            "flag": int(bool(config.optimizer.arguments.get(rule.flag))),
-            "n_train": self.n_train,
-            "n_val": self.n_val,
-            "shuffled": int(bool(self.orders)),
-            "size": self.batch_size,
-            "weights": self.packed(self.vectors.to(self.device)),
-            "state": self.zeros(N_STATES * n_parameters),
+        numbers = {
+            "n_layers": len(self.widths), "n_units": sum(self.widths[1:]) + 1, "n_parameters": n_parameters,
+            "activation": ACTIVATIONS[config.activation.target].code, "rule": rule.code,
+            "flag": int(bool(config.optimizer.arguments.get(rule.flag))), "n_train": self.n_train, "n_val": self.n_val,
+            "shuffled": int(bool(self.orders)), "size": self.batch_size,
+        }  # fmt: skip
+        arrays = {
+            "weights": self.packed(self.vectors.to(self.device)), "state": self.zeros(tables.N_STATES * n_parameters),
             "argument": self.packed(torch.from_numpy(argument.T), self.dtype),
-            "x": x,
-            "y": y,
-            "val_x": val_x,
-            "val_y": val_y,
-            "running": self.zeros(N_RUNNING, torch.float64) + 1.0,
+            "x": x, "y": y, "val_x": val_x, "val_y": val_y,
+            "running": self.zeros(tables.N_RUNNING, torch.float64) + 1.0,
             "hyperparameters": self.packed(torch.from_numpy(hyperparameters.T)),
             "order": self.zeros(1, torch.int32),
             "widths": torch.tensor([*self.widths, 1], dtype=torch.int32, device=self.device),
-        }
+        }  # fmt: skip
+        return {**numbers, **arrays}
 
     def memory(self, n_workers: int) -> dict[str, Tensor]:
         """Return the memory of so many workers: the rows that `kernel` names, of a batch and of gradients."""
-        n_hidden = (sum(self.widths[1:]) + 1) * max(self.batch_size, SCORED_ROWS)
+        n_hidden = (sum(self.widths[1:]) + 1) * max(self.batch_size, tables.SCORED_ROWS)
         n_rows = {
             **dict.fromkeys(("pre", "post", "delta"), n_hidden),
-            "batch": (self.widths[0] + 1) * max(self.batch_size, SCORED_ROWS),
+            "batch": (self.widths[0] + 1) * max(self.batch_size, tables.SCORED_ROWS),
             "gradients": self.vectors.shape[1],
         }
         like = {"dtype": self.dtype, "device": self.device}

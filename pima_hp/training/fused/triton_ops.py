@@ -53,13 +53,8 @@ def splat(model, number):
 
 
 @triton.jit
-def narrow(model, x):
+def cast(model, x):
     return x.to(model.dtype.element_ty)
-
-
-@triton.jit
-def widen(x):
-    return x.to(tl.float64)
 
 
 @triton.jit
@@ -103,6 +98,7 @@ def where_nan(x, yes, no):
 @triton.jit
 def expm1(x):
     """exp(x) - 1, accurate near 0: the rounding errors of exp and log there cancel (W. Kahan)."""
+    x = tl.where(x > 80.0, 80.0, x)  # beyond, tanh would be infinity by infinity
     e = tl.exp(x)
     near = tl.where(e == 1.0, x, (e - 1.0) * x / tl.log(tl.where(e == 1.0, 2.0, e)))
     return tl.where(tl.abs(x) < 1.0, near, e - 1.0)
@@ -113,16 +109,3 @@ def log1p_unit(u):
     """log(1 + u) for 0 <= u <= 1, likewise."""
     v = 1.0 + u
     return tl.where(v == 1.0, u, tl.log(v) * u / tl.where(v == 1.0, 1.0, v - 1.0))
-
-
-@triton.jit
-def sigmoid(x):
-    return 1.0 / (1.0 + tl.exp(0.0 - x))
-
-
-@triton.jit
-def tanh(x):
-    e = expm1(2.0 * tl.abs(x))
-    t = tl.where(tl.abs(x) < 20.0, e / (e + 2.0), 1.0)  # beyond, e / (e + 2) would be infinity by infinity
-    t = tl.where(x == x, t, x)
-    return tl.where(x < 0.0, 0.0 - t, t)

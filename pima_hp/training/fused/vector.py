@@ -49,11 +49,12 @@ class _RowsModel(models.PrimitiveModel):
         super().__init__(manager, kind, row.as_pointer())
 
 
-def operation(result: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Make a numba function of a function that emits instructions, whose first arguments are context and builder.
+def operation(result: Callable[..., Any], n_arguments: int | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Make a numba function of a function that emits instructions, given context, builder, signature and arguments.
 
     Args:
         result: returns the type of the result from those of the arguments.
+        n_arguments: where `inspect` cannot tell.
     """
 
     def decorate(emit: Callable[..., Any]) -> Any:
@@ -61,7 +62,8 @@ def operation(result: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]
             signature = result(*kinds)(*kinds)
             return signature, lambda context, builder, sig, args: emit(context, builder, sig, *args)
 
-        names = list(inspect.signature(emit).parameters.values())[2:]  # the signature, then the arguments
+        n = len(inspect.signature(emit).parameters) - 3 if n_arguments is None else n_arguments
+        names = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in "tabcdefgh"[: n + 1]]
         typed.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
         return intrinsic(typed)
 
@@ -140,16 +142,12 @@ def splat(context, builder, sig, _model, number):
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INDEX, kind.count), [0] * kind.count))
 
 
-@operation(lambda x: Lanes(types.float64, x.count))
-def widen(context, builder, sig, x):
-    """Return the same numbers in double precision."""
-    return x if sig.args[0] == sig.return_type else builder.fpext(x, context.get_value_type(sig.return_type))
-
-
 @operation(_row)
-def narrow(context, builder, sig, _model, x):
-    """Return double-precision numbers rounded to the width of the array `model`."""
-    return x if sig.args[1] == sig.return_type else builder.fptrunc(x, context.get_value_type(sig.return_type))
+def cast(context, builder, sig, model, x):  # noqa: ARG001
+    """Return numbers in the width of the array `model`."""
+    given, wanted = sig.args[1].dtype.bitwidth, sig.return_type.dtype.bitwidth
+    convert = builder.fpext if wanted > given else builder.fptrunc
+    return x if wanted == given else convert(x, context.get_value_type(sig.return_type))
 
 
 @operation(lambda _x, _bound, yes, _no: yes)
@@ -176,36 +174,20 @@ def power_of_two(context, builder, sig, x):
     )
 
 
-def _llvm(context: Any, builder: Any, sig: Any, name: str, *args: Any) -> Any:
-    """Emit a call of an LLVM intrinsic for all lanes."""
-    kind, vector = sig.return_type, context.get_value_type(sig.return_type)
-    function_type = ir.FunctionType(vector, [vector] * len(args))
-    mangled = f"llvm.{name}.v{kind.count}f{kind.dtype.bitwidth}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, mangled), args)
+def _llvm(name: str, n_arguments: int) -> Any:
+    """Return an LLVM intrinsic for all lanes."""
+
+    def emit(context: Any, builder: Any, sig: Any, *args: Any) -> Any:
+        kind, vector = sig.return_type, context.get_value_type(sig.return_type)
+        mangled = f"llvm.{name}.v{kind.count}f{kind.dtype.bitwidth}"
+        function_type = ir.FunctionType(vector, [vector] * len(args))
+        return builder.call(cgutils.get_or_insert_function(builder.module, function_type, mangled), args)
+
+    return operation(_first, n_arguments)(emit)
 
 
-@operation(_first)
-def sqrt(context, builder, sig, x):
-    """Return the square root."""
-    return _llvm(context, builder, sig, "sqrt", x)
-
-
-@operation(_first)
-def absolute(context, builder, sig, x):
-    """Return the absolute value."""
-    return _llvm(context, builder, sig, "fabs", x)
-
-
-@operation(_first)
-def rint(context, builder, sig, x):
-    """Return the nearest whole number."""
-    return _llvm(context, builder, sig, "rint", x)
-
-
-@operation(_first)
-def fma(context, builder, sig, x, y, z):
-    """Return x * y + z with one rounding."""
-    return _llvm(context, builder, sig, "fma", x, y, z)
+sqrt, absolute, rint = _llvm("sqrt", 1), _llvm("fabs", 1), _llvm("rint", 1)
+fma = _llvm("fma", 3)  # x * y + z with one rounding
 
 
 def _arithmetic(symbol: Any, instruction: str, flags: tuple[str, ...] = CONTRACT) -> None:
