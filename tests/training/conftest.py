@@ -21,7 +21,7 @@ from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
 from pima_hp.training.solo import fit
 from tests.conftest import job_of
-from tests.training.kernels import COMPILING, KINDS, begin, content_of, finish
+from tests.training.kernels import KINDS, begin, content_of, finish
 
 N_ROWS = 120  # of the short table: 96 to train on, 24 to watch
 MODULES = {"fused": fused, "stacked": stacked}
@@ -99,7 +99,7 @@ def assert_parity(stacked: Results, solo: Results, rtol: float) -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of each kind, each made in a process of its own from an empty cache, and its scores.
+    """A folder with a file of each kind, as a process of its own has compiled it, and its scores in another process.
 
     The workers of one test run share it.
     """
@@ -107,12 +107,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made"
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            scores_of, empty = tmp_path_factory.mktemp("scores"), [tmp_path_factory.mktemp("alone") for _ in KINDS]
-            for process in [begin(cache, scores_of, [kind]) for cache, kind in zip(empty, KINDS, strict=True)]:
-                finish(process, says=COMPILING)
-            for cache in empty:
-                shutil.copy(next(cache.glob("*.bin")), scores_of)
-            scores_of.rename(folder)
+            new = tmp_path_factory.mktemp("new")
+            for kind in KINDS:
+                compiled.kernel(kind)
+                shutil.copy(kind.path, new)
+                finish(begin(new, new, [kind]))
+            new.rename(folder)
     return folder
 
 

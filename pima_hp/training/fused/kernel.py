@@ -199,35 +199,21 @@ def _product(c, bias, bias_first, a, b, n_out, n_rows, n_inner):
             _store_four(c, there + c_row, c_out, u0, u1, u2, u3)
             r += 2
         if r < n_rows:
-            four, one = (a, above, a_out, a_inner), (b, b_first + r * b_row, b_inner)
-            _four_sums(c, c_first + o * c_out + r * c_row, c_out, s0, s1, s2, s3, four, one, n_inner)
+            here = b_first + r * b_row
+            for i in range(n_inner):
+                p, v = above + i * a_inner, load(b, here + i * b_inner)
+                s0, s1 = fma(v, load(a, p), s0), fma(v, load(a, p + a_out), s1)
+                s2, s3 = fma(v, load(a, p + 2 * a_out), s2), fma(v, load(a, p + 3 * a_out), s3)
+            _store_four(c, c_first + o * c_out + r * c_row, c_out, s0, s1, s2, s3)
         o += 4
     while o < n_out:
-        base = load(bias, bias_first + o) if bias_first >= 0 else zero
-        above, there, r = a_first + o * a_out, c_first + o * c_out, 0
-        while r + 4 <= n_rows:
-            four, one = (b, b_first + r * b_row, b_row, b_inner), (a, above, a_inner)
-            _four_sums(c, there + r * c_row, c_row, base, base, base, base, four, one, n_inner)
-            r += 4
-        while r < n_rows:
+        base, above = load(bias, bias_first + o) if bias_first >= 0 else zero, a_first + o * a_out
+        for r in range(n_rows):
             total = base
             for i in range(n_inner):
                 total = fma(load(b, b_first + r * b_row + i * b_inner), load(a, above + i * a_inner), total)
-            store(c, there + r * c_row, total)
-            r += 1
+            store(c, c_first + o * c_out + r * c_row, total)
         o += 1
-
-
-@njit
-def _four_sums(c, there, step, s0, s1, s2, s3, four, one, n_inner):
-    """Add the products of four rows of a matrix with one row of another to four sums; write them `step` apart."""
-    a, a_first, a_step, a_inner = four
-    b, b_first, b_inner = one
-    for i in range(n_inner):
-        p, x = a_first + i * a_inner, load(b, b_first + i * b_inner)
-        s0, s1 = fma(x, load(a, p), s0), fma(x, load(a, p + a_step), s1)
-        s2, s3 = fma(x, load(a, p + 2 * a_step), s2), fma(x, load(a, p + 3 * a_step), s3)
-    _store_four(c, there, step, s0, s1, s2, s3)
 
 
 @njit
