@@ -49,8 +49,8 @@ def host() -> None:
     torch.set_num_threads(1)
     settings = runs_of(f"trainer.max_epochs={n_epochs}", "logger=none")[0].config.model_dump(by_alias=True)
     configs = [_config(settings, place) for place in range(-(-n_runs // REPLICATES))]
+    CPUStack([Run(configs[0], _seeds(seed)) for seed in range(STACK)], 1)  # loads and checks the kernel
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(CPUStack, "_launch", _random_scores):
-        CPUStack([Run(configs[0], _seeds(seed)) for seed in range(STACK)], 1).fit()  # loads the kernel
         with _timed("runs and their ids"):
             runs = [Run(config, _seeds(seed)) for config in configs for seed in range(REPLICATES)]
             n_distinct = len({run.id for run in runs})
