@@ -10,7 +10,7 @@ BASE = ("batch=b5", "activation=relu", "optimizer=adam", f"n_replicates={SIZE}")
 
 
 def options() -> None:
-    """Runs a second of every activation, optimizer, schedule and initialisation, the rest as in BASE."""
+    """Runs a second of every activation, optimizer, schedule and initialization, the rest as in BASE."""
     chosen = [f"{group}={option}" for group in ("activation", "optimizer", "scheduler") for option in options_of(group)]
     chosen += [f"model.initialization={name}" for name in INITIALIZATIONS]
     took = medians({override: lambda override=override: _took(override) for override in chosen}, repetitions=3)
