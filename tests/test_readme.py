@@ -1,4 +1,4 @@
-"""What the README tells a reader to type works: commands are run (short), paths exist, Python is executed."""
+"""The commands of README and docs/usage.md run (shortened), their links exist, and their Python runs."""
 
 import re
 import shlex
@@ -11,15 +11,17 @@ from pima_hp.data.table import SHIPPED
 from tests.conftest import Command
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, flags=re.S)
 LINES = [line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 WAYS = ("pima-hp-train", "python scripts/train.py")
 TRAINING = sorted({line for line in LINES if line.startswith(WAYS)})
 
 
-def test_the_readme_has_commands():
+def test_the_readme_is_one_page_with_commands():
     assert len(TRAINING) >= 10
+    assert len(PAGES[0].read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize("line", TRAINING)
@@ -58,13 +60,14 @@ def checkpoint_of(command: Command, study: str, folder: Path) -> None:
 
 
 def test_scripts_that_the_readme_names_exist():
-    for name in set(re.findall(r"scripts/(\w+)", README)):
+    for name in set(re.findall(r"scripts/(\w+)", TEXT)):
         assert (ROOT / "scripts" / name).exists() or (ROOT / "scripts" / f"{name}.py").exists(), name
 
 
 def test_links_and_figures_exist():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_python_blocks_run(command: Command, tmp_path: Path):
