@@ -41,7 +41,7 @@ def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
 @pytest.mark.parametrize("signum", [INT, TERM])
 def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) -> None:
     marker = tmp_path / "training"
-    points = {"fused": POINTS["in-stack"], "stacked": Point("pima_hp.training.stacked:_train_epoch", "after")}
+    points = {"fused": POINTS["in-stack"], "stacked": Point("pima_hp.training.stacked:StackedClassifier.train_epoch", "after")}
     epoch = points.get(engine, SOLO_EPOCH)
     command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, epoch, marker.touch, 3))
     wait_for(marker.exists)

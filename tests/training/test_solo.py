@@ -10,7 +10,6 @@ import torch.nn.functional as F
 
 from pima_hp.config.build import build
 from pima_hp.data.datamodule import PimaDataModule
-from pima_hp.model.metrics import EPOCH_METRICS, f1
 from pima_hp.model.mlp import MLP
 from pima_hp.run import CURVES, Run
 from pima_hp.seeds import Role, seeded
@@ -165,15 +164,6 @@ def test_validation_rows_of_their_own_leave_the_test_rows_for_the_end() -> None:
     watched = alone(run_of("data=pima", "trainer.max_epochs=2", "batch=full"))
     assert {key.partition("/")[0] for key in watched.scores} == {"train", "val"}
     assert {key.partition("/")[2] for key in watched.scores} == {"accuracy", "loss", "auroc", "f1", "brier"}
-
-
-def test_a_metric_of_one_line_reaches_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_of("trainer.max_epochs=2", "batch=b32")
-    monkeypatch.setitem(EPOCH_METRICS, "f1", f1)
-    results = alone(run)
-    assert {"train/f1", "train/f1_end", "val/f1"} <= set(results.curves)
-    assert results.curves["val/f1"][0, -1] == results.scores["val/f1"][0]
-    assert np.isfinite(results.curves["train/f1"]).all()
 
 
 def test_weights_that_are_lost_in_an_epoch_cut_short_are_a_divergence() -> None:

@@ -78,7 +78,9 @@ def test_whatever_is_elementwise_is_stacked_without_another_line(runs_of: RunsOf
         assert_parity(found, alone(run), rtol=1e-9)
 
 
-def test_a_metric_of_one_line_reaches_the_curves(runs_of: RunsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_of_one_line_reaches_the_curves_of_solo_and_stack(
+    runs_of: RunsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(EPOCH_METRICS, "f1", f1)
     runs = runs_of(*SHORT, "trainer.precision=64", "n_replicates=3")
     for found, run in zip(together(runs, "stacked"), runs, strict=True):
