@@ -41,7 +41,10 @@ def _stopped_well(ended: Ended, signum: int, folder: Path) -> None:
 @pytest.mark.parametrize("signum", [INT, TERM])
 def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) -> None:
     marker = tmp_path / "training"
-    points = {"fused": POINTS["in-stack"], "stacked": Point("pima_hp.training.stacked:StackedClassifier.train_epoch", "after")}
+    points = {
+        "fused": POINTS["in-stack"],
+        "stacked": Point("pima_hp.training.stacked:StackedClassifier.train_epoch", "after"),
+    }
     epoch = points.get(engine, SOLO_EPOCH)
     command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, epoch, marker.touch, 3))
     wait_for(marker.exists)
@@ -107,7 +110,7 @@ def test_a7_the_second_ctrl_c_ends_the_command_at_once(tmp_path: Path, uninterru
 
 def _stopped_but_stuck(marker: Path) -> None:
     at("after-part", signalled(INT), 3)()
-    let(Point("pathlib:Path.unlink", "before", ".owner"), functools.partial(_stuck, marker))
+    let(Point("pathlib:Path.unlink", "before", ".owner"), functools.partial(_stuck, marker), 2)  # 1: a temporary file
 
 
 def _stuck(marker: Path) -> None:
