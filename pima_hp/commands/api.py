@@ -67,13 +67,13 @@ class Study:
     def best(self, key: str = "val/accuracy") -> dict[str, Any]:
         """Return the settings of the configuration with the best score: mean of its runs over the last 20 epochs.
 
-        The lowest is the best of a loss. A configuration with a run that has no such score is never the best.
+        Of a loss, the lowest is the best. A configuration with a run that has no such score is never the best.
         """
         frame = self.frame.assign(score=self.curves(key).iloc[:, -20:].mean(axis=1, skipna=False).to_numpy())
         kept = frame[~frame["config_id"].isin(frame["config_id"][frame["score"].isna()])]
         if kept.empty:
             raise InputError(f"best: needs a configuration whose runs all have {key}; found none")
-        means = kept.groupby("config_id", sort=False)["score"].mean().sort_values(ascending=key.endswith("loss"))
+        means = kept.groupby("config_id", sort=False)["score"].mean().sort_values(ascending="loss" in key)
         settings = kept[kept["config_id"] == means.index[0]][setting_columns(frame)].iloc[0].dropna()
         return {name: plain(value) for name, value in {**settings, key: means.iloc[0]}.items()}
 
