@@ -125,7 +125,7 @@ def test_a_descriptive_estimate_has_no_outcome(studies, own_claims):
         (["nowhere"], "must be the folder of a study"),
         (
             ["{low}", "--fail-on", "refuted,maybe"],
-            "--fail-on: must be of supported, refuted, undecided, untestable; found 'maybe'",
+            "--fail-on: must be of supported, refuted, undecided, untestable; found 'refuted,maybe'",
         ),
         (["{low}", "--claims", "/nonexistent"], "must be a folder of claims"),
         (["{low}", "--compare", "nowhere"], "must be the folder of a study"),

@@ -39,17 +39,17 @@ def runs_of(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def interpreted() -> ModuleType:
-    """The module as it is imported with TRITON_INTERPRET=1, beside the one that compiles."""
-    before = {name: sys.modules.pop(name, None) for name in MODULES}
+    """The module as it is imported with TRITON_INTERPRET=1, in addition to the one that compiles."""
+    names = {name: name.rpartition(".")[2] for name in MODULES}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
+        for name, leaf in names.items():  # undone at the end: whoever imports them next gets those that compile
+            patch.delitem(sys.modules, name, raising=False)
+            patch.delattr(fused, leaf, raising=False)
         module = importlib.import_module(MODULES[-1])
-    for name, compiling in before.items():
-        sys.modules.pop(name)
-        delattr(fused, name.rpartition(".")[2])  # whoever imports it next gets the one that compiles
-        if compiling:
-            sys.modules[name] = compiling
-            setattr(fused, name.rpartition(".")[2], compiling)
+        for name, leaf in names.items():
+            sys.modules.pop(name)
+            delattr(fused, leaf)
     return module
 
 
