@@ -1,13 +1,13 @@
 """What can go wrong, as a tree; the exit code of a command is that of the class.
 
 PimaError                     1
-├── InputError                2   what was asked for is refused; nothing was trained
+├── InputError                2   the request is refused; nothing was trained
 │   ├── ConfigurationError        one line a problem: what must hold, what was found, what is allowed
-│   │   └── EngineError           the engine that was asked for cannot be used on this machine
+│   │   └── EngineError           the requested engine cannot be used on this machine
 │   ├── TableError                the same for the data file
 │   ├── RowsError                 raw rows for a prediction lack a column or a number
 │   └── CheckpointError           a file that is no checkpoint of this project
-├── StudyError                3   the study is busy, or was begun with another meaning
+├── StudyError                3   the study is busy, or was started with other settings
 └── StorageError              4   the outputs folder cannot be written or read
 """
 
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 
 class PimaError(Exception):
-    """Any error that a person can act on; its text is the whole message."""
+    """An error that the user can act on; its text is the whole message."""
 
     exit_code = 1
 
 
 class InputError(PimaError):
-    """What was asked for is refused before anything is trained."""
+    """The request is refused before anything is trained."""
 
     exit_code = 2
 
@@ -35,7 +35,7 @@ class ConfigurationError(InputError):
 
 
 class EngineError(ConfigurationError):
-    """The engine that was asked for cannot be used on this machine."""
+    """The requested engine cannot be used on this machine."""
 
 
 class TableError(InputError):
@@ -51,7 +51,7 @@ class CheckpointError(InputError):
 
 
 class StudyError(PimaError):
-    """The study is in use, or holds runs of another meaning."""
+    """The study is in use, or was started with other settings."""
 
     exit_code = 3
 

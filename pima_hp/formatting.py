@@ -28,7 +28,7 @@ LABELS = {
 
 
 def label(key: str) -> str:
-    """Return the name of a setting as people say it: `optimizer.lr` -> `learning rate`."""
+    """Return the display name of a setting: `optimizer.lr` -> `learning rate`."""
     return LABELS.get(key) or shown(key.rpartition(".")[2].replace("_", " "), 40)
 
 

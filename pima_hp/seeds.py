@@ -26,7 +26,7 @@ _SALT = {Role.INIT: 0x9E3779B1, Role.SPLIT: 0x85EBCA77, Role.ORDER: 0xC2B2AE3D, 
 
 
 def _mix(value: int) -> int:
-    """Scramble 32 bits one-to-one (the finaliser of MurmurHash3 by A. Appleby, public domain)."""
+    """Scramble 32 bits one-to-one (the finalizer of MurmurHash3 by A. Appleby, public domain)."""
     value ^= value >> 16
     value = value * 0x85EBCA6B & 0xFFFFFFFF
     value ^= value >> 13
@@ -38,7 +38,7 @@ def stream(seed: int, role: Role) -> torch.Generator:
     """Return the generator of one role of a run, on the CPU.
 
     torch's CPU generator keeps 32 bits of its seed, so the seed is mapped one-to-one onto 32 bits:
-    two seeds of one role can never share a stream, and neighbouring seeds start far apart.
+    two seeds of one role can never share a stream, and neighboring seeds start far apart.
 
     Args:
         seed: 0 to 2**32 - 1; 0 is a seed like any other.

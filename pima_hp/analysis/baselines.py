@@ -60,7 +60,7 @@ def keep_baselines(folder: Path, frame: pd.DataFrame, *, own_table: bool = False
         folder: of the study.
         frame: its runs.
         own_table: whether the path of a CSV file in the ledger may be opened: where this command has trained
-            from it, not where the study may be a stranger's.
+            from it, not where the study may come from someone else.
     """
     kept = read_baselines(folder)
     digests = set(frame.get("data_digest", ()))

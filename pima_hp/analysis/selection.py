@@ -110,7 +110,7 @@ def _averaged(column: ByReplicate, n_streams: int) -> ByReplicate:
 
 
 def copies_in_words(frame: pd.DataFrame) -> str:
-    """Return how many runs are copies of others, in words; empty where none is."""
+    """Return a note on how many runs are copies of others; empty where none is."""
     n_copies = len(frame) - len(distinct(frame))
     note = "are copies of others (same initialization, split and row order) and are ignored"
     return f"{n_copies:,} of {len(frame):,} runs {note}" if n_copies else ""

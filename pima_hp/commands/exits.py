@@ -1,4 +1,4 @@
-"""How a command ends: an error is one line and an exit code, a signal 130 or 143; what is kept is said."""
+"""How a command ends: one line and an exit code for an error; 130 or 143 and what was kept after a signal."""
 
 import functools
 import gc
@@ -24,7 +24,7 @@ class Command:
 
     Attributes:
         study: the study's folder, once it is known.
-        is_unnamed: whether this command made up the name of the study.
+        is_unnamed: whether this command generated the name of the study.
         closing: what is released when the command ends: the lock of the study.
     """
 
@@ -38,7 +38,7 @@ _current: ContextVar[Command | None] = ContextVar("command", default=None)
 
 @contextmanager
 def running_command() -> Iterator[Command]:
-    """Let a new command run; release at the end what it holds.
+    """Start a new command; release what it holds at the end.
 
     Raises:
         PimaError: in place of errors of Hydra and of the system that the user can act on.
@@ -67,7 +67,7 @@ class Ended(BaseException):
 
 
 def command(main: Callable[[], object]) -> Callable[[], None]:
-    """Run a Hydra application so that errors are one line each and the exit code tells how it ended.
+    """Run a Hydra application so that errors are one line each and the exit code says how it ended.
 
     Exit codes are those of `pima_hp.errors`; 130 and 143 after SIGINT and SIGTERM. HYDRA_FULL_ERROR=1 shows tracebacks.
     """
@@ -105,7 +105,7 @@ def exit_code(main: Callable[[], object]) -> int:
 
 
 def _told(error: BaseException, running: Command, *, show_traces: bool) -> int:
-    """Print what ended a command in a line each and return the exit code; raise bugs, and all errors on request."""
+    """Print an error in one line per problem and return the exit code; raise bugs, and all errors on request."""
     if stop := asked_to_stop(error):
         stop_listening()  # Lightning puts handlers back that were there before it
         say(f"stopped by {stop}: {_kept(running)}")
@@ -138,7 +138,7 @@ def _as_known(error: BaseException, running: Command) -> PimaError | None:
 
 
 def _kept(running: Command) -> str:
-    """Return in words how many runs are recorded, and the command that resumes."""
+    """Return how many runs are recorded, and the command that resumes, as text."""
     found, arguments = "nothing was trained", sys.argv[1:]
     if running.study:
         from pima_hp.commands.study import tally

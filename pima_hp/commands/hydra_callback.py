@@ -45,7 +45,7 @@ class StudyCallback(Callback):
         self._asked: dict[str, Run] = {}
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check the run, or answer a question about it and end."""
+        """Check and plan the run; end the command after `dry_run` or `export`."""
         with _carried():
             name_study(config)
             self._prepare([config], swept_keys([_overrides(config)]), sweep=False)
@@ -62,7 +62,7 @@ class StudyCallback(Callback):
                 self._hold(Path(config.outputs) / config.study, config.command)
 
     def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
-        """Check all jobs, write down what is asked, and return the positions of those that have runs to train."""
+        """Check and plan all jobs, and return the positions of those that have runs to train."""
         return self._prepare(configs, swept, sweep=True)
 
     def on_launch_start(self, configs: Sequence[DictConfig]) -> None:
@@ -86,11 +86,11 @@ class StudyCallback(Callback):
         current_command().closing.enter_context(study.held(folder, command))
 
     def _prepare(self, configs: Sequence[DictConfig], swept: Sequence[str], *, sweep: bool) -> list[int]:
-        """Return the positions of the jobs that have runs to train; end the command where a question is answered.
+        """Return the positions of the jobs that have runs to train; end the command after `dry_run` or `export`.
 
         Raises:
             ConfigurationError: problems of some jobs; nothing was written.
-            StudyError: the study is busy, or was begun with another meaning.
+            StudyError: the study is busy, or was started with other settings.
         """
         jobs = checked(configs, together=sweep)
         first, swept = jobs[0], swept if sweep else []

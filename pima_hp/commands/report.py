@@ -20,9 +20,9 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
 
     Args:
         folder: `outputs/<study>`.
-        claims_folder: a reader's own claims, beside those of the project.
+        claims_folder: the user's own claims, in addition to those of the project.
         own_table: whether the path of a CSV file in the ledger may be opened, for the baselines: where this
-            command has trained from it, not where the study may be a stranger's.
+            command has trained from it, not where the study may come from someone else.
     """
     study = Study.read(folder, load_claims(extra=claims_folder), own_table=own_table)
     page, table = write_report(study), verdict_table(study.verdicts)

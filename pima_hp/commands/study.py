@@ -1,4 +1,4 @@
-"""A study in use: what jobs ask of it, what its ledger lacks, training that, and what is derived from the ledger."""
+"""Work on a study: plan jobs, find and train the runs that its ledger lacks, write what is derived from the ledger."""
 
 import math
 import os
@@ -26,10 +26,10 @@ _PUBLISH_S = 15.0
 
 @contextmanager
 def held(folder: Path, command: str = "") -> Iterator[int]:
-    """Hold a study for as long as the block runs, unless the command with this token, which we work for, holds it.
+    """Hold a study for as long as the block runs, unless the command with this token, whose worker this is, holds it.
 
     Yields:
-        The process that holds it for us; 0 when this one does, or when that cannot be asked from this machine.
+        The id of the process that holds it; 0 when it is this one, or runs on another machine.
 
     Raises:
         StudyError: another command holds it.
@@ -43,7 +43,7 @@ def held(folder: Path, command: str = "") -> Iterator[int]:
 
 
 def plan(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
-    """Return the study's manifest with what these jobs ask; refuse what changes its meaning. Nothing is written."""
+    """Return the study's manifest extended by these jobs; refuse incompatible settings. Nothing is written."""
     ledger, before = Ledger(jobs[0].folder), Manifest.read(jobs[0].folder)
     recorded = ledger.finished_run_ids()  # refuses parts of another version
     asked = Manifest.of([run for job in jobs for run in job.runs], swept)
@@ -58,7 +58,7 @@ def plan(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
 
 
 def planned(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
-    """Write into the study's manifest what these jobs ask, unless it is there; the study is held. Return it."""
+    """Add these jobs to the study's manifest and return it; the caller holds the study."""
     folder = jobs[0].folder
     with locked(folder):
         manifest = Manifest.read(folder)
@@ -71,7 +71,7 @@ def planned(jobs: Sequence[Job], swept: Sequence[str]) -> Manifest:
 def missing(folder: Path, runs: Iterable[Run], command: str | None = None) -> list[Run]:
     """Return the runs that the ledger of a study lacks, each once, in order.
 
-    A run that has failed is missing to the next command, not to the one with this token, which begins with its time.
+    A failed run counts as missing, except for the command with this token, which begins with its start time.
     """
     since = float(command.partition("-")[0]) if command else math.inf
     finished = Ledger(folder).finished_run_ids(since)
@@ -125,7 +125,7 @@ def stacks_of(jobs: Sequence[Job], runs: Sequence[Run], *, together: bool) -> li
 
 
 def _must_live(holder: int) -> None:
-    """End a worker whose command was killed: the study may be another command's by now."""
+    """End a worker whose command was killed: another command may hold the study now."""
     try:
         os.kill(holder, 0)
     except ProcessLookupError:
@@ -133,7 +133,7 @@ def _must_live(holder: int) -> None:
 
 
 def _remove_attempts(folder: Path, runs: Sequence[Run]) -> None:
-    """Remove what attempts at runs that did not finish have logged and saved."""
+    """Remove the logs and checkpoints of unfinished attempts at these runs."""
     if (events := folder / "tensorboard").is_dir():
         from pima_hp.ledger.tensorboard import remove_runs
 
@@ -148,7 +148,7 @@ def name_of(run: Run, manifest: Manifest) -> str:
 
 
 def tally(folder: Path) -> str:
-    """Return in words how many of the runs that were ever asked for are in the ledger."""
+    """Return how many of the planned runs are in the ledger, as text."""
     manifest = Manifest.read(folder)
     planned = set(manifest.run_ids) if manifest else set()
     return f"{len(planned & Ledger(folder).finished_run_ids()):,} of {len(planned):,} runs are in {folder / 'ledger'}"

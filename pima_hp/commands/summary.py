@@ -1,4 +1,4 @@
-"""What a command prints: the plan of a dry run, and at its end scores by setting, counts, and where everything lies."""
+"""What a command prints: the plan of a dry run, and at the end scores by setting, counts and paths."""
 
 import shlex
 from collections import Counter
@@ -48,7 +48,7 @@ def print_summary(job: Job, asked: pd.DataFrame, n_asked: int, n_new: int) -> No
 
     Args:
         job: the first that was asked.
-        asked: the runs of the study that the command asked for.
+        asked: the requested runs that the ledger holds.
         n_asked: how many runs that should be.
         n_new: how many of them this command has trained.
     """

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 def train(cfg: DictConfig) -> float | None:
     """Train the runs of this job that its study lacks; return the mean of their last `val/accuracy`.
 
-    Idempotent: the ledger on disk says what is there already, whoever has trained it.
+    Idempotent: runs that the ledger on disk already holds are not trained again.
 
     Args:
         cfg: as Hydra composes it from `conf/`.

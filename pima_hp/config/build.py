@@ -14,7 +14,7 @@ from pima_hp.errors import ConfigurationError
 T = TypeVar("T")
 
 TRUSTED = ("torch", "lightning", "torchmetrics", "pima_hp")
-"""Packages that are imported to look up a class, whoever names it; others must have been imported before."""
+"""Packages that may be imported to look up a class, even one named by a file; others must be imported already."""
 
 
 def class_of(target: object, kind: type[T]) -> type[T]:

@@ -25,7 +25,7 @@ _RULES = {"missing": "must be given", "extra_forbidden": "no such setting"}
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return `; nearest: <name>` for a likely slip of the finger, else nothing."""
+    """Return `; nearest: <name>` for a likely typo, else an empty string."""
     found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
     return f"; nearest: {found[0]}" if found else ""
 

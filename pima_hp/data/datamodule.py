@@ -1,4 +1,4 @@
-"""Serve the splits of a table as tensors of whole batches: to Lightning, and to stacks with a member axis."""
+"""The splits of a table as batches of tensors: for Lightning, and with a member axis for stacks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

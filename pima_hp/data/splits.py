@@ -18,8 +18,7 @@ def split_rows(labels: Tensor, data: DataSection, generator: torch.Generator) ->
         generator: the run's `split` stream.
 
     Returns:
-        Row numbers of `train`, `val` (the test rows where `val_fraction` is 0) and `test`, in the order in which they
-        are served.
+        Row numbers of `train`, `val` (the test rows where `val_fraction` is 0) and `test`, in order.
     """
     order = torch.randperm(len(labels), generator=generator)
     n_train, n_val, n_test = data.split_sizes(len(labels))

@@ -1,4 +1,4 @@
-"""The table: the one that ships with the package, or a CSV file of the user's own; refused unless it is sound."""
+"""The table: the one that ships with the package, or the user's own CSV file; refused unless it is valid."""
 
 import csv
 import hashlib

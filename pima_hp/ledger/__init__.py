@@ -1,6 +1,6 @@
 """The durable store of finished runs; it imports no torch, so reading results is instant.
 
-`read_study("article")` is enough for a reader. The event files for TensorBoard are written by
+`read_study("article")` is all that reading needs. The event files for TensorBoard are written by
 `pima_hp.ledger.tensorboard`, which is imported separately because few callers need it.
 """
 

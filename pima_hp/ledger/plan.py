@@ -181,7 +181,7 @@ def run_name(label: str, seed: int, run_id: str) -> str:
 def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, dict[str, Value]]:
     """Return configuration id -> the settings that differ between the configurations, or the main ones of a single one.
 
-    A setting is left out where the option, the class or the file that it belongs to determines it: `optimizer` tells
+    A setting is left out where the option, the class or the file that it belongs to determines it: `optimizer` gives
     `optimizer.alpha`, unless it differs between two configurations of one optimizer.
     """
     keys = dict.fromkeys(key for own in settings.values() for key in own if key != "data_digest")

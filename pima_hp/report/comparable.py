@@ -28,7 +28,7 @@ SETTINGS = (
     *("batch.size", "batch.shuffle", "activation", "optimizer", "optimizer.lr", "scheduler", "trainer.max_epochs"),
     *("model.hidden_widths", "model.initialization", "data.scaling", "data.test_fraction", "data.val_fraction"),
 )
-"""What a reader asks for first."""
+"""The settings that captions name."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Study:
             folder: of the study.
             claims: to judge.
             own_table: whether the path of a CSV file in the ledger may be opened, for the baselines: where this
-                command has trained from it, not where the study may be a stranger's.
+                command has trained from it, not where the study may come from someone else.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -77,7 +77,7 @@ def counts_text(verdicts: Sequence[Verdict]) -> str:
 
 
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows as a reader sees them: labels, `mean±sd` in one cell, three decimals at most."""
+    """Return headings and rows as they are displayed: labels, `mean±sd` in one cell, three decimals at most."""
     columns: dict[str, list[str]] = {}
     heading = previous = ""
     for key, texts in ((str(name), _cells(list(column), longest)) for name, column in table.items()):

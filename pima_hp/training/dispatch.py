@@ -39,12 +39,12 @@ def select(config: Config, engine: str = "auto", *, alone: bool = False, only_li
 
     Args:
         config: the configuration.
-        engine: the engine that was asked for: `solo`, `stacked`, `fused`, or `auto`, the fastest that can.
+        engine: the requested engine: `solo`, `stacked`, `fused`, or `auto`, the fastest that can.
         alone: it is for a single run, which `auto` leaves to Lightning: its bar, its callbacks, its loggers.
-        only_lightning: why only Lightning can do what else was asked for, such as `logger=csv`; else empty.
+        only_lightning: why only Lightning can do it (`logger=csv`); else empty.
 
     Raises:
-        EngineError: the engine that was asked for cannot train it.
+        EngineError: the requested engine cannot train it.
     """
     if engine == "solo" or (engine == "auto" and alone):
         return "solo"
@@ -59,10 +59,10 @@ def select(config: Config, engine: str = "auto", *, alone: bool = False, only_li
 def stacks_of(
     runs: Iterable[Run], *, engine: str = "auto", stack_size: int = 512, together: bool = True, only_lightning: str = ""
 ) -> list[Stack]:
-    """Divide runs into stacks of at most `stack_size`, each of one engine and key; solo runs stand alone, last.
+    """Divide runs into stacks of at most `stack_size`, each of one engine and key; solo runs are stacks of one, last.
 
     Args:
-        runs: in the order asked for.
+        runs: in the requested order.
         engine: see `select`.
         stack_size: the most runs of a stack.
         together: whether they are runs of a sweep, or replicates. These are stacked even when only one of them is
@@ -70,7 +70,7 @@ def stacks_of(
         only_lightning: see `select`.
 
     Raises:
-        EngineError: the engine that was asked for cannot train one of them.
+        EngineError: the requested engine cannot train one of them.
     """
     chosen: dict[int, tuple[str, str]] = {}  # by configuration: the runs of a job share one object
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -97,8 +97,8 @@ def stacks_of(
 def train(stacks: Iterable[Stack], *, solo: Solo, progress: tqdm) -> Iterator[Results]:
     """Train stacks and yield the results of each as soon as it is finished.
 
-    An error in a stack does not end a sweep: the stack is halved until the runs that raise it stand alone, and these
-    are recorded as failed. This also helps where memory runs out.
+    An error in a stack does not end a sweep: the stack is halved until only the runs that raise it are left, and
+    these are recorded as failed. This also helps where memory runs out.
 
     Args:
         stacks: see `stacks_of`.
