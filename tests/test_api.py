@@ -40,8 +40,11 @@ def test_a_run_that_is_trained_into_a_study_is_read_and_predicts_from_there() ->
     assert np.array_equal(row["val/loss"], trained.curves["val/loss"])
     probabilities = pima_hp.predict("s", trained.run_id[:6], pd.read_csv(SHIPPED))
     assert ((probabilities > 0) & (probabilities < 1)).all()
-    with pytest.raises(InputError, match="checkpoint"):
-        pima_hp.predict("s", "0000", pd.read_csv(SHIPPED))
+    for wrong in ("0000", "", "*", trained.run_id[:3]):
+        with pytest.raises(InputError, match="checkpoint"):
+            pima_hp.predict("s", wrong, pd.read_csv(SHIPPED))
+    assert len(list(Path("outputs/s/checkpoints").rglob("*.ckpt"))) == 1
+    assert len(list(Path("outputs/s/tensorboard").glob("*/events*"))) <= 3, "the curves are logged once"
 
 
 def test_a_sweep_is_a_study_with_curves_the_best_setting_verdicts_and_a_report() -> None:

@@ -143,7 +143,7 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
         assert after == before
     for arguments in (["old"], ["new", "--compare", "old"]):
         assert reporting.run(arguments) == 3
-        assert capfd.readouterr().err == f"refused: {told}\n"
+        assert capfd.readouterr().err == f"{told}\n"
     with pytest.raises(StudyError, match="written by an earlier development version"):
         read_study(tmp_path / "outputs" / "old")
 
@@ -228,6 +228,13 @@ def test_debug_runs_are_not_recorded(command: Command, tmp_path: Path) -> None:
     profiled = command("debug=profiler", "study=s", *QUICK)
     assert profiled.code == 0
     assert "run_training_epoch" in profiled.out + profiled.err
+
+
+def test_a_sweep_never_mixes_debug_runs_with_recorded_ones(command: Command) -> None:
+    grids = "hydra.sweeper.grids=[{seed:[0]},{seed:[1],+trainer.fast_dev_run:[true]}]"
+    done = command("-m", grids, "engine=solo", "trainer.max_epochs=2", "study=s")
+    assert done.code == 2
+    assert "trainer.fast_dev_run: must be the same" in done.err
 
 
 def test_b7_two_unnamed_commands_never_share_a_folder(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def train(*overrides: str) -> TrainedRun:
         else:
             with studies.held(job.folder):
                 manifest = studies.planned([job], swept_keys([overrides]))
+                studies.remove_attempts(job.folder, [run])  # this training logs and saves anew
                 results, module = train_solo(job, run, studies.name_of(run, manifest))
                 if studies.missing(job.folder, [run]):
                     Ledger(job.folder).append(results)
@@ -131,13 +132,11 @@ def predict(study: str | Path, run_id: str, rows: pd.DataFrame) -> Array:
     """Return the probability of a positive label for each raw row, from the checkpoint of a run of a study.
 
     Raises:
-        InputError: the run has no checkpoint; those that Lightning trains have one.
+        InputError: `run_id` does not begin the id of one run with a checkpoint; runs that Lightning trains have one.
     """
+    from pima_hp.commands.solo import checkpoint_of
     from pima_hp.model import MLPClassifier
 
-    folder = study_folder(study)
-    found = sorted(folder.glob(f"checkpoints/{run_id}*/*.ckpt"))
-    if not found:
-        raise InputError(f"run_id: must be of a run with a checkpoint; found none of {run_id!r} in {folder}")
-    probabilities: Array = np.asarray(MLPClassifier.load_from_checkpoint(found[-1]).predict(rows), float)
+    module = MLPClassifier.load_from_checkpoint(checkpoint_of(study_folder(study), run_id))
+    probabilities: Array = np.asarray(module.predict(rows), float)
     return probabilities

@@ -178,6 +178,8 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
         shared = "must be the same for all jobs of a sweep"
         problems = {f"{key}: {shared}": None for key in values[0] if any(one[key] != values[0][key] for one in values)}
         problems |= {"test: must go with one run; found a sweep": None} if together and jobs[0].settings.test else {}
+        if len({job.is_recorded for job in jobs}) > 1:
+            problems["trainer.fast_dev_run: must be the same for all jobs of a sweep"] = None
     if problems:
         raise ConfigurationError(list(problems))
     if jobs[0].settings.ckpt_path:

@@ -89,16 +89,27 @@ def score_test_rows(job: Job, module: MLPClassifier | None) -> float:
     """
     run = job.runs[0]
     if module is None:
-        own = (job.folder / "checkpoints" / run.id).glob("*.ckpt")
-        path = job.settings.ckpt_path or max(own, key=lambda path: path.stat().st_mtime, default=None)
-        if path is None:
-            raise ConfigurationError(f"test: needs a checkpoint of run {run.id}; found none in {job.folder}")
-        module = MLPClassifier.load_from_checkpoint(path)
+        module = MLPClassifier.load_from_checkpoint(job.settings.ckpt_path or checkpoint_of(job.folder, run.id))
     data = datamodule_of(run.config, run.seeds)
     with quiet():
         (scores,) = trainer_of(run.config, []).test(module, datamodule=data, verbose=False)
     say("test rows: " + ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items()))
     return float(scores["test/accuracy"])
+
+
+def checkpoint_of(folder: Path, run_id: str) -> Path:
+    """Return the checkpoint of the run of a study whose id begins so: the best, not `last.ckpt`, where there are both.
+
+    Raises:
+        ConfigurationError: there is no such run with a checkpoint, or several.
+    """
+    runs = [path for path in (folder / "checkpoints").glob("*") if len(run_id) >= 4 and path.name.startswith(run_id)]
+    found = [path for run in runs for path in run.glob("*.ckpt")]
+    if len(runs) != 1 or not found:
+        raise ConfigurationError(
+            f"run {run_id!r}: must be one run with a checkpoint in {str(folder)!r}; found {len(runs) if found else 0}"
+        )
+    return max(found, key=lambda path: (not path.name.startswith("last"), path.stat().st_mtime))
 
 
 def check_checkpoint(job: Job) -> None:

@@ -20,6 +20,7 @@ from pima_hp.ledger import Ledger, Manifest, curve_columns
 from pima_hp.ledger.files import locked, owner_of, study_lock, write_atomically
 from pima_hp.ledger.plan import file_key, run_name
 from pima_hp.run import Results, Run
+from pima_hp.training.interruption import signals_deferred
 
 _PUBLISH_S = 15.0
 
@@ -95,7 +96,7 @@ def train_jobs(jobs: Sequence[Job], manifest: Manifest, *, together: bool, holde
     from pima_hp.training.dispatch import train
     from pima_hp.training.progress import progress_bar
 
-    _remove_attempts(first.folder, runs)
+    remove_attempts(first.folder, runs)
     publish_at = time.monotonic() + _PUBLISH_S
     with progress_bar(len(runs), shown=together) as progress:
 
@@ -107,7 +108,8 @@ def train_jobs(jobs: Sequence[Job], manifest: Manifest, *, together: bool, holde
         for results in train(stacks_of(jobs, runs, together=together), solo=solo, progress=progress):
             if holder:
                 _must_live(holder)
-            ledger.append(results)
+            with signals_deferred():  # what is trained is recorded
+                ledger.append(results)
             if first.has_tensorboard and together and not holder and time.monotonic() > publish_at:
                 frame = ledger.frame()
                 write_events(first.folder, frame, manifest)
@@ -132,7 +134,7 @@ def _must_live(holder: int) -> None:
         raise SystemExit(f"the command that held the study (process {holder}) has ended") from None
 
 
-def _remove_attempts(folder: Path, runs: Sequence[Run]) -> None:
+def remove_attempts(folder: Path, runs: Sequence[Run]) -> None:
     """Remove the logs and checkpoints of unfinished attempts at these runs."""
     if (events := folder / "tensorboard").is_dir():
         from pima_hp.ledger.tensorboard import remove_runs

@@ -173,9 +173,13 @@ def labels_of(settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
     }
 
 
+ID_DIGITS = 12
+"""Digits of a run's id in the name of its folder: enough to tell the runs of any study apart."""
+
+
 def run_name(label: str, seed: int, run_id: str) -> str:
-    """Return the name of a run's own folder: `relu, sgd, seed 3, ab12cd`."""
-    return f"{label}, seed {seed}, {run_id[:6]}"
+    """Return the name of a run's own folder: `relu, sgd, seed 3, ab12cd34ef56`."""
+    return f"{label}, seed {seed}, {run_id[:ID_DIGITS]}"
 
 
 def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, dict[str, Value]]:

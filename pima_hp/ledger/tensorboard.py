@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from pima_hp.ledger.files import explained, make_folder, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
 from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.ledger.plan import Manifest, Value, distinguishing, run_name
+from pima_hp.ledger.plan import ID_DIGITS, Manifest, Value, distinguishing, run_name
 from pima_hp.run import FINAL, MAIN_SETTINGS, RunStatus, tag_of
 
 EVENT_FILES = "events.out.tfevents*"
@@ -84,7 +84,7 @@ def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Se
     ended = frame[wanted & (frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)]
     for _, run in ended.groupby("run_id", sort=False):
         config_id, seed, run_id = run[["config_id", "seed", "run_id"]].iloc[0]
-        own = there.get(run_id[:6], folder / run_name(manifest.labels[config_id], seed, run_id))
+        own = there.get(run_id[:ID_DIGITS], folder / run_name(manifest.labels[config_id], seed, run_id))
         logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
         scores = _scores(run)[-1:] if logged else _scores(run)
         _write(own / RUN_FILE, run, [_session(hparams[config_id]), *scores])
@@ -99,7 +99,7 @@ def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
         folder: `outputs/<study>/tensorboard`.
         run_ids: of the runs that will be trained again.
     """
-    endings = {run_id[:6] for run_id in run_ids}
+    endings = {run_id[:ID_DIGITS] for run_id in run_ids}
     for path in folder.glob("*, seed *"):
         if path.name.rpartition(", ")[2] in endings:
             shutil.rmtree(path, ignore_errors=True)

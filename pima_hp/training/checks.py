@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -115,7 +116,10 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
 def _outside(key: str, node: Component, folder: Path) -> Iterator[str]:
     """Yield one line for each path of a callback or logger that leaves the study's folder."""
     for name, value in node.arguments.items():
-        if not value or not isinstance(value, str) or "://" in value:
+        if not value or not isinstance(value, str):
+            continue
+        value = re.sub("^(file|local):(//)?", "", value)
+        if "://" in value:
             continue
         is_path = Path(value).is_absolute() or name.endswith(("dir", "path"))
         if ".." in Path(value).parts if not is_path else not Path(value).resolve().is_relative_to(folder):

@@ -46,8 +46,9 @@ def asked_to_stop(error: BaseException) -> Interrupted | None:
         return error
     if _arrived:
         return Interrupted(_arrived[0])
-    is_keyboard = any(isinstance(each, KeyboardInterrupt) for each in (error, error.__context__))
-    return Interrupted(signal.SIGINT) if is_keyboard else None
+    names = {type(each).__name__ for each in (error, error.__context__)}  # the second one is Lightning's
+    known = {"KeyboardInterrupt": signal.SIGINT, "SIGTERMException": signal.SIGTERM}
+    return next((Interrupted(signum) for name, signum in known.items() if name in names), None)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_a_name_is_safe_as_a_folder_on_every_system(name: str) -> None:
 
 
 def test_a_run_is_named_by_its_configuration_seed_and_id() -> None:
-    assert run_name("relu, sgd", 3, "ab12cd34ef567890") == "relu, sgd, seed 3, ab12cd"
+    assert run_name("relu, sgd", 3, "ab12cd34ef567890") == "relu, sgd, seed 3, ab12cd34ef56"
 
 
 def test_one_configuration_has_its_main_settings_and_columns_of_one_kind() -> None:
