@@ -155,3 +155,11 @@ def test_a_run_that_is_in_the_ledger_is_tested_from_its_checkpoint(command: Comm
     line = [[line for line in done.err.splitlines() if line.startswith("test rows")] for done in (first, again)]
     assert line[0]
     assert line[0][0].partition(": ")[2] == line[1][0].partition(": ")[2]
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "class Leaves:\n    pass\nexit(3)"])
+def test_a_module_that_ends_the_process_is_refused_in_a_line(command: Command, own: Path, code: str) -> None:
+    (own / "own_leaving.py").write_text(code, encoding="utf-8")
+    done = command("activation._target_=own_leaving.Leaves", "study=s")
+    assert done.code == 2
+    assert "'own_leaving.Leaves' cannot be imported: SystemExit" in done.refusals[0]

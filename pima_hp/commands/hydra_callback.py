@@ -22,6 +22,9 @@ from pima_hp.run import Run, RunStatus
 
 Overrides = tuple[str, ...]
 
+_ONE_OPTION = ("data", "model", "activation", "optimizer", "scheduler", "batch", "trainer", "engine", "experiment")
+"""Groups of which a list of options makes no sense; callbacks and loggers may be several."""
+
 
 @contextmanager
 def _carried() -> Iterator[None]:
@@ -166,6 +169,9 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
     """
     jobs, problems = [], dict[str, None]()
     for config in configs:
+        # Hydra composes all options of a list, the last over the others, and leaves the group out of its choices.
+        several = [group for group in _ONE_OPTION if group not in config.hydra.runtime.choices]
+        problems.update(dict.fromkeys(f"{group}: must be one option; found several, or none" for group in several))
         try:
             jobs.append(parse(config))
         except InputError as error:

@@ -51,7 +51,7 @@ def import_own(target: str, kind: type) -> str:
             sys.path.append(str(Path.cwd()))  # a module beside the command, as with `python -m`
         try:
             importlib.import_module(target.rpartition(".")[0])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigurationError(f"_target_: {target!r:.80} cannot be imported: {reason:.300}") from error
     own = [each for each in class_of(target, kind).__mro__ if not _is_known(each.__module__)]

@@ -31,6 +31,9 @@ _KINDS = {
 
 _USUAL_ARGUMENTS = {"max_epochs", "precision", "accelerator", "devices"}
 
+_BOOLEANS = (bool, bool | None, "bool", "bool | None", "Optional[bool]")
+"""Annotations of arguments that are true or false."""
+
 _PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 """Loggers of Lightning that need a package of their own."""
 
@@ -82,7 +85,7 @@ def _refusal(key: str, node: str) -> str:
     """Return in one line why a class cannot be built, empty when it can; thousands of configurations share it."""
     try:
         _try(key.partition(".")[0], json.loads(node))
-    except Exception as error:  # noqa: BLE001 -- whatever a class says to its arguments is for the user
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a class says to its arguments is for the user
         reason = " ".join(str(error).split())[:300]
         return f"{key}{'.' if reason.startswith('_target_') else ': '}{reason}"
     return ""
@@ -95,7 +98,15 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"needs a package that is not installed: pip install {package}")
     if section == "data":  # its arguments are checked with the configuration
         return
-    inspect.signature(found).bind_partial(**{name: value for name, value in node.items() if name != "_target_"})
+    arguments = {name: value for name, value in node.items() if name != "_target_"}
+    signature = inspect.signature(found)
+    signature.bind_partial(**arguments)
+    if found is torch.nn.Identity and arguments:  # its own __init__ takes and drops anything
+        raise ConfigurationError(f"torch.nn.Identity takes no arguments; found {next(iter(arguments))}")
+    for name, value in arguments.items():  # the word no would count as true
+        parameter = signature.parameters.get(name)
+        if parameter and parameter.annotation in _BOOLEANS and not isinstance(value, bool):
+            raise ConfigurationError(f"{name} must be true or false; found {value!r:.60}")
     if section in ("model", "logger"):
         return
     if section == "trainer":
@@ -104,11 +115,11 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
     # The decorated method imports torch's compiler, which takes a second and is not used.
     Optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
     try:
-        parameter = torch.nn.Parameter(torch.zeros(1))
-        given: dict[str, Any] = {"optimizer": [parameter], "scheduler": SGD([parameter], lr=0.1)}
+        weight = torch.nn.Parameter(torch.zeros(1))
+        given: dict[str, Any] = {"optimizer": [weight], "scheduler": SGD([weight], lr=0.1)}
         built: Any = build(node, found, *([given[section]] if section in given else []))
         if section == "activation":
-            built(parameter * 1).backward()
+            built(weight * 1).backward()
     finally:
         Optimizer.add_param_group = real  # type: ignore[method-assign]
 
