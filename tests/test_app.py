@@ -200,7 +200,7 @@ def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path
     done = command("activation=tanh", "study=s", f"export={run_id}", *QUICK)
     assert done.code == 0, done.err
     (new,) = set(study.rglob("events*")) - before
-    assert new.parent.name.endswith(run_id[:6])
+    assert new.parent.name.endswith(run_id[:12])
     assert "trained" not in done.err
     for digits in ("123456", "4e12"):  # an id may look like a number
         assert "export: must" in command("study=s", f"export={digits}", *QUICK).err
@@ -215,7 +215,7 @@ def test_per_run_logs_and_no_logs(command: Command, tmp_path: Path) -> None:
     command("-m", "activation=relu,tanh", "log_each_run=true", "study=each", *QUICK)
     frame = read_study(tmp_path / "outputs" / "each")
     folders = {path.parent.name for path in (tmp_path / "outputs" / "each").rglob("events*")}
-    assert {name.rpartition(", ")[2] for name in folders if ", seed " in name} == {i[:6] for i in frame["run_id"]}
+    assert {name.rpartition(", ")[2] for name in folders if ", seed " in name} == {i[:12] for i in frame["run_id"]}
     command("-m", "activation=relu,tanh", "logger=none", "study=none", *QUICK)
     assert not list((tmp_path / "outputs" / "none").rglob("events*"))
 

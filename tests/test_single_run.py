@@ -146,7 +146,7 @@ def test_a_run_that_joins_a_study_has_a_folder_and_counts_in_the_mean(command: C
     assert command("activation=tanh", "seed=1", "study=s", *QUICK).code == 0
     run_id = read_study(study).set_index("seed").loc[1, "run_id"]
     folders = {path.name for path in study.glob("tensorboard/*/")} - {"relu", "tanh"}
-    assert folders == {f"tanh, seed 1, {run_id[:6]}"}
+    assert folders == {f"tanh, seed 1, {run_id[:12]}"}
     assert [path.read_bytes() for path in sorted(overview.iterdir())] != before
 
 

@@ -133,7 +133,7 @@ def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, fra
     request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=10)
     request.allowed_statuses.extend([api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_RUNNING])
     groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
-    own = f"one/{LABELS[row['config_id']]}, seed {row['seed']}, {row['run_id'][:6]}"
+    own = f"one/{LABELS[row['config_id']]}, seed {row['seed']}, {row['run_id'][:12]}"
     assert {group.name for group in groups} == {
         own,
         *(f"{study}/{label}" for study in ("one", "two") for label in LABELS.values()),
@@ -169,7 +169,7 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
         assert _state(tmp_path / "tb").keys() == before.keys()
     write_runs(tmp_path / "tb", frame, MANIFEST, [row["run_id"]])
     (folder,) = (tmp_path / "tb").iterdir()
-    assert folder.name == f"{LABELS[RELU.id]}, seed {row['seed']}, {row['run_id'][:6]}"
+    assert folder.name == f"{LABELS[RELU.id]}, seed {row['seed']}, {row['run_id'][:12]}"
     assert {path.name for path in folder.iterdir()} == {RUN_FILE, COLUMNS_FILE}
     found = _read(folder)
     for key in CURVES:
@@ -214,7 +214,7 @@ def test_the_curves_that_lightning_has_logged_are_not_written_again_and_an_attem
 ) -> None:
     row = frame[frame["config_id"] == RELU.id].iloc[0]
     run_ids = [row["run_id"]]
-    folder = tmp_path / "tb" / f"relu, seed {row['seed']}, {row['run_id'][:6]}"
+    folder = tmp_path / "tb" / f"relu, seed {row['seed']}, {row['run_id'][:12]}"
     other = tmp_path / "tb" / "relu, seed 0, 123456" / "events.out.tfevents.1795459808.host.1.0"
     for theirs in (folder / other.name, folder / f"{other.name}.pima_hp_columns", other):
         theirs.parent.mkdir(exist_ok=True, parents=True)
@@ -228,7 +228,7 @@ def test_the_curves_that_lightning_has_logged_are_not_written_again_and_an_attem
     assert not folder.exists()
     assert other.exists()
     write_runs(tmp_path / "tb", frame, MANIFEST, run_ids)
-    assert len(list((tmp_path / "tb").glob(f"*, {run_ids[0][:6]}/{RUN_FILE}"))) == 1
+    assert len(list((tmp_path / "tb").glob(f"*, {run_ids[0][:12]}/{RUN_FILE}"))) == 1
 
 
 def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path, frame: pd.DataFrame) -> None:
