@@ -122,6 +122,30 @@ def test_a_file_is_short_and_its_name_says_what_it_holds(path: Path) -> None:
     assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "common"}
 
 
+def code_lines(text: str) -> int:
+    """Count the lines that hold code: no blank lines, comments or docstrings."""
+    docs: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                docs |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if n not in docs and line.strip() and not line.strip().startswith("#"))
+
+
+def test_the_package_does_not_grow() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in MODULES]
+    assert sum(map(code_lines, texts)) <= 6600
+    assert sum(len(text.splitlines()) for text in texts) <= 10_300
+    assert len([path for path in MODULES if path.parent == PACKAGE and path.stem != "__init__"]) <= 5
+
+
 @pytest.mark.parametrize("name", ["pima_hp_grids", "pima_hp_stacked"])
 def test_hydra_finds_the_plugins_of_this_checkout(name: str) -> None:
     module = importlib.import_module(f"hydra_plugins.{name}")
