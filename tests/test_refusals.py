@@ -60,6 +60,7 @@ SLIPS = {
     "-m batch=[b5,b32] seed=0,1": "batch: must be one option; found several",
     "experiment=[batch_size,activation]": "experiment: must be one option; found several",
     "activation=identity +activation.slope=1": "activation: .*takes no arguments; found slope",
+    "callbacks.model_checkpoint.dirpath=file:///x": "callbacks.model_checkpoint.dirpath: must lie in the study",
     "optimizer=adam +optimizer.maximize=no": "optimizer: maximize must be true or false; found 'no'",
     "-m optimizer=sgd +optimizer.nesterov=no": "optimizer: nesterov must be true or false; found 'no'",
     "callbacks=early_stopping +callbacks.early_stopping.strict=no": "callbacks.early_stopping: strict must be true",
