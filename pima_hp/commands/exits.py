@@ -110,13 +110,23 @@ def _told(error: BaseException, running: Command, *, show_traces: bool) -> int:
         stop_listening()  # Lightning puts handlers back that were there before it
         say(f"stopped by {stop}: {_kept(running)}")
         return stop.exit_code
-    if isinstance(error, BrokenPipeError):  # the reader of our output has gone: `pima-hp-train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        discard_output()
         return 0
     if isinstance(error, SystemExit) and isinstance(error.code, int | None):
         return error.code or 0
     if show_traces or not isinstance(error, PimaError):
         raise error
+    return say_error(error)
+
+
+def discard_output() -> None:
+    """Discard what is still to be printed, because its reader has gone (`pima-hp-train --help | head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_error(error: PimaError) -> int:
+    """Print an error in one line per problem and return its exit code."""
     lines = str(error).splitlines()
     lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
     say("\n".join(f"refused: {line}" if isinstance(error, InputError) else line for line in lines))

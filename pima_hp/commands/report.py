@@ -1,7 +1,6 @@
 """The command `pima-hp-report`: from the ledger of a study to its report, verdicts and an exit code."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.selection import copies_in_words
-from pima_hp.errors import ConfigurationError, InputError, PimaError
+from pima_hp.commands.exits import discard_output, say_error
+from pima_hp.errors import ConfigurationError, PimaError
 from pima_hp.formatting import csv_text
 from pima_hp.report.compare import SHOWN, side_by_side
 from pima_hp.report.page import Study, write, write_report
@@ -58,11 +58,9 @@ def run(arguments: Sequence[str]) -> int:
             write(study.folder / "report" / "tables" / "compared.csv", csv_text(table))
         sys.stdout.flush()
     except PimaError as error:
-        prefix = "refused: " if isinstance(error, InputError) else ""
-        sys.stderr.write("".join(f"{prefix}{line}\n" for line in str(error).splitlines()))
-        return error.exit_code
-    except BrokenPipeError:  # the reader of our output has gone: `pima-hp-report article | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return say_error(error)
+    except BrokenPipeError:
+        discard_output()
     except KeyboardInterrupt:
         return 130
     return 1 if any(verdict.outcome in outcomes for verdict in study.verdicts) else 0
