@@ -142,7 +142,8 @@ def _as_known(error: BaseException, running: Command) -> PimaError | None:
         return error
     if isinstance(error, Exception) and is_of_hydra(error):
         return InputError(explain(error))
-    if isinstance(error, OSError):  # of a file of Hydra's; ours come as a StorageError
+    # Files of Hydra; ours raise a StorageError. A closed pipe is no file.
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return storage_error(error, Path(error.filename or running.study or Path.cwd()))
     return None
 

@@ -34,7 +34,10 @@ def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: 
     tables = set(study.frame.get("data_digest", ()))
     if n_others := sum(bool(verdict.claim.other_table(tables)) for verdict in study.verdicts):
         lines.append(f"note: {n_others} of {len(study.verdicts)} claims are about another table than these runs")
-    print("\n".join([*lines, f"report       {page}"]))  # noqa: T201 -- the answer of the command
+    try:
+        print("\n".join([*lines, f"report       {page}"]), flush=True)  # noqa: T201 -- the answer of the command
+    except BrokenPipeError:  # the verdicts still decide the exit code
+        discard_output()
     return study
 
 
