@@ -1,9 +1,7 @@
 """The public functions: what the commands do, from Python. Overrides are Hydra's strings everywhere."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +10,16 @@ import pandas as pd
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.verdicts import Verdict
 from pima_hp.commands import study as studies
 from pima_hp.commands.compose import swept_keys
 from pima_hp.commands.exits import running_command
 from pima_hp.commands.files import composed
 from pima_hp.commands.hydra_callback import checked
-from pima_hp.commands.report import report_study, study_folder
 from pima_hp.commands.train import train as task
 from pima_hp.config.options import CONF
 from pima_hp.errors import InputError
-from pima_hp.formatting import plain
-from pima_hp.ledger import Ledger, read_study, setting_columns
-from pima_hp.report import page
+from pima_hp.ledger import Ledger, study_folder
+from pima_hp.report.page import Study
 from pima_hp.run import Array
 
 
@@ -46,45 +40,6 @@ class TrainedRun:
     curves: dict[str, Array]
     scores: dict[str, float]
     module: Any
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study on disk: its runs, learning curves, verdicts and report."""
-
-    folder: Path
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """All runs, one row each: see `pima_hp.read_study`."""
-        return read_study(self.folder)
-
-    def curves(self, key: str = "val/accuracy") -> pd.DataFrame:
-        """Return a learning curve of each run: one row a run, one column an epoch (from 1)."""
-        table = pd.DataFrame(self.frame[key].tolist(), index=self.frame["run_id"])
-        return table.rename(columns=lambda epoch: epoch + 1)
-
-    def best(self, key: str = "val/accuracy") -> dict[str, Any]:
-        """Return the settings of the configuration with the best score: mean of its runs over the last 20 epochs.
-
-        Of a loss, the lowest is the best. A configuration with a run that has no such score is never the best.
-        """
-        frame = self.frame.assign(score=self.curves(key).iloc[:, -20:].mean(axis=1, skipna=False).to_numpy())
-        kept = frame[~frame["config_id"].isin(frame["config_id"][frame["score"].isna()])]
-        if kept.empty:
-            raise InputError(f"best: needs a configuration whose runs all have {key}; found none")
-        means = kept.groupby("config_id", sort=False)["score"].mean().sort_values(ascending="loss" in key)
-        settings = kept[kept["config_id"] == means.index[0]][setting_columns(frame)].iloc[0].dropna()
-        return {name: plain(value) for name, value in {**settings, key: means.iloc[0]}.items()}
-
-    def verdicts(self, claims: Path | str | None = None) -> Sequence[Verdict]:
-        """Return the verdict of each claim of the project, and of a folder of your own claims."""
-        return page.Study.read(self.folder, load_claims(extra=Path(claims) if claims else None)).verdicts
-
-    def report(self, claims: Path | str | None = None) -> Path:
-        """Write the report, print its verdicts, and return the page."""
-        report_study(self.folder, Path(claims) if claims else None)
-        return self.folder / "report" / "index.html"
 
 
 def train(*overrides: str) -> TrainedRun:
@@ -125,7 +80,7 @@ def sweep(*overrides: str, **settings: object) -> Study:
     with running_command() as command, initialize_config_dir(str(CONF), job_name="pima_hp", version_base="1.3"):
         with suppress(SystemExit):  # some runs failed: their status says so
             GlobalHydra.instance().hydra.multirun("config", task, lines)  # type: ignore[union-attr]
-        return Study(command.study or Path())
+        return Study.read(command.study or Path(), own_table=True)
 
 
 def predict(study: str | Path, run_id: str, rows: pd.DataFrame) -> Array:

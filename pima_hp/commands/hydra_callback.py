@@ -140,9 +140,9 @@ class StudyCallback(Callback):
             print_summary(first, asked, n_asked, n_new=int(new[asked.index].sum()))
             if first.settings.report:
                 from pima_hp.commands.report import report_study
+                from pima_hp.report.page import Study
 
-                claims = first.settings.claim_dir
-                report_study(first.folder, Path(claims) if claims else None, own_table=True)
+                report_study(Study.read(first.folder, own_table=True), first.settings.claim_dir)
         if len(asked) < n_asked or (asked["status"] == RunStatus.FAILED).any():
             raise SystemExit(1)
 

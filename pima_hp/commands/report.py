@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.selection import copies_in_words
+from pima_hp.analysis.verdicts import Verdict
 from pima_hp.commands.exits import discard_output, say_error
 from pima_hp.errors import ConfigurationError, PimaError
 from pima_hp.formatting import csv_text
@@ -16,29 +16,22 @@ from pima_hp.report.page import Study, write, write_report
 from pima_hp.report.tables import counts_text, text_table, verdict_table
 
 
-def report_study(folder: Path, claims_folder: Path | None = None, *, own_table: bool = False) -> Study:
-    """Write the report of a study and print its verdicts.
-
-    Args:
-        folder: `outputs/<study>`.
-        claims_folder: the user's own claims, in addition to those of the project.
-        own_table: whether the path of a CSV file in the ledger may be opened, for the baselines: where this
-            command has trained from it, not where the study may come from someone else.
-    """
-    study = Study.read(folder, load_claims(extra=claims_folder), own_table=own_table)
-    page, table = write_report(study), verdict_table(study.verdicts)
+def report_study(study: Study, claims: Path | str | None = None) -> list[Verdict]:
+    """Write the report of a study, print its verdicts, and return them; `claims` is a folder of the user's own."""
+    verdicts = study.verdicts(claims)
+    page, table = write_report(study, verdicts), verdict_table(verdicts)
     lines = [f"{text_table(table)}\n"] if len(table) else []
-    lines.append(f"{study.progress}. {counts_text(study.verdicts).capitalize()}.")
+    lines.append(f"{study.progress}. {counts_text(verdicts).capitalize()}.")
     if copies := copies_in_words(study.frame):
         lines.append(f"note: {copies}")
     tables = set(study.frame.get("data_digest", ()))
-    if n_others := sum(bool(verdict.claim.other_table(tables)) for verdict in study.verdicts):
-        lines.append(f"note: {n_others} of {len(study.verdicts)} claims are about another table than these runs")
+    if n_others := sum(bool(verdict.claim.other_table(tables)) for verdict in verdicts):
+        lines.append(f"note: {n_others} of {len(verdicts)} claims are about another table than these runs")
     try:
         print("\n".join([*lines, f"report       {page}"]), flush=True)  # noqa: T201 -- the answer of the command
     except BrokenPipeError:  # the verdicts still decide the exit code
         discard_output()
-    return study
+    return verdicts
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -46,17 +39,17 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="pima-hp-report", description=__doc__, allow_abbrev=False)
     parser.add_argument("study", help="folder of a study, or its name in outputs/")
     parser.add_argument("--compare", metavar="STUDY", help="the same claims in another study, with differences")
-    parser.add_argument("--claims", metavar="DIR", type=Path, help="a folder of your own claims, <id>.yaml")
+    parser.add_argument("--claims", metavar="DIR", help="a folder of your own claims, <id>.yaml")
     parser.add_argument("--fail-on", metavar="OUTCOMES", default="", help="exit 1 on such verdicts: refuted,undecided")
     options = parser.parse_args(arguments)
     outcomes = {outcome.strip() for outcome in options.fail_on.split(",") if outcome.strip()}
     try:
         if outcomes - set(Outcome):
             raise ConfigurationError(f"--fail-on: must be of {', '.join(Outcome)}; found {options.fail_on!r:.60}")
-        study = report_study(study_folder(options.study), options.claims)
+        study = Study.read(options.study)
+        verdicts = report_study(study, options.claims)
         if options.compare:
-            claims = [verdict.claim for verdict in study.verdicts]
-            table = side_by_side(study, Study.read(study_folder(options.compare), claims))
+            table = side_by_side(verdicts, Study.read(options.compare).verdicts(options.claims))
             print("\n" + (text_table(table[SHOWN]) if len(table) else "No claim can be tested in both studies."))  # noqa: T201
             write(study.folder / "report" / "tables" / "compared.csv", csv_text(table))
         sys.stdout.flush()
@@ -66,12 +59,7 @@ def run(arguments: Sequence[str]) -> int:
         discard_output()
     except KeyboardInterrupt:
         return 130
-    return 1 if any(verdict.outcome in outcomes for verdict in study.verdicts) else 0
-
-
-def study_folder(study: str | Path) -> Path:
-    """Return the folder of a study from its path, or its name in `outputs`."""
-    return Path(study) if Path(study).is_dir() or "/" in str(study) else Path("outputs") / study
+    return 1 if any(verdict.outcome in outcomes for verdict in verdicts) else 0
 
 
 def main() -> None:

@@ -45,15 +45,20 @@ def read_study(study: Path | str) -> pd.DataFrame:
         StudyError: two parts disagree about a run, or were written by another version.
         StorageError: the folder cannot be read.
     """
-    folders = [path for path in (Path(study), Path("outputs", study)) if (path / LEDGER).is_dir()]
-    if not folders:
-        found = sorted(path.parent.name for path in Path(study).parent.glob(f"*/{LEDGER}"))
-        raise InputError(f"{str(study)!r} must be the folder of a study, or its name in outputs; found only {found}")
-    ledger = Ledger(folders[0])
+    ledger = Ledger(study_folder(study))
     frame = ledger.frame()
     for note in ledger.damaged:
         warnings.warn(note, stacklevel=2)
     return frame
+
+
+def study_folder(study: Path | str) -> Path:
+    """Return the folder of a study, given by it or by its name in `outputs`; `InputError` where there is none."""
+    for path in (Path(study), Path("outputs", study)):
+        if (path / LEDGER).is_dir():
+            return path
+    found = sorted(path.parent.name for path in Path(study).parent.glob(f"*/{LEDGER}"))
+    raise InputError(f"{str(study)!r} must be the folder of a study, or its name in outputs; found only {found}")
 
 
 class Ledger:

@@ -1,6 +1,7 @@
 """The same claims in two studies side by side, paired by seed where the studies share seeds."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,23 +9,23 @@ import pandas as pd
 
 from pima_hp.analysis.intervals import Share, bootstrap
 from pima_hp.analysis.selection import matched
-from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate
-from pima_hp.report.page import SEED, Study
+from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate, Verdict
+from pima_hp.report.page import SEED
 
 SHOWN = ["claim", "estimate", "outcome_1", "value_1", "outcome_2", "value_2", "difference", "difference_lower",
          "difference_upper", "n_shared"]  # fmt: skip
 """Columns that a terminal has room for."""
 
 
-def side_by_side(first: Study, second: Study) -> pd.DataFrame:
-    """Return the estimates of claims that both studies have, with their differences, second minus first.
+def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.DataFrame:
+    """Return the estimates of the same claims in two studies, with their differences, second minus first.
 
     A difference is the mean over the replicates that both studies have, with a bootstrap interval: of shares, means,
     slopes, and of logarithms for a ratio. There is none for studies that share
     fewer than 10. A descriptive estimate has no outcome.
     """
     rows = []
-    for one, other in zip(first.verdicts, second.verdicts, strict=True):
+    for one, other in zip(first, second, strict=True):
         for estimate, twin in zip(one.estimates, other.estimates, strict=True):
             if estimate.value is None or twin.value is None:
                 continue

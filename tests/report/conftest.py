@@ -1,15 +1,16 @@
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pima_hp.analysis.baselines import Baselines
 from pima_hp.analysis.claims import Claim, load_claims
-from pima_hp.analysis.verdicts import judge
+from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.report.page import Study
 
@@ -66,12 +67,26 @@ def make_study() -> MakeStudy:
     return study
 
 
-def report_of(frame: pd.DataFrame, folder: Path, claims: list[Claim] | None = None, **changes: Any) -> Study:
-    """A study as a report sees it, from runs that no ledger holds."""
+class Report(NamedTuple):
+    """What `write_report` takes."""
+
+    study: Study
+    verdicts: list[Verdict]
+
+
+def report_of(
+    frame: pd.DataFrame,
+    folder: Path,
+    claims: list[Claim] | None = None,
+    notes: Sequence[str] = (),
+    baselines: Sequence[Baselines] = (),
+) -> Report:
+    """A study as a report sees it, from runs that no ledger holds, and its verdicts."""
     folder.mkdir(parents=True, exist_ok=True)
     verdicts = judge(load_claims() if claims is None else claims, frame, np.random.default_rng(0), 200)
-    content = {"manifest": None, "notes": [], "baselines": [], "verdicts": verdicts}
-    return Study(folder, frame, **{**content, **changes})
+    study = Study(folder, frame, None, notes)
+    vars(study)["baselines"] = baselines  # not computed
+    return Report(study, verdicts)
 
 
 def texts(svg: str) -> list[str]:

@@ -19,7 +19,7 @@ def browser(tmp_path_factory):
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_a_report_is_shown_without_a_complaint_or_a_request(make_study, tmp_path, browser, width, dark):
-    page = write_report(report_of(make_study(ARTICLE, 12), tmp_path / "study"))
+    page = write_report(*report_of(make_study(ARTICLE, 12), tmp_path / "study"))
     browser.open(page, width, 900, dark)
     assert browser.evaluate("document.querySelectorAll('.verdicts tbody tr').length") >= 4
     assert browser.evaluate("document.querySelectorAll('figure').length") >= 6
@@ -35,7 +35,7 @@ TOOLTIP = "document.getElementById('tooltip').hidden ? '' : document.getElementB
 
 
 def test_a_tooltip_shows_the_numbers_of_the_epoch_below_the_pointer(make_study, tmp_path, browser):
-    browser.open(write_report(report_of(make_study(ARTICLE, 12), tmp_path / "study")), 1280, 900)
+    browser.open(write_report(*report_of(make_study(ARTICLE, 12), tmp_path / "study")), 1280, 900)
     browser.point_at("#batch-size-waiting .panels svg", 0.4, 0.3)
     assert all(text in browser.evaluate(TOOLTIP) for text in ("epoch", "5: ", "32: "))
     browser.point_at("h1", 0.5, 0.5)
@@ -46,7 +46,7 @@ def test_a_tooltip_shows_the_numbers_of_the_epoch_below_the_pointer(make_study, 
 
 
 def test_on_paper_reasons_are_open(make_study, tmp_path, browser):
-    browser.open(write_report(report_of(make_study(ARTICLE, 12), tmp_path / "study")), 718, 1000)
+    browser.open(write_report(*report_of(make_study(ARTICLE, 12), tmp_path / "study")), 718, 1000)
 
     def heights(name: str) -> list[float]:
         return browser.evaluate(f"[...document.querySelectorAll('{name}')].map((one) => one.checkVisibility() ? "
@@ -61,7 +61,7 @@ def test_on_paper_reasons_are_open(make_study, tmp_path, browser):
 
 def test_hostile_values_open_no_dialog(make_study, tmp_path, browser):
     frame = make_study([{"activation": text} for text in XSS[::3]], 1, epochs=4).assign(message=XSS[::3])
-    page = write_report(report_of(frame, tmp_path / "study", notes=XSS))
+    page = write_report(*report_of(frame, tmp_path / "study", notes=XSS))
     browser.open(page, 1280, 900)
     browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert browser.evaluate("document.querySelectorAll('script').length") == 1

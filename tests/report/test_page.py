@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from pima_hp.ledger import Ledger, Manifest
 from pima_hp.report.page import Study, write, write_report
 from pima_hp.run import Run
 from tests.ledger.conftest import configuration_of, results_of, seeds_of
-from tests.report.conftest import Page, report_of
+from tests.report.conftest import Page, Report, report_of
 
 ARTICLE = [{"batch.size": size} for size in (5, 10, 16, 32)] + [{"activation": name} for name in ("tanh", "sigmoid")]
 XSS = """<script>alert(1)</script>
@@ -75,8 +75,8 @@ x\u2028alert(1)\u2029
 """.splitlines()
 
 
-def page_of(report: Study) -> Page:
-    return Page(write_report(report).read_text(encoding="utf-8"))
+def page_of(report: Report) -> Page:
+    return Page(write_report(*report).read_text(encoding="utf-8"))
 
 
 def checked(page: Page) -> Page:
@@ -144,7 +144,7 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
     assert {row["id"] for row in rows} == {claim.id for claim in load_claims()}
     assert pd.read_csv(folder / "tables" / "verdicts.csv")["claim"].nunique() == len(rows)
     before = (folder / "index.html").read_bytes()
-    write_report(report)
+    write_report(*report)
     assert (folder / "index.html").read_bytes() == before
 
 
@@ -190,9 +190,14 @@ def ledger_of(folder, n_done, n_planned):
     return folder
 
 
+def _read(folder: Path) -> Report:
+    study = Study.read(folder)
+    return Report(study, study.verdicts())
+
+
 @pytest.mark.parametrize("n_done", [0, 3])
 def test_a_study_that_is_not_complete_says_how_far_it_is(tmp_path, n_done):
-    page = checked(page_of(Study.read(ledger_of(tmp_path / "s", n_done, 12), load_claims())))
+    page = checked(page_of(_read(ledger_of(tmp_path / "s", n_done, 12))))
     assert f"{n_done} of 12 runs finished" in page.text
     assert "11 claims cannot be tested with these runs" in page.text
 
@@ -207,7 +212,7 @@ def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp
     (folder / "ledger" / "noise.parquet").write_bytes(os.urandom(4096))
     outside = {path for path in tmp_path.rglob("*") if "report" not in path.parts}
     began = time.monotonic()
-    page = checked(page_of(Study.read(folder, load_claims())))
+    page = checked(page_of(_read(folder)))
     assert time.monotonic() - began < 20
     assert {path for path in tmp_path.rglob("*") if "report" not in path.parts} == outside
     assert "SECRET" not in page.text
@@ -219,15 +224,15 @@ def test_a_report_folder_that_is_a_link_is_refused(make_study, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "s" / "report").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="found a link"):
-        write_report(report)
+        write_report(*report)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_two_reports_at_once_leave_one_of_them_whole(make_study, tmp_path):
-    report = report_of(make_study(ARTICLE[:1], 1), tmp_path / "s", [])
-    kinds = [replace(report, notes=[letter * 200_000]) for letter in "ab"]
-    whole = {write_report(kind).read_bytes() for kind in kinds}
-    threads = [threading.Thread(target=lambda kind=kind: [write_report(kind) for _ in range(5)]) for kind in kinds]
+    frame = make_study(ARTICLE[:1], 1)
+    kinds = [report_of(frame, tmp_path / "s", [], notes=[letter * 200_000]) for letter in "ab"]
+    whole = {write_report(*kind).read_bytes() for kind in kinds}
+    threads = [threading.Thread(target=lambda kind=kind: [write_report(*kind) for _ in range(5)]) for kind in kinds]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
