@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -16,15 +16,9 @@ from pima_hp.config import Config, Seeds
 
 Array = NDArray[np.float64]
 
-FINAL = "~final/"
-"""Prefix of final scores in TensorBoard, which sorts `~` after every letter: the curves come first."""
-
-MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
-"""The settings that describe a configuration where there is no other to compare it with."""
-
 
 def tag_of(key: str) -> str:
-    """Return the tag of a curve in TensorBoard, which opens its first two groups: `lr` comes last."""
+    """Return the tag of a curve in TensorBoard, which sorts `~` after every letter: `lr` comes last."""
     return key if "/" in key else f"~{key}"
 
 
@@ -56,18 +50,6 @@ class Run:
     def id(self) -> str:
         """The digest of configuration and seeds."""
         return self.config.run_id(self.seeds)
-
-
-def replicate_of(
-    init: int, split: int, order: int, shuffle: bool, size: int | str, n_train: float | None
-) -> tuple[int, ...]:
-    """Return the seeds that distinguish replicates of one configuration.
-
-    `order` matters only where rows are shuffled, and changes nothing but rounding where one batch holds them all. The
-    run's own seed only provides defaults for the others.
-    """
-    whole = isinstance(size, str) or (n_train is not None and size >= n_train)
-    return (init, split, order) if shuffle and not whole else (init, split)
 
 
 CURVES = (
@@ -121,17 +103,3 @@ class Results:
     engine: str = ""
     message: str = ""
     versions: Mapping[str, str] = field(default_factory=versions)
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    def __getitem__(self, member: int) -> "Results":
-        """Return one run's view, M = 1."""
-        one = slice(member, member + 1)
-        columns = ("runs", "status", "n_updates", "stop_epoch", "positive_rate")
-        return replace(
-            self,
-            **{name: getattr(self, name)[one] for name in columns},
-            curves={key: curve[one] for key, curve in self.curves.items()},
-            scores={key: score[one] for key, score in self.scores.items()},
-        )

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pima_hp.commands import CONFIG_PATH, train
 from pima_hp.commands.exits import exit_code
 from pima_hp.commands.job import Job, parse
 from pima_hp.config import Seeds
+from pima_hp.run import Results
 
 ROOT = Path(__file__).parent.parent
 Settings = dict[str, Any]
@@ -63,6 +64,22 @@ def job_of(*overrides: str) -> Job:
 
 def seeds_of(seed: int) -> Seeds:
     return Seeds(seed=seed, init=seed, split=seed, order=seed)
+
+
+def members_of(results: Results) -> list[Results]:
+    """The results of each run of a stack."""
+    return [
+        replace(
+            results,
+            **{
+                name: getattr(results, name)[n : n + 1]
+                for name in ("runs", "status", "n_updates", "stop_epoch", "positive_rate")
+            },
+            curves={key: curve[n : n + 1] for key, curve in results.curves.items()},
+            scores={key: score[n : n + 1] for key, score in results.scores.items()},
+        )
+        for n in range(len(results.runs))
+    ]
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,8 @@ def test_d3_a_hyperparameter_must_be_a_finite_number(choice: str, key: str) -> N
         ("+foo=1", "foo: "),
         ("+data.foo=1", "data.foo: "),
         ("+engine.nam=solo", "engine.nam: "),
-        ("+optimizer._args_=[1]", "optimizer._args_: must not be given"),
-        ("+scheduler.gamma=0.5", "scheduler: must have a _target_; found none, but gamma"),
+        ("+optimizer._args_=[1]", "optimizer: only _target_ may begin with _; found _args_"),
+        ("+scheduler.gamma=0.5", "scheduler: must have a _target_ to take arguments"),
         ("scheduler.monitor=val/loss", "scheduler: must have a _target_"),
     ],
 )

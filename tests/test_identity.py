@@ -21,8 +21,7 @@ from omegaconf import OmegaConf
 
 from pima_hp.commands.job import parse
 from pima_hp.config import Config
-from pima_hp.config.flat import NAMED_SECTIONS
-from pima_hp.config.options import options
+from pima_hp.config.options import NAMED_SECTIONS, options
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError
 from pima_hp.run import CURVES, Results, Run

@@ -8,8 +8,7 @@ import torch
 
 from pima_hp.config import ActivationSection, Config
 from pima_hp.config.build import build
-from pima_hp.config.flat import NAMED_SECTIONS
-from pima_hp.config.options import option_name, options
+from pima_hp.config.options import NAMED_SECTIONS, option_name, options
 from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import read_study
 from tests.conftest import Command, job_of

@@ -146,7 +146,7 @@ def _computed(run: pd.Series, settings: dict[str, Any], seeds: list[int], own_ta
     """Compute the baselines of one kind of split; PimaError where the table cannot be read or has changed."""
     import torch
 
-    from pima_hp.data.splits import split_rows
+    from pima_hp.data.prepared import split_rows
     from pima_hp.seeds import Role, stream
 
     content = {str(key).removeprefix("data."): plain(value) for key, value in run.filter(like="data.").items()}

@@ -11,15 +11,14 @@ import pandas as pd
 
 from pima_hp.analysis.curves import EVENTS, Statistic
 from pima_hp.config import Config
-from pima_hp.config.flat import Setting
-from pima_hp.config.options import CONF, option_content, read_yaml
+from pima_hp.config.options import CONF, Setting, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import plain, value_text
 from pima_hp.ledger import distinct, replicates_of, setting_columns
 from pima_hp.run import Array, RunStatus
 
 Seeds = tuple[int, ...]
-"""The seeds that matter of a run: `pima_hp.run.replicate_of`."""
+"""The seeds that matter of a run: `pima_hp.ledger.replicates_of`."""
 
 Settings = Mapping[str, Setting]
 ByReplicate = Mapping[Seeds, float]

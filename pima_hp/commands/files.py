@@ -10,8 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pima_hp.config.flat import flattened
-from pima_hp.config.options import CONF, options, read_yaml
+from pima_hp.config.options import CONF, flattened, options, read_yaml
 from pima_hp.config.problems import nearest
 from pima_hp.errors import ConfigurationError
 

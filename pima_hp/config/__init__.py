@@ -12,8 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_val
 from pima_hp.config.component import Bounds
 from pima_hp.config.component import Component as Component
 from pima_hp.config.component import Section as Section
-from pima_hp.config.flat import NAMED_SECTIONS, Setting, flattened
-from pima_hp.config.options import option_name
+from pima_hp.config.options import NAMED_SECTIONS, Setting, flattened, option_name
 from pima_hp.config.trainer import INERT_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
@@ -88,6 +87,7 @@ _HYPERPARAMETERS: dict[str, Any] = {
     **dict.fromkeys(("threshold", "eta_min", "min_lr"), (_NotNegative, None)),
     **dict.fromkeys(("step_size", "T_max"), (Annotated[int, Field(ge=1)], None)),
     **dict.fromkeys(("patience", "cooldown"), (Annotated[int, Field(ge=0)], None)),
+    **dict.fromkeys(("capturable", "differentiable"), (Literal[False], None)),  # no gradient, no update without CUDA
     "factor": (Annotated[float, Field(gt=0, lt=1)], None),
     "betas": (Annotated[list[_Decay], Field(min_length=2, max_length=2)], None),
 }
@@ -123,8 +123,8 @@ class SchedulerSection(Component):
 
     @model_validator(mode="after")
     def _arguments_have_a_class(self) -> Self:
-        if self.target is None and (given := [*self.arguments, *([self.monitor] if self.monitor else [])]):
-            raise ValueError(f"must have a _target_; found none, but {given[0]}")
+        if self.target is None and (self.arguments or self.monitor):
+            raise ValueError("must have a _target_ to take arguments; found none")
         return self
 
 

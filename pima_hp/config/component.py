@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
@@ -21,19 +22,10 @@ class Bounds(Section):
 
 def _argument(value: Any) -> Any:
     """Refuse what JSON cannot hold, such as NaN, and nested classes, which would not be instantiated."""
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise ValueError(f"must be made of finite numbers, words, lists and mappings; found {value!r:.60}") from None
-    if '"_target_":' in text:
-        raise ValueError(f"must not name a class: a nested _target_ is not instantiated; found {value!r:.60}")
-    if isinstance(value, list):
-        return list(map(_unsigned, value))
-    return _unsigned(value)
-
-
-def _unsigned(value: Any) -> Any:
-    return 0.0 if isinstance(value, float) and value == 0 else value  # -0.0 has the id of 0.0, but other quotients
+    with suppress(TypeError, ValueError, RecursionError):
+        if '"_target_":' not in (text := json.dumps(value, allow_nan=False)):
+            return json.loads(text, parse_float=lambda digits: float(digits) + 0.0)  # -0.0, of other quotients, is 0.0
+    raise ValueError(f"must be finite numbers, words, lists, mappings, without a nested _target_; found {value!r:.60}")
 
 
 class Component(Section):
@@ -59,9 +51,10 @@ class Component(Section):
             return settings
         given = {"_target_": cls.usual} if cls.usual else {}
         given |= {key: value for key, value in settings.items() if value is not None or key in cls.model_fields}
-        given.pop("_partial_", None)  # for Hydra users; `build` does not need it
+        if settings.get("_partial_") is True:  # for Hydra users; `build` does not need it
+            del given["_partial_"]
         if words := [str(key) for key in given if str(key).startswith("_") and key not in ("_target_", "_source_")]:
-            raise ValueError(f"{words[0]}: must not be given; only _target_ may begin with _")
+            raise ValueError(f"only _target_ may begin with _; found {words[0]}")
         return given | cls.bounds.model_validate(given).model_dump(exclude_unset=True)
 
     @model_serializer(mode="wrap")

@@ -1,4 +1,4 @@
-"""The options of the groups of `conf/`, read without Hydra, and the name that a content has among them."""
+"""The options of the groups of `conf/`, read without Hydra; the name of a content among them; dotted keys."""
 
 import re
 from collections.abc import Mapping
@@ -14,6 +14,11 @@ _PACKAGED = Path(__file__).parents[1] / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The folder of option groups: inside an installed wheel, beside the package in a checkout."""
 
+NAMED_SECTIONS = ("activation", "optimizer", "scheduler")
+"""Sections that are known by the name of an option, as on the command line: `optimizer=adam`."""
+
+Setting = bool | int | float | str | tuple[Any, ...] | None
+
 MAX_BYTES, MAX_NODES = 2**20, 100_000
 """Of a YAML file, its aliases expanded: ten lines can stand for 10^10 values."""
 
@@ -22,6 +27,21 @@ _Loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),),
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+
+def flattened(settings: Mapping[str, Any]) -> dict[str, Setting]:
+    """Return nested settings as dotted keys; lists become tuples, so that values can be compared and grouped.
+
+    >>> flattened({"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}})
+    {'optimizer.lr': 0.1, 'optimizer.betas': (0.9, 0.99)}
+    """
+    flat: dict[str, Setting] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": item for inner, item in flattened(value).items()}
+        else:
+            flat[key] = tuple(value) if isinstance(value, list) else value
+    return flat
 
 
 @cache

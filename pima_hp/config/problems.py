@@ -34,11 +34,7 @@ def problems_of(error: ValidationError) -> list[str]:
     """Return one line for each problem: `optimizer.lr: must be greater than 0; found -1`."""
     lines: list[str] = []
     for item in error.errors(include_url=False):
-        key = ".".join(map(str, item["loc"]))
-        if item["type"] == "value_error":  # from a validator of ours; its lines may begin with the last part of the key
-            parts = re.findall(r"^(?:(\w+): )?(.*)$", str(item["ctx"]["error"]), re.MULTILINE)
-            lines += [f"{'.'.join(filter(None, (key, leaf)))}: {text}" for leaf, text in parts]
-        else:
-            rule = _RULES.get(item["type"]) or re.sub(r"^\w+ should", "must", item["msg"])
-            lines.append(f"{key}: {rule}; found {item['input']!r:.60}")
+        rule = _RULES.get(item["type"]) or re.sub(r"^\w+ should", "must", item["msg"]).removeprefix("Value error, ")
+        found = "" if item["type"] == "value_error" else f"; found {item['input']!r:.60}"  # validators of ours say it
+        lines.append(f"{'.'.join(map(str, item['loc']))}: {rule}{found}")
     return list(dict.fromkeys(lines))

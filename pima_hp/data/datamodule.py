@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pima_hp.config import BatchSection, DataSection, Seeds
-from pima_hp.data.prepared import prepare
-from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.data.prepared import Preprocessing, prepare
 from pima_hp.data.table import read_table
 from pima_hp.seeds import Role, stream
 

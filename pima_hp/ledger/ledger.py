@@ -14,7 +14,7 @@ from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
 from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, frame_of, is_curve, is_setting, read_part
 from pima_hp.ledger.plan import Manifest
-from pima_hp.run import Array, Results, RunStatus, replicate_of
+from pima_hp.run import Array, Results, RunStatus
 
 Found = TypeVar("Found")
 BAND = (0.05, 0.95)
@@ -167,9 +167,15 @@ def curve_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
-    """Return the seeds that distinguish each run from other replicates; see `replicate_of`."""
-    columns = ("init_seed", "split_seed", "order_seed", "batch.shuffle", "batch.size", "n_train")
-    return list(map(replicate_of, *(frame[name].tolist() for name in columns)))
+    """Return the seeds that distinguish each run from other replicates of its configuration.
+
+    `order` counts only where rows are shuffled, and changes nothing but rounding where one batch holds them all. The
+    run's own seed only provides defaults for the others.
+    """
+    size = pd.to_numeric(frame["batch.size"], errors="coerce")  # `full` is not a number
+    is_used = frame["batch.shuffle"].astype(bool) & (size < frame["n_train"].fillna(np.inf))
+    seeds = zip(frame["init_seed"], frame["split_seed"], frame["order_seed"], is_used, strict=True)
+    return [(init, split, order) if used else (init, split) for init, split, order, used in seeds]
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pima_hp.config import Config
-from pima_hp.config.flat import NAMED_SECTIONS, Setting
-from pima_hp.config.options import option_content, options
+from pima_hp.config.options import NAMED_SECTIONS, Setting, option_content, options
 from pima_hp.errors import StudyError
 from pima_hp.ledger.files import read_file
 from pima_hp.run import CURVES, Results, RunStatus

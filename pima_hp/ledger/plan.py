@@ -14,17 +14,20 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
-from pima_hp.config.flat import NAMED_SECTIONS, Setting
+from pima_hp.config.options import NAMED_SECTIONS, Setting
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.formatting import value_text
 from pima_hp.ledger.files import LEDGER, explained, make_folder, read_file, write_atomically
 from pima_hp.ledger.parts import VERSION, check_version
-from pima_hp.run import MAIN_SETTINGS, Run
+from pima_hp.run import Run
 
 Value = float | str
 Settings = Mapping[str, Mapping[str, Setting]]
 """Configuration id -> its settings, `Config.flat`."""
+
+MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
+"""The settings that describe a configuration where there is no other to compare it with."""
 
 LONGEST = 100
 

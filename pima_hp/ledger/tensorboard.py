@@ -18,8 +18,11 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from pima_hp.ledger.files import explained, make_folder, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
 from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.ledger.plan import ID_DIGITS, Manifest, Value, distinguishing, run_name
-from pima_hp.run import FINAL, MAIN_SETTINGS, RunStatus, tag_of
+from pima_hp.ledger.plan import ID_DIGITS, MAIN_SETTINGS, Manifest, Value, distinguishing, run_name
+from pima_hp.run import RunStatus, tag_of
+
+FINAL = "~final/"
+"""Prefix of the tags of final scores: TensorBoard sorts `~` after every letter, so that the curves come first."""
 
 EVENT_FILES = "events.out.tfevents*"
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pima_hp.config.build import build
 from pima_hp.data.datamodule import Batch, PimaDataModule
-from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.data.prepared import Preprocessing
 from pima_hp.errors import CheckpointError, InputError, RowsError
 from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, Metric, scored
 from pima_hp.model.mlp import build_network, default_dtype

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pima_hp.config.options import options
-from pima_hp.data.prepared import Prepared, prepare
-from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.data.prepared import Prepared, Preprocessing, prepare
 from pima_hp.data.table import Table, read_table
 from tests.conftest import job_of
 from tests.data.conftest import given, section, shipped

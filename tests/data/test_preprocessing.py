@@ -1,6 +1,7 @@
 """Imputation and scaling travel with a checkpoint: exact numbers, and raw rows by the names of their columns."""
 
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pima_hp.data.preprocessing import Preprocessing
+from pima_hp.data.prepared import Preprocessing
 from pima_hp.errors import RowsError
 from tests.data.conftest import section
 
@@ -26,8 +27,7 @@ def fitted(missing: str = "median", scaling: str = "standard") -> Preprocessing:
 
 def test_statistics_are_those_of_the_training_rows_after_imputation() -> None:
     found = fitted()
-    assert found.zero_is_missing == ("glucose", "bmi")
-    assert found.medians == (130.0, (21.5 + 33.1) / 2)
+    assert [median for median, *_ in found.columns.values()] == [130.0, (21.5 + 33.1) / 2, None]
     imputed = RAW.clone()
     imputed[0, 0], imputed[1, 1] = 130.0, (21.5 + 33.1) / 2
     train = imputed[TRAIN]
@@ -47,14 +47,17 @@ def test_the_statistics_survive_being_written_down_exactly(missing: str, scaling
         assert torch.equal(found.transform(RAW), RAW)
 
 
-@pytest.mark.parametrize("name", ["feature_names", "zero_is_missing", "medians", "shift", "scale"])
-@pytest.mark.parametrize("wrong", [None, ["x"], [1.0], [float("nan")], 3, "left out"])
-def test_statistics_that_do_not_fit_together_are_refused(name: str, wrong: object) -> None:
-    content = {**fitted().model_dump(), name: wrong}
-    if wrong == "left out":
-        del content[name]
-    with pytest.raises(ValidationError):
-        Preprocessing.model_validate(content)
+GOOD = [130.0, 0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 3, {}, GOOD[:2], [*GOOD, 1.0], ["x", 0.5, 2.0], [None, None, 2.0], [1.0, 0.5, math.nan]]
+)
+def test_statistics_other_than_a_median_a_shift_and_a_scale_are_refused(wrong: object) -> None:
+    assert Preprocessing.model_validate({"columns": {"glucose": GOOD, "age": [None, *GOOD[1:]]}}).columns
+    for content in ({"columns": {"glucose": GOOD, "bmi": wrong}}, {"columns": wrong or 1}, {}):
+        with pytest.raises(ValidationError):
+            Preprocessing.model_validate(content)
 
 
 def frame(**columns: object) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pima_hp.config import DataSection
-from pima_hp.data.splits import split_rows
+from pima_hp.data.prepared import split_rows
 from pima_hp.seeds import Role, stream
 from tests.data.conftest import section
 

@@ -15,7 +15,7 @@ from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused import stack
 from pima_hp.training.fused.engine import make_stack
-from tests.conftest import job_of
+from tests.conftest import job_of, members_of
 from tests.training.conftest import dispatched
 
 OPTIONS = {  # those that the runs share, and that in which some of them differ
@@ -51,7 +51,7 @@ def _result(one: Results) -> Result:
 def _results(runs: Sequence[Run]) -> dict[str, Result]:
     """Train runs as a sweep does."""
     stacks = dispatched(runs)
-    found = [results[member] for results in stacks for member in range(len(results))]
+    found = [one for results in stacks for one in members_of(results)]
     assert len({one.runs[0].id for one in found}) == len(found) == len(runs)
     return {one.runs[0].id: _result(one) for one in found}
 

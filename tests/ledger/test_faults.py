@@ -14,6 +14,7 @@ import pytest
 from pima_hp.errors import StudyError
 from pima_hp.ledger import Ledger, Manifest, read_study
 from pima_hp.ledger.parts import _digest
+from tests.conftest import members_of
 from tests.ledger.conftest import OLDER, configuration_of, joined, restamp, results_of
 from tests.ledger.test_ledger import _append, _assert_holds, _parts, _some_results
 
@@ -22,7 +23,7 @@ def test_b11_order_and_number_of_parts_do_not_matter(tmp_path: Path) -> None:
     results = _some_results()
     _append(once := Ledger(tmp_path / "once"), results)
     expected = once.frame()
-    runs = [each[member] for each in results for member in range(len(each))]
+    runs = [one for each in results for one in members_of(each)]
     generator = random.Random(0)  # noqa: S311
     for trial in range(5):
         ledger = Ledger(tmp_path / f"trial{trial}")

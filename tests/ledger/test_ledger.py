@@ -11,13 +11,14 @@ import pytest
 from pima_hp.errors import InputError
 from pima_hp.ledger import Ledger, curve_columns, read_study, setting_columns
 from pima_hp.run import CURVES, Results, RunStatus
+from tests.conftest import members_of
 from tests.ledger.conftest import LEAKY, SGD, configuration_of, joined, results_of
 
 
 def _assert_holds(frame: pd.DataFrame, results: list[Results]) -> None:
     """Every run is a row, every value bit for bit, NaN as NaN."""
     rows = frame.set_index("run_id")
-    runs = [each[member] for each in results for member in range(len(each))]
+    runs = [one for each in results for one in members_of(each)]
     assert sorted(rows.index) == sorted(one.runs[0].id for one in runs)
     for one in runs:
         (run,), row = one.runs, rows.loc[one.runs[0].id]

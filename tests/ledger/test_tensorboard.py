@@ -26,6 +26,7 @@ from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, mean, quantiles
 from pima_hp.ledger.tensorboard import (
     COLUMNS_FILE,
+    FINAL,
     RUN_FILE,
     STUDY_FILE,
     file_bytes,
@@ -33,7 +34,7 @@ from pima_hp.ledger.tensorboard import (
     write_runs,
     write_study,
 )
-from pima_hp.run import CURVES, FINAL, RunStatus, tag_of
+from pima_hp.run import CURVES, RunStatus, tag_of
 from tests.ledger.conftest import ENDED, FAST, LABELS, LEAKY_FULL, RELU, manifest_of, results_of
 
 METRICS = {"~final/val/auroc": "val auroc", "~final/test/brier": "test brier"}

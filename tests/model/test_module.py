@@ -74,7 +74,7 @@ def test_a_checkpoint_loads_alone_and_predicts_raw_rows(
 
 
 def _val_rows(module: MLPClassifier) -> list[int]:
-    from pima_hp.data.splits import split_rows
+    from pima_hp.data.prepared import split_rows
     from pima_hp.seeds import Role, stream
 
     data = module.trainer.datamodule

@@ -20,7 +20,7 @@ from pima_hp.training.fused import compiled
 from pima_hp.training.fused import engine as fused
 from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
 from pima_hp.training.solo import fit
-from tests.conftest import job_of
+from tests.conftest import job_of, members_of
 from tests.training.kernels import KINDS, begin, content_of, finish
 
 N_ROWS = 120  # of the short table: 96 to train on, 24 to watch
@@ -55,8 +55,7 @@ def alone(run: Run) -> Results:
 
 def together(runs: Sequence[Run], engine: str) -> list[Results]:
     """Train one stack with one engine, and return the results of each run."""
-    results = MODULES[engine].fit_stack(runs)
-    return [results[member] for member in range(len(results))]
+    return members_of(MODULES[engine].fit_stack(runs))
 
 
 def dispatched(runs: Sequence[Run], solo: Solo = alone, **options: Any) -> list[Results]:
