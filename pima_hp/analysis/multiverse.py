@@ -13,8 +13,9 @@ from pima_hp.analysis.claims import Claim, Part
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome, outcome_of
 from pima_hp.analysis.intervals import Inference
-from pima_hp.analysis.selection import Runs, Settings, differing, equal, follows, named, varying
+from pima_hp.analysis.selection import Runs, Settings, differing, equal, named
 from pima_hp.formatting import counted, listed, value_text
+from pima_hp.ledger import follows, varying
 
 ROBUST_SHARE = 0.90
 Arms = Mapping[str, Sequence[str]]

@@ -1,7 +1,7 @@
 """The runs of a study by configuration, their settings, and the replicates that configurations share."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -123,20 +123,6 @@ def named(settings: Settings) -> str:
 def equal(first: Any, second: Any) -> bool:
     """Return whether two values of a setting are the same; a list is equal to a tuple."""
     return bool(plain(first) == plain(second))
-
-
-def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:
-    """Return settings with more than one value among configurations, without those that follow from their section's.
-
-    `optimizer.betas` follows from `optimizer` unless it differs among the configurations of one optimizer.
-    """
-    found = {key: key.rpartition(".")[0] for key, values in columns.items() if len(set(values)) > 1}
-    return [key for key, owner in found.items() if owner not in found or not follows(columns[key], columns[owner])]
-
-
-def follows(values: Iterable[Setting], owner: Sequence[Setting]) -> bool:
-    """Return whether a setting has one value for each value of its owner, and so carries no information of its own."""
-    return len(set(zip(values, owner, strict=True))) == len(set(owner))
 
 
 def differing(settings: Settings) -> Settings:

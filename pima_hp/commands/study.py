@@ -18,7 +18,7 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import csv_text
 from pima_hp.ledger import Ledger, Manifest, curve_columns
 from pima_hp.ledger.files import locked, owner_of, study_lock, write_atomically
-from pima_hp.ledger.plan import file_key, run_name
+from pima_hp.ledger.plan import ID_DIGITS, file_key, run_folders, run_name
 from pima_hp.run import Results, Run
 from pima_hp.training.interruption import signals_deferred
 
@@ -136,12 +136,11 @@ def _must_live(holder: int) -> None:
 
 def remove_attempts(folder: Path, runs: Sequence[Run]) -> None:
     """Remove the logs and checkpoints of unfinished attempts at these runs."""
-    if (events := folder / "tensorboard").is_dir():
-        from pima_hp.ledger.tensorboard import remove_runs
-
-        remove_runs(events, [run.id for run in runs])
+    logged = run_folders(folder / "tensorboard")
     for run in runs:
         shutil.rmtree(folder / "checkpoints" / run.id, ignore_errors=True)
+        if (attempt := logged.get(run.id[:ID_DIGITS])) is not None:
+            shutil.rmtree(attempt, ignore_errors=True)
 
 
 def name_of(run: Run, manifest: Manifest) -> str:
@@ -173,26 +172,21 @@ def publish(job: Job, asked: Sequence[Run]) -> pd.DataFrame:
     not_reproducible = [*curve_columns(frame), "duration_s", "ended_s", "engine", "versions", "message"]
     table = csv_text(frame.drop(columns=not_reproducible, errors="ignore")).encode()
     write_atomically(job.folder / "runs.csv", table)
-    alone = len(asked) == 1
-    if manifest and job.has_tensorboard and (not alone or len(frame) > 1):
-        write_events(job.folder, frame, manifest)
-    if manifest and (job.settings.log_each_run or (job.has_tensorboard and alone)):
-        write_run_events(job.folder, frame, manifest, None if job.settings.log_each_run else [asked[0].id])
+    alone, each = len(asked) == 1, job.settings.log_each_run
+    if manifest and (job.has_tensorboard or each):
+        run_ids = frame["run_id"] if each else [asked[0].id] if alone else ()
+        means = job.has_tensorboard and (not alone or len(frame) > 1)
+        write_events(job.folder, frame, manifest, run_ids, means=means)
     return frame
 
 
-def write_events(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
-    """Write the event files of a study: mean and band of each configuration."""
-    from pima_hp.ledger.tensorboard import write_study
+def write_events(
+    folder: Path, frame: pd.DataFrame, manifest: Manifest, run_ids: Iterable[str] = (), *, means: bool = True
+) -> None:
+    """Write the event files of a study: mean and band of each configuration, and these runs."""
+    from pima_hp.ledger import tensorboard
 
-    write_study(folder / "tensorboard", frame, manifest)
-
-
-def write_run_events(folder: Path, frame: pd.DataFrame, manifest: Manifest, run_ids: Sequence[str] | None) -> None:
-    """Write runs of a study, all if not given, as event folders of their own."""
-    from pima_hp.ledger.tensorboard import write_runs
-
-    write_runs(folder / "tensorboard", frame, manifest, run_ids)
+    tensorboard.write_events(folder / "tensorboard", frame, manifest, run_ids, means=means)
 
 
 def export(folder: Path, run_id: str) -> None:
@@ -206,7 +200,7 @@ def export(folder: Path, run_id: str) -> None:
         raise ConfigurationError(
             f"export: must be the id of one run in {folder / 'runs.csv'}; found {len(found)} of {run_id!r}"
         )
-    write_run_events(folder, frame, manifest, found)
+    write_events(folder, frame, manifest, found, means=False)
 
 
 def mean_score(folder: Path, runs: Sequence[Run]) -> float | None:

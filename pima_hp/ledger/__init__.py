@@ -14,3 +14,5 @@ from pima_hp.ledger.ledger import replicates_of as replicates_of
 from pima_hp.ledger.ledger import setting_columns as setting_columns
 from pima_hp.ledger.ledger import study_folder as study_folder
 from pima_hp.ledger.plan import Manifest as Manifest
+from pima_hp.ledger.plan import follows as follows
+from pima_hp.ledger.plan import varying as varying

@@ -172,10 +172,11 @@ def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:
     `order` counts only where rows are shuffled, and changes nothing but rounding where one batch holds them all. The
     run's own seed only provides defaults for the others.
     """
-    size = pd.to_numeric(frame["batch.size"], errors="coerce")  # `full` is not a number
-    is_used = frame["batch.shuffle"].astype(bool) & (size < frame["n_train"].fillna(np.inf))
-    seeds = zip(frame["init_seed"], frame["split_seed"], frame["order_seed"], is_used, strict=True)
-    return [(init, split, order) if used else (init, split) for init, split, order, used in seeds]
+    names = ("init_seed", "split_seed", "order_seed", "batch.shuffle", "batch.size", "n_train")
+    return [
+        (init, split, order) if shuffle and isinstance(size, int) and not size >= n_train else (init, split)
+        for init, split, order, shuffle, size, n_train in zip(*(frame[name].tolist() for name in names), strict=True)
+    ]
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Self
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
@@ -22,16 +22,16 @@ from pima_hp.ledger.files import LEDGER, explained, make_folder, read_file, writ
 from pima_hp.ledger.parts import VERSION, check_version
 from pima_hp.run import Run
 
-Value = float | str
-Settings = Mapping[str, Mapping[str, Setting]]
-"""Configuration id -> its settings, `Config.flat`."""
+MANIFEST = "manifest.json"
 
 MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
 """The settings that describe a configuration where there is no other to compare it with."""
 
 LONGEST = 100
+"""Characters of a configuration's name."""
 
-MANIFEST = "manifest.json"
+ID_DIGITS = 12
+"""Digits of a run's id in the name of its folder: enough to tell the runs of any study apart."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Manifest:
         data_files: path as given, in its shortest spelling ("" for the shipped table) -> digest of its content.
     """
 
-    settings: Settings
+    settings: Mapping[str, Mapping[str, Setting]]
     run_ids: Sequence[str]
     swept_keys: Sequence[str]
     data_files: Mapping[str, str]
@@ -64,9 +64,45 @@ class Manifest:
         return cls(settings, list(dict.fromkeys(run.id for run in runs)), list(swept), files)
 
     @cached_property
+    def hparams(self) -> dict[str, dict[str, float | str]]:
+        """config_id -> the settings that distinguish it, swept ones first; if it is alone, the main ones.
+
+        Settings with numbers alone are numbers, others are text. The shipped table is `pima`.
+        """
+        named = [PurePath(str(own.get("data.path") or "pima")).stem for own in self.settings.values()]
+        rows = [{**own, "data.path": name} for own, name in zip(self.settings.values(), named, strict=True)]
+        keys = dict.fromkeys(key for own in rows for key in own if key != "data_digest")
+        values: dict[str, list[Any]] = {
+            key: [own.get(key) for own in rows] for key in (*self.swept_keys, *keys) if key in keys
+        }
+        texts = {key: [*map(value_text, column)] for key, column in values.items()}
+        shown = varying(texts) if len(rows) > 1 else [key for key in MAIN_SETTINGS if key in keys]
+        numbers = {key for key in shown if {*map(type, values[key])} <= {int, float, type(None)}}
+        return {
+            config_id: {
+                key: (values if key in numbers else texts)[key][row] for key in shown if values[key][row] is not None
+            }
+            for row, config_id in enumerate(self.settings)
+        }
+
+    @cached_property
     def labels(self) -> dict[str, str]:
-        """config_id -> its name in the study, also the name of its folder in TensorBoard."""
-        return labels_of(self.settings, self.swept_keys)
+        """config_id -> its name in the study, safe as the name of its folder in TensorBoard: `relu, sgd, lr 0.01`.
+
+        A name joins the values of `hparams`; the beginning of the id is added to equal names.
+        """
+        labels = {}
+        for config_id, own in self.hparams.items():
+            text = ", ".join(
+                _part(key, value) for key, value in own.items() if len(self.settings) > 1 or value != "none"
+            )
+            safe = re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ")  # for any file system
+            labels[config_id] = safe[:LONGEST].rstrip(",. ") or "baseline"
+        counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
+        return {
+            config_id: label if counts[label.casefold()] == 1 else f"{label[: LONGEST - 8]} ~{config_id[:6]}"
+            for config_id, label in labels.items()
+        }
 
     def extended(self, new: Self) -> Self:
         """Return this plan with the configurations and runs of `new` added.
@@ -76,15 +112,19 @@ class Manifest:
         """
         files = _merged(self.data_files, new.data_files.items())
         swept = list(dict.fromkeys((*self.swept_keys, *new.swept_keys)))
-        before, after = (next(iter(manifest.settings.values())) for manifest in (self, new))
-        fixed = {*before, *after} - self._varied() - new._varied() - {*NAMED_SECTIONS, "data.path"}
-        changed = [key for key in sorted(fixed) if before.get(key) != after.get(key) and not _covered(key, swept)]
+        keys = {key for manifest in (self, new) for own in manifest.settings.values() for key in own}
+        changed = []
+        for key in sorted(keys - {*NAMED_SECTIONS, "data.path"}):
+            old, now = self._texts(key), new._texts(key)
+            name = key.replace("data_digest", "data.path")  # a digest belongs to its path
+            is_swept = f"{name}.".startswith(tuple(f"{swept_key}." for swept_key in swept))
+            if old != now and len(old) == len(now) == 1 and not is_swept:
+                changed.append(f"{key}: {old.pop()} -> {now.pop()}")
         if changed:
-            lines = [f"{key}: {value_text(before.get(key))} -> {value_text(after.get(key))}" for key in changed]
             raise StudyError(
-                "\n".join(lines)
+                "\n".join(changed)
                 + "\nsettings that a study does not sweep must not change; start another study (study=OTHER), "
-                f"or sweep it (-m {changed[0].replace('data_digest', 'data.path')}=ONE,OTHER)"
+                "or sweep them (-m KEY=ONE,OTHER)"
             )
         run_ids = list(dict.fromkeys((*self.run_ids, *new.run_ids)))
         settings = {**self.settings, **new.settings, **self.settings}
@@ -108,13 +148,10 @@ class Manifest:
             StudyError: it was written by another version of the project.
         """
         path = study / MANIFEST
-        if (study / LEDGER / MANIFEST).exists():  # its place in earlier versions
-            check_version(0, study)
+        if not os.path.lexists(path):
+            return None
         with explained(path):
-            try:
-                content = read_file(path)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+            content = read_file(path)
         with suppress(ValueError, LookupError, TypeError, RecursionError):
             document = json.loads(content)["manifest"]
             check_version(int(document["schema_version"]), study)
@@ -123,15 +160,13 @@ class Manifest:
                 return manifest
         raise StorageError(f"{str(path)!r} is damaged; delete it and run the sweep again: finished runs are kept")
 
+    def _texts(self, key: str) -> set[str]:
+        """Return the values of a setting in all configurations."""
+        return {value_text(own.get(key)) for own in self.settings.values()}
+
     def _encoded(self) -> bytes:
         body = _ADAPTER.dump_json(self)
         return b'{"digest": "%s", "manifest": %s}\n' % (hashlib.sha256(body).hexdigest().encode(), body)
-
-    def _varied(self) -> set[str]:
-        """Return the keys whose values differ between configurations."""
-        rows = self.settings.values()
-        keys = {key for row in rows for key in row}
-        return {key for key in keys if len({value_text(row.get(key)) for row in rows}) > 1}
 
 
 _ADAPTER = TypeAdapter(Manifest)
@@ -149,35 +184,13 @@ def _merged(known: Mapping[str, str], new: Iterable[tuple[str, str]]) -> dict[st
     return files
 
 
-def _covered(key: str, swept: Sequence[str]) -> bool:
-    """Whether a key is swept, itself or as part of a group; a digest belongs to its path."""
-    key = key.replace("data_digest", "data.path")
-    return any(key == name or key.startswith(f"{name}.") for name in swept)
-
-
-def labels_of(settings: Settings, swept: Sequence[str] = ()) -> dict[str, str]:
-    """Return configuration id -> its name in the study, safe as the name of a folder: `relu, sgd, lr 0.01`.
-
-    A name joins the values of `distinguishing`; the beginning of the id is added to equal names.
-
-    Args:
-        settings: of every configuration of the study.
-        swept: keys in the order in which their values lead.
-    """
-    labels = {}
-    for config_id, own in distinguishing(settings, swept).items():
-        text = ", ".join(_part(key, value) for key, value in own.items() if len(settings) > 1 or value != "none")
-        safe = re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ")  # for any file system
-        labels[config_id] = safe[:LONGEST].rstrip(",. ") or "baseline"
-    counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
-    return {
-        config_id: label if counts[label.casefold()] == 1 else f"{label[: LONGEST - 8]} ~{config_id[:6]}"
-        for config_id, label in labels.items()
-    }
-
-
-ID_DIGITS = 12
-"""Digits of a run's id in the name of its folder: enough to tell the runs of any study apart."""
+def _part(key: str, value: float | str) -> str:
+    """Return a setting as a part of a name: `relu` of a group with names, `lr 0.01` of a key, a class by its name."""
+    section, _, leaf = key.rpartition(".")
+    text = value_text(value).strip("[]").replace(", ", "-")
+    if not section:
+        return f"no {key}" if text == "none" else text
+    return text.rpartition(".")[2] if leaf == "_target_" else f"{section if leaf == 'size' else leaf} {text}"
 
 
 def run_name(label: str, seed: int, run_id: str) -> str:
@@ -185,50 +198,29 @@ def run_name(label: str, seed: int, run_id: str) -> str:
     return f"{label}, seed {seed}, {run_id[:ID_DIGITS]}"
 
 
-def distinguishing(settings: Settings, swept: Sequence[str] = ()) -> dict[str, dict[str, Value]]:
-    """Return configuration id -> the settings that differ between the configurations, or the main ones of a single one.
+def run_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders of single runs by the digits of their ids."""
+    return {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}
 
-    A setting is left out where the option, the class or the file that it belongs to determines it: `optimizer` gives
-    `optimizer.alpha`, unless it differs between two configurations of one optimizer.
+
+def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:
+    """Return the settings that differ between configurations, without those that others determine.
+
+    The option, the class or the file that a setting belongs to may determine it: `optimizer` gives `optimizer.betas`,
+    unless these differ between two configurations of one optimizer.
+
+    Args:
+        columns: setting -> its value in each configuration.
     """
-    keys = dict.fromkeys(key for own in settings.values() for key in own if key != "data_digest")
-    columns = {key: [_plain(key, own.get(key)) for own in settings.values()] for key in (*swept, *keys) if key in keys}
-    varied = [key for key, column in columns.items() if len(set(column)) > 1]
-    shown = [key for key in MAIN_SETTINGS if key in columns] if len(settings) == 1 else []
-    for key in varied:
-        section = key.rpartition(".")[0]
-        owners = {section, f"{section}._target_", f"{section}.path"} & {*varied} - {key}
-        pairs = [(columns[owner], set(zip(columns[owner], columns[key], strict=True))) for owner in owners]
-        if all(len(found) > len(set(owner)) for owner, found in pairs):
-            shown.append(key)
-    for key in shown:
-        if len({type(value) for value in columns[key] if value is not None}) > 1:  # batch.size=16,full
-            columns[key] = [value if value is None else _text(value) for value in columns[key]]
-    return {
-        config_id: {key: value for key in shown if (value := columns[key][row]) is not None}
-        for row, config_id in enumerate(settings)
-    }
+    found = {key: values for key, values in columns.items() if len(set(values)) > 1}
+    owners = {key: (of := key.rpartition(".")[0], f"{of}._target_", f"{of}.path") for key in found}
+    return [
+        key
+        for key, values in found.items()
+        if not any(follows(values, found[owner]) for owner in owners[key] if owner in found and owner != key)
+    ]
 
 
-def _plain(key: str, value: Setting) -> Value | None:
-    """Return a setting as a word or a number; a data file by its name."""
-    if key == "data.path":
-        return "pima" if value is None else PurePath(str(value)).stem
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "-".join(map(str, value))
-    return float(value) if isinstance(value, int) else value
-
-
-def _text(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else value
-
-
-def _part(key: str, value: Value) -> str:
-    """Return a setting as a part of a name: `relu` of a group with names, `lr 0.01` of a key, a class by its name."""
-    section, _, leaf = key.rpartition(".")
-    if not section:
-        return f"no {key}" if value == "none" else _text(value)
-    name = section if leaf == "size" else leaf
-    return _text(value).rpartition(".")[2] if leaf == "_target_" else f"{name} {_text(value)}"
+def follows(values: Iterable[Setting], owner: Sequence[Setting]) -> bool:
+    """Return whether a setting has one value for each value of its owner, and so carries no information of its own."""
+    return len(set(zip(values, owner, strict=True))) == len(set(owner))

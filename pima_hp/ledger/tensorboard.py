@@ -1,8 +1,7 @@
 """Event files for TensorBoard: one folder per configuration, which opens fast with thousands of runs."""
 
-import shutil
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,99 +12,65 @@ import pandas as pd
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
 from pima_hp.ledger.files import explained, make_folder, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
 from pima_hp.ledger.parts import SCORE_PREFIX
-from pima_hp.ledger.plan import ID_DIGITS, MAIN_SETTINGS, Manifest, Value, distinguishing, run_name
+from pima_hp.ledger.plan import ID_DIGITS, MAIN_SETTINGS, Manifest, run_folders, run_name
 from pima_hp.run import RunStatus, tag_of
 
-FINAL = "~final/"
-"""Prefix of the tags of final scores: TensorBoard sorts `~` after every letter, so that the curves come first."""
-
-EVENT_FILES = "events.out.tfevents*"
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
 RUN_FILE = "events.out.tfevents.9999999999.pima_hp_run"  # read after Lightning's own, also by an open TensorBoard
 COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
-"""In the folder of a run: the columns of the HParams tab, until the study as a whole is written, which has its own.
-
-TensorBoard takes the columns of any folder, chosen anew each time it starts.
-"""
+"""The columns of the HParams tab, in one folder only: TensorBoard would take those of any."""
 
 
-def write_study(folder: Path, frame: pd.DataFrame, manifest: Manifest) -> None:
-    """Write the mean and the band of 5 % to 95 % over the runs of each configuration, and the HParams tab.
+def write_events(
+    folder: Path, frame: pd.DataFrame, manifest: Manifest, run_ids: Iterable[str] = (), *, means: bool = True
+) -> None:
+    """Write the mean and the band of 5 % to 95 % over the runs of each configuration, single runs, and the HParams tab.
 
     Calling it again rewrites changed files, removes files under old labels and leaves equal files as they are. A
     file's name contains its number of runs, so that an open TensorBoard reads the new file of a configuration with
-    more runs. Failed runs are left out and copies are counted once; after a run has diverged or was stopped, the mean
-    is that of the other runs.
+    more runs. Failed runs are left out and copies are counted once in a mean; after a run has diverged or was stopped,
+    the mean is that of the other runs.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
         frame: of `read_study`.
         manifest: of the study. Its settings are the columns of the HParams tab, which an open TensorBoard does not
             update: they must be complete from the start.
+        run_ids: runs that get their own folder, or keep it under another label; without the curves if Lightning has
+            logged them there.
+        means: whether the configurations are written, or only these runs.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    hparams = distinguishing(manifest.settings)
-    columns = _columns(hparams.values(), _finals(frame))
-    ended = distinct(frame[(frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)])
-    paths = []
-    for config_id, runs in ended.groupby("config_id", sort=False):
-        paths.append(folder / manifest.labels[str(config_id)] / STUDY_FILE.format(len(runs)))
-        _write(paths[-1], runs, [columns, _session(hparams[str(config_id)]), *_scores(runs)])
-    with explained(folder):
-        for path in {*folder.glob("*/*.pima_hp_study"), *folder.glob("*/*.pima_hp_columns")} - {*paths}:
-            path.unlink(missing_ok=True)
-            with suppress(OSError):
-                path.parent.rmdir()
-
-
-def write_runs(folder: Path, frame: pd.DataFrame, manifest: Manifest, chosen: Sequence[str] | None = None) -> None:
-    """Write single runs, each to its own folder; the curves only where Lightning has not logged them.
-
-    Failed runs are skipped.
-
-    Args:
-        folder: `outputs/<study>/tensorboard`.
-        frame: of `read_study`.
-        manifest: of the study; a run with an existing folder keeps it, also if its label has changed.
-        chosen: ids of the runs that are written; all if not given.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    hparams = distinguishing(manifest.settings)
-    columns = _columns(hparams.values(), _finals(frame))
-    alone = not any(folder.glob("*/*.pima_hp_study"))
-    there = {path.name.rpartition(", ")[2]: path for path in folder.glob("*, seed *")}
-    wanted = frame["run_id"].isin(frame["run_id"] if chosen is None else chosen)
-    ended = frame[wanted & (frame["status"] != RunStatus.FAILED) & frame["config_id"].isin(hparams)]
-    for _, run in ended.groupby("run_id", sort=False):
-        config_id, seed, run_id = run[["config_id", "seed", "run_id"]].iloc[0]
-        own = there.get(run_id[:ID_DIGITS], folder / run_name(manifest.labels[config_id], seed, run_id))
-        logged = any(path.name not in (RUN_FILE, COLUMNS_FILE) for path in own.glob(EVENT_FILES))
-        scores = _scores(run)[-1:] if logged else _scores(run)
-        _write(own / RUN_FILE, run, [_session(hparams[config_id]), *scores])
-        if alone:
-            _write(own / COLUMNS_FILE, run, [columns])
-
-
-def remove_runs(folder: Path, run_ids: Iterable[str]) -> None:
-    """Remove the folders of unfinished runs, so that no curve is logged twice.
-
-    Args:
-        folder: `outputs/<study>/tensorboard`.
-        run_ids: of the runs that will be trained again.
-    """
-    endings = {run_id[:ID_DIGITS] for run_id in run_ids}
-    for path in folder.glob("*, seed *"):
-        if path.name.rpartition(", ")[2] in endings:
-            shutil.rmtree(path, ignore_errors=True)
+    ended = frame[(frame["status"] != RunStatus.FAILED) & frame["config_id"].isin([*manifest.settings])]
+    written: dict[Path, pd.DataFrame] = {}
+    for config_id, runs in distinct(ended).groupby("config_id", sort=False) if means else ():
+        written[folder / manifest.labels[str(config_id)] / STUDY_FILE.format(len(runs))] = runs
+    there = run_folders(folder)
+    for run_id, run in ended[ended["run_id"].isin([*run_ids])].groupby("run_id", sort=False):
+        name = run_name(manifest.labels[run["config_id"].iloc[0]], run["seed"].iloc[0], str(run_id))
+        written[there.get(str(run_id)[:ID_DIGITS], folder / name) / RUN_FILE] = run
+    for path, runs in written.items():
+        events = _scores(runs)
+        if path.name == RUN_FILE and any(".pima_hp_" not in each.name for each in path.parent.glob("*tfevents*")):
+            events = events[-1:]
+        _write(path, runs, [_session(manifest.hparams[runs["config_id"].iloc[0]]), *events])
+    if means or not any(folder.glob("*/*.pima_hp_study")):
+        for path, runs in [*written.items()][:1]:
+            columns = path.with_name(COLUMNS_FILE)
+            _write(columns, runs.head(1), [_columns(manifest, _finals(frame))])
+            written[columns] = runs
+        with explained(folder):
+            for path in {*folder.glob("*/*.pima_hp_study"), *folder.glob("*/*.pima_hp_columns")} - {*written}:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.parent.rmdir()
 
 
 def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
@@ -125,9 +90,8 @@ def file_bytes(events: Iterable[Any], began: float, ended: float) -> bytes:
     last = max(event.step for event in records) or 1
     parts = []
     for event in records:
-        timed = Event(wall_time=began + (ended - began) * event.step / last)
-        timed.MergeFrom(event)  # a copy: the same event may begin several files
-        content = timed.SerializeToString(deterministic=True)
+        event.wall_time = began + (ended - began) * event.step / last
+        content = event.SerializeToString(deterministic=True)
         length = struct.pack("<Q", len(content))
         parts += [length, _checksum(length), content, _checksum(content)]
     return b"".join(parts)
@@ -152,8 +116,8 @@ def _scores(runs: pd.DataFrame) -> list[Any]:
     epochs = [event for event in epochs if event.summary.value]
     # the last scores of runs that were stopped are of other lengths of training
     whole = runs[runs["status"] != RunStatus.STOPPED] if len(runs) > 1 else runs
-    final = {tag: float(whole[column].mean()) for column, tag in _finals(runs).items()}
-    return [*epochs, _scalars(epochs[-1].step if epochs else 0, final)]
+    finals = {f"~{name}": float(whole[name].mean()) for name in _finals(runs)}
+    return [*epochs, _scalars(epochs[-1].step if epochs else 0, finals)]
 
 
 def _scalars(step: int, values: Mapping[str, float]) -> Any:
@@ -162,32 +126,35 @@ def _scalars(step: int, values: Mapping[str, float]) -> Any:
     return Event(step=step, summary=Summary(value=numbers))
 
 
-def _finals(frame: pd.DataFrame) -> dict[str, str]:
-    """Return column -> tag of the final scores: validation first, since the HParams tab shows five at first."""
+def _finals(frame: pd.DataFrame) -> list[str]:
+    """Return the final scores: validation first, since the HParams tab shows five at first.
+
+    Their tags begin with `~`, which TensorBoard sorts after every letter: the curves come first.
+    """
     names = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
-    names.sort(key=lambda name: (not name.startswith(f"{SCORE_PREFIX}val/"), name))
-    return {name: FINAL + name.removeprefix(SCORE_PREFIX) for name in names}
+    return sorted(names, key=lambda name: (not name.startswith(f"{SCORE_PREFIX}val/"), name))
 
 
-def _session(hparams: Mapping[str, Value]) -> Any:
+def _session(hparams: Mapping[str, float | str]) -> Any:
     """Return the event that makes a folder a row of the HParams tab, with these settings."""
-    data = HParamsPluginData()
-    data.session_start_info.SetInParent()  # also where there is no setting to show
+    start = SessionStartInfo()
     for name, value in hparams.items():
-        field = "number_value" if isinstance(value, float) else "string_value"
-        setattr(data.session_start_info.hparams[name], field, value)
-    return _plugin_event(metadata.SESSION_START_INFO_TAG, data)
+        setattr(start.hparams[name], "string_value" if isinstance(value, str) else "number_value", value)
+    return _plugin_event(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
 
 
-def _columns(sessions: Iterable[Mapping[str, Value]], finals: Mapping[str, str]) -> Any:
+def _columns(manifest: Manifest, finals: Iterable[str]) -> Any:
     """Return the event that lists the columns of the HParams tab; without it, every curve would be a column."""
     data = HParamsPluginData()
-    for name, value in {name: value for hparams in sessions for name, value in hparams.items()}.items():
+    for name, value in {
+        name: value for hparams in manifest.hparams.values() for name, value in hparams.items()
+    }.items():
         # TensorBoard shows five columns at first: those that "differ", by name
-        kind = api_pb2.DATA_TYPE_FLOAT64 if isinstance(value, float) else api_pb2.DATA_TYPE_STRING
+        kind = api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64
         data.experiment.hparam_infos.add(name=name, type=kind, differs=name in MAIN_SETTINGS)
-    for tag in finals.values():
-        data.experiment.metric_infos.add(name={"tag": tag}, display_name=tag.removeprefix(FINAL).replace("/", " "))
+    for name in finals:
+        label = name.removeprefix(SCORE_PREFIX).replace("/", " ")
+        data.experiment.metric_infos.add(name={"tag": f"~{name}"}, display_name=label)
     return _plugin_event(metadata.EXPERIMENT_TAG, data)
 
 

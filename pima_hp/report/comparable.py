@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.selection import Runs, differing, follows, varying
+from pima_hp.analysis.selection import Runs, differing
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
 from pima_hp.formatting import label, listed, shown, value_order, value_text
-from pima_hp.ledger import setting_columns
+from pima_hp.ledger import follows, setting_columns, varying
 from pima_hp.report.style import evenly_spaced
 from pima_hp.run import RunStatus
 

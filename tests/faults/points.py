@@ -40,9 +40,9 @@ POINTS = {
     "before-csv": Point(_WRITE, "before", "runs.csv"),
     "csv-half-written": Point(_WRITE, "half", "runs.csv"),
     "after-csv": Point(_RENAME, "after", "runs.csv"),
-    "before-tensorboard": Point("pima_hp.ledger.tensorboard:write_study", "before"),
+    "before-tensorboard": Point("pima_hp.ledger.tensorboard:write_events", "before"),
     "tensorboard-half-written": Point(_WRITE, "half", "tfevents"),
-    "after-tensorboard": Point("pima_hp.ledger.tensorboard:write_study", "after"),
+    "after-tensorboard": Point("pima_hp.ledger.tensorboard:write_events", "after"),
     "before-summary": Point("pima_hp.commands.summary:print_summary", "before"),
 }
 """In the order in which a sweep passes them."""

@@ -14,7 +14,7 @@ import pytest
 
 from pima_hp.config import Config, Seeds
 from pima_hp.ledger import Ledger, Manifest
-from pima_hp.ledger.parts import VERSION, _digest
+from pima_hp.ledger.parts import _digest
 from pima_hp.run import CURVES, Results, Run, RunStatus
 
 SETTINGS: dict[str, Any] = {
@@ -121,9 +121,7 @@ def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = T
     if manifest and (study / "manifest.json").exists():
         document = json.loads((study / "manifest.json").read_bytes())
         document["manifest"]["schema_version"] = version
-        (study / "manifest.json").unlink()
-        path = study / ("ledger" if version < VERSION else "") / "manifest.json"  # its place before version 4
-        path.write_text(json.dumps(document))
+        (study / "manifest.json").write_text(json.dumps(document))
 
 
 ENDED = 1_795_000_000.0

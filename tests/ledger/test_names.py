@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pima_hp.ledger.plan import distinguishing, labels_of, run_name
+from pima_hp.ledger import Manifest
+from pima_hp.ledger.plan import run_name
 from tests.ledger.conftest import LEAKY, SGD, configuration_of
 
 RMSPROP = {"_target_": "torch.optim.RMSprop", "lr": 0.001, "alpha": 0.9}
@@ -17,8 +18,12 @@ def _flat(*changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one.id: one.flat for one in configurations}
 
 
+def _manifest(settings: dict[str, dict[str, Any]], swept: tuple[str, ...] = ()) -> Manifest:
+    return Manifest(settings, [], swept, {})
+
+
 def _labels(*changes: dict[str, Any], swept: tuple[str, ...] = ()) -> list[str]:
-    return list(labels_of(_flat(*changes), swept).values())
+    return list(_manifest(_flat(*changes), swept).labels.values())
 
 
 @pytest.mark.parametrize(
@@ -61,22 +66,20 @@ def test_a_callback_is_named_by_its_class_unless_it_only_watches() -> None:
 
 
 def test_names_that_would_be_equal_or_differ_in_case_only_are_told_apart_by_the_id() -> None:
-    flat = _flat({"optimizer__lr": 0.12345678}, {"optimizer__lr": 0.12345679}, {"optimizer__lr": 1.0})
-    first, second, third = flat
-    assert labels_of(flat) == {
-        first: f"lr 0.123457 ~{first[:6]}",
-        second: f"lr 0.123457 ~{second[:6]}",
-        third: "lr 1",
-    }
-    labels = labels_of({"a" * 16: {"activation": "Mine"}, "b" * 16: {"activation": "mine"}})
+    labels = _manifest({"a" * 16: {"activation": "Mine"}, "b" * 16: {"activation": "mine"}}).labels
     assert labels == {"a" * 16: "Mine ~aaaaaa", "b" * 16: "mine ~bbbbbb"}
+    files = [{"data__path": f"{folder}/a.csv", "data_digest": folder * 64} for folder in "bc"]
+    first, second = _labels(*files, {"data__label": "y"})[:2]
+    assert first != second
+    assert first.startswith("path a ~")
 
 
 @pytest.mark.parametrize(
     "name", ["a/b", "a\\b", "..", "a:b\0c", "wide\n\x1b[31m", "x" * 300, "dots. .", "größe", " ", "?"]
 )
 def test_a_name_is_safe_as_a_folder_on_every_system(name: str) -> None:
-    labels = labels_of({"a" * 16: {"activation": name}, "b" * 16: {"activation": name + "_"}, "c" * 16: {}})
+    settings = {"a" * 16: {"activation": name}, "b" * 16: {"activation": name + "_"}, "c" * 16: {}}
+    labels = _manifest(settings).labels
     assert len(set(labels.values())) == 3
     for label in labels.values():
         assert re.fullmatch(r"[A-Za-z0-9_(~][\w .,=+()~-]*", label, re.ASCII)
@@ -89,7 +92,7 @@ def test_a_run_is_named_by_its_configuration_seed_and_id() -> None:
 
 
 def test_one_configuration_has_its_main_settings_and_columns_of_one_kind() -> None:
-    (alone,) = distinguishing(_flat({"data__val_fraction": 0.1})).values()
+    (alone,) = _manifest(_flat({"data__val_fraction": 0.1})).hparams.values()
     assert alone == {
         "activation": "relu",
         "optimizer": "adam",
@@ -97,7 +100,7 @@ def test_one_configuration_has_its_main_settings_and_columns_of_one_kind() -> No
         "optimizer.lr": 0.001,
         "batch.size": 16.0,
     }
-    pair = distinguishing(_flat({"batch__size": "full"}, {"batch__size": 5, "optimizer": RMSPROP}))
+    pair = _manifest(_flat({"batch__size": "full"}, {"batch__size": 5, "optimizer": RMSPROP})).hparams
     assert list(pair.values()) == [
         {"optimizer": "adam", "batch.size": "full"},
         {"optimizer": "rmsprop", "batch.size": "5"},

@@ -71,12 +71,12 @@ def test_a_study_may_grow(old: list[Any], old_swept: Any, new: list[Any], new_sw
         (
             {"trainer__max_epochs": 50},
             (),
-            ["trainer.max_epochs: 100 -> 50", "study=OTHER", "-m trainer.max_epochs="],
+            ["trainer.max_epochs: 100 -> 50", "study=OTHER", "-m "],
         ),
         (
             {"trainer__max_epochs": 50, "batch__size": "full"},
             ("optimizer",),
-            ["batch.size: 16 -> full", "trainer.max_epochs: 100 -> 50", "-m batch.size="],
+            ["batch.size: 16 -> full", "trainer.max_epochs: 100 -> 50"],
         ),
         (
             {"optimizer": SGD},
@@ -89,7 +89,7 @@ def test_a_study_may_grow(old: list[Any], old_swept: Any, new: list[Any], new_sw
         (
             A,
             ("batch.size", "data.scaling"),
-            [f"data_digest: {'0' * 64} -> {'a' * 64}", "-m data.path="],
+            [f"data_digest: {'0' * 64} -> {'a' * 64}"],
         ),
         ({**A, "data__label": "y"}, (), ["data.label: outcome -> y", "data_digest: "]),
         ({"model__hidden_widths": [4]}, (), ["model.hidden_widths: [12, 8] -> [4]"]),

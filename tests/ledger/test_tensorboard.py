@@ -24,15 +24,13 @@ from tensorboard.util import grpc_util
 
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, mean, quantiles
+from pima_hp.ledger.plan import run_folders
 from pima_hp.ledger.tensorboard import (
     COLUMNS_FILE,
-    FINAL,
     RUN_FILE,
     STUDY_FILE,
     file_bytes,
-    remove_runs,
-    write_runs,
-    write_study,
+    write_events,
 )
 from pima_hp.run import CURVES, RunStatus, tag_of
 from tests.ledger.conftest import ENDED, FAST, LABELS, LEAKY_FULL, RELU, manifest_of, results_of
@@ -62,7 +60,7 @@ def _state(folder: Path) -> dict[Path, int]:
 
 def test_a_configuration_is_the_mean_and_band_of_its_runs(tmp_path: Path, frame: pd.DataFrame) -> None:
     frame["val/f1"] = frame["val/accuracy"]  # a metric that some module logs
-    write_study(tmp_path, frame, MANIFEST)
+    write_events(tmp_path, frame, MANIFEST)
     assert {path.parent.name for path in tmp_path.rglob("*.pima_hp_study")} == {*LABELS.values()}
     found = _read(tmp_path / LABELS[RELU.id])
     runs = frame[frame["config_id"] == RELU.id]
@@ -86,7 +84,7 @@ def test_a_configuration_is_the_mean_and_band_of_its_runs(tmp_path: Path, frame:
 def test_after_a_run_has_diverged_the_mean_is_of_the_others_and_failed_ones_never_count(
     tmp_path: Path, frame: pd.DataFrame
 ) -> None:
-    write_study(tmp_path / "tb", frame, MANIFEST)
+    write_events(tmp_path / "tb", frame, MANIFEST)
     found = _read(tmp_path / "tb" / LABELS[LEAKY_FULL.id])
     runs = frame[(frame["config_id"] == LEAKY_FULL.id) & (frame["status"] != "failed")]
     values = np.stack(runs["train/loss"].tolist())
@@ -94,10 +92,10 @@ def test_after_a_run_has_diverged_the_mean_is_of_the_others_and_failed_ones_neve
     np.testing.assert_allclose([scalar.value for scalar in found.Scalars("train/loss")], expected, rtol=1e-6)
     upper = [scalar.value for scalar in found.Scalars("~q95/train/loss")]
     np.testing.assert_allclose(upper, [*np.quantile(values[:, :3], 0.95, axis=0), *values[0, 3:]], rtol=1e-6)
-    write_study(tmp_path / "gone", frame[frame["run_id"] == runs["run_id"].iloc[1]], MANIFEST)
+    write_events(tmp_path / "gone", frame[frame["run_id"] == runs["run_id"].iloc[1]], MANIFEST)
     found = _read(tmp_path / "gone" / LABELS[LEAKY_FULL.id])
     assert len(found.Scalars("train/loss")) == 3
-    assert not [tag for tag in found.Tags()["scalars"] if tag.startswith(FINAL)]
+    assert not [tag for tag in found.Tags()["scalars"] if tag.startswith("~final/")]
 
 
 def test_bands_are_gaps_where_there_is_no_number_and_warn_of_nothing() -> None:
@@ -110,24 +108,28 @@ def test_bands_are_gaps_where_there_is_no_number_and_warn_of_nothing() -> None:
 
 def test_the_hparams_tab_has_what_differs_and_the_final_scores(tmp_path: Path, frame: pd.DataFrame) -> None:
     first = frame[frame["config_id"] != LEAKY_FULL.id]  # the columns are those of all that is planned
-    write_study(tmp_path / "tb", first, MANIFEST)
-    found = _read(tmp_path / "tb" / LABELS[FAST.id])
-    assert _session(found) == {"activation": "relu", "optimizer.lr": 0.5, "batch.size": "16"}
-    columns = _columns(found)
+    write_events(tmp_path / "tb", first, MANIFEST)
+    assert _session(_read(tmp_path / "tb" / LABELS[FAST.id])) == {
+        "activation": "relu",
+        "optimizer.lr": 0.5,
+        "batch.size": "16",
+    }
+    (only,) = (tmp_path / "tb").glob(f"*/{COLUMNS_FILE}")
+    columns = _columns(_read(only))
     assert {info.name.tag: info.display_name for info in columns.metric_infos} == METRICS
     assert next(iter(columns.metric_infos)).name.tag == "~final/val/auroc"
     assert [info.name for info in columns.hparam_infos] == ["activation", "optimizer.lr", "batch.size"]
-    write_study(tmp_path / "one", frame, manifest_of(FAST))
+    write_events(tmp_path / "one", frame, manifest_of(FAST))
     main = {"activation": "relu", "optimizer": "adam", "scheduler": "none", "optimizer.lr": 0.5, "batch.size": 16.0}
-    (only,) = (tmp_path / "one").iterdir()
-    assert _session(_read(only)) == main
+    (alone,) = (tmp_path / "one").iterdir()
+    assert _session(_read(alone)) == main
 
 
 def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, frame: pd.DataFrame) -> None:
     for study in ("one", "two"):
-        write_study(tmp_path / "outputs" / study, frame, MANIFEST)
+        write_events(tmp_path / "outputs" / study, frame, MANIFEST)
     row = frame.iloc[0]
-    write_runs(tmp_path / "outputs" / "one", frame, MANIFEST, [row["run_id"]])
+    write_events(tmp_path / "outputs" / "one", frame, MANIFEST, [row["run_id"]], means=False)
     multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "outputs")).Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "outputs"))
     context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
@@ -146,29 +148,29 @@ def test_it_is_written_again_only_where_something_changed(tmp_path: Path, frame:
     folder = tmp_path / "tb"
     relu = folder / LABELS[RELU.id]
     fewer = frame[(frame["config_id"] != RELU.id) | (frame["seed"] < 4)]
-    write_study(folder, fewer, MANIFEST)
+    write_events(folder, fewer, MANIFEST)
     before = _state(folder)
-    write_study(folder, fewer.copy(), MANIFEST)
+    write_events(folder, fewer.copy(), MANIFEST)
     assert _state(folder) == before
-    write_study(folder, frame, MANIFEST)
-    assert {path.name for path in relu.iterdir()} == {STUDY_FILE.format(7)}
+    write_events(folder, frame, MANIFEST)
+    assert {path.name for path in relu.iterdir()} == {COLUMNS_FILE, STUDY_FILE.format(7)}
     after = _state(folder)
-    assert len(after) == len(before) == 3
-    assert len(before.items() & after.items()) == 2
+    assert len(after) == len(before) == 4
+    assert len(before.items() & after.items()) == 3
     (relu / "notes.txt").write_text("mine")
-    write_study(folder, frame, manifest_of(RELU, LEAKY_FULL))
+    write_events(folder, frame, manifest_of(RELU, LEAKY_FULL))
     assert {path.name for path in folder.iterdir()} == {LABELS[RELU.id], "relu, batch 16", "leaky_relu, batch full"}
     assert [path.name for path in relu.iterdir()] == ["notes.txt"]
 
 
 def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     row = frame[frame["config_id"] == RELU.id].iloc[-1]
-    write_runs(tmp_path / "tb", frame, MANIFEST, [row["run_id"]])
+    write_events(tmp_path / "tb", frame, MANIFEST, [row["run_id"]], means=False)
     before = _state(tmp_path / "tb")
     for manifest in (MANIFEST, manifest_of(RELU)):  # under another label it keeps its folder
-        write_runs(tmp_path / "tb", frame, manifest, [row["run_id"]])
+        write_events(tmp_path / "tb", frame, manifest, [row["run_id"]], means=False)
         assert _state(tmp_path / "tb").keys() == before.keys()
-    write_runs(tmp_path / "tb", frame, MANIFEST, [row["run_id"]])
+    write_events(tmp_path / "tb", frame, MANIFEST, [row["run_id"]], means=False)
     (folder,) = (tmp_path / "tb").iterdir()
     assert folder.name == f"{LABELS[RELU.id]}, seed {row['seed']}, {row['run_id'][:12]}"
     assert {path.name for path in folder.iterdir()} == {RUN_FILE, COLUMNS_FILE}
@@ -181,14 +183,15 @@ def test_one_run_on_demand(tmp_path: Path, frame: pd.DataFrame) -> None:
     assert set(_session(found)) == {"activation", "optimizer.lr", "batch.size"}, "the columns of the study"
 
 
-def test_only_the_study_has_columns_of_hparams_once_it_is_written(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_one_folder_has_the_columns_of_hparams_and_that_of_a_configuration_once_it_is_written(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
     n_runs = (frame["status"] != "failed").sum()
-    write_runs(tmp_path / "tb", frame, MANIFEST)
-    assert len(list((tmp_path / "tb").glob(f"*/{COLUMNS_FILE}"))) == n_runs
-    write_study(tmp_path / "tb", frame, MANIFEST)
-    write_runs(tmp_path / "tb", frame, MANIFEST)
-    assert not list((tmp_path / "tb").glob(f"*/{COLUMNS_FILE}"))
-    assert len(list((tmp_path / "tb").glob(f"*/{RUN_FILE}"))) == n_runs
+    for means in (False, True, False):
+        write_events(tmp_path / "tb", frame, MANIFEST, frame["run_id"], means=means)
+        assert len(list((tmp_path / "tb").glob(f"*/{COLUMNS_FILE}"))) == 1
+        assert len(list((tmp_path / "tb").glob(f"*/{RUN_FILE}"))) == n_runs
+    assert any((tmp_path / "tb" / LABELS[RELU.id]).glob(COLUMNS_FILE))
 
 
 @pytest.mark.parametrize(("status", "n_epochs"), [("stopped early", 4), ("diverged", 3)])
@@ -197,12 +200,12 @@ def test_the_curves_of_a_run_end_where_its_training_ended(tmp_path: Path, status
     for results in (results_of(RELU, 0, RunStatus(status)), results_of(RELU, 1)):
         ledger.append(results)
     frame = ledger.frame()
-    write_runs(tmp_path / "run", frame, manifest_of(RELU), [frame["run_id"][0]])
+    write_events(tmp_path / "run", frame, manifest_of(RELU), [frame["run_id"][0]], means=False)
     found = _read(next((tmp_path / "run").iterdir()))
     for key in CURVES:
         assert [scalar.step for scalar in found.Scalars(tag_of(key))] == list(range(1, n_epochs + 1))
     assert ("~final/val/auroc" in found.Tags()["scalars"]) is (status == "stopped early")
-    write_study(tmp_path / "tb", frame, manifest_of(RELU))
+    write_events(tmp_path / "tb", frame, manifest_of(RELU))
     (both,) = (tmp_path / "tb").iterdir()
     means = _read(both).Scalars("val/loss")
     assert [one.value for one in means[n_epochs:]] == pytest.approx(frame["val/loss"][1][n_epochs:].tolist())
@@ -210,34 +213,28 @@ def test_the_curves_of_a_run_end_where_its_training_ended(tmp_path: Path, status
     assert final.value == pytest.approx(frame["final/val/auroc"][1]), "that of the run that was trained to the end"
 
 
-def test_the_curves_that_lightning_has_logged_are_not_written_again_and_an_attempt_at_a_run_is_removed(
-    tmp_path: Path, frame: pd.DataFrame
-) -> None:
+def test_the_curves_that_lightning_has_logged_are_not_written_again(tmp_path: Path, frame: pd.DataFrame) -> None:
     row = frame[frame["config_id"] == RELU.id].iloc[0]
     run_ids = [row["run_id"]]
     folder = tmp_path / "tb" / f"relu, seed {row['seed']}, {row['run_id'][:12]}"
     other = tmp_path / "tb" / "relu, seed 0, 123456" / "events.out.tfevents.1795459808.host.1.0"
-    for theirs in (folder / other.name, folder / f"{other.name}.pima_hp_columns", other):
+    for theirs in (folder / other.name, other):
         theirs.parent.mkdir(exist_ok=True, parents=True)
         theirs.write_bytes(b"events")
-    write_runs(tmp_path / "tb", frame, MANIFEST, run_ids)
+    write_events(tmp_path / "tb", frame, MANIFEST, run_ids, means=False)
     assert (folder / other.name).read_bytes() == b"events"
     tags = _read(folder / RUN_FILE).Tags()
     assert all(tag.startswith("~final/") for tag in tags["scalars"])
     assert metadata.SESSION_START_INFO_TAG in tags["tensors"]
-    remove_runs(tmp_path / "tb", run_ids)
-    assert not folder.exists()
-    assert other.exists()
-    write_runs(tmp_path / "tb", frame, MANIFEST, run_ids)
-    assert len(list((tmp_path / "tb").glob(f"*, {run_ids[0][:12]}/{RUN_FILE}"))) == 1
+    assert run_folders(tmp_path / "tb") == {run_ids[0][:12]: folder, "123456": other.parent}
 
 
 def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path, frame: pd.DataFrame) -> None:
-    write_study(tmp_path / "tb", Ledger(tmp_path / "empty").frame(), MANIFEST)
+    write_events(tmp_path / "tb", Ledger(tmp_path / "empty").frame(), MANIFEST)
     assert not (tmp_path / "tb").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
-        write_study(tmp_path / "file", frame, MANIFEST)
+        write_events(tmp_path / "file", frame, MANIFEST)
 
 
 def test_event_files_are_those_of_tensorboards_own_writer() -> None:
@@ -274,7 +271,7 @@ def test_a_tensorboard_that_is_open_shows_the_runs_that_are_added(
 ) -> None:
     runs, label = frame[frame["config_id"] == RELU.id], LABELS[RELU.id]
     for n_runs in (1, 3, 7):
-        write_study(tmp_path / "tb", runs[:n_runs], MANIFEST)
+        write_events(tmp_path / "tb", runs[:n_runs], MANIFEST)
         expected = np.stack(runs["val/loss"][:n_runs].tolist()).mean(axis=0)
         shown: list[float] = []
         until = time.monotonic() + 10
