@@ -1,7 +1,5 @@
 """The report of a study: one page that works offline, and its figures, tables and verdicts as files."""
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,7 +143,6 @@ def _page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=_printable, loader=jinja2.FileSystemLoader(HERE),
     )  # fmt: skip
-    script = (HERE / "page.js").read_text(encoding="utf-8")
     verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
     baselines, digests = tables["baselines"], sorted(set(study.frame.get("data_digest", ())))
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
@@ -156,8 +153,6 @@ def _page(
         baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
         shipped=digests == [SHIPPED_SHA256], digests=digests, most=MOST_ROWS, markup=Markup,
         outcomes=list(Outcome), cells=cells, interval_text=interval_text, with_labels=with_labels,
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")), script=Markup(script),  # noqa: S704 - our own files
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
 
 

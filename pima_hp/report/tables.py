@@ -78,17 +78,12 @@ def counts_text(verdicts: Sequence[Verdict]) -> str:
 
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows as they are displayed: labels, `mean±sd` in one cell, three decimals at most."""
-    columns: dict[str, list[str]] = {}
-    heading = previous = ""
-    for key, texts in ((str(name), _cells(list(column), longest)) for name, column in table.items()):
-        if key.endswith("_sd") and previous == f"{key.removesuffix('_sd')}_mean":
-            pairs = zip(columns[heading], texts, strict=True)
-            columns[heading] = [mean if sd == MISSING else f"{mean}±{sd}" for mean, sd in pairs]
-        else:
-            name = LABELS.get(key, key).removesuffix("_mean").removeprefix("n_").replace("_", " ")
-            heading, previous = shown(name), key
-            columns[heading] = texts
-    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+    columns = {str(key): _cells(list(column), longest) for key, column in table.items()}
+    for key in [key for key in columns if key.endswith("_mean") and f"{key[:-4]}sd" in columns]:
+        pairs = zip(columns[key], columns.pop(f"{key[:-4]}sd"), strict=True)
+        columns[key] = [mean if sd == MISSING else f"{mean}±{sd}" for mean, sd in pairs]
+    names = [LABELS.get(key, key).removesuffix("_mean").removeprefix("n_").replace("_", " ") for key in columns]
+    return [shown(name) for name in names], [list(row) for row in zip(*columns.values(), strict=True)]
 
 
 def text_table(table: pd.DataFrame, width: int = 100) -> str:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +83,6 @@ class Browser:
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)["result"].get(
             "value"
         )
-
-    def point_at(self, selector: str, x: float, y: float) -> None:
-        """Move the pointer over an element, to shares of its width and height, as a hand would."""
-        script = f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})"
-        self.evaluate(script)
-        script = f"(({{x, y, width, height}}) => [x, y, width, height])({script.partition('.scroll')[0]}"
-        left, top, width, height = self.evaluate(f"{script}.getBoundingClientRect())")
-        for shift in (-2, 0):
-            place = {"x": left + width * x + shift, "y": top + height * y}
-            self.ask("Input.dispatchMouseEvent", type="mouseMoved", **place)
-            time.sleep(0.2)
 
     def complaints(self) -> list[str]:
         """Errors and warnings of console, security policy and scripts; dialogs."""

@@ -94,12 +94,6 @@ def texts(svg: str) -> list[str]:
     return [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith(("}text", "}tspan"))]  # noqa: S314 - our own file
 
 
-def hover_texts(svg: str) -> list[str]:
-    """What the page shows beside the pointer at each epoch of a panel."""
-    elements = ET.fromstring(svg).iter()  # noqa: S314 - our own file
-    return [element.get("aria-label", "") for element in elements if element.get("aria-label", "").startswith("epoch ")]
-
-
 class Page(HTMLParser):
     """What a browser would make of a page: elements with their attributes, text by element."""
 
@@ -107,24 +101,13 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
-        self.scripts: list[str] = []
-        self.in_script = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, {key: value or "" for key, value in attrs}))
-        self.in_script = tag == "script"
-        if self.in_script:
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.in_script = self.in_script and tag != "script"
 
     def handle_data(self, data: str) -> None:
-        if self.in_script:
-            self.scripts[-1] += data
-        else:
-            self.texts.append(data)
+        self.texts.append(data)
 
     @property
     def text(self) -> str:

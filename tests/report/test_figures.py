@@ -1,17 +1,20 @@
 """The figures of a factor: the numbers they draw are those of the runs, and their captions say what is drawn."""
 
+import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.verdicts import judge
-from pima_hp.report.charts import apart
+from pima_hp.report.charts import COLORS, TRAINING, VALIDATION, apart, looks_of
 from pima_hp.report.comparable import comparable
-from pima_hp.report.figures import figures_of, learning_curves, spreads, waiting_times
-from tests.report.conftest import hover_texts, texts
+from pima_hp.report.figures import figures_of, final_accuracy, learning_curves, waiting_times, who_learns
+from tests.report.conftest import texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
@@ -19,15 +22,27 @@ OTHER = "1a2b3c4d" * 8
 
 
 def final(frame, factor="batch.size"):
-    return spreads(comparable(frame, [factor]), factor, "final")
+    return final_accuracy(comparable(frame, [factor]), [])
 
 
 def waiting(frame, threshold=0.70):
-    return waiting_times(comparable(frame, ["batch.size"]), threshold)
+    reaches = Statistic(name="reaches", curve="train/accuracy", threshold=threshold)
+    return waiting_times(comparable(frame, ["batch.size"]), [reaches])
 
 
 def learning(frame, factor="batch.size"):
-    return learning_curves(comparable(frame, [factor]), factor)
+    return learning_curves(comparable(frame, [factor]), [])
+
+
+def drawn(chart, layer=0):
+    """The rows of a layer of a chart."""
+    return pd.DataFrame(json.loads(chart.layer[layer].data.values))
+
+
+def curve_of(chart, line):
+    """The mean and band of a line, (E, 3)."""
+    rows = drawn(chart)
+    return rows.loc[rows["line"] == line, ["mean", "low", "high"]].to_numpy(float)
 
 
 DRAW = pytest.mark.parametrize("draw", [learning, waiting, final])
@@ -48,20 +63,18 @@ def test_axes_have_titles_with_units(make_study):
     assert {"accuracy (fraction of rows)", "epoch"} <= set(texts(learning(frame).panels[0]))
     assert {"share of runs that have not reached 0.70", "epoch"} <= set(texts(waiting(frame).panels[0]))
     found = [text for panel in final(frame).panels for text in texts(panel)]
-    for title in ("final training accuracy", "final test accuracy", "difference to batch size 10, same seed"):
+    for title in ("final training accuracy", "final test accuracy", "difference to batch size 10"):
         assert f"{title} (fraction of rows)" in found
 
 
 def test_curves_are_means_with_quantiles_and_named_at_their_ends(make_study):
     frame = make_study(BATCHES[:1], 40)
-    panel = learning(frame).panels[0]
-    last = np.array([curve[-1] for curve in frame["val/accuracy"]])
-    low, high = np.quantile(last, [0.05, 0.95])
-    lines = hover_texts(panel)
-    assert len(lines) == 100
-    assert f"test: {last.mean():.3f} [{low:.3f}, {high:.3f}]" in lines[-1]
-    assert "training (running): " in lines[0]
-    assert {"training", "test", "majority"} <= set(texts(panel))
+    figure = learning(frame)
+    for line, key in (("training", "train/accuracy"), ("test", "val/accuracy")):
+        table = np.stack(frame[key])
+        expected = np.stack([table.mean(axis=0), *np.quantile(table, [0.05, 0.95], axis=0)], axis=1)
+        np.testing.assert_allclose(curve_of(figure.charts[0], line), expected, atol=1e-6)
+    assert {"training", "test", "majority"} <= set(texts(figure.panels[0]))
 
 
 def test_the_majority_is_in_each_panel_and_in_the_caption(make_study):
@@ -76,10 +89,8 @@ def test_survival_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(m
     frame = make_study(BATCHES[:2], 10, diverged={0: 90})
     runs = frame[frame["batch.size"] == 5]
     first = [np.inf if at == 0 else np.argmax(curve >= 0.70) + 1 for at, curve in enumerate(runs["train/accuracy"])]
-    lines = hover_texts(waiting(frame).panels[0])
-    assert len(lines) == 101
-    for epoch, line in enumerate(lines):
-        assert line.startswith(f"epoch {epoch}; 5: {np.mean([at > epoch for at in first]):.3f} [")
+    shares = [np.mean([at > epoch for at in first]) for epoch in range(101)]
+    np.testing.assert_allclose(curve_of(waiting(frame).charts[0], "5")[:, 0], shares, atol=1e-6)
 
 
 def test_spreads_show_means_and_paired_differences_in_a_column(make_study):
@@ -87,13 +98,14 @@ def test_spreads_show_means_and_paired_differences_in_a_column(make_study):
     figure = final(frame)
     of = {size: np.array([curve[80:].mean() for curve in frame.loc[frame["batch.size"] == size, "train/accuracy_end"]])
           for size in (5, 10)}  # fmt: skip
+    runs = drawn(figure.charts[0])
+    np.testing.assert_allclose(runs.loc[runs["line"] == "5", "value"], np.sort(of[5][np.isfinite(of[5])]), atol=1e-6)
     single, paired = (" ".join(texts(panel)) for panel in figure.panels[:2])
     assert f"{np.nanmean(of[5]):.3f} [" in single
     assert f"{np.nanmean(of[5] - of[10]):.3f}".replace("-", "\N{MINUS SIGN}") + " [" in paired  # 10 is the default
-    assert "majority class 0.651" in single
-    assert "no difference" in paired
-    assert figure.panels[0].count("<path") > 19
+    assert [drawn(chart, 3)["level"][0] for chart in figure.charts] == [pytest.approx(400 / 614), 0] * 2
     assert "difference from batch size 10 under the same seed" in figure.caption
+    assert "majority class 0.651" in figure.caption
 
 
 def test_where_no_run_has_a_value_there_is_no_panel_of_differences(make_study):
@@ -103,9 +115,7 @@ def test_where_no_run_has_a_value_there_is_no_panel_of_differences(make_study):
 
 
 def test_one_replicate_has_no_interval(make_study):
-    found = texts(final(make_study(BATCHES, 1)).panels[0])
-    assert "one run each" in found
-    assert not [text for text in found if "[" in text]
+    assert not [text for text in texts(final(make_study(BATCHES, 1)).panels[0]) if "[" in text]
 
 
 def test_diverged_runs_are_counted_in_their_panel(make_study):
@@ -120,39 +130,51 @@ def test_a_failed_run_without_curves_is_left_out(make_study, draw, nothing):
     frame = make_study(BATCHES, 2)
     frame.loc[0, "status"] = "failed"
     for key in ("train/accuracy", "val/accuracy", "train/accuracy_end"):
-        frame.at[0, key] = nothing
+        frame.at[0, key] = nothing  # noqa: PD008 - a cell that may hold an array
     assert draw(frame).panels
 
 
-def test_short_and_long_trainings_are_drawn(make_study):
-    assert len(hover_texts(learning(make_study(BATCHES[:2], 1, epochs=600)).panels[0])) == 120
-    assert len(hover_texts(learning(make_study(BATCHES[:2], 1, epochs=1)).panels[0])) == 1
+@pytest.mark.parametrize("draw", [learning, waiting, final])
+@pytest.mark.parametrize("rate", [0.35, np.nan])
+def test_a_study_whose_runs_all_failed_is_drawn_or_left_out(make_study, draw, rate):
+    frame = make_study(BATCHES, 2).assign(status="failed", positive_rate=rate)
+    for key in ("train/accuracy", "val/accuracy", "train/accuracy_end"):
+        frame[key] = None
+    assert len(draw(frame).panels) in (0, 4)
+
+
+@pytest.mark.parametrize(("epochs", "n_drawn"), [(600, 120), (1, 1)])
+def test_short_and_long_trainings_are_drawn(make_study, epochs, n_drawn):
+    figure = learning(make_study(BATCHES[:2], 1, epochs=epochs))
+    assert len(curve_of(figure.charts[0], "test")) == n_drawn
+    assert figure.panels[0].count("<path") > 10
 
 
 def test_values_and_rows_have_one_color_in_all_figures(make_study):
     frame = make_study(BATCHES, 2)
-    colors = [[color for color in ("#009E73", "#E69F00", "#56B4E9", "#CC79A7") if color in figure.panels[0]]
-              for figure in (waiting(frame), final(frame))]  # fmt: skip
-    assert colors[0] == colors[1] == ["#009E73", "#E69F00", "#56B4E9", "#CC79A7"]
-    assert not [color for color in ("#0072B2", "#D55E00") if color in waiting(frame).svg() + final(frame).svg()]
-    assert "#0072B2" in learning(frame).svg()
+    for figure in (waiting(frame), final(frame)):
+        assert [color for color in COLORS if color in figure.panels[0]][:4] == list(COLORS[:4])
+        assert not [color for color, _ in (TRAINING, VALIDATION) if color in figure.svg()]
+    assert TRAINING[0] in learning(frame).svg()
+    assert len(set(map(str, looks_of(map(str, range(15))).values()))) == 15
+    assert len(looks_of(map(str, range(40)))) == 40
 
 
 @pytest.mark.parametrize("draw", [learning, final])
 def test_hostile_text_is_drawn_literally(make_study, draw):
     svg = draw(make_study([{"activation": text} for text in HOSTILE], 2, epochs=5), "activation").svg()
-    found = [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+    found = [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith(("}text", "}tspan"))]  # noqa: S314
     for expected in ("<b>bold</b>", "$\\frac{$", "a & b", "nul□□[31m"):
         assert any(expected in text for text in found), expected
     assert "<b>" not in svg
     assert max(map(len, found)) < 200
 
 
-def test_labels_stand_apart_within_the_axis():
-    placed = apart({"a": 0.0, "b": 0.01, "c": 0.99, "d": 1.0}, 0.05)
-    heights = [placed[name] for name in "abcd"]
-    assert min(np.diff(heights)) >= 0.05 - 1e-12
-    assert max(heights) <= 1.0 + 1e-12
+def test_labels_stand_apart_within_the_axis_and_move_little():
+    placed = apart(np.array([0.99, 0.0, 0.5, 0.01, 1.0]), 0.05, 1.0)
+    assert min(np.diff(np.sort(placed))) >= 0.05 - 1e-12
+    assert (placed.max(), placed[2]) == pytest.approx((1.0, 0.5))
+    assert list(np.argsort(placed)) == [1, 3, 2, 0, 4]
 
 
 def test_figures_are_those_of_the_claims_and_give_their_outcomes(make_study):
@@ -183,10 +205,9 @@ def test_a_run_that_stopped_early_is_in_no_figure_but_counted(make_study):
     for row in (0, 1):
         frame.loc[row, ["status", "stop_epoch"]] = ["stopped early", 90]
         for key in ("train/accuracy", "train/accuracy_end", "val/accuracy"):
-            frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)
-    lines = hover_texts(waiting(frame, 0.98).panels[0])
-    assert all("; 5: 1.000" in line for line in lines)  # ten runs, none of which gets there
-    assert "0.99" not in " ".join(texts(final(frame).panels[0]))
+            frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)  # noqa: PD008 - as above
+    assert set(curve_of(waiting(frame, 0.98).charts[0], "5")[:, 0]) == {1}  # ten runs, none of which gets there
+    assert len(drawn(final(frame).charts[0])) == 46
     assert "Missing: 2 of 48 stopped early" in figures_of(frame, [], "batch.size")["final"].caption
 
 
@@ -195,6 +216,7 @@ def test_who_learns_is_measured_against_each_runs_own_labels(make_study):
     rates = np.tile(np.linspace(0.30, 0.40, 20), 2)
     losses = curves.entropy(rates) - 0.025
     frame = frame.assign(positive_rate=rates, **{"train/loss": [np.full(100, loss) for loss in losses]})
-    panel = spreads(comparable(frame, ["activation"]), "activation", "learns").panels[0]
-    assert "\N{MINUS SIGN}0.025" in " ".join(texts(panel))
-    assert "learns below \N{MINUS SIGN}0.02" in texts(panel)
+    claimed = [Statistic(name="learns", curve="train/loss")]
+    chart = who_learns(comparable(frame, ["activation"]), claimed).charts[0]
+    np.testing.assert_allclose(drawn(chart)["value"], -0.025, atol=1e-6)
+    assert drawn(chart, 3)["level"][0] == -0.02

@@ -7,7 +7,6 @@ import pytest
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.verdicts import judge
 from pima_hp.report.comparable import swept
-from pima_hp.report.style import SLOTS, slots
 from pima_hp.report.tables import cells, estimates_table, summary, text_table, verdict_table
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
@@ -97,9 +96,3 @@ def test_cells_join_means_with_their_spread_and_have_labels():
     headings, rows = cells(table)
     assert headings == ["batch size", "score", "runs", "epoch"]
     assert rows == [["5", "0.512±0.251", "3", "46.5"], ["10", "\N{EN DASH}", "3", "35.0"]]
-
-
-def test_values_have_slots_of_their_own_until_there_are_none():
-    fifteen = slots(range(15))
-    assert list(fifteen.values()) == SLOTS
-    assert len(slots(range(40))) == 40
