@@ -4,7 +4,7 @@ The page lays the charts of a figure out, so that it fits a desktop, a phone and
 
 One look for every figure. Colors are those of Okabe and Ito (2008), which are distinct in any color vision. Blue and
 vermillion mean training and validation rows everywhere, so no value of a hyperparameter has them. Ink is the text
-color of the page, so that figures follow its dark mode.
+color of the page; `page.css` gives it to axes and titles too, so that figures follow its dark mode.
 """
 
 import itertools
@@ -38,21 +38,16 @@ ROW_HEIGHT = 36
 INK = "currentColor"
 TRAINING, VALIDATION, DASHED = ("#0072B2", [1, 0]), ("#D55E00", [1, 0]), (INK, [4, 4])
 COLORS = ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", INK)
-TEXT = {"labelFontSize": 11, "titleFontSize": 11.5, "labelColor": INK, "titleColor": INK, "titleFontWeight": "normal"}
 CONFIG: dict[str, Any] = {
     "font": "Liberation Sans, Arial, Helvetica, sans-serif",  # vl-convert ships the first; the others have its widths
     "background": None,
     "aria": False,
-    "padding": 4,
     "view": {"stroke": None},
-    "title": {"anchor": "start", "frame": "group", "fontSize": 12.5, "color": INK, "offset": 6,
-              "subtitleColor": INK, "subtitleFontSize": 11},
-    "axis": {**TEXT, "gridColor": INK, "gridOpacity": 0.12, "domainColor": INK, "domainOpacity": 0.6,
-             "tickColor": INK, "tickOpacity": 0.6, "titlePadding": 6},
-    "text": {"fontSize": 11, "color": INK},
-    "rule": {"color": INK},
+    "title": {"anchor": "start", "frame": "group", "fontSize": 12.5, "offset": 6},
+    "axis": {"labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal", "titlePadding": 6},
     "line": {"strokeWidth": 1.8},
-}  # fmt: skip
+    **{mark: {"color": INK} for mark in ("rule", "circle")},
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
     layers = [
         single.mark_tick(thickness=1.2, size=22, opacity=0.5),
         _chart(table, x=x("lower"), x2=alt.X2("upper"), y=y).mark_rule(strokeWidth=2.5),
-        _chart(table, x=x("mean"), y=y).mark_circle(size=50, opacity=1, color=INK),
+        _chart(table, x=x("mean"), y=y).mark_circle(size=50, opacity=1),
     ]
     if level is not None:
         dashed = _chart(pd.DataFrame({"level": [level]}), x=x("level"))

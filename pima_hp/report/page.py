@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from pima_hp.analysis.baselines import Baselines, baselines_table, keep_baselines
 from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, judge, verdicts_json
@@ -27,8 +26,7 @@ from pima_hp.report.comparable import missing, swept
 from pima_hp.report.tables import cells, counts_text, estimates_table, summary
 from pima_hp.run import RunStatus
 
-HERE = Path(__file__).parent
-MOST_FACTORS, MOST_ROWS = 6, 60
+MOST_FACTORS = 6
 SEED = 0
 """Seed of the resamples: the same ledger gives the same report."""
 
@@ -133,27 +131,21 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
         if len(table.columns):
             write(folder / "tables" / f"{name}.csv", csv_text(table))
     write(folder / "verdicts.json", verdicts_json(verdicts))
-    return write(folder / "index.html", _page(study, verdicts, sections, tables))
-
-
-def _page(
-    study: Study, verdicts: Sequence[Verdict], sections: Sequence[dict[str, Any]], tables: dict[str, pd.DataFrame]
-) -> str:
+    verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
+    baselines, digests = tables["baselines"], sorted(set(frame.get("data_digest", ())))
+    primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=_printable, loader=jinja2.FileSystemLoader(HERE),
+        finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
     )  # fmt: skip
-    verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
-    baselines, digests = tables["baselines"], sorted(set(study.frame.get("data_digest", ())))
-    primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
-    return environment.get_template("page.html").render(
-        study=study, verdicts=verdicts, sections=sections, tables=tables,
+    page = environment.get_template("page.html").render(
+        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, markup=Markup,
         question=f"What {verb} {subject} do to a small neural network?",
-        counts=counts_text(verdicts), copies=copies_in_words(study.frame), together=holding_together(primary),
+        counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
         baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
-        shipped=digests == [SHIPPED_SHA256], digests=digests, most=MOST_ROWS, markup=Markup,
-        outcomes=list(Outcome), cells=cells, interval_text=interval_text, with_labels=with_labels,
+        shipped=digests == [SHIPPED_SHA256], digests=digests, interval_text=interval_text, with_labels=with_labels,
     )  # fmt: skip
+    return write(folder / "index.html", page)
 
 
 def _printable(value: Any) -> Any:

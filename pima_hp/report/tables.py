@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -15,7 +15,6 @@ from pima_hp.analysis.selection import conclusive
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
 from pima_hp.report.comparable import COUNTED, comparable
-from pima_hp.run import Array
 
 
 def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
@@ -35,12 +34,12 @@ def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
         row |= {name: int((runs["status"] == status).sum()) for name, status in COUNTED.items()}
         with_result = conclusive(runs)
         for name, key in (("training", "train/accuracy_end"), (validation, "val/accuracy")):
-            scores = _of_each_run(with_result, key, curves.final_score)
+            scores = pd.Series(curves.final_score(curves.aligned(with_result[key])))
             row |= {f"final_{name}_accuracy_mean": scores.mean(), f"final_{name}_accuracy_sd": scores.std()}
         if reach is not None:
-            first = _of_each_run(with_result, "train/accuracy", lambda table: curves.first_epoch_reaching(table, reach))
-            row[f"median_epoch_at_{reach:.2f}"] = first.median()
-            row[f"share_that_reached_{reach:.2f}"] = (first < np.inf).mean()
+            first = curves.first_epoch_reaching(curves.aligned(with_result["train/accuracy"]), reach)
+            row[f"median_epoch_at_{reach:.2f}"] = pd.Series(first).median()
+            row[f"share_that_reached_{reach:.2f}"] = pd.Series(first < np.inf).mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -100,12 +99,6 @@ def text_table(table: pd.DataFrame, width: int = 100) -> str:
         wrapped = [textwrap.wrap(cell, most) for cell, most in zip(row, widths, strict=True)]
         lines += [line.format(*parts).rstrip() for parts in zip_longest(*wrapped, fillvalue="")]
     return "\n".join(lines)
-
-
-def _of_each_run(runs: pd.DataFrame, key: str, statistic: Callable[[Array], Array]) -> "pd.Series[float]":
-    """Return a statistic of each run's curve, curves of one length at a time: padding would read as divergence."""
-    groups = [table for _, table in runs.groupby(runs[key].map(np.size))[key]]
-    return pd.Series([value for table in groups for value in statistic(curves.aligned(table))], dtype=float)
 
 
 def _cells(column: Sequence[Any], longest: int) -> list[str]:
