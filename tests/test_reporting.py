@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.analysis.baselines import keep_baselines, read_baselines
+from pima_hp.analysis.baselines import MODELS, keep_baselines, read_baselines
 from pima_hp.commands.report import run
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.ledger import Ledger, Manifest
@@ -26,8 +26,8 @@ statistic: {{name: final_score, curve: train/accuracy}}
 contrast: mean
 parts:
   - {{name: batch 16, where: {{batch.size: 16}}}}
-supported: {{all: "{supported}"}}
-refuted: {{all: "{refuted}"}}
+supported: {supported}
+refuted: {refuted}
 """
 
 
@@ -58,7 +58,7 @@ def studies(tmp_path_factory):
 @pytest.fixture
 def own_claims(tmp_path):
     (tmp_path / "claims").mkdir()
-    rule = {"word": "above", "supported": "lower > 0.7", "refuted": "upper < 0.7"}
+    rule = {"word": "above", "supported": "{above: 0.7}", "refuted": "{below: 0.7}"}
     (tmp_path / "claims" / "mine.yaml").write_text(CLAIM.format(name="mine", **rule))
     return str(tmp_path / "claims")
 
@@ -143,24 +143,23 @@ def test_baselines_are_computed_once_in_the_splits_of_the_runs(tmp_path):
     frame = Ledger(folder).frame()
     keep_baselines(folder, frame)
     found = read_baselines(folder)
-    (kind,) = found
-    assert (list(kind.seeds), kind.n_train, kind.n_test) == (list(range(12)), 614, 154)
-    assert list(kind.accuracy) == ["majority class", "logistic regression", "logistic regression on glucose alone"]
-    majority, logistic, _ = map(np.mean, kind.accuracy.values())
+    assert found["split_seed"].tolist() == list(range(12))
+    assert (found[["n_train", "n_test"]] == (614, 154)).all(axis=None)
+    majority, logistic, _ = found[list(MODELS)].mean()
     assert majority == pytest.approx(0.65, abs=0.03)
     assert 0.74 < logistic < 0.81
-    before = (folder / "baselines.json").stat().st_mtime_ns
+    before = (folder / "baselines.csv").stat().st_mtime_ns
     keep_baselines(folder, frame)
-    assert (folder / "baselines.json").stat().st_mtime_ns == before
-    keep_baselines(folder, frame[frame["seed"] < 6])
-    assert list(read_baselines(folder)[0].seeds) == list(range(6))
+    assert (folder / "baselines.csv").stat().st_mtime_ns == before
+    more = pd.concat([frame, frame.assign(split_seed=frame["split_seed"] + 12)])
+    assert len(keep_baselines(folder, more)) == len(read_baselines(folder)) == 24
 
 
 def test_a_path_in_a_strangers_ledger_is_not_opened(tmp_path):
     folder = study_of(tmp_path / "s", 0.7)
     frame = Ledger(folder).frame().assign(**{"data.path": "/dev/zero"})
     keep_baselines(folder, frame)
-    assert not (folder / "baselines.json").exists()
+    assert not (folder / "baselines.csv").exists()
 
 
 def test_once_the_baselines_are_there_no_torch_is_loaded(tmp_path):

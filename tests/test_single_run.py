@@ -89,10 +89,10 @@ def test_a_metric_that_is_added_in_one_line_reaches_ledger_frame_tensorboard_and
     claim = {
         "id": "F1", "sentence": "F1 of the training rows exceeds 0.1.", "source": "a test", "family": "exploratory",
         "data": "shipped", "where": {},
-        "functional": {"name": "final_score", "curve": "train/f1_end"},
-        "contrast": "difference", "margin": 0.01,
+        "statistic": {"name": "final_score", "curve": "train/f1_end"},
+        "contrast": "difference",
         "parts": [{"name": "a", "where": {"activation": "relu"}, "over": {"activation": "tanh"}}],
-        "supported": {"all": "lower > 0"}, "refuted": {"all": "upper < 0"},
+        "supported": {"above": 0}, "refuted": {"below": 0},
     }  # fmt: skip
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "F1.yaml").write_text(yaml.safe_dump(claim), encoding="utf-8")

@@ -1,14 +1,14 @@
-"""Claims: files that state a hypothesis about runs, and the rules that support or refute it."""
+"""Claims: files that state a hypothesis about runs, and the limits that support or refute it."""
 
 import itertools
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pima_hp.analysis.curves import EVENTS, Statistic
-from pima_hp.analysis.decisions import Condition, Rule
+from pima_hp.analysis.decisions import Limits, Outcome, holds
+from pima_hp.analysis.intervals import Inference
 from pima_hp.config import Section
 from pima_hp.config.options import CONF, read_yaml
 from pima_hp.config.problems import problems_of
@@ -16,28 +16,22 @@ from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import listed
 
-
-def _multiplied(value: Any) -> list[dict[Any, Any]]:
-    """Return one selector per configuration: lists of values are multiplied out."""
-    groups = value if isinstance(value, list) else [value]
-    if not all(isinstance(group, Mapping) for group in groups):
-        raise ValueError("must be settings and their values, or a list of such groups")
-    lists = [[item if isinstance(item, list) else [item] for item in group.values()] for group in groups]
-    return [dict(zip(group, values, strict=True))
-            for group, of in zip(groups, lists, strict=True) for values in itertools.product(*of)]  # fmt: skip
-
-
-def _rule(value: object, info: ValidationInfo) -> Rule:
-    """Parse a rule once; `margin` becomes the number of the claim."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"must be conditions by target, such as `all: lower > 0.8`; found {value!r:.60}")  # noqa: TRY004 - pydantic collects ValueError
-    margin = info.data.get("margin")
-    return Rule(tuple((str(target), Condition.parsed(str(text), margin)) for target, text in value.items()))
-
-
 Text = Annotated[str, Field(min_length=1)]
 Selector = dict[str, Any]
 """Setting -> its value."""
+
+
+def _multiplied(value: Any) -> list[Any]:
+    """Return one selector per configuration: a group of settings, or each of several, its lists multiplied out."""
+    selectors: list[Any] = []
+    for group in value if isinstance(value, list) else [value]:
+        if isinstance(group, dict):
+            lists = [item if isinstance(item, list) else [item] for item in group.values()]
+            selectors += [dict(zip(group, values, strict=True)) for values in itertools.product(*lists)]
+        else:
+            selectors.append(group)  # pydantic refuses it
+    return selectors
+
 
 Selectors = Annotated[list[Selector], BeforeValidator(_multiplied)]
 Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
@@ -47,53 +41,58 @@ ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)
 
 
 class _Quantity(Section):
-    """The quantity to estimate."""
+    """The quantity to estimate, and the limits that decide about it."""
 
-    statistic: Statistic | None = Field(default=None, validation_alias=AliasChoices("statistic", "functional"))
+    statistic: Statistic | None = None
     contrast: Contrast | None = None
     along: str | None = None
+    supported: Limits | None = None
+    refuted: Limits | None = None
 
 
 class Part(_Quantity):
-    """One quantity of a claim; statistic, contrast and `along` are the claim's unless given."""
+    """One quantity of a claim; what it does not say itself is the claim's."""
 
     name: Text  # a few words
     # The configurations: settings and values (a list: each of them), or a list of such groups.
     where: Selectors = Field(default=[{}])
     over: Selectors = Field(default=[])  # those compared with (difference, ratio, order)
-    # What the project does not record yet; such a part is untestable.
-    requires: Text | None = Field(default=None, validation_alias=AliasChoices("requires", "awaits"))
-    # Shown with the others; the rules are not about it.
-    descriptive: bool = Field(default=False, validation_alias=AliasChoices("descriptive", "beside"))
+    requires: Text | None = None  # what the project does not record yet; such a part is untestable
+    descriptive: bool = False  # shown with the others; the claim's outcome does not depend on it
 
     @property
-    def arms(self) -> list[dict[str, Any]]:
+    def arms(self) -> list[Selector]:
         """Return the configurations of `where`, then those of `over`."""
         return [*self.where, *self.over]
 
     @property
-    def problems(self) -> list[str]:
-        """Return why the part cannot be estimated from any runs."""
-        statistic, contrast = self.statistic, self.contrast
+    def problem(self) -> str:
+        """Return why the part cannot be estimated from any runs; empty where it can."""
         if self.requires is not None:
-            return []
-        if statistic is None or contrast is None:
-            return ["must have a statistic and a contrast, its own or the claim's"]
+            return ""
+        if self.statistic is None or self.contrast is None or not (self.supported or self.descriptive):
+            return "must have a statistic, a contrast and `supported`, its own or the claim's"
         sizes = {arm.get(self.along or "", "") for arm in self.where}
         has_sizes = len(sizes) > 1 and all(isinstance(size, int | float) and size > 0 for size in sizes)
-        is_event, is_pair = statistic.name in EVENTS, contrast in ("difference", "ratio", "order")
-        problems = {
-            f"share must go with one of {listed(EVENTS)}, and these with share": (contrast == "share") != is_event,
-            "over must be given for difference, ratio and order, and for these alone": bool(self.over) != is_pair,
-            "over must not be of a configuration of where": any(arm in self.where for arm in self.over),
-            f"{contrast} must be of one configuration": contrast in ("share", "mean") and len(self.where) != 1,
-            "slope must have `along`: two or more positive numbers in where": contrast == "slope" and not has_sizes,
-        }
-        return [problem for problem, is_found in problems.items() if is_found]
+        rules = {
+            f"share must go with one of {listed(EVENTS)}": self.contrast != "share" or self.statistic.name in EVENTS,
+            "share must be of one configuration": self.contrast != "share" or len(self.where) == 1,
+            "slope must have `along`: two or more positive numbers in where": self.contrast != "slope" or has_sizes,
+            "over must be given for difference, ratio and order, and for these alone":
+                bool(self.over) == (self.contrast in ("difference", "ratio", "order")),
+        }  # fmt: skip
+        return next((rule for rule, is_kept in rules.items() if not is_kept), "")
+
+    def outcome(self, inference: Inference | None) -> Outcome:
+        """Return the outcome of this part alone."""
+        if inference is None:
+            return Outcome.UNTESTABLE
+        limits = {Outcome.SUPPORTED: self.supported, Outcome.REFUTED: self.refuted}
+        return next((outcome for outcome, of in limits.items() if holds(of, inference)), Outcome.UNDECIDED)
 
 
 class Claim(_Quantity):
-    """The content of `conf/claim/<id>.yaml`."""
+    """The content of `conf/claim/<id>.yaml`; it is supported if all parts are, and refuted if one is."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # the name of the file
     sentence: Text  # the claim in plain words
@@ -105,42 +104,25 @@ class Claim(_Quantity):
     folder: str = ""  # set by `load_claims`
     # Settings of all its configurations; what neither this nor a part names is equal among them.
     where: Selector = Field(default={})
-    margin: float | None = None  # a number that rules may name
     parts: Annotated[list[Part], Field(min_length=1)]
-    supported: Annotated[Rule, BeforeValidator(_rule)] = Rule()  # see `pima_hp.analysis.decisions`
-    refuted: Annotated[Rule, BeforeValidator(_rule)] = Rule()
     command: str | None = None  # makes the runs where they are missing
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """Fill in the parts from the claim, then check each part and the rules."""
+        """Fill in the parts from the claim, then check them."""
         for number, part in enumerate(self.parts):
-            own = {key: getattr(part, key) or getattr(self, key) for key in _Quantity.model_fields}
+            inherited = {key: getattr(self, key) for key in _Quantity.model_fields if getattr(part, key) is None}
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
-            self.parts[number] = part.model_copy(update=own | arms)
-        problems = [f"{part.name}: {problem}" for part in self.parts for problem in part.problems]
-        names = [part.name for part in self.parts if not part.descriptive]
-        if len({"all", "any", *names}) < len(names) + 2 or not names:
-            problems.append("parts: must have different names, other than all and any, one of them not descriptive")
-        for key, rule in {"supported": self.supported, "refuted": self.refuted}.items():
-            if not rule.entries and any(part.requires is None for part in self.parts):
-                problems.append(f"{key}: must be given")
-            others = [target for target, _ in rule.entries if target not in ("all", "any", *names)]
-            problems += [f"{key}: must be about all, any or a part; found {of!r}" for of in others]
-        if problems:
-            raise ValueError("\n".join(problems))
+            self.parts[number] = part = part.model_copy(update=inherited | arms)
+            if part.problem:
+                raise ValueError(f"{part.name}: {part.problem}")
+        if all(part.descriptive for part in self.parts):
+            raise ValueError("parts: must have one that is not descriptive")
         return self
 
     def is_about(self, digest: object) -> bool:
         """Return whether the claim is about the table with this SHA-256."""
         return self.data == "any" or str(digest).startswith(SHIPPED_SHA256 if self.data == "shipped" else self.data)
-
-    def other_table(self, digests: Iterable[object]) -> str:
-        """Return why a claim cannot be tested on these tables; empty if it can, or if there are none."""
-        found = sorted(set(map(str, digests)))
-        if not found or any(map(self.is_about, found)):
-            return ""
-        return f"{self.id} is about another table (data: {self.data}); these runs use SHA-256 {listed(found)}"
 
 
 def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> list[Claim]:

@@ -6,8 +6,7 @@ were stopped early before calling these functions (`selection.conclusive`).
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -40,11 +39,6 @@ def final_score(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
     Shapes: (R, E) -> (R,). A shorter training is averaged over all its epochs. NaN for a run that diverged.
     """
     return np.asarray(curves[:, -window_epochs:].mean(axis=1))
-
-
-def maximum(curves: Array) -> Array:
-    """Return the highest value of any epoch. Shapes: (R, E) -> (R,). NaN for a run that diverged."""
-    return np.asarray(curves.max(axis=1))
 
 
 def first_epoch_reaching(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
@@ -121,23 +115,23 @@ def entropy(positive_rate: Array | float) -> Array:
     return np.asarray(special.entr(p) + special.entr(1 - p))
 
 
-def excess_loss(losses: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS) -> Array:
+def excess_loss(curves: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS) -> Array:
     """Return the mean loss over W minus H(p), in nats: above 0 where always predicting the positive rate loses less.
 
-    Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). NaN for a run that diverged.
+    Shapes: losses (R, E) and positive rates of the training rows (R,) -> (R,). NaN for a run that diverged.
     """
-    return np.asarray(final_score(losses, window_epochs) - entropy(positive_rate))
+    return np.asarray(final_score(curves, window_epochs) - entropy(positive_rate))
 
 
 def learns(
-    losses: Array, positive_rate: Array | float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS
+    curves: Array, positive_rate: Array | float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS
 ) -> Array:
     """Return 1 where the excess loss is below -0.02 nats, else 0, also for a run that diverged.
 
-    Shapes: (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
+    Shapes: losses (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
     while loss and AUROC improve. NaN where the rate is not known.
     """
-    found = excess_loss(losses, positive_rate, window_epochs) < -margin_nats
+    found = excess_loss(curves, positive_rate, window_epochs) < -margin_nats
     return np.where(np.isnan(positive_rate), np.nan, found)
 
 
@@ -154,15 +148,10 @@ def slope_on_log2(values: Array, sizes: Array) -> Array:
 EVENTS = {function.__name__: function for function in (exceeds, learns, never_exceeds, reaches)}
 """Statistics that are 1 (yes) or 0 (no)."""
 
-_NUMBERS = (excess_loss, final_score, log_volatility, maximum, restricted_epochs, volatility)
+_NUMBERS = (excess_loss, final_score, log_volatility, restricted_epochs, volatility)
 STATISTICS: dict[str, Callable[..., Array]] = EVENTS | {function.__name__: function for function in _NUMBERS}
-_FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger
+_FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger: what is known of the training rows
 _Epochs = Annotated[int | None, Field(ge=1)]
-
-
-@cache
-def _signature(name: str) -> inspect.Signature:
-    return inspect.signature(STATISTICS[name])
 
 
 class Statistic(Section):
@@ -178,18 +167,12 @@ class Statistic(Section):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments that were given."""
-        return {key: value for key, value in self if key not in ("name", "curve") and value is not None}
-
-    @property
-    def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """Return the arguments that the statistic takes, curves and facts included."""
-        return _signature(self.name).parameters
-
-    @property
-    def facts(self) -> list[str]:
-        """Return the columns of the ledger that it needs besides the curve: what is known of the training rows."""
-        return [name for name in _FACTS if name in self.parameters]
+        """Return all arguments of the function, as given or by default; curves and facts are None."""
+        signature = inspect.signature(STATISTICS[self.name])
+        given = {key: value for key, value in self if key not in ("name", "curve") and value is not None}
+        bound = signature.bind(None, **given, **{fact: None for fact in _FACTS if fact in signature.parameters})
+        bound.apply_defaults()
+        return bound.arguments
 
     @property
     def unit(self) -> str:
@@ -198,21 +181,22 @@ class Statistic(Section):
             return "share of runs"
         return "epochs" if self.name == "restricted_epochs" else "nats" if "loss" in self.curve else "accuracy"
 
-    def value(self, argument: str) -> Any:
-        """Return an argument as given or by default."""
-        return self.arguments.get(argument, self.parameters[argument].default)
-
     def of(self, runs: pd.DataFrame) -> Array:
-        """Return the statistic of each run of a study's frame, (R,)."""
-        facts = {name: runs[name].to_numpy(float) for name in self.facts}
-        return STATISTICS[self.name](aligned(runs[self.curve]), **self.arguments, **facts)
+        """Return the statistic of each run of a study's frame, (R,); curves of one length are computed together."""
+        arguments, values = self.arguments, np.full(len(runs), np.nan)
+        facts = [fact for fact in _FACTS if fact in arguments]
+        for rows in runs.groupby(runs[self.curve].map(np.size).to_numpy()).indices.values():
+            known = {fact: runs[fact].iloc[rows].to_numpy(float) for fact in facts}
+            curves = aligned(runs[self.curve].iloc[rows])  # (R, E)
+            values[rows] = STATISTICS[self.name](**arguments | known | {"curves": curves})
+        return values
 
     @model_validator(mode="after")
     def _fits_the_function(self) -> Self:
-        if self.name not in STATISTICS:
-            raise ValueError(f"name: must be one of {', '.join(STATISTICS)}; found {self.name!r:.60}")
         try:
-            _signature(self.name).bind(None, **self.arguments, **dict.fromkeys(self.facts))
+            _ = self.arguments
+        except KeyError:
+            raise ValueError(f"name: must be one of {', '.join(STATISTICS)}; found {self.name!r:.60}") from None
         except TypeError as error:
             raise ValueError(f"{error} ({self.name})") from None
         return self

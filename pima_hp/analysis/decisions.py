@@ -1,149 +1,71 @@
-"""Decide a claim by its rules, and correct for many claims.
-
-A rule is data: `supported: {all: lower > 0.80}`.
-
-    rule        {target: condition, ...}     every entry must hold
-    target      all | any | <name of a part>
-    condition   lower | upper | estimate, then < | <= | > | >=, then a bound
-                within BOUND                 two one-sided tests: the value lies between -BOUND and BOUND
-                outside BOUND                the interval lies beyond -BOUND or beyond BOUND
-    bound       a number, or `margin`: that of the claim
-
-lower and upper are bounds of the interval at level 1 - alpha, 95 % unless a family asks for another.
-"""
+"""Decide a claim from the intervals of its parts, and correct for many claims."""
 
 import math
-import operator
-import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from pima_hp.analysis.intervals import Inference
 from pima_hp.run import Array
 
 ALPHA = 0.05
-_FORM = re.compile(r"(?:(lower|upper|estimate)\s*(<=?|>=?)|(within|outside))\s*(margin|[-+.\deE]+)")
-_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+Limits = Annotated[dict[Literal["above", "below"], float], Field(min_length=1)]
+"""Where all of an interval must lie: `{above: 0.80}`."""
+
 _MOST_REPLICATES = 10**12
-Inferences = Mapping[str, Inference | None]
-"""The estimate of each part by name; None satisfies no condition."""
+_LARGEST_ALPHA, _STEPS = 0.49, 2**24
 
 
 class Outcome(StrEnum):
-    """The outcome of a verdict."""
+    """The outcome of a claim or of one of its parts."""
 
-    SUPPORTED = "supported"  # intervals lie within the bounds of the claim
-    REFUTED = "refuted"  # intervals lie beyond the bounds that refute it
-    UNDECIDED = "undecided"  # one straddles a bound
+    SUPPORTED = "supported"  # the interval lies within the limits that support it
+    REFUTED = "refuted"  # the interval lies within the limits that refute it
+    UNDECIDED = "undecided"  # neither
     UNTESTABLE = "untestable"  # runs are missing or on another table, or fewer than 10 distinct replicates are complete
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A requirement on one part."""
-
-    quantity: str  # lower, upper, estimate, within or outside
-    sign: str  # empty for within and outside
-    bound: float
-
-    @classmethod
-    def parsed(cls, text: str, margin: float | None = None) -> "Condition":
-        """Parse a condition; ValueError where it is not of the grammar."""
-        match = _FORM.fullmatch(text.strip())
-        bound = match and (margin if match[4] == "margin" else float(match[4]))
-        if match is None or bound is None or (match[3] and bound <= 0):
-            forms = "`lower > 0.8`, `within 0.1`, or `upper <= margin` where the claim has a margin"
-            raise ValueError(f"must be a condition such as {forms}; found {text!r:.60}")
-        return cls(match[1] or match[3], match[2] or "", bound)
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, [self.quantity, self.sign, f"{self.bound:g}"]))
-
-    def holds(self, inference: Inference | None, alpha: float) -> bool:
-        """Return whether it holds at level 1 - alpha."""
-        if inference is None:
-            return False
-        lower, upper = inference.interval(1 - 2 * alpha if self.quantity == "within" else 1 - alpha)
-        if self.quantity == "within":
-            return -self.bound < lower and upper < self.bound
-        if self.quantity == "outside":
-            return lower > self.bound or upper < -self.bound
-        value = {"lower": lower, "upper": upper, "estimate": inference.estimate}[self.quantity]
-        return bool(_COMPARE[self.sign](value, self.bound))
+PRECEDENCE = (Outcome.REFUTED, Outcome.UNTESTABLE, Outcome.UNDECIDED, Outcome.SUPPORTED)
+"""A claim of several parts has the first of these that one of its parts has."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Conditions by target; an empty rule never holds."""
-
-    entries: tuple[tuple[str, Condition], ...] = ()
-
-    def __str__(self) -> str:
-        return " and ".join(f"{condition} ({target})" for target, condition in self.entries)
-
-    def holds(self, found: Inferences, alpha: float = ALPHA, *, familywise: bool = False) -> bool:
-        """Return whether every entry holds.
-
-        Args:
-            found: the parts.
-            alpha: 1 - the level of intervals.
-            familywise: whether `any` of k parts shares alpha among them, alpha / k each (Bonferroni).
-        """
-
-        def entry_holds(target: str, condition: Condition) -> bool:
-            level = alpha / len(found) if familywise and target == "any" else alpha
-            each = (condition.holds(found[name], level) for name in _names(target, found))
-            return any(each) if target == "any" else all(each)
-
-        return bool(self.entries) and all(entry_holds(*entry) for entry in self.entries)
-
-    def meeting(self, found: Inferences) -> list[str]:
-        """Return the parts that meet all conditions on them."""
-        all_of = {name: [c for target, c in self.entries if name in _names(target, found)] for name in found}
-        return [name for name, own in all_of.items() if own and all(c.holds(found[name], ALPHA) for c in own)]
-
-    def needed(self, found: Inferences) -> float:
-        """Return the fewest replicates at which the rule holds if the estimates stay; infinite when they must move."""
-
-        def enough(n: int) -> bool:
-            return self.holds({name: inference and inference.with_replicates(n) for name, inference in found.items()})
-
-        fewest = min((inference.n for inference in found.values() if inference), default=_MOST_REPLICATES)
-        needed = bisect_left(range(_MOST_REPLICATES), True, lo=fewest, key=enough)
-        return needed if needed < _MOST_REPLICATES else math.inf
-
-    def p_value(self, found: Inferences) -> tuple[float, bool]:
-        """Return the smallest alpha at which the rule holds, and whether it may be smaller still; 1 if none below 0.49.
-
-        A valid p value: the largest of the parts' own for `all`, k times the smallest of k for `any`. It cannot be
-        below the `smallest_alpha` of the estimates, which for a bootstrap depends on the resamples.
-        """
-        smallest = max(
-            (inference.smallest_alpha * (len(found) if target == "any" else 1)
-             for target, _ in self.entries for name in _names(target, found) if (inference := found[name])),
-            default=1.0,
-        )  # fmt: skip
-        low, high = math.log(smallest), math.log(0.49)  # an equivalence test at 0.5 has no interval left
-        if low >= high or not self.holds(found, 0.49, familywise=True):
-            return 1.0, False
-        if self.holds(found, smallest, familywise=True):
-            return smallest, True
-        for _ in range(24):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.holds(found, math.exp(middle), familywise=True) else (middle, high)
-        return math.exp(high), False
+def outcome_of(parts: Collection[Outcome]) -> Outcome:
+    """Return the outcome of a claim from those of its parts."""
+    return next(outcome for outcome in PRECEDENCE if outcome in parts)
 
 
-def outcome_of(supported: Rule, refuted: Rule, found: Inferences) -> Outcome:
-    """Return the outcome by a claim's rules at 95 %; parts without an estimate satisfy nothing."""
-    holds = supported.holds(found)
-    if holds != refuted.holds(found):
-        return Outcome.SUPPORTED if holds else Outcome.REFUTED
-    return Outcome.UNTESTABLE if None in found.values() else Outcome.UNDECIDED
+def holds(limits: Limits | None, inference: Inference, alpha: float = ALPHA) -> bool:
+    """Return whether the interval at level 1 - alpha lies within the limits; never where there are none."""
+    lower, upper = inference.interval(1 - alpha)
+    return limits is not None and limits.get("above", -math.inf) < lower and upper < limits.get("below", math.inf)
+
+
+def p_value(limits: Limits | None, inference: Inference) -> float:
+    """Return the smallest alpha at which the limits hold; 1 if it is above 0.49.
+
+    At least `inference.smallest_alpha`: the p value of a bootstrap is an upper bound where it reaches that.
+    """
+    smallest = inference.smallest_alpha
+
+    def alpha(step: int) -> float:
+        return float(smallest * (_LARGEST_ALPHA / smallest) ** (step / _STEPS))
+
+    step = bisect_left(range(_STEPS + 1), True, key=lambda step: holds(limits, inference, alpha(step)))
+    return alpha(step) if step <= _STEPS else 1.0
+
+
+def needed(limits: Limits | None, inference: Inference) -> float:
+    """Return the fewest replicates at which the limits hold if the estimate stays; infinite when it must move."""
+
+    def enough(n: int) -> bool:
+        return holds(limits, inference.with_replicates(n))
+
+    n = bisect_left(range(_MOST_REPLICATES), True, lo=inference.n, key=enough)
+    return n if n < _MOST_REPLICATES else math.inf
 
 
 def holm(p_values: Sequence[float]) -> Array:
@@ -165,9 +87,8 @@ def benjamini_hochberg(p_values: Sequence[float]) -> Array:
     return adjusted
 
 
-FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
+FAMILIES: dict[str, tuple[Callable[[Sequence[float]], Array], float, str]] = {
+    "primary": (holm, 0.05, "Holm's"),
+    "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's"),
+}
 """Family -> how its p values are adjusted, the limit for adjusted values, the name of the correction."""
-
-
-def _names(target: str, found: Inferences) -> list[str]:
-    return list(found) if target in ("all", "any") else [target]

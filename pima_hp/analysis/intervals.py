@@ -1,7 +1,7 @@
 """Intervals over replicates: Wilson for shares, BCa bootstrap for means, Nadeau-Bengio for new patients.
 
-A `Share` or the `Resamples` of a mean give their interval at any level, so that equivalence (90 %) and the corrections
-for many claims use the same resamples. They are about seeds on one table; only `nadeau_bengio` is about new patients.
+A `Share` or the `Resamples` of a mean give their interval at any level, so that corrections for many claims use the
+same resamples. They are about seeds on one table; only `nadeau_bengio` is about new patients.
 """
 
 import math
@@ -23,7 +23,7 @@ _NUMBERS_AT_ONCE = 2**22  # 32 MiB of counts
 
 @dataclass(frozen=True)
 class Share:
-    """Share k/n of replicates with the interval of Wilson (1927): what a score test would not reject.
+    """Share k/n of n >= 1 replicates with the interval of Wilson (1927): what a score test would not reject.
 
     >>> low, high = Share(0, 100).interval()
     >>> round(low, 3), round(high, 3)
@@ -37,12 +37,10 @@ class Share:
     @property
     def estimate(self) -> float:
         """Return k/n."""
-        return self.successes / self.n if self.n else math.nan
+        return self.successes / self.n
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Return (p + z²/2n ± z sqrt(p(1 - p)/n + z²/4n²)) / (1 + z²/n); 0 to 1 without replicates."""
-        if not self.n:
-            return 0.0, 1.0
+        """Return (p + z²/2n ± z sqrt(p(1 - p)/n + z²/4n²)) / (1 + z²/n)."""
         share, z2 = self.estimate, _NORMAL.inv_cdf((1 + level) / 2) ** 2 / self.n
         center, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
         return max(0.0, (center - half) / (1 + z2)), min(1.0, (center + half) / (1 + z2))
@@ -87,11 +85,6 @@ class Resamples:
         """Return the same estimate with resamples as far from it as n replicates would put them."""
         return replace(self, values=self.estimate + (self.values - self.estimate) * math.sqrt(self.n / n))
 
-    def mapped(self, increasing: Callable[[Array], Array]) -> "Resamples":
-        """Return the resamples of an increasing function of the mean: BCa carries over."""
-        value = float(increasing(np.array(self.estimate)))
-        return replace(self, estimate=value, values=increasing(self.values))
-
     def _corrected(self, z: float) -> float:
         shifted = self.bias + z
         divisor = 1 - self.acceleration * shifted
@@ -117,10 +110,9 @@ def bootstrap(values: Array, rng: np.random.Generator, n_resamples: int = 10_000
     """
     values = np.asarray(values, float)
     n, seed = len(values), int(rng.integers(2**62))
-    estimate = float(values.sum() / n)
     if (values == values[0]).all():
         return Resamples(float(values[0]), n, values[:1])
-    rows = max(1, _NUMBERS_AT_ONCE // n)
+    estimate, rows = float(values.sum() / n), max(1, _NUMBERS_AT_ONCE // n)
     starts = range(0, n_resamples, rows)
     sums = np.concatenate([_counts(seed + start, n, min(rows, n_resamples - start)) @ values for start in starts])
     means = np.sort(sums / n)
@@ -150,7 +142,18 @@ def win_probability(won: Array, resample: Resample) -> Inference:
     return resample(won)
 
 
-def nadeau_bengio(scores: Array, n_train: int, n_test: int, level: float = 0.95) -> Interval:
+def conclusion(lower: float, upper: float) -> str:
+    """Return whether a win probability is significant (lower bound > 0.5) and meaningful (upper bound > 0.75).
+
+    Mirrored where X is mostly the smaller one. Source: Bouthillier et al. (2021).
+    """
+    if lower <= 0.5 <= upper:
+        return "not significant"
+    far, direction = (upper, "") if lower > 0.5 else (1 - lower, " in the other direction")
+    return ("significant and meaningful" if far > 0.75 else "significant but not meaningful") + direction
+
+
+def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0.95) -> Interval:
     """Return the interval of a mean test score over R >= 2 random splits, (R,), as a statement about new patients.
 
     mean ± t(R - 1) sqrt((1/R + n_test/n_train) s²): splits share rows, so the spread of their mean does not
@@ -160,25 +163,3 @@ def nadeau_bengio(scores: Array, n_train: int, n_test: int, level: float = 0.95)
     quantile = float(special.stdtrit(len(scores) - 1, (1 + level) / 2))
     half = quantile * math.sqrt((1 / len(scores) + n_test / n_train) * variance)
     return center - half, center + half
-
-
-@dataclass(frozen=True)
-class Effect:
-    """P(X > Y) + P(X = Y)/2 over pairs of one seed; `of` names X and Y."""
-
-    of: str
-    probability: float
-    lower: float
-    upper: float
-
-    @property
-    def conclusion(self) -> str:
-        """Return whether the effect is significant (lower bound > 0.5) and meaningful (upper bound > 0.75).
-
-        Mirrored where X is mostly the smaller one. Source: Bouthillier et al. (2021).
-        """
-        if self.lower <= 0.5 <= self.upper:
-            return "not significant"
-        far = self.upper if self.lower > 0.5 else 1 - self.lower
-        direction = "" if self.lower > 0.5 else " in the other direction"
-        return ("significant and meaningful" if far > 0.75 else "significant but not meaningful") + direction

@@ -4,25 +4,24 @@ A *specification* is one combination of data settings that a claim leaves open, 
 and of analysis choices, which need no new runs. Sources: Steegen et al. (2016), Simonsohn et al. (2020).
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import pandas as pd
 
 from pima_hp.analysis.claims import Claim, Part
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome, outcome_of
-from pima_hp.analysis.intervals import Inference
-from pima_hp.analysis.selection import Runs, Settings, differing, equal, named
+from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.formatting import counted, listed, value_text
 from pima_hp.ledger import follows, varying
 
 ROBUST_SHARE = 0.90
+CHOICES = ("threshold", "window", "training scores", "duration")
+"""The analysis choices."""
+
 Arms = Mapping[str, Sequence[str]]
 """Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested."""
-
-Changes = dict[str, dict[str, object]]
-"""Level of an analysis choice -> what it changes in a statistic."""
 
 
 def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]:
@@ -37,7 +36,7 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     factors = {key for selector in selectors.values() for key in selector}
     about = {key: settings for key, settings in runs.settings.items() if claim.is_about(settings["data_digest"])}
     arms = {
-        name: [key for key, settings in about.items() if all(equal(settings.get(k), v) for k, v in selector.items())]
+        name: [key for key, settings in about.items() if selector.items() <= settings.items()]
         for name, selector in selectors.items()
     }
     chosen = {key: about[key] for config_ids in arms.values() for key in config_ids}
@@ -58,87 +57,58 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     return sorted(best, key=lambda item: len(differing(item[0])))
 
 
-def _thresholds(statistic: Statistic) -> Changes:
-    if (stated := statistic.threshold) is None:
-        return {}
-    shifts = {"0.02 lower": -0.02, "0.02 higher": 0.02}
-    return {"as stated": {}} | {level: {"threshold": round(stated + shift, 9)} for level, shift in shifts.items()}
+def levels_of(statistic: Statistic) -> dict[str, dict[str, dict[str, object]]]:
+    """Return analysis choice -> level -> what it changes in a statistic, the level that is stated first."""
+    stated, running = statistic.arguments, statistic.curve.removesuffix("_end")
+    shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02} if "threshold" in stated else {}
+    curves = {"running": running, "end of epoch": f"{running}_end"} if "train/" in running else {}
+    curves = dict(sorted(curves.items(), key=lambda item: item[1] != statistic.curve))
+    windows = [stated["window_epochs"], 10, 30] if "window_epochs" in stated else []
+    durations = [stated["sustained_epochs"], 3] if "sustained_epochs" in stated else []
+    return {
+        "threshold": {name: {"threshold": round(stated["threshold"] + shift, 9)} for name, shift in shifts.items()},
+        "window": {f"{n} epochs": {"window_epochs": n} for n in windows},
+        "training scores": {name: {"curve": curve} for name, curve in curves.items()},
+        "duration": {f"{n} epochs in a row" if n > 1 else "any epoch": {"sustained_epochs": n} for n in durations},
+    }
 
 
-def _windows(statistic: Statistic) -> Changes:
-    return {f"{n} epochs": {"window_epochs": n} for n in _lengths(statistic, "window_epochs", 10, 30)}
+def variants(claim: Claim) -> list[tuple[dict[str, str], list[Part]]]:
+    """Return every combination of levels of the analysis choices, as stated first, with the parts that are judged."""
+    parts = [(part, levels_of(part.statistic)) for part in claim.parts if part.statistic and not part.descriptive]
+    levels = {choice: next((of[choice] for _, of in parts if of[choice]), {}) for choice in CHOICES}
+    levels = {choice: names for choice, names in levels.items() if names}
+    found = []
+    for names in itertools.product(*levels.values()):
+        chosen = dict(zip(levels, names, strict=True))
+        changed = []
+        for part, of in parts:
+            update = {key: value for choice, name in chosen.items() for key, value in of[choice].get(name, {}).items()}
+            statistic = part.statistic and part.statistic.model_copy(update=update)
+            changed.append(part.model_copy(update={"statistic": statistic}))
+        found.append((chosen, changed))
+    return found
 
 
-def _training_scores(statistic: Statistic) -> Changes:
-    stated, running = statistic.curve, statistic.curve.removesuffix("_end")
-    levels: Changes = {"running": {"curve": running}, "end of epoch": {"curve": f"{running}_end"}}
-    return dict(sorted(levels.items(), key=lambda item: item[1]["curve"] != stated)) if "train/" in stated else {}
-
-
-def _durations(statistic: Statistic) -> Changes:
-    lengths = _lengths(statistic, "sustained_epochs", 3)
-    return {"any epoch" if n == 1 else f"{n} epochs in a row": {"sustained_epochs": n} for n in lengths}
-
-
-def _lengths(statistic: Statistic, argument: str, *others: int) -> list[int]:
-    return list(dict.fromkeys([statistic.value(argument), *others])) if argument in statistic.parameters else []
-
-
-def _of_statistics(levels_of: Callable[[Statistic], Changes], claim: Claim) -> dict[str, Claim]:
-    """Return the claim at each level of a choice about statistics, as stated first; a part without a level stays."""
-    of_parts = [levels_of(part.statistic) if part.statistic else {} for part in claim.parts]
-
-    def at(level: str) -> Claim:
-        changes = [{"statistic": part.statistic and part.statistic.model_copy(update=levels.get(level, {}))}
-                   for part, levels in zip(claim.parts, of_parts, strict=True)]  # fmt: skip
-        parts = [part.model_copy(update=change) for part, change in zip(claim.parts, changes, strict=True)]
-        return claim.model_copy(update={"parts": parts})
-
-    stated, *others = next(filter(None, of_parts), {}) or [""]
-    return {stated: claim} | {level: at(level) for level in others}
-
-
-CHOICES: dict[str, Callable[[Claim], dict[str, Claim]]] = {
-    "threshold": partial(_of_statistics, _thresholds),
-    "window": partial(_of_statistics, _windows),
-    "training scores": partial(_of_statistics, _training_scores),
-    "duration": partial(_of_statistics, _durations),
-}
-"""Analysis choices: the claim at each level, by the level's name, as stated first; "" where it has no such choice."""
-
-Infer = Callable[[Part, Arms], Inference | None]
-
-
-def specifications(claim: Claim, data: Sequence[tuple[Settings, Arms]], primary: Outcome, infer: Infer) -> pd.DataFrame:
-    """Return the outcome in every specification: one row each, the verdict's own first.
+def specifications(
+    claim: Claim, data: Sequence[tuple[Settings, Arms]], judge: Callable[[Part, Arms], Outcome]
+) -> pd.DataFrame:
+    """Return the outcome in every specification, one row each, as stated first; untestable ones are left out.
 
     Args:
         claim: as its file states it.
-        data: `data_specifications`, the verdict's own first.
-        primary: the outcome of the verdict.
-        infer: estimates a part, with the same resamples that the verdict rests on.
+        data: `data_specifications`.
+        judge: returns the outcome of a part, with the same resamples that the verdict rests on.
 
     Returns:
-        A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`;
-        no rows where the claim is untestable. Specifications that are untestable are left out.
+        A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`.
     """
-    if primary == Outcome.UNTESTABLE:
-        return pd.DataFrame()
-    variants: list[tuple[dict[str, str], Claim]] = [({}, claim)]
-    for choice, levels_of in CHOICES.items():
-        variants = [
-            (levels | ({choice: level} if level else {}), changed)
-            for levels, variant in variants
-            for level, changed in levels_of(variant).items()
-        ]
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
-    rows: list[dict[str, str]] = []
+    rows = []
     for settings, arms in data:
         texts = {key: value_text(settings[key]) for key in keys}
-        for levels, variant in variants:
-            parts = [part for part in variant.parts if rows and not part.descriptive]
-            found = {part.name: infer(part, arms) for part in parts}
-            outcome = outcome_of(variant.supported, variant.refuted, found) if rows else primary
+        for levels, parts in variants(claim):
+            outcome = outcome_of([judge(part, arms) for part in parts])
             rows.append({**texts, **levels, "outcome": str(outcome)})
     return pd.DataFrame([row for row in rows if row["outcome"] != Outcome.UNTESTABLE])
 
@@ -182,13 +152,11 @@ def holding_together(tables: Mapping[str, pd.DataFrame]) -> str:
         tables: claim id -> its specifications; claims without any are left out.
     """
     ids = [claim_id for claim_id, table in tables.items() if len(table)]
-    if not ids:
-        return "No claim can be tested in this study."
     joined = pd.DataFrame({"all": [""]})
     for claim_id in ids:
         joined = joined.merge(tables[claim_id].rename(columns={"outcome": claim_id}).assign(all=""))
-    if joined.empty:
-        return f"No specification has the runs of all claims ({listed(ids)})."
+    if joined.empty or not ids:
+        return f"No specification has the runs of all claims ({listed(ids) or 'no claim can be tested'})."
     n_true = (joined[ids] == Outcome.SUPPORTED).sum(axis=1)
     n_all = int((n_true == len(ids)).sum())
     together = f"of {counted(len(joined), 'specification')} make all {len(ids)} claims true ({listed(ids)})"

@@ -1,10 +1,9 @@
 """The runs of a study by configuration, their settings, and the replicates that configurations share."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import islice
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,35 +41,24 @@ class Runs:
             config_id: {str(key): plain(value) for key, value in settings.iloc[rows[0]].items()}
             for config_id, rows in self.rows.items()
         }
-        self._statuses = self.frame["status"].tolist()
         self._conclusive = conclusive(self.frame)
-        self._replicates = dict(zip(self._conclusive.index, replicates_of(self._conclusive), strict=True))
+        self._replicates = replicates_of(self.frame)
+        self._is_stopped = (self.frame["status"] == RunStatus.STOPPED).tolist()
         self._statistics: dict[str, dict[int, float]] = {}
 
     def values(self, config_id: str, statistic: Statistic) -> tuple[ByReplicate, str]:
         """Return the value of each replicate of a configuration, and why they cannot be used; empty where they can."""
         if statistic.curve not in self.frame:
             return {}, f"the curve {statistic.curve} must be recorded; train again in another study"
-        numbers, rows = self._of_all(statistic), self.rows[config_id]
-        found = {self._replicates[row]: numbers[row] for row in rows if row in numbers}
-        if statistic.name not in EVENTS:
-            return found, ""
-        # Leaving out the runs that have no answer would bias a share.
-        n_stopped, n_short = self.count(rows, RunStatus.STOPPED), sum(map(math.isnan, found.values()))
-        lost = {"stopped early and have no answer": n_stopped, "are too short to have an answer": n_short}
-        return found, "; ".join(f"{n} runs {reason}" for reason, n in lost.items() if n)
-
-    def count(self, rows: Sequence[int], status: RunStatus) -> int:
-        """Return how many of these runs ended so."""
-        return sum(self._statuses[row] == status for row in rows)
-
-    def _of_all(self, statistic: Statistic) -> dict[int, float]:
-        """Return the statistic of each conclusive run, by its row; curves of one length together."""
         if (key := repr(statistic)) not in self._statistics:
-            found = self._statistics[key] = {}
-            for _, runs in self._conclusive.groupby(self._conclusive[statistic.curve].map(np.size)):
-                found |= dict(zip(runs.index, statistic.of(runs).tolist(), strict=True))
-        return self._statistics[key]
+            numbers = statistic.of(self._conclusive).tolist()
+            self._statistics[key] = dict(zip(self._conclusive.index, numbers, strict=True))
+        numbers_of, rows = self._statistics[key], self.rows[config_id]
+        found = {self._replicates[row]: numbers_of[row] for row in rows if row in numbers_of}
+        # Leaving out the runs that have no answer would bias a share.
+        n_lost = sum(self._is_stopped[row] for row in rows) + sum(map(math.isnan, found.values()))
+        is_biased = statistic.name in EVENTS and n_lost
+        return found, f"{n_lost} runs stopped early or are too short to have an answer" if is_biased else ""
 
 
 def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
@@ -78,10 +66,10 @@ def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~runs["status"].isin([RunStatus.FAILED, RunStatus.STOPPED])]
 
 
-def by_seeds(runs: pd.DataFrame, values: Callable[[pd.DataFrame], Array]) -> ByReplicate:
-    """Return the value of each conclusive run by its seeds, NaN where there is none."""
+def by_seeds(runs: pd.DataFrame, statistic: Statistic) -> ByReplicate:
+    """Return the statistic of each conclusive run by its seeds, NaN where there is none."""
     kept = conclusive(runs)
-    return dict(zip(replicates_of(kept), np.asarray(values(kept), float).tolist(), strict=True))
+    return dict(zip(replicates_of(kept), statistic.of(kept).tolist(), strict=True))
 
 
 def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:
@@ -90,22 +78,17 @@ def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:
     Where rows are shuffled in some columns and not in others, they do not share the order: the runs of a shuffled
     column that differ in the order alone are averaged, so that a run of the other columns is in one pair.
     """
-    n_streams = min((len(seeds) for column in columns for seeds in islice(column, 1)), default=0)
-    columns = [_averaged(column, n_streams) for column in columns]
-    shared = sorted(set(columns[0]).intersection(*columns[1:]))
-    table = np.array([[column[seeds] for column in columns] for seeds in shared]).reshape(-1, len(columns))
+    n_streams = min(len(next(iter(column), ())) for column in columns)
+    averaged = []
+    for column in columns:
+        groups = defaultdict(list)
+        for seeds, value in column.items():
+            groups[seeds[:n_streams]].append(value)
+        averaged.append({seeds: sum(values) / len(values) for seeds, values in groups.items()})
+    shared = sorted(set(averaged[0]).intersection(*averaged[1:]))
+    table = np.array([[column[seeds] for column in averaged] for seeds in shared]).reshape(-1, len(columns))
     complete = ~np.isnan(table).any(axis=1)
     return [seeds for seeds, kept in zip(shared, complete, strict=True) if kept], table[complete]
-
-
-def _averaged(column: ByReplicate, n_streams: int) -> ByReplicate:
-    """Return the mean over the runs whose first `n_streams` seeds are equal."""
-    if all(len(seeds) == n_streams for seeds in column):
-        return column
-    groups: dict[Seeds, list[float]] = {}
-    for seeds, value in column.items():
-        groups.setdefault(seeds[:n_streams], []).append(value)
-    return {seeds: float(np.mean(values)) for seeds, values in groups.items()}
 
 
 def copies_in_words(frame: pd.DataFrame) -> str:
@@ -120,15 +103,10 @@ def named(settings: Settings) -> str:
     return ", ".join(f"{key}={value_text(value)}" for key, value in settings.items())
 
 
-def equal(first: Any, second: Any) -> bool:
-    """Return whether two values of a setting are the same; a list is equal to a tuple."""
-    return bool(plain(first) == plain(second))
-
-
 def differing(settings: Settings) -> Settings:
     """Return the settings that differ from `conf/config.yaml`."""
     usual = default_settings()
-    return {key: value for key, value in settings.items() if key in usual and not equal(value, usual[key])}
+    return {key: value for key, value in settings.items() if key in usual and value != usual[key]}
 
 
 @cache
@@ -138,4 +116,4 @@ def default_settings() -> Settings:
     groups = {group: option for entry in chosen for group, option in entry.items() if group in Config.model_fields}
     contents = {group: option_content(group, option) for group, option in groups.items()}
     flat = Config.model_validate({**contents, "data_digest": SHIPPED_SHA256}).flat
-    return {key: value for key, value in flat.items() if key != "data_digest"}
+    return {key: plain(value) for key, value in flat.items() if key != "data_digest"}

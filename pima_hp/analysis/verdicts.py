@@ -1,20 +1,21 @@
 """Judge claims by the runs of a study: supported, refuted, undecided or untestable."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic_core import to_json
 
-from pima_hp.analysis.claims import Claim, Contrast, Part
+from pima_hp.analysis.claims import Claim, Part
 from pima_hp.analysis.curves import slope_on_log2
-from pima_hp.analysis.decisions import FAMILIES, Outcome, outcome_of
-from pima_hp.analysis.intervals import Effect, Inference, Resample, Resamples, Share, bootstrap, win_probability
+from pima_hp.analysis.decisions import FAMILIES, Limits, Outcome, needed, outcome_of, p_value
+from pima_hp.analysis.intervals import Inference, Resample, Resamples, Share, bootstrap, conclusion, win_probability
 from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications
-from pima_hp.analysis.selection import Runs, Seeds, Settings, differing, matched, named
+from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, Settings, differing, matched, named
+from pima_hp.formatting import listed
 from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
@@ -22,34 +23,23 @@ FEWEST_REPLICATES = 10  # distinct ones
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimate of one part of a claim, and the runs behind it."""
+    """The estimate of one part of a claim, and the runs behind it.
 
-    name: str
-    contrast: Contrast | None
-    descriptive: bool
-    problem: str  # why there is no estimate; empty where there is one
+    Attributes:
+        part: of the claim.
+        outcome: of this part alone.
+        row: columns for files and pages: `name`, `value`, `lower` and `upper` (of the 95 % interval), `unit`,
+            `problem` (why there is no estimate), counts of replicates and runs, `effect` of paired contrasts,
+            `runs_digest` (SHA-256 of the sorted run ids, 16 digits) and `config_ids`.
+        inference: None where there is no estimate.
+        numbers: of each replicate; the estimate is their mean (of a ratio: its exp).
+    """
+
+    part: Part
+    outcome: Outcome
+    row: Mapping[str, Any]
     inference: Inference | None = None
-    value: float | None = None
-    lower: float | None = None  # bound of the 95 % interval
-    upper: float | None = None
-    unit: str = ""
-    seeds: Sequence[Seeds] = ()  # replicates with a value in every configuration of the part
-    numbers: Array = field(default_factory=lambda: np.empty(0))  # (R,), whose mean (of a ratio: its exp) is the value
-    effect: Effect | None = None  # of paired contrasts
-    n_diverged: int = 0
-    n_stopped: int = 0  # stopped early: they have no value
-    n_failed: int = 0  # left out
-    n_runs: int = 0  # of the configurations, each counted once, those above included
-    runs_digest: str = ""  # SHA-256 of their sorted run ids, 16 digits
-    config_ids: Sequence[str] = ()
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Return the columns for files and pages."""
-        inner = ("contrast", "inference", "seeds", "numbers")
-        columns = {key: item for key, item in vars(self).items() if key not in inner}
-        effect = self.effect and asdict(self.effect) | {"conclusion": self.effect.conclusion}
-        return columns | {"n_replicates": len(self.seeds), "effect": effect}
+    numbers: ByReplicate = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,14 +50,13 @@ class Verdict:
     outcome: Outcome
     estimates: Sequence[Estimate]  # of each part
     reason: str
-    decisive: Estimate  # the estimate that the reason is about, for summaries
-    specifications: pd.DataFrame  # the outcome in each, this verdict's first
+    decisive: Estimate  # the first with the outcome of the claim, for summaries
+    specifications: pd.DataFrame  # the outcome in each, this verdict's first; no rows where it is untestable
     headline: str  # robust, or what the outcome depends on
     explanation: str  # of the headline
     differing: Settings = field(default_factory=dict)  # settings of the runs other than the defaults
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
     p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
-    p_is_bound: bool = False  # whether p is as small as the resamples can tell, and may be smaller
     p_adjusted: float | None = None  # within the family
 
     @property
@@ -87,8 +76,8 @@ class Verdict:
     @property
     def row(self) -> dict[str, Any]:
         """Return the columns for files, without the estimates."""
-        columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed", "p", "p_is_bound")
-        return {key: getattr(self, key) for key in (*columns, "p_adjusted", "survives")}
+        columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed")
+        return {key: getattr(self, key) for key in (*columns, "p", "p_adjusted", "survives")}
 
 
 def judge(
@@ -96,9 +85,9 @@ def judge(
 ) -> list[Verdict]:
     """Judge claims by the runs of a study: each in the specification nearest the article's, then in every other.
 
-    The rules are applied to 95 % intervals. Many claims: a claim's p value is the smallest alpha at which its
-    rule still decides with intervals at level 1 - alpha (k of them sharing alpha for `any` of k parts), so that
-    "Holm's adjusted p is at most 0.05" means that the outcome stands with intervals widened as in Holm (1979).
+    The limits are applied to 95 % intervals. Many claims: a claim's p value is the smallest alpha at which its
+    outcome still holds with intervals at level 1 - alpha (k parts, of which one refutes a claim, share alpha), so
+    that "Holm's adjusted p is at most 0.05" means that the outcome stands with intervals widened as in Holm (1979).
     Claims that are untestable stay in the family with p = 1. Exploratory claims: Benjamini-Hochberg at 0.10. Each
     folder of claims has families of its own.
 
@@ -110,145 +99,151 @@ def judge(
         return bootstrap(values, np.random.default_rng(seed), n_resamples)
 
     verdicts = [_judge(claim, runs, resample) for claim in claims]
-    for folder, family in dict.fromkeys((claim.folder, claim.family) for claim in claims):
+    for folder, family in {(claim.folder, claim.family) for claim in claims}:
         members = [n for n, claim in enumerate(claims) if (claim.folder, claim.family) == (folder, family)]
         p_values = [1.0 if (p := verdicts[n].p) is None else p for n in members]
         for n, p in zip(members, FAMILIES[family][0](p_values).tolist(), strict=True):
-            verdicts[n] = verdicts[n] if verdicts[n].p is None else replace(verdicts[n], p_adjusted=p)
+            verdicts[n] = replace(verdicts[n], p_adjusted=None if verdicts[n].p is None else p)
     return verdicts
 
 
 def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
-    other_table = claim.other_table(settings["data_digest"] for settings in runs.settings.values())
-    data = [] if other_table else data_specifications(claim, runs)
+    data = data_specifications(claim, runs)
     settings, arms = data[0] if data else ({}, {})
-    estimates = [estimate(part, runs, arms, resample, other_table) for part in claim.parts]
-    by_name = {item.name: item for item in estimates if not item.descriptive}
-    found = {name: item.inference for name, item in by_name.items()}
-    outcome = outcome_of(claim.supported, claim.refuted, found)
-    table = specifications(claim, data, outcome, lambda part, arms: infer(part, runs, arms, resample)[1])
-    reason, decisive = _reason(claim, outcome, by_name)
-    reason = other_table or reason
-    verdict = Verdict(claim, outcome, estimates, reason, decisive, table, *headline_of(table), differing(settings))
+    estimates = [estimate(part, runs, arms, resample) for part in claim.parts]
+    judged = [of for of in estimates if not of.part.descriptive]
+    outcome = outcome_of([of.outcome for of in judged])
+    decisive = [of for of in judged if of.outcome == outcome]
     if outcome == Outcome.UNTESTABLE:
-        return verdict
-    both = {Outcome.SUPPORTED: claim.supported, Outcome.REFUTED: claim.refuted}
-    rules = [both[outcome]] if outcome in both else list(both.values())
-    p, p_is_bound = min(rule.p_value(found) for rule in rules)
-    needed = min(rule.needed(found) for rule in rules) if outcome == Outcome.UNDECIDED else None
-    return replace(verdict, p=p, p_is_bound=p_is_bound, replicates_needed=needed)
+        reason = _why_untestable(claim, runs, decisive)
+        return Verdict(claim, outcome, estimates, reason, decisive[0], pd.DataFrame(), "", "", differing(settings))
+
+    def outcome_under(part: Part, arms: Arms) -> Outcome:
+        problem, _, table = table_of(part, runs, arms)
+        return Outcome.UNTESTABLE if problem else part.outcome(infer(part, table, resample))
+
+    limits = {key: getattr(decisive[0].part, key) for key in ("supported", "refuted")}
+    texts = [f"{key} {side} {bound:g}" for key, of in limits.items() for side, bound in (of or {}).items()]
+    numbers = ("{name} {value:.3g} [{lower:.3g}, {upper:.3g}]".format(**of.row) for of in decisive)
+    known = [(of.part, of.inference) for of in judged if of.inference]
+
+    def both(of: Callable[[Limits | None, Inference], float]) -> tuple[float, float]:
+        """Return a number for all parts together that support the claim, and for the one that refutes it first."""
+        return max(of(part.supported, found) for part, found in known), min(
+            of(part.refuted, found) for part, found in known
+        )
+
+    n_refuting = sum(of.part.refuted is not None for of in judged)
+    to_support, to_refute = both(p_value)
+    p = {Outcome.SUPPORTED: to_support, Outcome.REFUTED: min(1.0, n_refuting * to_refute)}
+    table = specifications(claim, data, outcome_under)
+    return Verdict(
+        claim, outcome, estimates, f"{'; '.join(numbers)} ({', '.join(texts)})", decisive[0], table,
+        *headline_of(table),
+        differing=differing(settings),
+        replicates_needed=min(both(needed)) if outcome == Outcome.UNDECIDED else None,
+        p=p.get(outcome, min(p.values())),
+    )  # fmt: skip
 
 
-def infer(
-    part: Part, runs: Runs, arms: Arms, resample: Resample
-) -> tuple[str, Inference | None, Sequence[Seeds], Array]:
-    """Return why a part has no estimate, the estimate, R replicates, and values (R, K) of K configurations.
+def _why_untestable(claim: Claim, runs: Runs, lacking: Sequence[Estimate]) -> str:
+    digests = sorted({str(settings["data_digest"]) for settings in runs.settings.values()})
+    if digests and not any(map(claim.is_about, digests)):
+        return f"{claim.id} is about another table (data: {claim.data}); these runs use SHA-256 {listed(digests)}"
+    problems = dict.fromkeys(of.row["problem"] for of in lacking)
+    can_be_made = claim.command and any(of.part.requires is None for of in lacking)
+    return "; ".join([*problems, *([f"to make runs: {claim.command}"] if can_be_made else [])])
 
-    Parts with as many replicates share their resamples.
-    """
-    nothing = None, (), np.empty((0, 1))
+
+def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Array]:
+    """Return why a part has no estimate (empty where it has one), R replicates, and values (R, K) of K arms."""
     if part.statistic is None or part.requires is not None:
-        return f"{part.name} requires {part.requires}", *nothing
-    ids = [arms.get(named(arm), ()) for arm in part.arms]
-    for name, config_ids in zip(map(named, part.arms), ids, strict=True):
+        return f"{part.name} requires {part.requires}", [], np.empty((0, 1))
+    ids = {named(arm): arms.get(named(arm), ()) for arm in part.arms}
+    for name, config_ids in ids.items():
         if len(config_ids) != 1:
-            return f"{len(config_ids) or 'no'} configurations with {name}; one is needed", *nothing
-    columns, problems = zip(*(runs.values(config_id, part.statistic) for (config_id,) in ids), strict=True)
-    seeds, table = matched(columns)
-    few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(seeds)}"
-    if problem := next(filter(None, problems), few if len(seeds) < FEWEST_REPLICATES else ""):
-        return f"{part.name}: {problem}", None, seeds, table
+            return f"{len(config_ids) or 'no'} configurations with {name}; one is needed", [], np.empty((0, 1))
+    columns, problems = zip(*(runs.values(config_id, part.statistic) for (config_id,) in ids.values()), strict=True)
+    replicates, table = matched(columns)
+    few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}"
+    problem = next(filter(None, problems), few if len(replicates) < FEWEST_REPLICATES else "")
+    return f"{part.name}: {problem}" if problem else "", replicates, table
+
+
+def infer(part: Part, table: Array, resample: Resample) -> Inference:
+    """Estimate a part from the values (R, K) of its arms; parts with as many replicates share their resamples."""
     numbers = _numbers(part, table)
     if part.contrast == "share":
-        return "", Share(float(numbers.sum()), len(numbers)), seeds, table
+        return Share(float(numbers.sum()), len(numbers))
     if part.contrast == "order":
-        return "", win_probability(numbers, resample), seeds, table
+        return win_probability(numbers, resample)
     mean = resample(numbers)
-    return "", mean.mapped(np.exp) if part.contrast == "ratio" else mean, seeds, table
+    is_ratio = part.contrast == "ratio"
+    return replace(mean, estimate=float(np.exp(mean.estimate)), values=np.exp(mean.values)) if is_ratio else mean
 
 
-def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample, other_table: str) -> Estimate:
-    """Estimate a part, and record what the estimate rests on; nothing where the runs are of another table."""
-    problem, inference, seeds, table = infer(part, runs, arms, resample)
-    if other_table or part.statistic is None or part.requires is not None:
-        return Estimate(part.name, part.contrast, part.descriptive, other_table or problem)
-    config_ids = tuple(dict.fromkeys(config_id for arm in part.arms for config_id in arms.get(named(arm), ())))
-    rows = [row for config_id in config_ids for row in runs.rows[config_id]]
-    run_ids = "\n".join(sorted(runs.frame["run_id"].iloc[rows]))
-    lower, upper = inference.interval() if inference else (None, None)
+def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate:
+    """Estimate a part, and record what the estimate rests on."""
+    problem, replicates, table = table_of(part, runs, arms)
+    config_ids = list(dict.fromkeys(config_id for arm in part.arms for config_id in arms.get(named(arm), ())))
+    behind = runs.frame[["run_id", "status"]].iloc[[row for config_id in config_ids for row in runs.rows[config_id]]]
+    counts = behind["status"].value_counts()
+    row: dict[str, Any] = {
+        **part.model_dump(include={"name", "descriptive", "supported", "refuted"}),
+        **dict.fromkeys(("value", "lower", "upper", "unit", "effect")),
+        "problem": problem,
+        "n_replicates": len(replicates),
+        "n_runs": len(behind),
+        "n_diverged": int(counts.get(RunStatus.DIVERGED, 0)),
+        "n_stopped": int(counts.get(RunStatus.STOPPED, 0)),  # early: they have no value
+        "n_failed": int(counts.get(RunStatus.FAILED, 0)),  # left out
+        "runs_digest": hashlib.sha256("\n".join(sorted(behind["run_id"])).encode()).hexdigest()[:16],
+        "config_ids": config_ids,
+    }
+    if problem or part.statistic is None:
+        return Estimate(part, Outcome.UNTESTABLE, row)
+    inference = infer(part, table, resample)
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
-    return Estimate(
-        part.name, part.contrast, part.descriptive, problem, inference,
-        value=inference.estimate if inference else None,
-        lower=lower,
-        upper=upper,
-        unit={"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per),
-        seeds=seeds,
-        numbers=_numbers(part, table) if inference else np.empty(0),
-        effect=_effect(part, table, resample) if inference else None,
-        n_diverged=runs.count(rows, RunStatus.DIVERGED),
-        n_stopped=runs.count(rows, RunStatus.STOPPED),
-        n_failed=runs.count(rows, RunStatus.FAILED),
-        n_runs=len(rows),
-        runs_digest=hashlib.sha256(run_ids.encode()).hexdigest()[:16],
-        config_ids=config_ids,
-    )  # fmt: skip
+    row["unit"] = {"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per)
+    row |= _with_interval("value", inference) | {"effect": _effect(part, table, resample)}
+    numbers = dict(zip(replicates, _numbers(part, table).tolist(), strict=True))
+    return Estimate(part, part.outcome(inference), row, inference, numbers)
+
+
+def _with_interval(name: str, inference: Inference) -> dict[str, float]:
+    return dict(zip((name, "lower", "upper"), (inference.estimate, *inference.interval()), strict=True))
+
+
+def _difference(part: Part, table: Array) -> Array:
+    n_where = len(part.where)
+    return np.asarray(table[:, :n_where].mean(axis=1) - (table[:, n_where:].mean(axis=1) if part.over else 0))
 
 
 def _numbers(part: Part, table: Array) -> Array:
     """Return the number of each replicate, (R,), from those of its configurations, (R, K)."""
     if part.contrast == "slope":
         return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
-    n_where = len(part.where)
-    numbers = table[:, :n_where].mean(axis=1) - (table[:, n_where:].mean(axis=1) if part.over else 0)
-    return np.asarray(np.heaviside(numbers, 0.5) if part.contrast == "order" else numbers)
+    difference = _difference(part, table)
+    return np.asarray(np.heaviside(difference, 0.5) if part.contrast == "order" else difference)
 
 
-def _effect(part: Part, table: Array, resample: Resample) -> Effect | None:
+def _effect(part: Part, table: Array, resample: Resample) -> dict[str, Any] | None:
     """Return how often `where` is above `over`, or the first of `where` above the last for a slope."""
     if part.contrast in ("share", "mean"):
         return None
-    is_slope = part.contrast == "slope"
-    difference = table[:, 0] - table[:, -1] if is_slope else _numbers(part, table)
-    won = win_probability(difference if part.contrast == "order" else np.heaviside(difference, 0.5), resample)
-    sides = (part.where[:1], part.where[-1:]) if is_slope else (part.where, part.over)
-    first, *others = [arm for side in sides for arm in side]
-    keys = [key for key in first if any(arm.get(key) != first[key] for arm in others)]
-    names = (" and ".join(named({key: arm[key] for key in keys if key in arm}) for arm in side) for side in sides)
-    return Effect(" over ".join(names), won.estimate, *won.interval())
-
-
-def _reason(claim: Claim, outcome: Outcome, estimates: Mapping[str, Estimate]) -> tuple[str, Estimate]:
-    """Return one sentence, and the estimate that it is about."""
-    if outcome == Outcome.UNTESTABLE:
-        lacking = [item for item in estimates.values() if item.problem]
-        recorded = {part.name for part in claim.parts if not part.requires}  # no command makes the others
-        command = f"to make runs: {claim.command}" if recorded & {item.name for item in lacking} else ""
-        problems = dict.fromkeys(item.problem for item in lacking)
-        return "; ".join(filter(None, [*problems, command if claim.command else ""])), lacking[0]
-    found = {name: item.inference for name, item in estimates.items()}
-    if outcome == Outcome.UNDECIDED:
-        supporting = claim.supported.meeting(found)
-        names = [name for name in estimates if name not in supporting] or list(estimates)
-        rule = f"neither {claim.supported} nor {claim.refuted}"
-    else:
-        deciding = claim.supported if outcome == Outcome.SUPPORTED else claim.refuted
-        names, rule = deciding.meeting(found), str(deciding)
-    numbers = (
-        f"{name} {item.value:.3g} [{item.lower:.3g}, {item.upper:.3g}]" if item.inference else f"{name} without runs"
-        for name, item in estimates.items() if name in names
-    )  # fmt: skip
-    return f"{rule}: {'; '.join(numbers)}", estimates[names[0]]
+    first, last = (arm.get(part.along or "") for arm in (part.where[0], part.where[-1]))
+    difference = _difference(part, table) if part.over else table[:, 0] - table[:, -1]
+    found = _with_interval("probability", win_probability(np.heaviside(difference, 0.5), resample))
+    of = part.name if part.over else f"{part.along} {first} over {last}"
+    return {"of": of, **found, "conclusion": conclusion(found["lower"], found["upper"])}
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
     """Return verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
-    of_claim = {"id", "sentence", "source", "data", "family", "margin", "command"}
     rows = [
-        verdict.claim.model_dump(include=of_claim)
-        | {"supported": str(verdict.claim.supported), "refuted": str(verdict.claim.refuted), **verdict.row}
-        | {"n_specifications": len(verdict.specifications), "differing": verdict.differing}
-        | {"decisive": verdict.decisive.name, "estimates": [item.row for item in verdict.estimates]}
+        verdict.claim.model_dump(include={"id", "sentence", "source", "data", "family", "command"})
+        | {**verdict.row, "n_specifications": len(verdict.specifications), "differing": verdict.differing}
+        | {"decisive": verdict.decisive.row["name"], "estimates": [of.row for of in verdict.estimates]}
         for verdict in verdicts
     ]
     return to_json(rows, indent=1, inf_nan_mode="null") + b"\n"

@@ -25,7 +25,7 @@ def report_study(study: Study, claims: Path | str | None = None) -> list[Verdict
     if copies := copies_in_words(study.frame):
         lines.append(f"note: {copies}")
     tables = set(study.frame.get("data_digest", ()))
-    if n_others := sum(bool(verdict.claim.other_table(tables)) for verdict in verdicts):
+    if n_others := sum(not any(map(verdict.claim.is_about, tables)) for verdict in verdicts) if tables else 0:
         lines.append(f"note: {n_others} of {len(verdicts)} claims are about another table than these runs")
     try:
         print("\n".join([*lines, f"report       {page}"]), flush=True)  # noqa: T201 -- the answer of the command

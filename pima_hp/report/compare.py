@@ -27,25 +27,24 @@ def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.Data
     rows = []
     for one, other in zip(first, second, strict=True):
         for estimate, twin in zip(one.estimates, other.estimates, strict=True):
-            if estimate.value is None or twin.value is None:
+            if estimate.inference is None or twin.inference is None:
                 continue
-            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.name, "unit": estimate.unit}
+            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.part.name, "unit": estimate.row["unit"]}
             for number, verdict, of in ((1, one, estimate), (2, other, twin)):
-                row[f"outcome_{number}"] = "" if of.descriptive else str(verdict.outcome)
-                row |= {f"{key}_{number}": getattr(of, key) for key in ("value", "lower", "upper")}
-                row[f"n_replicates_{number}"] = len(of.seeds)
+                row[f"outcome_{number}"] = "" if of.part.descriptive else str(verdict.outcome)
+                row |= {f"{key}_{number}": of.row[key] for key in ("value", "lower", "upper", "n_replicates")}
             rows.append(row | _difference(estimate, twin))
     return pd.DataFrame(rows)
 
 
 def _difference(one: Estimate, other: Estimate) -> dict[str, Any]:
     """Return the difference of two estimates and what it rests on."""
-    shared, table = matched([dict(zip(of.seeds, of.numbers.tolist(), strict=True)) for of in (one, other)])  # (R, 2)
+    shared, table = matched([one.numbers, other.numbers])  # (R, 2)
     d = lower = upper = math.nan
     if len(shared) >= FEWEST_REPLICATES:
         found = bootstrap(table[:, 1] - table[:, 0], np.random.default_rng(SEED))
         d, (lower, upper) = found.estimate, found.interval()
-        if one.contrast == "share" and lower == upper:
+        if one.part.contrast == "share" and lower == upper:
             reach = Share(0, len(shared)).interval()[1]  # no pair differs: as many may as Wilson allows
             lower, upper = d - reach, d + reach
     return {"difference": d, "difference_lower": lower, "difference_upper": upper, "n_shared": len(shared)}

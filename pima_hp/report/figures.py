@@ -79,7 +79,7 @@ def learning_curves(compared: Comparison, _: Sequence[Statistic]) -> Figure:
 
 def waiting_times(compared: Comparison, statistics: Sequence[Statistic]) -> Figure | None:
     """Draw the share of runs whose running training accuracy has not reached, or exceeded, a threshold, by epoch."""
-    threshold = statistics[0].value("threshold") if statistics else compared.reach
+    threshold = statistics[0].arguments["threshold"] if statistics else compared.reach
     if threshold is None:
         return None
     strictly = bool(statistics) and "exceeds" in statistics[0].name
@@ -135,7 +135,7 @@ FIGURES = {
     "waiting": (waiting_times, ("exceeds", "never_exceeds", "reaches", "restricted_epochs")),
     "learns": (who_learns, ("learns",)),
     "volatility": (volatility, ("volatility", "log_volatility")),
-    "final": (final_accuracy, ("final_score", "maximum")),
+    "final": (final_accuracy, ("final_score",)),
 }
 """Name of a figure -> its function, and the statistics of claims that it shows."""
 
@@ -155,7 +155,7 @@ def _spread(
     against = f"{label(factor)} {reference}"
     charts = []
     for name, statistic in scores.items():
-        of = {value: by_seeds(runs, statistic.of) for value, runs in levels.items()}
+        of = {value: by_seeds(runs, statistic) for value, runs in levels.items()}
         single = {value: np.array(list(found.values())) for value, found in of.items()}
         pairs = {value: matched([of[reference], found])[1] for value, found in of.items() if value != reference}
         differences = {value: table[:, 1] - table[:, 0] for value, table in pairs.items()}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from pima_hp.analysis.baselines import Baselines, baselines_table, keep_baselines
+from pima_hp.analysis.baselines import baselines_table, keep_baselines
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import copies_in_words
@@ -83,7 +83,7 @@ class Study:
         return write_report(self, self.verdicts(claims))
 
     @cached_property
-    def baselines(self) -> Sequence[Baselines]:
+    def baselines(self) -> pd.DataFrame:
         """Simpler models on the splits of the runs."""
         return keep_baselines(self.folder, self.frame, own_table=self.own_table)
 

@@ -49,8 +49,8 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     rows = [
         {"claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
          "verdict": ", ".join(filter(None, [verdict.outcome, verdict.headline, *verdict.qualifiers])),
-         "estimate": f"{of.name} {interval_text(of.value, of.lower, of.upper)}", "n": len(of.seeds)}
-        for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive]
+         "estimate": f"{of['name']} {interval_text(of['value'], of['lower'], of['upper'])}", "n": of["n_replicates"]}
+        for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive.row]
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -64,8 +64,8 @@ def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     for verdict in verdicts:
         row = {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "outcome": ""}
         for of in verdict.estimates:
-            more = {} if of.descriptive else verdict.row
-            rows.append(row | more | of.row | {"config_ids": " ".join(of.config_ids)})
+            more = {} if of.part.descriptive else verdict.row
+            rows.append({**row, **more, **of.row, "config_ids": " ".join(of.row["config_ids"])})
     return pd.json_normalize(rows, sep="_")
 
 

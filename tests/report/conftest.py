@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.analysis.baselines import Baselines
+from pima_hp.analysis.baselines import read_baselines
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
@@ -79,13 +79,12 @@ def report_of(
     folder: Path,
     claims: list[Claim] | None = None,
     notes: Sequence[str] = (),
-    baselines: Sequence[Baselines] = (),
 ) -> Report:
     """A study as a report sees it, from runs that no ledger holds, and its verdicts."""
     folder.mkdir(parents=True, exist_ok=True)
     verdicts = judge(load_claims() if claims is None else claims, frame, np.random.default_rng(0), 200)
     study = Study(folder, frame, None, notes)
-    vars(study)["baselines"] = baselines  # not computed
+    vars(study)["baselines"] = read_baselines(folder)  # not computed
     return Report(study, verdicts)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.analysis.baselines import Baselines
 from pima_hp.analysis.claims import load_claims
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, Manifest
@@ -114,11 +113,8 @@ def test_hostile_texts_are_shown_and_do_nothing(make_study, tmp_path):
         claim.model_copy(update={"sentence": text, "source": text, "command": text})
         for claim, text in zip(load_claims(), XSS, strict=False)
     ]
-    baselines = [
-        Baselines(settings={}, seeds=[0, 1, 2], n_train=8, n_test=2, accuracy={text: [0.4, 0.5, 0.6] for text in XSS})
-    ]
     folder = tmp_path / "<img src=x onerror=alert(1)>"
-    page = checked(page_of(report_of(frame, folder, claims, notes=XSS, baselines=baselines)))
+    page = checked(page_of(report_of(frame, folder, claims, notes=XSS)))
     for text in XSS[:4] + XSS[39:44]:
         assert " ".join(text.split()) in page.text
     assert "49" not in page.text.split("{{ 7")[0][-5:]
@@ -213,8 +209,8 @@ def test_a_study_that_is_not_complete_says_how_far_it_is(tmp_path, n_done):
 def test_a_hostile_folder_is_read_in_bounded_time_and_writes_only_its_report(tmp_path):
     folder = ledger_of(tmp_path / "s", 3, 12)
     secret = tmp_path / "secret.json"
-    secret.write_text('[{"settings": {}, "seeds": [0], "n_train": 8, "n_test": 2, "accuracy": {"SECRET": [0.5]}}]')
-    (folder / "baselines.json").symlink_to(secret)
+    secret.write_text("SECRET")
+    (folder / "baselines.csv").symlink_to(secret)
     os.mkfifo(folder / "ledger" / "pipe.parquet")
     (folder / "ledger" / "link.parquet").symlink_to(secret)
     (folder / "ledger" / "noise.parquet").write_bytes(os.urandom(4096))
