@@ -16,7 +16,7 @@ from pima_hp.commands.job import Job
 from pima_hp.config import CallbackSection
 from pima_hp.config.build import build
 from pima_hp.errors import ConfigurationError
-from pima_hp.model.module import MLPClassifier, read_checkpoint
+from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
 from pima_hp.training.solo import datamodule_of, fit, module_of, quiet, trainer_of
 
@@ -132,9 +132,8 @@ def check_checkpoint(job: Job) -> None:
         raise ConfigurationError(
             f"ckpt_path: must be of a run with the same settings; found others: {', '.join(different)}"
         )
-    n_epochs = int(read_checkpoint(path).get("epoch", -1)) + 1
-    if train and n_epochs >= run.config.trainer.max_epochs:
+    if train and found.n_epochs >= run.config.trainer.max_epochs:
         raise ConfigurationError(
-            f"trainer.max_epochs: must be above the {n_epochs} epochs of the checkpoint; "
+            f"trainer.max_epochs: must be above the {found.n_epochs} epochs of the checkpoint; "
             f"found {run.config.trainer.max_epochs}"
         )

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ class MLP(nn.Module):
     Args:
         n_features: D.
         hidden_widths: of each hidden layer: (12, 8) with D = 8 is the article's 8-12-8-1.
-        activation: elementwise, shared by all hidden layers: a module, or its `_target_` and arguments.
+        activation: elementwise, shared by all hidden layers.
         initialization: see `initial_parameters`.
         n_members: M networks at once; None: one.
 
@@ -75,29 +75,28 @@ class MLP(nn.Module):
         self,
         n_features: int,
         hidden_widths: Sequence[int],
-        activation: Mapping[str, Any] | nn.Module,
+        activation: nn.Module,
         initialization: str = "uniform",
         n_members: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(activation, nn.Module):
-            activation = build(activation, nn.Module)
         self.widths, self.initialization, self.n_members = (n_features, *hidden_widths), initialization, n_members
+        linear = partial(skip_init, nn.Linear) if n_members is None else partial(StackedLinear, n_members)
         layers: list[nn.Module] = []
         for fan_out, fan_in in layer_shapes(self.widths):
-            if n_members is None:
-                layers.append(skip_init(nn.Linear, fan_in, fan_out, device=torch.get_default_device()))
-            else:
-                layers.append(StackedLinear(n_members, fan_in, fan_out))
-            layers.append(activation)
+            layers += [linear(fan_in, fan_out), activation]
         self.layers = nn.Sequential(*layers[:-1])
         self.reset_parameters([torch.default_generator] * (n_members or 1))
 
+    @torch.no_grad()
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw the initial parameters of each network from its generator."""
-        dtype = next(self.parameters()).dtype
+        layers = [layer for layer in self.layers if isinstance(layer, nn.Linear | StackedLinear)]
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        dtype, sizes = parameters[0].dtype, [parameter.numel() // len(generators) for parameter in parameters]
         vectors = [initial_parameters(self.widths, self.initialization, each, dtype) for each in generators]
-        load_vectors(self, vectors[0] if self.n_members is None else torch.stack(vectors))
+        for parameter, values in zip(parameters, torch.stack(vectors).split(sizes, dim=-1), strict=True):
+            parameter.copy_(values.reshape(parameter.shape))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
@@ -136,17 +135,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-@torch.no_grad()
-def load_vectors(model: MLP, vectors: Tensor) -> None:
-    """Set the weights and biases of a network from (P,), or of M networks from (M, P), in the order of its layers."""
-    layers = [layer for layer in model.layers if isinstance(layer, nn.Linear | StackedLinear)]
-    parameters = [parameter for layer in layers for parameter in layer.parameters()]
-    n_networks = vectors.shape[:-1].numel()
-    pieces = vectors.split([parameter.numel() // n_networks for parameter in parameters], dim=-1)
-    for parameter, piece in zip(parameters, pieces, strict=True):
-        parameter.copy_(piece.reshape(parameter.shape))
-
-
 def layer_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
     """Return (fan_out, fan_in) of each layer, the single logit last."""
     return list(zip([*widths[1:], 1], widths, strict=True))
@@ -163,16 +151,17 @@ def initial_parameters(
     truncates at two standard deviations, the paper and this do not). `torch_default`: weights and biases
     U(-b, b) with b = 1 / sqrt(fan_in), what `torch.nn.Linear` does.
     """
-    scales = _scale_of_each(tuple(widths), initialization, dtype)
+    scales = _scales(tuple(widths), initialization, dtype)
     if initialization == "he_normal":
-        return torch.randn(scales.shape, generator=generator, dtype=dtype, device=generator.device) * scales
-    return (torch.rand(scales.shape, generator=generator, dtype=dtype, device=generator.device) * 2 - 1) * scales
+        return torch.randn(scales.shape, generator=generator, dtype=dtype) * scales
+    return (torch.rand(scales.shape, generator=generator, dtype=dtype) * 2 - 1) * scales
 
 
 @lru_cache(maxsize=64)
-def _scale_of_each(widths: tuple[int, ...], initialization: str, dtype: torch.dtype) -> Tensor:
+def _scales(widths: tuple[int, ...], initialization: str, dtype: torch.dtype) -> Tensor:
     """Return the number that the noise of each parameter is multiplied by, (P,)."""
-    shapes = layer_shapes(widths)
-    scales = [scale for fan_out, fan_in in shapes for scale in INITIALIZATIONS[initialization](fan_in, fan_out)]
-    counts = [count for fan_out, fan_in in shapes for count in (fan_out * fan_in, fan_out)]
-    return torch.tensor(scales, dtype=dtype, device="cpu").repeat_interleave(torch.tensor(counts, device="cpu"))
+    scales: list[float] = []
+    for fan_out, fan_in in layer_shapes(widths):
+        weight, bias = INITIALIZATIONS[initialization](fan_in, fan_out)
+        scales += [weight] * (fan_out * fan_in) + [bias] * fan_out
+    return torch.tensor(scales, dtype=dtype)

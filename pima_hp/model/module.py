@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanSquaredError, MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from pima_hp.config.build import build
 from pima_hp.data.datamodule import Batch, PimaDataModule
 from pima_hp.data.prepared import Preprocessing
 from pima_hp.errors import CheckpointError, InputError, RowsError
-from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, Metric, scored
+from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, scored
 from pima_hp.model.mlp import build_network, default_dtype
 
 Scores = dict[str, NDArray[np.float64]]  # key -> score, () or (M,)
@@ -51,6 +53,7 @@ class MLPClassifier(L.LightningModule):
         diverged_in: the first epoch with a loss that is not finite, infinity if there is none; () or (M,).
         preprocessing: fitted transform of raw rows, from the datamodule or the checkpoint.
         trained_on: `identity` of that datamodule.
+        n_epochs: that the checkpoint was trained for, from which the module was loaded.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class MLPClassifier(L.LightningModule):
         self.diverged_in = np.full(np.shape(init_seed), np.inf)
         self.preprocessing: Preprocessing | None = None
         self.trained_on: dict[str, Any] | None = None
+        self.n_epochs = 0
         self.lr = 0.0  # of the epoch
         self._kept: dict[str, list[Batch]] = defaultdict(list)  # keys -> logits and labels of an epoch
         self._validation: Scores = {}
@@ -96,12 +100,8 @@ class MLPClassifier(L.LightningModule):
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
         """Return the optimizer, and the scheduler when there is one."""
         optimizer = build(self.optimizer, torch.optim.Optimizer, self.trained_parameters())
-        if self.scheduler is None:
-            return [optimizer], []
-        scheduler = build(self.scheduler, LRScheduler, optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return [optimizer], [{"scheduler": scheduler, "monitor": self.monitor, "strict": False}]
-        return [optimizer], [scheduler]
+        schedulers = [build(self.scheduler, LRScheduler, optimizer)] if self.scheduler else []
+        return [optimizer], [{"scheduler": each, "monitor": self.monitor, "strict": False} for each in schedulers]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step with the dtype of the parameters as torch's default: scalars of an optimizer, as NAdam's, get it too."""
@@ -140,10 +140,16 @@ class MLPClassifier(L.LightningModule):
         features, labels = batch
         self._kept[VALIDATION_KEYS[dataloader_idx]].append((self(features), labels))
 
+    def on_test_start(self) -> None:
+        """Make the metrics of the test rows; training has its own, which score M networks in double precision."""
+        metrics = {"accuracy": BinaryAccuracy(), "auroc": BinaryAUROC(), "f1": BinaryF1Score()}
+        self.test_metrics = MetricCollection({**metrics, "brier": MeanSquaredError()}, prefix="test/").to(self.device)
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Predict the test rows."""
-        features, labels = batch
-        self._kept["test/{}"].append((self(features), labels))
+        """Score the test rows by their probabilities: torchmetrics takes some logits for probabilities."""
+        logits, labels = self(batch[0]).double(), batch[1].double()
+        self.test_metrics.update(logits.sigmoid(), labels.int())
+        self.log("test/loss", F.binary_cross_entropy_with_logits(logits, labels))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the probabilities of the positive class, (B,) or (M, B)."""
@@ -154,12 +160,12 @@ class MLPClassifier(L.LightningModule):
         """Score and log the predictions of validation."""
         self._validation = {}
         for keys in VALIDATION_KEYS:
-            self._validation |= self._score(keys, EPOCH_METRICS)
+            self._validation |= self._score(keys)
         self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
 
     def on_test_epoch_end(self) -> None:
-        """Score and log the test rows."""
-        self._score("test/{}", FINAL_METRICS)
+        """Log the scores of the test rows."""
+        self.log_dict(self.test_metrics.compute())
 
     def on_train_epoch_end(self) -> None:
         """Score and log the epoch; stop a run that diverged."""
@@ -170,7 +176,7 @@ class MLPClassifier(L.LightningModule):
     def score_epoch(self, epoch: int) -> bool:
         """Score the updates of an epoch, add all its scores to `history`, and return whether all networks diverged."""
         lr = np.full(self.diverged_in.shape, self.lr)
-        self.history[epoch] = scores = {**self._score("train/{}", EPOCH_METRICS), **self._validation, "lr": lr}
+        self.history[epoch] = scores = {**self._score("train/{}"), **self._validation, "lr": lr}
         self._validation = {}
         self._check_losses([score for key, score in scores.items() if key.endswith(("/loss", "/loss_end"))], epoch)
         return bool(np.isfinite(self.diverged_in).all())
@@ -195,12 +201,12 @@ class MLPClassifier(L.LightningModule):
                 if key not in last and key != "step" and value is not before.get(key):  # else of an earlier epoch
                     last[key if "/" in key else f"logged/{key}"] = np.array(float(value))
 
-    def _score(self, keys: str, metrics: Mapping[str, Metric]) -> Scores:
-        """Score the predictions that were kept under some keys, log the scores and return them."""
+    def _score(self, keys: str) -> Scores:
+        """Score the predictions of an epoch that were kept under some keys, log the scores and return them."""
         if not (kept := self._kept.pop(keys, [])):
             return {}
         logits, labels = (torch.cat(parts, dim=-1) for parts in zip(*kept, strict=True))
-        scores = scored(keys, metrics, logits, labels)
+        scores = scored(keys, EPOCH_METRICS, logits, labels)
         self.log_dict(scores, prog_bar=not keys.endswith("_end"))
         return _arrays(scores)
 
@@ -238,7 +244,7 @@ class MLPClassifier(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the preprocessing of raw rows, and what it was fitted to."""
-        self.trained_on = checkpoint.get("trained_on")
+        self.trained_on, self.n_epochs = checkpoint.get("trained_on"), int(checkpoint.get("epoch", -1)) + 1
         stored = checkpoint.get("preprocessing")
         self.preprocessing = stored and Preprocessing.model_validate(stored)
 
@@ -253,33 +259,15 @@ class MLPClassifier(L.LightningModule):
         Raises:
             CheckpointError: it is no checkpoint of this class, or names a class that is not imported.
         """
-        checkpoint = read_checkpoint(checkpoint_path)
         try:
+            checkpoint = torch.load(Path(checkpoint_path), map_location="cpu", weights_only=True)
             module = cls(**checkpoint["hyper_parameters"])
             module.on_load_checkpoint(checkpoint)
             module.load_state_dict(checkpoint["state_dict"])
         except Exception as error:
-            raise CheckpointError(_not_a_checkpoint(checkpoint_path, f"of {cls.__name__}", error)) from error
+            rule = f"{str(checkpoint_path)!r:.200}: must be a local checkpoint of {cls.__name__}"
+            raise CheckpointError(f"{rule}; {' '.join(f'{type(error).__name__}: {error}'.split()):.300}") from error
         return module.to(map_location).eval()
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the content of a local checkpoint without executing anything that it holds.
-
-    Raises:
-        CheckpointError: there is no such file, or it holds anything but tensors and plain values.
-    """
-    try:
-        content: dict[str, Any] = torch.load(Path(path), map_location="cpu", weights_only=True)
-        content["hyper_parameters"].keys(), content["state_dict"].keys()
-    except Exception as error:
-        raise CheckpointError(_not_a_checkpoint(path, "that Lightning wrote", error)) from error
-    return content
-
-
-def _not_a_checkpoint(path: object, whose: str, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return f"{str(path)!r:.200}: must be a local checkpoint {whose}; {reason:.300}"
 
 
 def _arrays(scores: Mapping[str, Tensor]) -> Scores:

@@ -131,7 +131,7 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
             if all_diverged:
                 break
             for scheduler in schedulers:
-                scheduler.step()
+                scheduler["scheduler"].step()
     n_updates = np.minimum(module.diverged_in, n_epochs).astype(np.int64) * len(batches)
     module.score_splits(splits)
     return results_of(runs, module, labels, n_updates, engine="stacked", began=began)

@@ -17,7 +17,8 @@ def train_bare(run: Run, n_epochs: int) -> list[dict[str, float]]:
     data = datamodule_of(configuration, run.seeds)
     train, val = data.tensors("train"), data.tensors("val")
     with seeded(run.seeds.init, Role.INIT):
-        model = MLP(data.n_features, configuration.model.hidden_widths, configuration.activation.node)
+        activation = build(configuration.activation.node, nn.Module)
+        model = MLP(data.n_features, configuration.model.hidden_widths, activation)
     optimizer = build(configuration.optimizer.node, torch.optim.Optimizer, model.parameters())
     size = int(configuration.batch.size)
     batches = list(zip(train[0].split(size), train[1].split(size), strict=True))

@@ -9,16 +9,9 @@ from torch.nn.utils import parameters_to_vector
 
 from pima_hp.config.build import build
 from pima_hp.config.options import option_content, options
-from pima_hp.model.mlp import (
-    MLP,
-    StackedLinear,
-    default_dtype,
-    initial_parameters,
-    layer_shapes,
-    load_vectors,
-)
+from pima_hp.model.mlp import MLP, StackedLinear, default_dtype, initial_parameters, layer_shapes
 from pima_hp.seeds import Role, seeded, stream
-from tests.networks import vectors_of
+from tests.networks import load_vectors, vectors_of
 
 DTYPES = [torch.float32, torch.float64]
 WIDTHS = [[12, 8], [5], [3, 4, 2]]
@@ -42,7 +35,7 @@ def test_shapes_of_layers_and_of_the_output(widths: list[int], n_members: int | 
 
 
 def test_the_article_has_8_12_8_1() -> None:
-    model = MLP(8, [12, 8], {"_target_": "torch.nn.Tanh"})
+    model = MLP(8, [12, 8], nn.Tanh())
     assert vectors_of(model).shape == (8 * 12 + 12 + 12 * 8 + 8 + 8 + 1,)
     assert isinstance(model.layers[1], nn.Tanh)
 
@@ -117,15 +110,8 @@ def test_members_predict_and_have_gradients_as_each_alone(option: str, dtype: to
             torch.testing.assert_close(gradient[index], parameter.grad, rtol=tolerance, atol=tolerance)
 
 
-def test_loading_weights_draws_nothing_shares_no_memory_and_leaves_parameters_of_the_activation() -> None:
-    vectors = torch.randn(4, 221, generator=stream(0, Role.INIT))
+def test_an_activation_with_parameters_keeps_them_when_the_weights_are_drawn() -> None:
     model = MLP(8, [12, 8], nn.PReLU(), n_members=4)
-    before, state = vectors.clone(), torch.random.get_rng_state()
-    load_vectors(model, vectors)
-    assert torch.equal(vectors_of(model), vectors)
-    assert torch.equal(torch.random.get_rng_state(), state)
+    model.reset_parameters([stream(seed, Role.INIT) for seed in range(4)])
+    assert vectors_of(model).shape == (4, 221)
     assert model.layers[1].weight.tolist() == [0.25]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    assert torch.equal(vectors, before)

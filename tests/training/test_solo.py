@@ -34,7 +34,7 @@ def by_hand(run: Run, n_epochs: int, *, clip: float = math.inf, accumulate: int 
     data = PimaDataModule(seeds=run.seeds, dtype=torch.float64)
     torch.set_default_dtype(torch.float64)
     with seeded(run.seeds.init, Role.INIT):
-        model = MLP(8, [12, 8], run.config.activation.node)
+        model = MLP(8, [12, 8], build(run.config.activation.node, torch.nn.Module))
     torch.set_default_dtype(torch.float32)
     optimizer = build(run.config.optimizer.node, torch.optim.Optimizer, model.parameters())
     curves: dict[str, list[float]] = {key: [] for key in CURVES if key != "lr"}
