@@ -93,8 +93,7 @@ def train_jobs(jobs: Sequence[Job], manifest: Manifest, *, together: bool, holde
     runs = missing(first.folder, (run for job in jobs for run in job.runs), first.settings.command)
     if not runs:
         return
-    from pima_hp.training.dispatch import train
-    from pima_hp.training.progress import progress_bar
+    from pima_hp.training.dispatch import progress_bar, train
 
     remove_attempts(first.folder, runs)
     publish_at = time.monotonic() + _PUBLISH_S

@@ -50,7 +50,7 @@ class DataSection(Component):
         return n_rows - n_val - n_test, n_val, n_test
 
 
-class _MLPArguments(Bounds):
+class _MLPArguments(Section):
     hidden_widths: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16)]
     initialization: Literal["uniform", "glorot_uniform", "he_normal", "torch_default"]
 

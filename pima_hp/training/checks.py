@@ -29,8 +29,6 @@ _KINDS = {
 }
 """Section -> what its class must inherit from; by name, as many commands never import Lightning."""
 
-_USUAL_ARGUMENTS = {"max_epochs", "precision", "accelerator", "devices"}
-
 _BOOLEANS = (bool, bool | None, "bool", "bool | None", "Optional[bool]")
 """Annotations of arguments that are true or false."""
 
@@ -63,15 +61,16 @@ def component_problems(
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
     if trainer.precision.startswith("16") and device_of(config).type == "cpu":
         problems.append(f"trainer.precision: {trainer.precision} needs a CUDA device; on the CPU write bf16-mixed")
-    parts: dict[str, Component] = {key: getattr(config, key) for key in ("model", "activation", "optimizer")}
-    if config.scheduler.target:
-        parts["scheduler"] = config.scheduler
-    if config.data.target != config.data.usual:
-        parts["data"] = config.data
-    if trainer.target != trainer.usual or trainer.arguments.keys() - _USUAL_ARGUMENTS:
-        parts["trainer"] = trainer
-    callbacks = config.callbacks if callbacks is None else callbacks
-    parts |= {f"callbacks.{name}": node for name, node in callbacks.items()}
+    sections: dict[str, Component] = {key: getattr(config, key) for key in list(_KINDS)[:6]}
+    extra = trainer.arguments.keys() - {"max_epochs", "precision", "accelerator", "devices"}
+    parts = {  # the usual classes with the usual arguments need no check, and importing Lightning takes seconds
+        key: node
+        for key, node in sections.items()
+        if node.target and (node.target != node.usual or (node is trainer and extra))
+    }
+    parts |= {
+        f"callbacks.{name}": node for name, node in (config.callbacks if callbacks is None else callbacks).items()
+    }
     parts |= {f"logger.{name}": node for name, node in (loggers or {}).items()}
     for key, node in parts.items():
         problems.append(_refusal(key, json.dumps(node.node, sort_keys=True)))
@@ -96,8 +95,6 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
     found: type = class_of(node["_target_"], kind_of(section))
     if (package := _PACKAGES.get(found.__name__)) and importlib.util.find_spec(package) is None:
         raise ConfigurationError(f"needs a package that is not installed: pip install {package}")
-    if section == "data":  # its arguments are checked with the configuration
-        return
     arguments = {name: value for name, value in node.items() if name != "_target_"}
     signature = inspect.signature(found)
     signature.bind_partial(**arguments)
@@ -107,13 +104,13 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
         parameter = signature.parameters.get(name)
         if parameter and parameter.annotation in _BOOLEANS and not isinstance(value, bool):
             raise ConfigurationError(f"{name} must be true or false; found {value!r:.60}")
-    if section in ("model", "logger"):
+    if section in ("data", "model", "logger"):
         return
     if section == "trainer":
         import pima_hp.training.solo  # noqa: F401 -- it silences Lightning's tips
-    real = Optimizer.add_param_group
+    original = Optimizer.add_param_group
     # The decorated method imports torch's compiler, which takes a second and is not used.
-    Optimizer.add_param_group = getattr(real, "__wrapped__", real)  # type: ignore[method-assign]
+    Optimizer.add_param_group = getattr(original, "__wrapped__", original)  # type: ignore[method-assign]
     try:
         weight = torch.nn.Parameter(torch.zeros(1))
         given: dict[str, Any] = {"optimizer": [weight], "scheduler": SGD([weight], lr=0.1)}
@@ -121,7 +118,7 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
         if section == "activation":
             built(weight * 1).backward()
     finally:
-        Optimizer.add_param_group = real  # type: ignore[method-assign]
+        Optimizer.add_param_group = original  # type: ignore[method-assign]
 
 
 def _outside(key: str, node: Component, folder: Path) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Choose the engine of each run, group runs into stacks, train them, and record those that fail."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -134,6 +136,19 @@ def train(stacks: Iterable[Stack], *, solo: Solo, progress: tqdm) -> Iterator[Re
             yield results
 
 
+def progress_bar(n_runs: int, *, shown: bool = True) -> tqdm:
+    """Return a bar over runs; one epoch of a run counts 1 / epochs. Nothing is drawn where stderr is no terminal."""
+    return tqdm(
+        total=n_runs,
+        desc="training",
+        unit=" runs",
+        disable=not shown or not sys.stderr.isatty(),
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total} runs [{elapsed}<{remaining}, {rate_fmt}]",
+        leave=False,
+        mininterval=0.2,
+    )
+
+
 def failed(run: Run, error: BaseException) -> Results:
     """Return the results of a run that raised an error: no curves, no scores, the message."""
     log.error("run %s failed", run.id, exc_info=error)
@@ -160,26 +175,18 @@ def _alone(run: Run, solo: Solo) -> Results:
 
 def why_not(engine: str, config: Config) -> str:
     """Return why an engine of many runs cannot train a configuration here; empty when it can."""
-    trainer, acting = config.trainer, [callback for callback in config.callbacks.values() if not callback.is_inert]
-    for section in (trainer, config.model, config.data):
-        if section.target != section.usual:
-            return f"only Lightning trains with {section.target}"
-    if acting:
-        return f"only Lightning calls {acting[0].target}"
-    if trainer.extra:
-        return f"only Lightning knows trainer.{next(iter(trainer.extra))}"
-    if trainer.precision not in ("32-true", "64-true"):
-        return f"only Lightning trains with trainer.precision={trainer.precision}"
-    reason: str = _engine(engine).why_not(config)
-    return reason
+    trainer = config.trainer
+    only_lightning_knows = [
+        *(node.target for node in (trainer, config.model, config.data) if node.target != node.usual),
+        *(callback.target for callback in config.callbacks.values() if not callback.is_inert),
+        *(f"trainer.{name}" for name in trainer.extra),
+        *([] if trainer.precision in ("32-true", "64-true") else [f"trainer.precision={trainer.precision}"]),
+    ]
+    if only_lightning_knows:
+        return f"only Lightning trains with {only_lightning_knows[0]}"
+    return str(_engine(engine).why_not(config))
 
 
 def _engine(name: str) -> ModuleType:
-    """Return the module of an engine: `why_not`, `stack_key`, `fit_stack`."""
-    if name == "fused":
-        from pima_hp.training.fused import engine as fused
-
-        return fused
-    from pima_hp.training import stacked
-
-    return stacked
+    """Return the module of an engine of many runs: `why_not`, `stack_key`, `fit_stack`."""
+    return import_module(f"pima_hp.training.{'fused.engine' if name == 'fused' else name}")

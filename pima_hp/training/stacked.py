@@ -1,6 +1,5 @@
 """Train M runs of one configuration as one tensor program: the network of a solo run with a member axis."""
 
-import inspect
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +17,6 @@ from pima_hp.config.build import class_of
 from pima_hp.data.datamodule import Batch, BatchLoader
 from pima_hp.data.prepared import prepare
 from pima_hp.data.table import read_table
-from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import default_dtype
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
@@ -86,22 +84,15 @@ class StackedClassifier(MLPClassifier):
 def why_not(config: Config) -> str:
     """Return why runs of a configuration cannot be stacked; empty when they can."""
     activation, optimizer, scheduler = config.activation.target, config.optimizer.target, config.scheduler.target
-    if not _is_elementwise(activation):
+    found = class_of(activation, nn.Module)
+    elementwise = found.__module__ == nn.modules.activation.__name__ and found.__name__ not in _MIX_OR_DRAW
+    if not elementwise and found is not nn.Identity:
         return f"{activation} is no elementwise activation of torch without parameters"
     if optimizer not in [f"torch.optim.{name}" for name in ELEMENTWISE_OPTIMIZERS]:
         return f"{optimizer} does not update each weight by itself"
     if scheduler is not None and issubclass(class_of(scheduler, object), ReduceLROnPlateau):
         return "each member would need a learning rate of its own"
     return ""
-
-
-def _is_elementwise(target: str) -> bool:
-    try:
-        found = class_of(target, nn.Module)
-    except ConfigurationError:
-        return False
-    known = inspect.getmodule(found) is nn.modules.activation or found is nn.Identity
-    return known and found.__name__ not in _MIX_OR_DRAW
 
 
 def stack_key(config: Config) -> str:
