@@ -144,7 +144,7 @@ def test_b12_a_study_of_an_earlier_version_is_refused_by_every_command(
     for arguments in (["old"], ["new", "--compare", "old"]):
         assert reporting.run(arguments) == 3
         assert capfd.readouterr().err == f"{told}\n"
-    with pytest.raises(StudyError, match="written by an earlier development version"):
+    with pytest.raises(StudyError, match="must be of format"):
         read_study(tmp_path / "outputs" / "old")
 
 

@@ -25,7 +25,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     """Write a file so that any reader, at any moment, finds the old content or the new one.
 
     Args:
-        path: the file; its folder exists.
+        path: the file; its folder is made if it is not there.
         content: all of it; a file that has this content already is left as it is.
         durable: whether the content must survive a power cut once this returns; not needed for files
             that can be rebuilt from others.
@@ -34,6 +34,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         StorageError: the system refused; the old file, if any, is untouched and nothing else is left.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    make_folder(path.parent)
     with explained(path):
         if not (path.is_file() and path.read_bytes() == content):
             try:
@@ -98,9 +99,6 @@ class Owner(BaseModel, strict=True):
     start: str
     command: str = ""
 
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.start}"
-
 
 def owner_of(study: Path) -> Owner | None:
     """Return the owner recorded in a study's folder, alive or killed; None if there is no valid record."""
@@ -128,17 +126,15 @@ def study_lock(study: Path, command: str = "") -> Iterator[None]:
     """
     mark, here, hint = study / ".owner", socket.gethostname(), ""
     with locked(study / LEDGER, wait=False) as free:
-        owner = owner_of(study)
         if not free:
             time.sleep(0.2)  # the holder may have started a moment ago and not have written its record yet
-            owner, hint = owner_of(study), "wait for that sweep, or choose another study (study=OTHER)"
-        elif os.path.lexists(mark) and (owner is None or owner.host != here):
+            hint = "wait for that sweep, or choose another study (study=OTHER)"
+        owner = owner_of(study)
+        if free and os.path.lexists(mark) and (owner is None or owner.host != here):
             hint = f"if no sweep is running there: rm {shlex.quote(str(mark))}"
         if hint:
-            raise StudyError(
-                f"the study {str(study)!r} must have one sweep at a time; it is held by "
-                f"{owner or 'an unknown process'}; {hint}"
-            )
+            holder = f"process {owner.pid} on {owner.host}, since {owner.start}" if owner else "an unknown process"
+            raise StudyError(f"the study {str(study)!r} must have one sweep at a time; it is held by {holder}; {hint}")
         with explained(study):  # temporary files of a killed process
             for leftover in study.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)

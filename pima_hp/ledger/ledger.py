@@ -5,13 +5,13 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.errors import InputError, StorageError, StudyError
-from pima_hp.ledger.files import LEDGER, explained, make_folder, write_atomically
+from pima_hp.ledger.files import LEDGER, explained, write_atomically
 from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, frame_of, is_curve, is_setting, read_part
 from pima_hp.ledger.plan import Manifest
 from pima_hp.run import Array, Results, RunStatus
@@ -81,7 +81,6 @@ class Ledger:
         Raises:
             StorageError: the part could not be written; what was stored before is untouched.
         """
-        make_folder(self.folder)
         name, content = encoded(results)
         write_atomically(self.folder / name, content)
 
@@ -91,12 +90,13 @@ class Ledger:
         Args:
             since: seconds since 1970; runs that failed later count as finished, for the command that began then.
         """
-        rows = [row for part in self._read(_outline) for row in part]
-        return {run_id for run_id, status, ended_s, _ in rows if status != RunStatus.FAILED or ended_s >= since}
+        return {
+            run_id for run_id, status, ended_s, _ in self._outlines() if status != RunStatus.FAILED or ended_s >= since
+        }
 
     def last_values(self) -> dict[str, float]:
         """Return run id -> `val/accuracy` of the last epoch that the run has trained, where it has one."""
-        return {run_id: value for part in self._read(_outline) for run_id, *_, value in part if value == value}
+        return {run_id: value for run_id, *_, value in self._outlines() if value == value}
 
     def frame(self) -> pd.DataFrame:
         """Return all runs, as `read_study` describes them: the same for any order and number of parts.
@@ -104,11 +104,11 @@ class Ledger:
         Raises:
             StudyError: two parts hold different results of one finished run.
         """
-        parts = self._read(lambda path: (path.name, read_part(path)))
-        frame = frame_of([table for _, table in parts])
+        parts = self._read(lambda path, *_: read_part(path))
+        frame = frame_of([*parts.values()])
         failed = frame["status"].eq(RunStatus.FAILED).to_numpy()
         doubled = frame["run_id"].duplicated(keep=False).to_numpy() & ~failed
-        names = np.repeat([name for name, _ in parts], [len(table) for _, table in parts])
+        names = np.repeat([*parts], [len(table) for table in parts.values()])
         scores = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
         results = frame[["status", "stop_epoch", "n_updates", *curve_columns(frame), *scores]].to_numpy()[doubled]
         for run_id, rows in frame[doubled].groupby("run_id").indices.items():
@@ -118,42 +118,41 @@ class Ledger:
                     f"run {run_id} must have one result; {found} hold different ones; delete the wrong one"
                 )
         frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
+        manifest = None
         try:
             manifest = Manifest.read(self.study)
         except StorageError as error:  # only the order of the rows depends on it
-            manifest, self.damaged = None, [*self.damaged, str(error)]
-        place = {config_id: row for row, config_id in enumerate(manifest.settings if manifest else ())}
-        keys = frame[_ORDER].assign(planned=frame["config_id"].map(place).fillna(len(place)))
-        return frame.loc[keys.sort_values(["planned", *_ORDER]).index].reset_index(drop=True)
+            self.damaged.append(str(error))
+        places = {config_id: place for place, config_id in enumerate(manifest.settings if manifest else ())}
+        keys = frame[_ORDER].assign(place=frame["config_id"].map(places))
+        return frame.loc[keys.sort_values(["place", *_ORDER]).index].reset_index(drop=True)
 
-    def _read(self, read: Callable[[Path], Found]) -> list[Found]:
-        """Apply a function to each part and return the results; damaged parts are left out and noted in `damaged`."""
-        found, self.damaged = [], []
+    def _outlines(self) -> list[tuple[str, str, float, float]]:
+        """Return (run id, status, end, last `val/accuracy`) of each run."""
+        return [row for rows in self._read(_outline).values() for row in rows]
+
+    def _read(self, read: Callable[..., Found]) -> dict[str, Found]:
+        """Return part -> what a function makes of its path and state; damaged parts are noted in `damaged`."""
+        found, self.damaged = {}, []
         with explained(self.folder):
             paths = sorted(self.folder.iterdir()) if self.folder.exists() else []
-        for path in (path for path in paths if path.suffix == ".parquet"):
+            states = {path: path.lstat() for path in paths if path.suffix == ".parquet"}
+        for path, state in states.items():
             try:
-                found.append(read(path))
+                found[path.name] = read(path, state.st_mtime_ns, state.st_size)
             except DamagedPartError as error:
                 self.damaged.append(f"{path.name}: {error}; its runs are missing here and are trained again on resume")
         return found
 
 
-def _outline(path: Path) -> list[tuple[Any, ...]]:
-    """Return (run id, status, end, last `val/accuracy`) of each run of a part, which each process reads once."""
-    with explained(path):
-        state = path.lstat()
-    return _outlined(path, state.st_mtime_ns, state.st_size)
-
-
 @lru_cache(maxsize=4096)
-def _outlined(path: Path, *_state: int) -> list[tuple[Any, ...]]:
-    table = read_part(path)
-    *columns, stops, curves = (
-        table[name].to_pylist() for name in ("run_id", "status", "ended_s", "stop_epoch", "val/accuracy")
-    )
-    last = [math.nan if curve is None else curve[stop - 1] for stop, curve in zip(stops, curves, strict=True)]
-    return list(zip(*columns, last, strict=True))
+def _outline(path: Path, *_state: int) -> list[tuple[str, str, float, float]]:
+    """Return the outline of a part, which each process reads once, unless its file changes."""
+    runs = read_part(path).select(["run_id", "status", "ended_s", "stop_epoch", "val/accuracy"]).to_pandas()
+    last = [
+        float(curve[stop - 1]) for stop, curve in zip(runs.pop("stop_epoch"), runs.pop("val/accuracy"), strict=True)
+    ]
+    return list(zip(runs["run_id"], runs["status"], runs["ended_s"], last, strict=True))
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from pima_hp.errors import StudyError
 from pima_hp.ledger.files import read_file
 from pima_hp.run import CURVES, Results, RunStatus
 
-VERSION = 4
+VERSION = 5
 """Of a study's parts and manifest; raised when the meaning of a column changes."""
 
 SCORE_PREFIX = "final/"
@@ -31,27 +30,21 @@ _VERSION_KEY = b"pima_hp.schema_version"
 _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int64()
 _CURVE = pa.list_(_NUMBER)
 _SEEDS = ("seed", "init_seed", "split_seed", "order_seed")
-RUN_COLUMNS = {
-    **dict.fromkeys(("run_id", "config_id"), _TEXT),
-    **dict.fromkeys(_SEEDS, _WHOLE),
-    "status": _TEXT,
-    **dict.fromkeys(("stop_epoch", "n_updates", "n_train"), _WHOLE),
-    **dict.fromkeys(("positive_rate", "duration_s", "ended_s"), _NUMBER),
-    **dict.fromkeys(("engine", "message", "versions"), _TEXT),
-}
-SETTINGS = {
-    **dict.fromkeys((*NAMED_SECTIONS, *(f"{section}._target_" for section in NAMED_SECTIONS)), _TEXT),
-    **dict.fromkeys(("optimizer.lr", "data.test_fraction", "data.val_fraction"), _NUMBER),
-    **dict.fromkeys(("batch.size", "trainer.max_epochs"), _WHOLE),
+COLUMNS = {
+    **dict.fromkeys(("run_id", "config_id", "status"), _TEXT),
+    **dict.fromkeys((*_SEEDS, "stop_epoch", "n_updates", "n_train", "trainer.max_epochs"), _WHOLE),
+    **dict.fromkeys(("positive_rate", "duration_s", "ended_s", "optimizer.lr"), _NUMBER),
+    **dict.fromkeys(("data.test_fraction", "data.val_fraction"), _NUMBER),
     **dict.fromkeys(("batch.shuffle", "data.stratified"), pa.bool_()),
-    **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data_digest", "data.path"), _TEXT),
-    "trainer.precision": _TEXT,
+    **dict.fromkeys(("engine", "message", "versions", "batch.size", "trainer.precision", "data_digest"), _TEXT),
+    **dict.fromkeys((*NAMED_SECTIONS, *(f"{section}._target_" for section in NAMED_SECTIONS)), _TEXT),
+    **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data.path"), _TEXT),
+    **dict.fromkeys(CURVES, _CURVE),
 }
-"""Settings of every configuration, with their column types. All other settings are stored as JSON text."""
+"""Columns of every part, with their types; see `type_of` for others."""
 
-COLUMNS = {**RUN_COLUMNS, **SETTINGS, **dict.fromkeys(CURVES, _CURVE)}
-_OPTIONAL = {"n_train", "positive_rate", "scheduler._target_", "batch.size", "data.path", *CURVES}
-"""Null for a run that failed, no schedule, `batch.size=full`, the shipped table."""
+_OPTIONAL = {"n_train", "positive_rate", "scheduler._target_", "data.path"}
+"""Null for a run that failed, no schedule, the shipped table."""
 
 
 class DamagedPartError(Exception):
@@ -65,7 +58,13 @@ def is_setting(name: str) -> bool:
 
 def is_curve(name: str) -> bool:
     """Whether a column is a learning curve: it is nothing else."""
-    return not (is_setting(name) or name in RUN_COLUMNS or name.startswith(SCORE_PREFIX))
+    return bool(type_of(name) == _CURVE)
+
+
+def type_of(name: str) -> pa.DataType:
+    """Return the type of a column; that of a setting is text, which `_decoded` reads."""
+    usual = _TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE
+    return COLUMNS.get(name, usual)
 
 
 def encoded(results: Results) -> tuple[str, bytes]:
@@ -73,34 +72,28 @@ def encoded(results: Results) -> tuple[str, bytes]:
     if taken := [key for key in results.curves if not is_curve(key)]:
         raise ValueError(f"a learning curve must not be named like another column; found {taken[0]!r}")
     runs = results.runs
+    names = ("n_updates", "stop_epoch", "positive_rate", "duration_s", "ended_s", "engine")
     rows = {
         "run_id": [run.id for run in runs],
         "config_id": [run.config.id for run in runs],
-        **dict(zip(_SEEDS, zip(*(run.seeds for run in runs), strict=True), strict=True)),
         "status": list(map(str, results.status)),
-        "stop_epoch": results.stop_epoch,
-        "n_updates": results.n_updates,
+        **dict(zip(_SEEDS, zip(*(run.seeds for run in runs), strict=True), strict=True)),
+        **{name: getattr(results, name) for name in names},
         "n_train": results.n_train or None,
-        "positive_rate": results.positive_rate,
-        "duration_s": results.duration_s,
-        "ended_s": results.ended_s,
-        "engine": results.engine,
         "message": results.message.encode(errors="backslashreplace").decode(),  # no lone surrogates
         "versions": json.dumps(dict(results.versions), sort_keys=True),
         **{SCORE_PREFIX + key: scores for key, scores in sorted(results.scores.items())},
     }
     flats = {run.config.id: run.config.flat for run in runs}
-    keys = dict.fromkeys((*SETTINGS, *_arguments(), *(key for flat in flats.values() for key in flat)))
-    cells = {key: [_cell(key, flat.get(key)) for flat in flats.values()] for key in keys}
+    keys = dict.fromkeys((*filter(is_setting, COLUMNS), *_arguments(), *(key for own in flats.values() for key in own)))
+    cells = {key: [_cell(key, own.get(key)) for own in flats.values()] for key in keys}
     frame = pd.DataFrame(rows).join(pd.DataFrame(cells, [*flats], dtype=object), on="config_id")
-    kinds = {name: COLUMNS.get(name, _TEXT if name in keys else _NUMBER) for name in frame.columns}
-    table = pa.Table.from_pandas(frame, pa.schema(kinds.items()), preserve_index=False)
-    curves = {key: pa.nulls(len(runs), _CURVE) for key in CURVES} | {
-        key: pa.ListArray.from_arrays(np.arange(len(runs) + 1, dtype=np.int32) * values.shape[1], values.ravel())
-        for key, values in results.curves.items()  # (M, E)
-    }
-    for key in sorted(curves):
-        table = table.append_column(key, curves[key])
+    types = pa.schema((name, type_of(name)) for name in frame.columns)
+    table = pa.Table.from_pandas(frame, types, preserve_index=False)
+    nothing = np.full((len(runs), runs[0].config.trainer.max_epochs), np.nan)  # runs that failed have no curves
+    for key, values in sorted({**dict.fromkeys(CURVES, nothing), **results.curves}.items()):  # (M, E)
+        starts = np.arange(len(runs) + 1, dtype=np.int32) * values.shape[1]
+        table = table.append_column(key, pa.ListArray.from_arrays(starts, values.ravel()))
     losses = [f"{key}.list.element" for key in results.curves if "loss" in key]  # no two are alike
     how = {"compression": "zstd", "write_statistics": False, "use_dictionary": False, "store_schema": False}
     sink = pa.BufferOutputStream()
@@ -113,7 +106,7 @@ def encoded(results: Results) -> tuple[str, bytes]:
 
 
 def read_part(path: Path) -> pa.Table:
-    """Return the rows of a part, after its bytes were compared with its name.
+    """Return the rows of a part, after its bytes were compared with its name, each column in its type.
 
     Raises:
         DamagedPartError: it was changed since it was written, or this project did not write it.
@@ -125,9 +118,24 @@ def read_part(path: Path) -> pa.Table:
             raise DamagedPartError("its bytes are not those that were written")
         file = pq.ParquetFile(pa.BufferReader(content))
         check_version(int(file.metadata.metadata[_VERSION_KEY]), path.parent.parent)
-        return _checked(file.read(use_threads=False))
-    except (pa.ArrowException, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
+        types = {name: type_of(name) for name in (*COLUMNS, *file.schema_arrow.names)}
+        table = file.read(use_threads=False).select([*types]).cast(pa.schema(types.items()))
+    except (pa.ArrowException, LookupError, TypeError, ValueError, OSError) as error:
         raise DamagedPartError(" ".join(str(error).split())[:200]) from error
+    epochs, stops = table["trainer.max_epochs"], table["stop_epoch"]
+    rules = [  # only a file made by hand breaks them, as the digest was right
+        *(pc.is_valid(table[name]) for name in {*COLUMNS} - _OPTIONAL),
+        *(pc.match_substring_regex(table[name], "^[0-9a-f]{16}$") for name in ("run_id", "config_id")),
+        pc.is_in(table["status"], pa.array([*RunStatus], _TEXT)),
+        *(
+            pc.greater_equal(one, other)
+            for one, other in ((epochs, 1), (1_000_000, epochs), (stops, 0), (epochs, stops))
+        ),
+        *(pc.equal(pc.list_value_length(table[name]), epochs) for name in filter(is_curve, table.column_names)),
+    ]
+    if not all(pc.all(rule, min_count=0).as_py() for rule in rules):
+        raise DamagedPartError("it has values that no run can have")
+    return table
 
 
 def check_version(version: int, study: Path) -> None:
@@ -136,81 +144,46 @@ def check_version(version: int, study: Path) -> None:
     Raises:
         StudyError: another version of the project wrote them.
     """
-    if version > VERSION:
-        raise StudyError(f"{study}: written by a later version; update pima_hp")
-    if version < VERSION:
-        older = "an earlier development version, so its numbers may be wrong; begin a new study (study=OTHER)"
-        raise StudyError(f"{study}: written by {older}")
-
-
-def _checked(table: pa.Table) -> pa.Table:
-    """Return the known columns, each cast to its type.
-
-    Raises:
-        ValueError: a value is impossible for a run (only in a file made by hand, as the digest was right).
-    """
-    known = {name: table[name].cast(kind) for name, kind in COLUMNS.items()}
-    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
-        usual = _TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE
-        if name not in known and kind == usual:
-            known[name] = table[name]
-            if is_setting(name) and known[name].null_count < len(table):
-                set(map(_decoded, known[name].to_pylist()))
-    epochs, stops = known["trainer.max_epochs"].to_numpy(), known["stop_epoch"].to_numpy()
-    curves = [column for column in known.values() if column.type == _CURVE]
-    sound = (
-        not any(known[name].null_count for name in {*COLUMNS} - _OPTIONAL)
-        and all(re.fullmatch("[0-9a-f]{16}", one.as_py()) for name in ("run_id", "config_id") for one in known[name])
-        and {*known["status"].to_pylist()} <= {*RunStatus}
-        and ((epochs > 0) & (epochs <= 1_000_000) & (stops >= 0) & (stops <= epochs)).all()
-        and all(
-            pc.all(pc.equal(pc.list_value_length(lists), epochs), min_count=0).as_py()
-            and not pc.list_flatten(lists).null_count
-            for lists in curves
-        )
-    )
-    if not sound:
-        raise ValueError("it has values that no run can have")
-    return pa.table(known)
+    if version != VERSION:
+        raise StudyError(f"{study}: must be of format {VERSION}; found {version}; begin a new study (study=OTHER)")
 
 
 def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
     """Return one row per run of these parts, in their order; see `read_study` for the columns."""
     table = pa.concat_tables([pa.schema(COLUMNS.items()).empty_table(), *parts], promote_options="default")
     others = sorted({*table.column_names} - {*COLUMNS})
-    settings = [name for name in others if is_setting(name) and table[name].null_count < len(table)]
-    scores = [name for name in others if name.startswith(SCORE_PREFIX)]
-    curves = [*CURVES, *filter(is_curve, others)]
-    frame: pd.DataFrame = table.select([*RUN_COLUMNS, *SETTINGS, *settings, *curves, *scores]).to_pandas()
-    columns: dict[str, Any] = {name: [_decoded(text) for text in table[name].to_pylist()] for name in settings}
-    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
-    nothing = [*map(_nothing, frame["trainer.max_epochs"])]
-    for name in curves:
-        columns[name] = [none if curve is None else curve for curve, none in zip(frame[name], nothing, strict=True)]
+    others = [name for name in others if not is_setting(name) or table[name].null_count < len(table)]
+    names = sorted((*COLUMNS, *others), key=lambda name: (name.startswith(SCORE_PREFIX), is_curve(name)))
+    frame: pd.DataFrame = table.select(names).to_pandas()
+    epochs = frame["trainer.max_epochs"].tolist()
+    nothing = {n_epochs: np.full(n_epochs, np.nan) for n_epochs in epochs}
+    columns: dict[str, Any] = {}
+    for name in names:
+        if is_curve(name):
+            columns[name] = [
+                nothing[n] if curve is None else curve for curve, n in zip(frame[name], epochs, strict=True)
+            ]
+        elif is_setting(name) and type_of(name) == _TEXT:
+            columns[name] = [*map(_decoded, table[name].to_pylist())]
     return frame.assign(**columns)
 
 
 @cache
-def _nothing(n_epochs: int) -> np.ndarray[Any, Any]:
-    """Return one read-only array for all runs of that length."""
-    values = np.full(n_epochs, np.nan)
-    values.flags.writeable = False
-    return values
-
-
-@cache
 def _decoded(text: str | None) -> Setting:
-    """Decode a setting stored as JSON: lists become tuples, nested values stay text."""
-    value = None if text is None else json.loads(text)
-    nested = any(isinstance(item, list | dict) for item in (value if isinstance(value, list) else [value]))
-    return text if nested else tuple(value) if isinstance(value, list) else value
+    """Return a setting stored as text: a word, or JSON; lists become tuples, nested values stay text."""
+    try:
+        value = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list | dict) for item in value)):
+        return text
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _cell(key: str, value: Setting) -> Setting:
-    """Encode a setting for its column: JSON unless the column has a type; null for `batch.size=full`."""
-    if key not in SETTINGS and value is not None:
-        return json.dumps(value)
-    return None if (key, value) == ("batch.size", "full") else value
+    """Return what a setting's column holds: JSON, unless the column has another type or the value is a word."""
+    is_word = isinstance(value, str) and _decoded(value) == value
+    return value if value is None or is_word or type_of(key) != _TEXT else json.dumps(value)
 
 
 @cache

@@ -18,7 +18,7 @@ from pima_hp.config.options import NAMED_SECTIONS, Setting
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StorageError, StudyError
 from pima_hp.formatting import value_text
-from pima_hp.ledger.files import LEDGER, explained, make_folder, read_file, write_atomically
+from pima_hp.ledger.files import explained, read_file, write_atomically
 from pima_hp.ledger.parts import VERSION, check_version
 from pima_hp.run import Run
 
@@ -136,7 +136,6 @@ class Manifest:
         Raises:
             StorageError: the folder cannot be written.
         """
-        make_folder(study / LEDGER)
         write_atomically(study / MANIFEST, self._encoded())
 
     @classmethod

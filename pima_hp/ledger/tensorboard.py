@@ -14,7 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
-from pima_hp.ledger.files import explained, make_folder, write_atomically
+from pima_hp.ledger.files import explained, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
 from pima_hp.ledger.parts import SCORE_PREFIX
 from pima_hp.ledger.plan import ID_DIGITS, MAIN_SETTINGS, Manifest, run_folders, run_name
@@ -76,7 +76,6 @@ def write_events(
 def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
     """Write an event file of some runs, which can be rebuilt from the ledger."""
     ended = float(runs["ended_s"].max())
-    make_folder(path.parent)
     write_atomically(path, file_bytes(events, ended - float(runs["duration_s"].max()), ended), durable=False)
 
 

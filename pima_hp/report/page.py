@@ -21,7 +21,7 @@ from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError, StorageError
 from pima_hp.formatting import csv_text, interval_text, label, listed, plain, shown, with_labels
 from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
-from pima_hp.ledger.files import make_folder, write_atomically
+from pima_hp.ledger.files import write_atomically
 from pima_hp.report.comparable import missing, swept
 from pima_hp.report.tables import cells, counts_text, estimates_table, summary
 from pima_hp.run import RunStatus
@@ -157,6 +157,5 @@ def _printable(value: Any) -> Any:
 
 def write(path: Path, content: str | bytes) -> Path:
     """Write a file of the report: a reader finds the old one or the new one, whole."""
-    make_folder(path.parent)
     write_atomically(path, content.encode(errors="replace") if isinstance(content, str) else content, durable=False)
     return path

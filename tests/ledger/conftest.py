@@ -14,7 +14,7 @@ import pytest
 
 from pima_hp.config import Config, Seeds
 from pima_hp.ledger import Ledger, Manifest
-from pima_hp.ledger.parts import _digest
+from pima_hp.ledger.parts import VERSION, _digest
 from pima_hp.run import CURVES, Results, Run, RunStatus
 
 SETTINGS: dict[str, Any] = {
@@ -104,10 +104,7 @@ def joined(results: Sequence[Results]) -> Results:
     )
 
 
-OLDER = (
-    "{study}: written by an earlier development version, so its numbers may be wrong; begin a new study (study=OTHER)"
-)
-"""What is said of a study of version 1 or 2."""
+OLDER = f"{{study}}: must be of format {VERSION}; found 1; begin a new study (study=OTHER)"
 
 
 def restamp(study: Path, version: int, *, parts: bool = True, manifest: bool = True) -> None:

@@ -120,8 +120,8 @@ def test_files_that_are_no_parts_are_noted_and_left_out(tmp_path: Path) -> None:
     assert len(ledger.damaged) == 5
 
 
-@pytest.mark.parametrize(("version", "told"), [(1, OLDER), (2, OLDER), (7, "{study}: written by a later version")])
-def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, version: int, told: str) -> None:
+@pytest.mark.parametrize("version", [1, 4, 7])
+def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, version: int) -> None:
     _append(Ledger(tmp_path), _some_results())
     restamp(tmp_path, version)
     Ledger(tmp_path).append(_some_results()[0])  # one old part among new ones is enough
@@ -129,7 +129,7 @@ def test_b12_a_study_of_another_version_is_refused_in_one_line(tmp_path: Path, v
         with pytest.raises(StudyError) as caught:
             read()
         assert caught.value.exit_code == 3
-        assert str(caught.value).startswith(told.format(study=tmp_path))
+        assert str(caught.value) == OLDER.format(study=tmp_path).replace("found 1", f"found {version}")
         assert len(str(caught.value).splitlines()) == 1
 
 

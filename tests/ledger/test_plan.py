@@ -124,7 +124,7 @@ def test_damage_is_named_and_a_newer_version_refused(tmp_path: Path) -> None:
             Manifest.read(tmp_path)
     path.write_bytes(content)
     restamp(tmp_path, 9)
-    with pytest.raises(StudyError, match="later version"):
+    with pytest.raises(StudyError, match="found 9"):
         Manifest.read(tmp_path)
     restamp(tmp_path, 1)
     with pytest.raises(StudyError) as caught:

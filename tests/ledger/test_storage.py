@@ -12,7 +12,6 @@ import pytest
 
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger
-from pima_hp.ledger.files import make_folder
 from tests.ledger.conftest import configuration_of, results_of
 
 ROOT = Path(__file__).parents[2]
@@ -118,5 +117,3 @@ def test_b4_folders_that_cannot_be(tmp_path: Path) -> None:
             Ledger(study).append(record)
         assert str(named) in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(StorageError):
-        make_folder(tmp_path / "file")
