@@ -1,18 +1,18 @@
 """Event files for TensorBoard: one folder per configuration, which opens fast with thousands of runs."""
 
-import struct
+import io
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import pandas as pd
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pima_hp.ledger.files import explained, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
@@ -74,32 +74,14 @@ def write_events(
 
 
 def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
-    """Write an event file of some runs, which can be rebuilt from the ledger."""
-    ended = float(runs["ended_s"].max())
-    write_atomically(path, file_bytes(events, ended - float(runs["duration_s"].max()), ended), durable=False)
-
-
-def file_bytes(events: Iterable[Any], began: float, ended: float) -> bytes:
-    """Return an event file of these events, their times spread evenly over their steps.
-
-    A record is its length, its content and a checksum of each, as TensorBoard's own `RecordWriter` writes it, which
-    computes the checksums in Python.
-    """
+    """Write an event file of some runs, the times of its events spread evenly over the steps."""
     records = [Event(file_version="brain.Event:2"), *events]
-    last = max(event.step for event in records) or 1
-    parts = []
+    ended, duration_s = float(runs["ended_s"].max()), float(runs["duration_s"].max())
+    last, stream = max(event.step for event in records) or 1, io.BytesIO()
     for event in records:
-        event.wall_time = began + (ended - began) * event.step / last
-        content = event.SerializeToString(deterministic=True)
-        length = struct.pack("<Q", len(content))
-        parts += [length, _checksum(length), content, _checksum(content)]
-    return b"".join(parts)
-
-
-def _checksum(content: bytes) -> bytes:
-    """Return the masked CRC-32C of TensorFlow's record files."""
-    crc = google_crc32c.value(content)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+        event.wall_time = ended - duration_s * (1 - event.step / last)
+        RecordWriter(stream).write(event.SerializeToString(deterministic=True))
+    write_atomically(path, stream.getvalue(), durable=False)
 
 
 def _scores(runs: pd.DataFrame) -> list[Any]:

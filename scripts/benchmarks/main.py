@@ -27,21 +27,18 @@ EPOCHS = 100
 
 def solo() -> None:
     """Solo training against a bare torch loop that records the same figures, batch 5 and 10."""
-    n_epochs = EPOCHS
     for batch, wanted in (("b5", (1.7, 2.5)), ("b10", (2.2, 3.0))):
-        (run,) = runs_of(f"batch={batch}", f"trainer.max_epochs={n_epochs}")
+        (run,) = runs_of(f"batch={batch}", f"trainer.max_epochs={EPOCHS}")
         took = medians(
             {
-                "bare torch loop": lambda run=run: seconds(lambda: train_bare(run, n_epochs)),
+                "bare torch loop": lambda run=run: seconds(lambda: train_bare(run, EPOCHS)),
                 "Lightning, quiet": lambda run=run: seconds(lambda: fit(run)),
                 "Lightning, dressed": lambda run=run: seconds(lambda: _dressed(run)),
             },
             repetitions=3,
         )
         bare = took.pop("bare torch loop")
-        print(
-            f"{batch}: bare torch loop {bare / n_epochs * 1e3:.1f} ms an epoch, {bare / n_epochs * EPOCHS:.2f} s a run"
-        )
+        print(f"{batch}: bare torch loop {bare / EPOCHS * 1e3:.1f} ms an epoch, {bare:.2f} s a run")
         for (name, s), most in zip(took.items(), wanted, strict=True):
             print(f"{batch}: {name:<20} {s / bare:.2f} times that (at most {most} wanted)")
 

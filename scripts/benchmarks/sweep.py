@@ -30,12 +30,11 @@ def sweep() -> None:
     few, many = _beside_training(JOBS // 5), _beside_training(JOBS)
     rest = (many - few) / (JOBS - JOBS // 5)
     print(f"a further job besides its training: {rest * 1e3:.1f} ms with its folder (up to 200 jobs)")
-    for folders in ("false", "true"):
-        whole = _beside_training(MANY, f"hydra.launcher.job_folders={folders}")
-        print(f"{MANY:,} jobs, folders {folders}: {whole / MANY * 1e3:.1f} ms a job besides its training, all in")
+    whole = _beside_training(MANY) / MANY
+    print(f"{MANY:,} jobs, without folders: {whole * 1e3:.1f} ms a job besides its training, all in")
 
 
-def _beside_training(n_jobs: int, *more: str) -> float:
+def _beside_training(n_jobs: int) -> float:
     """Return the seconds of a sweep of one run of one epoch a job, less those spent in training."""
     training, train_jobs = [], study.train_jobs
 
@@ -44,6 +43,6 @@ def _beside_training(n_jobs: int, *more: str) -> float:
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(study, "train_jobs", timed):
         rates = ",".join(f"{number}e-6" for number in range(1, n_jobs + 1))
-        sys.argv = ["pima-hp-train", "-m", f"optimizer.lr={rates}", "trainer.max_epochs=1", "logger=none", *more]
+        sys.argv = ["pima-hp-train", "-m", f"optimizer.lr={rates}", "trainer.max_epochs=1", "logger=none"]
         sys.argv += ["study=s", f"outputs={folder}"]
         return seconds(lambda: exit_code(main.__wrapped__)) - sum(training)  # type: ignore[attr-defined]

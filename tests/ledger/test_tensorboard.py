@@ -1,6 +1,5 @@
 """What TensorBoard's own reader finds in the folders of a study."""
 
-import io
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,14 +11,12 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.context import RequestContext
 from tensorboard.data import server_ingester
 from tensorboard.data.grpc_provider import GrpcDataProvider
 from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, metadata
-from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import grpc_util
 
 from pima_hp.errors import StorageError
@@ -29,11 +26,10 @@ from pima_hp.ledger.tensorboard import (
     COLUMNS_FILE,
     RUN_FILE,
     STUDY_FILE,
-    file_bytes,
     write_events,
 )
 from pima_hp.run import CURVES, RunStatus, tag_of
-from tests.ledger.conftest import ENDED, FAST, LABELS, LEAKY_FULL, RELU, manifest_of, results_of
+from tests.ledger.conftest import FAST, LABELS, LEAKY_FULL, RELU, manifest_of, results_of
 
 METRICS = {"~final/val/auroc": "val auroc", "~final/test/brier": "test brier"}
 MANIFEST = manifest_of()
@@ -235,18 +231,6 @@ def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path, frame: pd.Da
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
         write_events(tmp_path / "file", frame, MANIFEST)
-
-
-def test_event_files_are_those_of_tensorboards_own_writer() -> None:
-    rows = [Event(step=step) for step in (1, 300)]
-    stream = io.BytesIO()
-    writer = RecordWriter(stream)
-    for event in (
-        Event(wall_time=ENDED, file_version="brain.Event:2"),
-        *(Event(wall_time=ENDED + step, step=step) for step in (1, 300)),
-    ):
-        writer.write(event.SerializeToString(deterministic=True))
-    assert file_bytes(rows, ENDED, ENDED + 300) == stream.getvalue()
 
 
 @pytest.fixture
