@@ -31,12 +31,11 @@ QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
 def test_what_lightning_users_write_is_trained_by_lightning_and_recorded(
     command: Command, tmp_path: Path, own: tuple[str, ...]
 ) -> None:
-    done = command("trainer.max_epochs=2", "batch=full", "study=s", *own)
+    done = command(*QUICK, *own)
     assert done.code == 0, done.err
     (row,) = read_study(tmp_path / "outputs" / "s").to_dict("records")
     assert (row["engine"], row["status"]) == ("solo", "completed")
-    again = command("trainer.max_epochs=2", "batch=full", "study=s", *own)
-    assert "nothing to train" in again.err
+    assert "nothing to train" in command(*QUICK, *own).err
 
 
 def test_a_callback_that_stops_a_run_early_gives_it_a_status_of_its_own(command: Command, tmp_path: Path) -> None:
@@ -106,9 +105,3 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()
-
-
-def test_a_run_is_tested_when_it_is_asked_for(command: Command) -> None:
-    done = command("test=true", *QUICK)
-    assert done.code == 0, done.err
-    assert "test rows: " in done.err

@@ -23,34 +23,28 @@ def write(folder: Path, name: str, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def of_hydra(text: str) -> str:
-    return f"# @package _global_\nhydra:\n{text}"
-
-
+FILE = "handlers: {file: {class: logging.FileHandler, filename: '../profile'}}"
+OF_HYDRA = {
+    "a log file anywhere": f"job_logging: {{{FILE}}}",
+    "a log file of Hydra's own": f"hydra_logging: {{{FILE}}}",
+    "a module through ext://": "job_logging: {handlers: {x: {class: 'ext://spy.Handler'}}}",
+    "a handler by ()": "job_logging: {handlers: {x: {'()': spy.Handler}}}",
+    "a callback": "callbacks: {x: {_target_: spy.Handler}}",
+    "our callback gone": "callbacks: {study: null}",
+    "a folder of a run": "run: {dir: ../elsewhere}",
+    "a folder of a sweep": "sweep: {dir: ../elsewhere}",
+    "a folder of the files of a job": "output_subdir: ../../../elsewhere",
+    "the name of a log file": "job: {name: ../../../elsewhere}",
+    "an environment": "job: {env_set: {PATH: /tmp}}",
+    "a change of folder": "job: {chdir: true}",
+    "a launcher of no plugin": "launcher: {_target_: spy.Handler}",
+    "a class among grids": "{mode: MULTIRUN, sweeper: {grids: [{_target_: builtins.open, file: marker, mode: w}]}}",
+    "a class deep in parameters": (
+        "{mode: MULTIRUN, sweeper: {params: {seed: [{_target_: builtins.open, file: marker, mode: w}]}}}"
+    ),
+}
 HOSTILE = {
-    "a log file anywhere": of_hydra(
-        "  job_logging:\n    handlers:\n      file: {class: logging.FileHandler, filename: '../profile'}\n"
-    ),
-    "a log file of Hydra's own": of_hydra(
-        "  hydra_logging:\n    handlers:\n      console: {class: logging.FileHandler, filename: '../profile'}\n"
-    ),
-    "a module through ext://": of_hydra("  job_logging:\n    handlers:\n      x: {class: 'ext://spy.Handler'}\n"),
-    "a handler by ()": of_hydra("  job_logging:\n    handlers:\n      x: {'()': spy.Handler}\n"),
-    "a callback": of_hydra("  callbacks:\n    x: {_target_: spy.Handler}\n"),
-    "our callback gone": of_hydra("  callbacks:\n    study: null\n"),
-    "a folder of a run": of_hydra("  run:\n    dir: ../elsewhere\n"),
-    "a folder of a sweep": of_hydra("  sweep:\n    dir: ../elsewhere\n"),
-    "a folder of the files of a job": of_hydra("  output_subdir: ../../../elsewhere\n"),
-    "the name of a log file": of_hydra("  job:\n    name: ../../../elsewhere\n"),
-    "an environment": of_hydra("  job:\n    env_set: {PATH: /tmp}\n"),
-    "a change of folder": of_hydra("  job:\n    chdir: true\n"),
-    "a launcher of no plugin": of_hydra("  launcher:\n    _target_: spy.Handler\n"),
-    "a class among grids": of_hydra(
-        "  mode: MULTIRUN\n  sweeper:\n    grids: [{_target_: builtins.open, file: marker, mode: w}]\n"
-    ),
-    "a class deep in parameters": of_hydra(
-        "  mode: MULTIRUN\n  sweeper:\n    params: {seed: [{_target_: builtins.open, file: marker, mode: w}]}\n"
-    ),
+    **{name: f"# @package _global_\nhydra:\n  {text}\n" for name, text in OF_HYDRA.items()},
     "relocated by a package": "# @package _global_.hydra.callbacks\nx: {_target_: spy.Handler}\n",
     "relocated by a default": "defaults: [/other@_global_.hydra.callbacks.x]\n",
 }
@@ -72,14 +66,23 @@ def test_a_file_changes_none_of_hydras_own_settings(
     assert "spy" not in sys.modules
 
 
-def test_a_swept_file_changes_none_of_them_either(command: Command, tmp_path: Path, mine: Path) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--config-dir", "{mine}", "-m", "hydra/sweeper=grids", "experiment=x,y"),
+        ("--config-dir", "{mine}", "-m", "hydra/sweeper=basic", "experiment=x,y"),
+        ("hydra.searchpath=[file://{mine}]", "experiment=x"),
+    ],
+)
+def test_a_swept_file_and_one_on_the_search_path_change_none_of_them_either(
+    command: Command, tmp_path: Path, mine: Path, how: tuple[str, ...]
+) -> None:
     write(mine, "experiment/x", HOSTILE["a log file anywhere"])
     write(mine, "experiment/y", "# @package _global_\nseed: 1\n")
     before = set(tmp_path.rglob("*"))
-    for sweeper in ("grids", "basic"):
-        done = command("--config-dir", str(mine), "-m", f"hydra/sweeper={sweeper}", "experiment=x,y", *QUICK)
-        assert done.code == 2, done.err
-        assert set(tmp_path.rglob("*")) == before
+    done = command(*(argument.format(mine=mine) for argument in how), *QUICK)
+    assert done.code == 2, done.err
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_search_path_is_not_set_by_a_file(command: Command, tmp_path: Path, mine: Path) -> None:
@@ -91,14 +94,6 @@ def test_a_search_path_is_not_set_by_a_file(command: Command, tmp_path: Path, mi
     assert done.code == 2, done.err
     assert not (tmp_path / "marker").exists()
     assert not (tmp_path / "outputs").exists()
-
-
-def test_a_folder_on_the_search_path_is_held_to_the_same(command: Command, tmp_path: Path, mine: Path) -> None:
-    write(mine, "experiment/x", HOSTILE["a log file anywhere"])
-    before = set(tmp_path.rglob("*"))
-    done = command(f"hydra.searchpath=[file://{mine}]", "experiment=x", *QUICK)
-    assert done.code == 2, done.err
-    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_file_may_sweep_and_choose_an_installed_launcher(command: Command, tmp_path: Path, mine: Path) -> None:

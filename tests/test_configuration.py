@@ -110,20 +110,15 @@ def test_d3_a_hyperparameter_must_be_a_finite_number(choice: str, key: str) -> N
     ("override", "expected"),
     [
         ("batch.size=615", "batch.size: must be from 1 to the 614 training rows, or full; found 615"),
-        ("batch.size=0", "batch.size: must be a whole number from 1 to the number of training rows, or full; found 0"),
         ("batch.size=half", "batch.size: must be a whole number from 1"),
-        ("data.test_fraction=0", "data.test_fraction: must be greater than 0; found 0"),
         ("data.val_fraction=1", "data.val_fraction: must be less than 1; found 1"),
-        ("data.val_fraction=0.8", "data: the split must leave at least 2 training rows"),
         ("data.test_fraction=0.999", "data: the split must leave at least 2 training rows; found 0 of 768 rows"),
         ("model.hidden_widths=[12,0]", "model.hidden_widths.1: must be greater than or equal to 1; found 0"),
         ("model.hidden_widths=[]", "model.hidden_widths: "),
-        ("trainer.max_epochs=0", "trainer.max_epochs: must be greater than or equal to 1; found 0"),
         ("trainer.precision=16", "trainer.precision: must be '32-true', '64-true', "),
         ("+trainer.strategy=ddp", "trainer.strategy: must be 'auto'; found 'ddp'"),
         ("+trainer.logger=true", "trainer.logger: must be None; found True"),
         ("+trainer.limit_train_batches=0", "trainer.limit_train_batches"),
-        ("seed=-1", "seed: must be greater than or equal to 0; found -1"),
         (f"seed={MAX_SEED + 1}", f"seed: must be less than or equal to {MAX_SEED}; found {MAX_SEED + 1}"),
         ("optimizer.alpha=1", "optimizer.alpha: must be less than 1; found 1"),
         ("model.initialization=unifrm", "model.initialization: must be 'uniform', "),
@@ -131,23 +126,18 @@ def test_d3_a_hyperparameter_must_be_a_finite_number(choice: str, key: str) -> N
         ("study=../elsewhere", "study: "),
         ("export=../x", "export: "),
         ("+foo=1", "foo: "),
-        ("+data.foo=1", "data.foo: "),
         ("+engine.nam=solo", "engine.nam: "),
         ("+optimizer._args_=[1]", "optimizer: only _target_ may begin with _; found _args_"),
         ("+scheduler.gamma=0.5", "scheduler: must have a _target_ to take arguments"),
-        ("scheduler.monitor=val/loss", "scheduler: must have a _target_"),
     ],
 )
 def test_d4_d5_d6_the_key_and_what_is_allowed_are_named(override: str, expected: str) -> None:
     assert problems_of(settings_of(override))[0].startswith(expected)
 
 
-def test_a_label_that_is_no_column_is_refused() -> None:
+def test_a_label_must_be_a_column_and_the_last_replicate_must_have_a_seed() -> None:
     with pytest.raises(InputError, match="'outcom'"):
         job_of("data.label=outcom")
-
-
-def test_the_last_seed_of_the_replicates_must_be_a_seed() -> None:
     (problem,) = problems_of(settings_of(f"seed={MAX_SEED}", "n_replicates=2"))
     assert problem.startswith("n_replicates: the last seed must be at most")
 
@@ -166,8 +156,8 @@ def test_a_hostile_value_is_shown_escaped_and_cut() -> None:
 # Identity
 
 
-def config_id(*overrides: str) -> str:
-    return job_of(*overrides).config.id
+def config_id(overrides: str = "") -> str:
+    return job_of(*overrides.split()).config.id
 
 
 @pytest.mark.parametrize(
@@ -188,7 +178,7 @@ def config_id(*overrides: str) -> str:
     ],
 )
 def test_ids_are_those_of_earlier_releases(overrides: str, expected: str) -> None:
-    assert config_id(*overrides.split()) == expected
+    assert config_id(overrides) == expected
 
 
 @pytest.mark.parametrize(
@@ -203,13 +193,13 @@ def test_ids_are_those_of_earlier_releases(overrides: str, expected: str) -> Non
         ("seed=1 n_replicates=5 streams.split=3", ""),
         ("trainer=cpu engine=solo engine.stack_size=7", "trainer=auto"),
         ("callbacks=none +trainer.profiler=simple +trainer.gradient_clip_val=null", ""),
-        ("+trainer.check_val_every_n_epoch=1 +trainer.strategy=auto", ""),
+        ("+trainer.check_val_every_n_epoch=1 +trainer.strategy=auto trainer.devices=auto", ""),
         ("logger=both debug=profiler outputs=x study=y dry_run=true", ""),
         ("data=pima_standardized", "data.scaling=standard"),
     ],
 )
 def test_two_spellings_have_one_id(one: str, other: str) -> None:
-    assert config_id(*one.split()) == config_id(*other.split())
+    assert config_id(one) == config_id(other)
 
 
 def test_the_same_table_under_another_path_is_the_same_data(tmp_path: Path) -> None:
@@ -246,11 +236,6 @@ def test_the_id_changes_with_each_setting_that_decides_what_is_computed(key: str
     assert (other.flat == BASE.flat) is (key in NOT_IDENTITY[1:])
 
 
-def test_the_data_are_part_of_the_id() -> None:
-    other = Config.model_validate({**BASE.model_dump(by_alias=True), "data_digest": "1" * 64})
-    assert other.id != BASE.id
-
-
 def test_a_run_id_depends_on_the_configuration_and_on_each_seed() -> None:
     seeds = {"seed": 1, "init": 2, "split": 3, "order": 4}
     ids = [BASE.run_id(Seeds(**{**seeds, role: 5})) for role in seeds]
@@ -263,17 +248,14 @@ def test_replicates_have_seeds_in_a_row_and_a_pinned_stream_its_own() -> None:
     assert [(s.seed, s.init, s.split, s.order) for s in seeds] == [(7, 7, 0, 7), (8, 8, 0, 8), (9, 9, 0, 9)]
 
 
-# Streams
-
-
-def draw(seed: int, role: Role) -> tuple[float, ...]:
-    return tuple(torch.rand(4, generator=stream(seed, role)).tolist())
-
-
 def test_a_stream_is_a_function_of_seed_and_role_alone() -> None:
     seeds = [0, 1, 2, 3, 1000, MAX_SEED]
-    first = {(seed, role): draw(seed, role) for seed in seeds for role in Role}
+    roles = [(seed, role) for seed in seeds for role in Role]
+
+    def drawn(order: list[tuple[int, Role]]) -> dict[tuple[int, Role], tuple[float, ...]]:
+        return {(seed, role): tuple(torch.rand(4, generator=stream(seed, role)).tolist()) for seed, role in order}
+
+    first = drawn(roles)
     torch.rand(5)
-    again = {(seed, role): draw(seed, role) for role in reversed(Role) for seed in reversed(seeds)}
-    assert first == again
-    assert len(set(first.values())) == len(seeds) * len(Role)
+    assert first == drawn(roles[::-1])
+    assert len(set(first.values())) == len(roles)

@@ -11,6 +11,7 @@ from pima_hp.training.solo import fit
 from tests.conftest import Command, job_of
 
 QUICK = ("trainer.max_epochs=2", "batch=full", "study=s")
+OTHER_STUDY = (*QUICK[:-1], "study=t")
 CODE = """
 import random
 import lightning as L
@@ -113,11 +114,6 @@ def test_callbacks_that_act_in_another_order_are_another_configuration(command: 
         assert command(*order, *QUICK[:-1], f"study={study}").code == 0
     ids = [read_study(own / "outputs" / study)["config_id"][0] for study in ("s", "t")]
     assert ids[0] != ids[1]
-
-
-def test_values_that_are_the_defaults_are_accepted_and_in_no_id() -> None:
-    usual = ("+trainer.check_val_every_n_epoch=1", "+trainer.strategy=auto", "trainer.devices=auto")
-    assert job_of(*usual).config.id == job_of().config.id
 
 
 def test_jobs_of_any_sweeper_are_in_the_manifest_and_counted(command: Command, own: Path) -> None:
