@@ -1,7 +1,7 @@
 """The figures of one factor of a study: one function each, which returns charts, a title and a caption."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis import curves
-from pima_hp.analysis.claims import Claim
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share
@@ -32,8 +31,13 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
     Claims about other tables are left out.
     """
     compared, figures = comparable(frame, [factor]), {}
-    about = [verdict for verdict in verdicts if _is_about(verdict.claim, factor, set(compared.runs["data_digest"]))]
-    named = [(part.statistic, verdict) for verdict in about for part in verdict.claim.parts if part.statistic]
+    named = [
+        (part.statistic, verdict)
+        for verdict in verdicts
+        if factor not in verdict.claim.where and all(map(verdict.claim.is_about, set(compared.runs["data_digest"])))
+        for part in verdict.claim.parts
+        if part.statistic and any(factor in arm for arm in part.where)
+    ]
     for kind, (draw, statistics) in FIGURES.items():
         shown = [pair for pair in named if pair[0].name in statistics]
         figure = draw(compared, [statistic for statistic, _ in shown])
@@ -176,9 +180,3 @@ def _points(series: "pd.Series[Any]", line: str) -> pd.DataFrame:
     return pd.DataFrame(
         {"line": line, "x": drawn + 1, "mean": mean(table[:, drawn]), "low": low, "high": high}
     ).dropna()
-
-
-def _is_about(claim: Claim, factor: str, tables: Set[str]) -> bool:
-    """Return whether a claim is about these tables, and has configurations that differ in a factor."""
-    arms = [arm for part in claim.parts for arm in part.where]
-    return factor not in claim.where and any(factor in arm for arm in arms) and all(map(claim.is_about, tables))

@@ -23,12 +23,10 @@ from pima_hp.formatting import csv_text, interval_text, label, listed, plain, sh
 from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
 from pima_hp.ledger.files import write_atomically
 from pima_hp.report.comparable import missing, swept
-from pima_hp.report.tables import cells, counts_text, estimates_table, summary
+from pima_hp.report.tables import SEED, cells, counts_text, estimates_table, summary
 from pima_hp.run import RunStatus
 
 MOST_FACTORS = 6
-SEED = 0
-"""Seed of the resamples: the same ledger gives the same report."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Tables of a study: the results of each setting, and the verdicts on the claims."""
+"""Tables of a study: the results of each setting, the verdicts on the claims, and those of two studies side by side."""
 
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -11,10 +12,17 @@ import pandas as pd
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.decisions import Outcome
-from pima_hp.analysis.selection import conclusive
-from pima_hp.analysis.verdicts import Verdict
+from pima_hp.analysis.intervals import Share, bootstrap
+from pima_hp.analysis.selection import conclusive, matched
+from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate, Verdict
 from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
 from pima_hp.report.comparable import COUNTED, comparable
+
+SEED = 0
+"""Seed of the resamples: the same ledger gives the same report."""
+SHOWN = ["claim", "estimate", "outcome_1", "value_1", "outcome_2", "value_2", "difference", "difference_lower",
+         "difference_upper", "n_shared"]  # fmt: skip
+"""Columns of a comparison that a terminal has room for."""
 
 
 def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
@@ -69,6 +77,26 @@ def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.json_normalize(rows, sep="_")
 
 
+def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.DataFrame:
+    """Return the estimates of the same claims in two studies, with their differences, second minus first.
+
+    A difference is the mean over the replicates that both studies have, with a bootstrap interval: of shares, means,
+    slopes, and of logarithms for a ratio. There is none for studies that share fewer than 10. A descriptive
+    estimate has no outcome.
+    """
+    rows = []
+    for one, other in zip(first, second, strict=True):
+        for estimate, twin in zip(one.estimates, other.estimates, strict=True):
+            if estimate.inference is None or twin.inference is None:
+                continue
+            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.part.name, "unit": estimate.row["unit"]}
+            for number, verdict, of in ((1, one, estimate), (2, other, twin)):
+                row[f"outcome_{number}"] = "" if of.part.descriptive else str(verdict.outcome)
+                row |= {f"{key}_{number}": of.row[key] for key in ("value", "lower", "upper", "n_replicates")}
+            rows.append(row | _difference(estimate, twin))
+    return pd.DataFrame(rows)
+
+
 def counts_text(verdicts: Sequence[Verdict]) -> str:
     """Return how many verdicts there are of each outcome: `4 supported, 5 refuted, 2 untestable`."""
     outcomes = [verdict.outcome for verdict in verdicts]
@@ -99,6 +127,19 @@ def text_table(table: pd.DataFrame, width: int = 100) -> str:
         wrapped = [textwrap.wrap(cell, most) for cell, most in zip(row, widths, strict=True)]
         lines += [line.format(*parts).rstrip() for parts in zip_longest(*wrapped, fillvalue="")]
     return "\n".join(lines)
+
+
+def _difference(one: Estimate, other: Estimate) -> dict[str, Any]:
+    """Return the difference of two estimates and what it rests on."""
+    shared, table = matched([one.numbers, other.numbers])  # (R, 2)
+    d = lower = upper = math.nan
+    if len(shared) >= FEWEST_REPLICATES:
+        found = bootstrap(table[:, 1] - table[:, 0], np.random.default_rng(SEED))
+        d, (lower, upper) = found.estimate, found.interval()
+        if one.part.contrast == "share" and lower == upper:
+            reach = Share(0, len(shared)).interval()[1]  # no pair differs: as many may as Wilson allows
+            lower, upper = d - reach, d + reach
+    return {"difference": d, "difference_lower": lower, "difference_upper": upper, "n_shared": len(shared)}
 
 
 def _cells(column: Sequence[Any], longest: int) -> list[str]:
