@@ -188,6 +188,7 @@ def test_a_study_without_runs_or_with_failed_ones_alone_has_a_page(make_study, t
 
 def ledger_of(folder, n_done, n_planned):
     configuration = configuration_of(trainer__max_epochs=5)
+    (folder / "ledger").mkdir(parents=True)
     Manifest.of([Run(configuration, seeds_of(seed)) for seed in range(n_planned)], ["batch.size"]).write(folder)
     for seed in range(n_done):
         Ledger(folder).append(results_of(configuration, seed))
