@@ -156,17 +156,6 @@ def test_equal_results_are_equal_bytes_and_append_mends_its_own_part(tmp_path: P
     assert part.read_bytes() == content
 
 
-def test_a_run_that_was_stopped_early_is_finished(tmp_path: Path) -> None:
-    stopped = results_of(configuration_of(trainer__max_epochs=6), 0, RunStatus.STOPPED)
-    Ledger(tmp_path).append(stopped)
-    assert Ledger(tmp_path).finished_run_ids() == _finished([stopped])
-    _assert_holds(read_study(tmp_path), [stopped])
-    (row,) = read_study(tmp_path).to_dict("records")
-    assert (row["status"], row["stop_epoch"], row["n_updates"]) == ("stopped early", 4, 4 * 39)
-    assert np.isfinite(row["val/loss"]).tolist() == [True] * 4 + [False] * 2
-    assert np.isfinite(row["final/val/auroc"])
-
-
 def test_failed_runs_are_not_finished_and_a_later_success_replaces_them(tmp_path: Path) -> None:
     configuration = configuration_of(trainer__max_epochs=3)
     failed = results_of(configuration, 0, RunStatus.FAILED)
