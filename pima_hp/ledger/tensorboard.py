@@ -1,18 +1,18 @@
 """Event files for TensorBoard: one folder per configuration, which opens fast with thousands of runs."""
 
-import io
+import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pandas as pd
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pima_hp.ledger.files import explained, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
@@ -77,11 +77,19 @@ def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:
     """Write an event file of some runs, the times of its events spread evenly over the steps."""
     records = [Event(file_version="brain.Event:2"), *events]
     ended, duration_s = float(runs["ended_s"].max()), float(runs["duration_s"].max())
-    last, stream = max(event.step for event in records) or 1, io.BytesIO()
+    last, parts = max(event.step for event in records) or 1, []
     for event in records:
         event.wall_time = ended - duration_s * (1 - event.step / last)
-        RecordWriter(stream).write(event.SerializeToString(deterministic=True))
-    write_atomically(path, stream.getvalue(), durable=False)
+        content = event.SerializeToString(deterministic=True)
+        length = struct.pack("<Q", len(content))
+        parts += [length, _checksum(length), content, _checksum(content)]
+    write_atomically(path, b"".join(parts), durable=False)
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return the masked CRC-32C of TensorFlow's record files, which TensorBoard's own writer computes in Python."""
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _scores(runs: pd.DataFrame) -> list[Any]:

@@ -1,5 +1,6 @@
 """What TensorBoard's own reader finds in the folders of a study."""
 
+import io
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.context import RequestContext
 from tensorboard.data import server_ingester
 from tensorboard.data.grpc_provider import GrpcDataProvider
 from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import grpc_util
 
 from pima_hp.errors import StorageError
@@ -230,6 +233,15 @@ def test_an_empty_study_and_a_folder_that_cannot_be(tmp_path: Path, frame: pd.Da
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
         write_events(tmp_path / "file", frame, MANIFEST)
+
+
+def test_event_files_are_those_of_tensorboards_own_writer(tmp_path: Path, frame: pd.DataFrame) -> None:
+    write_events(tmp_path, frame, MANIFEST)
+    for path in tmp_path.rglob("events*"):
+        stream = io.BytesIO()
+        for record in RawEventFileLoader(str(path)).Load():
+            RecordWriter(stream).write(record)
+        assert path.read_bytes() == stream.getvalue()
 
 
 @pytest.fixture
