@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -206,34 +205,29 @@ class Config(Section):
 
     @cached_property
     def id(self) -> str:
-        """Digest of the content: two spellings of one configuration have one id."""
-        return _digest(self.content)
+        """Digest of the content: two spellings of one configuration have one id.
+
+        Numbers that are equal are written equally (1 and 1.0), but for classes to which they may mean different things:
+        `limit_train_batches` of the Trainer is a number of batches or a fraction.
+        """
+        content = {
+            key: value
+            if key in ("callbacks", "model", "trainer")
+            else json.loads(json.dumps(value), parse_float=_number)
+            for key, value in self.content.items()
+        }
+        return _digest(json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":")))
 
     def run_id(self, seeds: Seeds) -> str:
-        """Digest of the configuration and the seeds, as `_digest` would write them, at a tenth of the time."""
+        """Digest of the configuration and the seeds, as `json.dumps` would write them, at a tenth of the time."""
         seed, init, split, order = seeds
-        text = f'{{"config_id":"{self.id}","init":{init},"order":{order},"seed":{seed},"split":{split}}}'
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(f'{{"config_id":"{self.id}","init":{init},"order":{order},"seed":{seed},"split":{split}}}')
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits.
-
-    Numbers that are equal are written equally (1 and 1.0), but for classes to which they may mean different things:
-    `limit_train_batches` of the Trainer is a number of batches or a fraction.
-    """
-    plain = {
-        key: value if key in ("callbacks", "model", "trainer") else _canonical(value) for key, value in content.items()
-    }
-    text = json.dumps(plain, sort_keys=True, allow_nan=False, separators=(",", ":"))
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _canonical(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+def _number(digits: str) -> float | int:
+    value = float(digits)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value

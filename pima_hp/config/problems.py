@@ -11,13 +11,9 @@ SYNONYMS = {
     **dict.fromkeys(("epochs", "max_epochs"), "trainer.max_epochs"),
     **dict.fromkeys(("hidden", "hidden_size"), "model.hidden_widths"),
     **dict.fromkeys(("name", "task_name"), "study"),
+    **dict.fromkeys(("patience", "early_stopping"), "callbacks=early_stopping"),
     "batch_size": "batch.size",
-    "shuffle": "batch.shuffle",
-    "patience": "callbacks.early_stopping.patience, with callbacks=early_stopping",
-    "early_stopping": "callbacks=early_stopping",
     "gpus": "trainer=gpu",
-    "precision": "trainer.precision",
-    "replicates": "n_replicates",
 }
 """Names in other projects -> the setting here."""
 

@@ -104,16 +104,11 @@ class PimaDataModule(L.LightningDataModule):
         settings = self.section.model_dump(exclude={"path"})
         return {**settings, "digest": self.table.digest, "split_seed": self.seeds.split}
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits that differ; see `DataSection.splits`."""
-        return self.section.splits
-
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
         """Split, clean and scale; all stages use the same tensors."""
         if not self._tensors:
             prepared = prepare(self.table, [(self.section, self.seeds.split)], self.dtype)
-            for split in self.splits:
+            for split in self.section.splits:
                 (features,), (labels,) = prepared.tensors(split)
                 self._tensors[split] = features, labels
             (self.preprocessing,) = prepared.preprocessing
@@ -122,7 +117,7 @@ class PimaDataModule(L.LightningDataModule):
         """Return features and labels of train, val or test, on the device of the trainer."""
         self.setup()
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        features, labels = self._tensors[split if split in self.splits else "val"]
+        features, labels = self._tensors[split if split in self.section.splits else "val"]
         return features.to(device), labels.to(device)
 
     def train_dataloader(self) -> BatchLoader:
@@ -139,9 +134,7 @@ class PimaDataModule(L.LightningDataModule):
         """Return the test rows as one batch."""
         return self._whole("test")
 
-    def predict_dataloader(self) -> BatchLoader:
-        """Return the test rows as one batch."""
-        return self._whole("test")
+    predict_dataloader = test_dataloader
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         """Return the batch as it is: its loader was made from tensors on the device."""

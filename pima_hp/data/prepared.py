@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from pima_hp.config import DataSection
-from pima_hp.data.table import Table
+from pima_hp.data.table import MAX_SIZE, Table
 from pima_hp.errors import RowsError
 from pima_hp.seeds import Role, stream
 
@@ -104,9 +104,9 @@ class Preprocessing(BaseModel):
             rule = f"rows: must be a pandas DataFrame with one column of numbers for each of {', '.join(wanted)}"
             raise RowsError(f"{rule}; found no such column {wrong[0]!r:.60}")
         values = np.array(frame[wanted].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
-        if len(wrong_at := np.argwhere(~np.isfinite(values))):
+        if len(wrong_at := np.argwhere(~(np.abs(values) <= MAX_SIZE))):  # also inf and NaN
             row, column = wrong_at[0]
-            rule = f"rows: {wanted[column]!r:.60} must hold finite numbers"
+            rule = f"rows: {wanted[column]!r:.60} must hold numbers of size up to {MAX_SIZE:g}"
             raise RowsError(f"{rule}; found {values[row, column]} in row {row}")
         return self.transform(torch.from_numpy(values))
 

@@ -20,7 +20,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Sco
 from pima_hp.config.build import build
 from pima_hp.data.datamodule import Batch, PimaDataModule
 from pima_hp.data.prepared import Preprocessing
-from pima_hp.errors import CheckpointError, InputError, RowsError
+from pima_hp.errors import CheckpointError, InputError
 from pima_hp.model.metrics import EPOCH_METRICS, FINAL_METRICS, scored
 from pima_hp.model.mlp import build_network, default_dtype
 
@@ -190,7 +190,9 @@ class MLPClassifier(L.LightningModule):
         data, precision = getattr(self.trainer, "datamodule", None), self.trainer.precision_plugin
         if isinstance(data, PimaDataModule):
             with precision.forward_context():
-                self.score_splits({split: precision.convert_input(data.tensors(split)) for split in data.splits})
+                self.score_splits(
+                    {split: precision.convert_input(data.tensors(split)) for split in data.section.splits}
+                )
 
     def _add_what_others_logged(self) -> None:
         """Add to `history` what a subclass or a callback has logged in the last epoch."""
@@ -228,10 +230,7 @@ class MLPClassifier(L.LightningModule):
         """
         if self.preprocessing is None:
             raise InputError("predict: the module has no fitted preprocessing; train it, or load it from a checkpoint")
-        features = self.preprocessing.rows(rows).to(next(self.parameters()))
-        if not torch.isfinite(features).all():
-            raise RowsError(f"rows: must hold numbers within the range of {features.dtype}; found larger ones")
-        was_training = self.training
+        features, was_training = self.preprocessing.rows(rows).to(next(self.parameters())), self.training
         self.eval()
         probabilities: Tensor = self(features).sigmoid()
         self.train(was_training)

@@ -28,8 +28,8 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
     module = datamodule_of(run.config, run.seeds)
     module.setup("fit")
     prepared = prepare(read_table(run.config.data), [(run.config.data, run.seeds.split)], torch.float32)
-    assert tuple(prepared.rows) == module.splits
-    expected = {split: [tensor[0] for tensor in prepared.tensors(split)] for split in module.splits}
+    assert tuple(prepared.rows) == module.section.splits
+    expected = {split: [tensor[0] for tensor in prepared.tensors(split)] for split in module.section.splits}
     batches = list(module.train_dataloader())
     assert len(batches) == len(module.train_dataloader()) == -(-len(expected["train"][1]) // 32)
     assert {len(labels) for _, labels in batches[:-1]} == {32}
@@ -41,7 +41,7 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
         assert torch.equal(served[split][0], features)
         assert torch.equal(served[split][1], labels)
     assert torch.equal(train_again[0], train[0])
-    assert ("test" in module.splits) is not torch.equal(test[0], val[0])
+    assert ("test" in module.section.splits) is not torch.equal(test[0], val[0])
     preprocessing = module.preprocessing
     module.setup("test")
     assert module.preprocessing is preprocessing, "all stages use the same tensors"
