@@ -88,14 +88,19 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
         self.reset_parameters([torch.default_generator] * (n_members or 1))
 
-    @torch.no_grad()
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw the initial parameters of each network from its generator."""
+        dtype = next(self.parameters()).dtype
+        draws = [initial_parameters(self.widths, self.initialization, each, dtype) for each in generators]
+        self.load_vectors(torch.stack(draws))
+
+    @torch.no_grad()
+    def load_vectors(self, vectors: Tensor) -> None:
+        """Set the parameters of M networks, or one, from vectors (M, P) in the order of the layers."""
         layers = [layer for layer in self.layers if isinstance(layer, nn.Linear | StackedLinear)]
         parameters = [parameter for layer in layers for parameter in layer.parameters()]
-        dtype, sizes = parameters[0].dtype, [parameter.numel() // len(generators) for parameter in parameters]
-        vectors = [initial_parameters(self.widths, self.initialization, each, dtype) for each in generators]
-        for parameter, values in zip(parameters, torch.stack(vectors).split(sizes, dim=-1), strict=True):
+        sizes = [parameter.numel() // len(vectors) for parameter in parameters]
+        for parameter, values in zip(parameters, vectors.split(sizes, dim=-1), strict=True):
             parameter.copy_(values.reshape(parameter.shape))
 
     def forward(self, features: Tensor) -> Tensor:

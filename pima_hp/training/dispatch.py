@@ -2,17 +2,19 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pima_hp.config import Config
 from pima_hp.errors import EngineError, StudyError
-from pima_hp.run import Results, Run, RunStatus
+from pima_hp.run import Array, Results, Run, RunStatus
 from pima_hp.training.interruption import asked_to_stop
 
 FASTEST_FIRST = ("fused", "stacked")
@@ -161,6 +163,49 @@ def failed(run: Run, error: BaseException) -> Results:
         stop_epoch=np.zeros(1, np.int64),
         positive_rate=np.full(1, np.nan),
         message=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500],
+    )
+
+
+def results_of(
+    runs: Sequence[Run],
+    curves: Mapping[str, Array],
+    scores: Mapping[str, Array],
+    diverged_in: Array,
+    n_updates: NDArray[np.int64],
+    labels: torch.Tensor,
+    *,
+    engine: str,
+    began: float,
+    stopped_in: int | None = None,
+) -> Results:
+    """Return the results of M runs that were trained together; the columns may have more members.
+
+    Args:
+        runs: the first members.
+        curves: key -> (M, E), which end where a run diverged.
+        scores: key -> (M,) of the last weights.
+        diverged_in: (M,) first epoch with a loss that is not finite, infinity if there is none.
+        n_updates: (M,) optimizer steps made.
+        labels: of the training rows, (M, n).
+        engine: that trained them.
+        began: of `time.perf_counter`.
+        stopped_in: the last epoch of runs that ended before they made all their updates.
+    """
+    m = len(runs)
+    ends, epochs = diverged_in[:m], np.arange(1, curves["lr"].shape[1] + 1)
+    diverged = np.isfinite(ends)
+    ended = RunStatus.COMPLETED if stopped_in is None else RunStatus.STOPPED
+    return Results(
+        runs=list(runs),
+        status=[RunStatus.DIVERGED if one else ended for one in diverged],
+        curves={key: np.where(epochs < ends[:, None], curve[:m], np.nan) for key, curve in curves.items()},
+        scores={key: np.where(diverged, np.nan, score[:m]) for key, score in scores.items()},
+        n_updates=n_updates[:m],
+        stop_epoch=np.where(diverged, ends, stopped_in or 0).astype(np.int64),
+        positive_rate=labels[:m].double().mean(1).cpu().numpy(),
+        n_train=labels.shape[1],
+        duration_s=(time.perf_counter() - began) / m,
+        engine=engine_on(engine, runs[0].config),
     )
 
 

@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from lightning.pytorch import callbacks as of_lightning
 from lightning.pytorch.loggers import Logger
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pima_hp.config import Config, Seeds
 from pima_hp.config.build import class_of
 from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.module import MLPClassifier
-from pima_hp.run import CURVES, Results, Run, RunStatus
+from pima_hp.run import CURVES, Array, Results, Run
 from pima_hp.seeds import Role, seeded
-from pima_hp.training.dispatch import device_of, engine_on
+from pima_hp.training.dispatch import device_of, results_of
 
 # Lightning reports devices, tips and warnings about loaders that this project chose on purpose.
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -92,53 +91,24 @@ def fit(
     n_batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
     whole = n_batches == n_epochs * trainer.num_training_batches
     whole = whole and all(scores.keys() >= set(CURVES) for scores in module.history.values())
-    labels = data.tensors("train")[1].unsqueeze(0)  # (1, n)
-    n_updates = np.array([trainer.global_step])
-    return results_of([run], module, labels, n_updates, engine="solo", began=began, whole=whole), module
+    labels, n_updates = data.tensors("train")[1].unsqueeze(0), np.array([trainer.global_step])  # (1, n), (1,)
+    stopped_in = None if whole else max(module.history, default=0)
+    results = results_of(
+        [run], *columns_of(module, n_epochs), n_updates, labels, engine="solo", began=began, stopped_in=stopped_in
+    )
+    return results, module
 
 
-def results_of(
-    runs: Sequence[Run],
-    module: MLPClassifier,
-    labels: torch.Tensor,
-    n_updates: NDArray[np.int64],
-    *,
-    engine: str,
-    began: float,
-    whole: bool = True,
-) -> Results:
-    """Return the results of the first runs of a module, one run or M.
-
-    Args:
-        runs: as many as wanted.
-        module: trained.
-        labels: of the training rows, (M, n).
-        n_updates: (M,) optimizer steps made.
-        engine: that trained them.
-        began: of `time.perf_counter`.
-        whole: whether all planned updates were made, or as many as it takes to diverge.
-    """
-    m, config, last_epoch = len(runs), runs[0].config, max(module.history, default=0)
-    ends = module.diverged_in.reshape(-1)[:m]
-    diverged = np.isfinite(ends)
+def columns_of(module: MLPClassifier, n_epochs: int) -> tuple[dict[str, Array], dict[str, Array], Array]:
+    """Return the curves (M, E) and scores (M,) of a trained module, and the epoch in which each network diverged."""
     keys = dict.fromkeys([*CURVES, *(key for scores in module.history.values() for key in scores)])
-    curves = {key: np.full((m, max(config.trainer.max_epochs, last_epoch)), np.nan) for key in keys}
+    shape = (module.diverged_in.size, max(n_epochs, *module.history, 0))
+    curves = {key: np.full(shape, np.nan) for key in keys}
     for epoch, scores in module.history.items():
         for key, score in scores.items():
-            curves[key][:, epoch - 1] = np.where(epoch < ends, score.reshape(-1)[:m], np.nan)
-    ended = RunStatus.COMPLETED if whole else RunStatus.STOPPED
-    return Results(
-        runs=list(runs),
-        status=[RunStatus.DIVERGED if bad else ended for bad in diverged],
-        curves=curves,
-        scores={key: np.where(diverged, np.nan, score.reshape(-1)[:m]) for key, score in module.scores.items()},
-        n_updates=n_updates[:m],
-        stop_epoch=np.where(diverged, np.minimum(ends, last_epoch), 0 if whole else last_epoch).astype(np.int64),
-        positive_rate=labels[:m].double().mean(1).cpu().numpy(),
-        n_train=labels.shape[1],
-        duration_s=(time.perf_counter() - began) / m,
-        engine=engine_on(engine, config),
-    )
+            curves[key][:, epoch - 1] = score
+    scores = {key: score.reshape(-1) for key, score in module.scores.items()}
+    return curves, scores, module.diverged_in.reshape(-1)
 
 
 def datamodule_of(config: Config, seeds: Seeds) -> PimaDataModule:

@@ -21,8 +21,8 @@ from pima_hp.model.mlp import default_dtype
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
 from pima_hp.seeds import Role, stream
-from pima_hp.training.dispatch import device_of
-from pima_hp.training.solo import module_of, results_of
+from pima_hp.training.dispatch import device_of, results_of
+from pima_hp.training.solo import columns_of, module_of
 
 PADDING = 64
 """Stacks are filled up to a multiple of this with copies of their first run.
@@ -125,4 +125,4 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
                 scheduler["scheduler"].step()
     n_updates = np.minimum(module.diverged_in, n_epochs).astype(np.int64) * len(batches)
     module.score_splits(splits)
-    return results_of(runs, module, labels, n_updates, engine="stacked", began=began)
+    return results_of(runs, *columns_of(module, n_epochs), n_updates, labels, engine="stacked", began=began)

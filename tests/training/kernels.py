@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pima_hp.training.fused import known_answers
-from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind, kernel
+from pima_hp.training.fused.compiled import FOLDER_VARIABLE, Kind
+from pima_hp.training.fused.cpu import CPUStack
 from pima_hp.training.fused.tables import NARROW, WIDE
 
 KINDS = [Kind(lanes, dtype) for lanes in (WIDE, NARROW) for dtype in ("float32", "float64")]
@@ -21,17 +22,20 @@ TRAIN = """
 import sys
 import numpy as np
 from pima_hp.training.fused.compiled import Kind, kernel
+from pima_hp.training.fused.cpu import CPUStack
 from pima_hp.training.fused.known_answers import CASES, scores
 kinds = [Kind(int(text.partition("x")[0]), text.partition("x")[2]) for text in sys.argv[2:]]
-kernels = [kernel(kind) for kind in kinds]
-for kind, loaded in zip(kinds, kernels):
-    np.save(f"{sys.argv[1]}/{kind.lanes}x{kind.dtype}.npy", [scores(loaded, kind, case) for case in CASES])
+for kind in kinds:
+    kernel(kind)
+for kind in kinds:
+    found = [scores(CPUStack, kind.lanes, kind.dtype, case) for case in CASES]
+    np.save(f"{sys.argv[1]}/{kind.lanes}x{kind.dtype}.npy", found)
 assert "numba" not in sys.modules
 """
 
 
 def scores(kind: Kind) -> np.ndarray:
-    return np.array([known_answers.scores(kernel(kind), kind, case) for case in known_answers.CASES])
+    return np.array([known_answers.scores(CPUStack, kind.lanes, kind.dtype, case) for case in known_answers.CASES])
 
 
 def scores_alone(kind: Kind, made: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ from pima_hp.training.dispatch import select, stacks_of, why_not
 from pima_hp.training.fused import functions
 from pima_hp.training.fused.cpu import CPUStack
 from pima_hp.training.fused.engine import fit_stack
-from pima_hp.training.fused.tables import N_SCORES, NARROW, WIDE
+from pima_hp.training.fused.tables import NARROW, WIDE
 from pima_hp.training.fused.vector import Rows, load, operation, store
 from tests.training.conftest import RunsOf, alone, dispatched, ended
 
@@ -76,20 +76,16 @@ def test_a_large_network_is_left_to_torch(runs_of: RunsOf):
 
 
 SHUFFLED = ["batch.shuffle=true", "optimizer=nadam", "activation=gelu"]
-OFTEN_SCORED = ["batch=full", "trainer.max_epochs=600"]  # scoring takes as long as training and falls behind it
 
 
-@pytest.mark.parametrize(
-    ("n_threads", "n_runs", "overrides"),
-    [*((n, 4 * WIDE + 1, SHUFFLED) for n in (2, 3, 5)), *((n, m, OFTEN_SCORED) for n in (2, 8) for m in (1, WIDE + 1))],
-)
-def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int, n_runs: int, overrides):
-    runs = runs_of(f"n_replicates={n_runs}", *overrides)
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+def test_the_number_of_threads_does_not_change_a_bit(runs_of: RunsOf, n_threads: int) -> None:
+    runs = runs_of(f"n_replicates={4 * WIDE + 1}", *SHUFFLED)
     stacks = [CPUStack(runs, n) for n in (1, n_threads)]
     for stack in stacks:
         stack.fit()
     for name, curve in stacks[0].curves.items():
-        torch.testing.assert_close(stacks[1].curves[name], curve, rtol=0, atol=0, equal_nan=True)
+        np.testing.assert_array_equal(stacks[1].curves[name], curve)
 
 
 @pytest.mark.parametrize("overrides", [[], SHUFFLED], ids=",".join)
@@ -101,7 +97,7 @@ def test_the_number_of_lanes_does_not_change_a_bit(runs_of: RunsOf, overrides: l
         stack.fit()
     assert torch.equal(wide.vectors[:NARROW], narrow.vectors)
     for name, curve in narrow.curves.items():
-        assert torch.equal(wide.curves[name][:NARROW], curve), name
+        np.testing.assert_array_equal(wide.curves[name][:NARROW], curve, err_msg=name)
 
 
 def test_without_a_compiler_torch_trains_and_says_so(runs_of: RunsOf, cache, monkeypatch, caplog, tmp_path):
@@ -149,10 +145,8 @@ def test_denormals_are_flushed_in_the_kernel_alone(runs_of: RunsOf):
 def test_a_loss_whose_sum_overflows_in_solo_is_infinite(runs_of: RunsOf, precision: int, expected: float) -> None:
     """Solo adds up in the run's own precision, the kernel in double: found by a random search, `val/loss` near 1e37."""
     (run,) = runs_of(f"trainer.precision={precision}", "trainer.max_epochs=1")
-    stack = CPUStack([run], 1)
-    sums = torch.zeros(1, N_SCORES, stack.lanes, dtype=torch.float64)
-    sums[:, -1] = 1e39
-    stack._unread.append((lambda: None, sums.flatten(1)))
-    stack.epoch = 1
-    stack._read_scores()
+    stack = CPUStack([run], 1, loaded=lambda **_: None)
+    real = stack.zeros
+    stack.zeros = lambda *shape: real(*shape) + 1e39 * (shape[-1] is torch.float64)
+    stack.train_epochs()
     assert float(stack.curves["val/loss"][0, 0]) == pytest.approx(expected)

@@ -1,6 +1,6 @@
 """The kernel on the CPU: a block of members in the lanes of a vector register, blocks divided over threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -10,9 +10,7 @@ from torch import Tensor
 from pima_hp.run import Run
 from pima_hp.training.fused.compiled import Kernel, Kind, kernel
 from pima_hp.training.fused.stack import Arguments, Stack
-from pima_hp.training.fused.tables import DOUBLES, INTEGERS, NARROW, WIDE
-
-_DTYPES = {**dict.fromkeys(DOUBLES, torch.float64), **dict.fromkeys(INTEGERS, torch.int32)}
+from pima_hp.training.fused.tables import NARROW, WIDE
 
 
 @cache
@@ -21,7 +19,7 @@ def _threads(n_threads: int) -> ThreadPoolExecutor:
 
 
 class CPUStack(Stack):
-    """A stack of fewer blocks than threads is scored while it trains on.
+    """A stack on the CPU.
 
     Args:
         runs: with equal `stack_key`s.
@@ -35,34 +33,21 @@ class CPUStack(Stack):
     def __init__(self, runs: Sequence[Run], n_threads: int = 1, loaded: Kernel | None = None) -> None:
         kind = Kind(NARROW if len(runs) <= NARROW else WIDE, runs[0].config.trainer.dtype)
         self._kernel = loaded or kernel(kind)
-        super().__init__(runs, kind.lanes, torch.device("cpu"))
-        self._n_threads, self._n_parts = n_threads, min(n_threads, self.n_blocks)
+        super().__init__(runs, kind.lanes, torch.device("cpu"), n_threads)
 
-    def _launch(self, arguments: Arguments) -> Callable[[], object]:
-        bounds = [self.n_blocks * part // self._n_parts for part in range(self._n_parts + 1)]
+    def _launch(self, arguments: Arguments) -> None:
+        values = {name: each.data_ptr() if isinstance(each, Tensor) else each for name, each in arguments.items()}
+        bounds = [self.n_blocks * worker // self.n_workers for worker in range(self.n_workers + 1)]
 
-        def run(part: int, *, training: bool, scoring: bool) -> None:
-            own = {**arguments, **self.memory(1), "training": training, "scoring": scoring}  # calls overlap
+        def run(worker: int) -> None:
             # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
             torch.set_flush_denormal(True)
             try:
-                self._kernel(first=bounds[part], last=bounds[part + 1], **self._addresses(own))
+                self._kernel(first=bounds[worker], last=bounds[worker + 1], worker=worker, **values)
             finally:
                 torch.set_flush_denormal(False)
 
-        pool, parts = _threads(self._n_threads), range(self._n_parts)
-        apart = self._n_parts < self._n_threads and not self.looks_at_scores
-        if self._n_parts == 1:
-            run(0, training=True, scoring=not apart)
+        if self.n_workers == 1:
+            run(0)
         else:
-            list(pool.map(lambda part: run(part, training=True, scoring=not apart), parts))
-        scores = [pool.submit(run, part, training=False, scoring=True) for part in parts] if apart else []
-        return lambda: [score.result() for score in scores]
-
-    def _addresses(self, arguments: Arguments) -> dict[str, int]:
-        """Return where the numbers of each array begin; the kernel takes their type and order for granted."""
-        for name, value in arguments.items():
-            dtype = _DTYPES.get(name, self.dtype)
-            if isinstance(value, Tensor) and not (value.is_contiguous() and value.dtype == dtype):
-                raise ValueError(f"{name}: must be contiguous numbers of {dtype}; found {value.dtype}")
-        return {name: each.data_ptr() if isinstance(each, Tensor) else each for name, each in arguments.items()}
+            list(_threads(self.n_workers).map(run, range(self.n_workers)))

@@ -9,21 +9,20 @@ from tqdm import tqdm
 
 from pima_hp.config import Config
 from pima_hp.data.table import read_table
+from pima_hp.errors import ConfigurationError
 from pima_hp.model import metrics
 from pima_hp.run import Results, Run
 from pima_hp.training.dispatch import device_of
-from pima_hp.training.fused.arguments import numbers_of
-from pima_hp.training.fused.results import results_of
-from pima_hp.training.fused.schedules import SCHEDULES
+from pima_hp.training.fused.schedules import scheduler_of
 from pima_hp.training.fused.stack import Stack
-from pima_hp.training.fused.tables import ACTIVATIONS, OPTIMIZERS, SCORED_ROWS
+from pima_hp.training.fused.tables import ACTIVATIONS, OPTIMIZERS, SCORED_ROWS, numbers_of
 
 MOST_NUMBERS = 2**20
 """Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
 
 
 def why_not(config: Config) -> str:
-    """Return why the kernel cannot train a configuration here, in words; empty when it can."""
+    """Return why the kernel cannot train a configuration here; empty when it can."""
     return _not_known(config) or _not_here(config) or _too_large(config)
 
 
@@ -58,7 +57,7 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
-        return results_of(stack, time.perf_counter() - began)
+        return stack.results(began)
     finally:
         torch.set_num_threads(n_threads)
 
@@ -76,11 +75,17 @@ def make_stack(runs: Sequence[Run], n_threads: int) -> Stack:
 
 
 def _not_known(config: Config) -> str:
-    parts = ((config.activation, ACTIVATIONS), (config.optimizer, OPTIMIZERS), (config.scheduler, SCHEDULES))
-    for component, rows in parts:
+    for component, rows in ((config.activation, ACTIVATIONS), (config.optimizer, OPTIMIZERS)):
         if numbers_of(component, rows) is None:
             given = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
             return f"no row for {component.target}({given})"
+    if target := config.scheduler.target:
+        if not target.startswith("torch.optim.lr_scheduler."):
+            return f"only Lightning calls {target}"
+        try:
+            scheduler_of(config, [config.optimizer.lr])
+        except ConfigurationError as error:  # it changes momentum, too
+            return str(error)
     others = [name for name in metrics.EPOCH_METRICS if name not in ("accuracy", "loss")]
     return f"it computes no {others[0]} each epoch" if others else ""
 
@@ -94,7 +99,7 @@ def _not_here(config: Config) -> str:
             return failures.get(config.trainer.dtype, "")
         from pima_hp.training.fused.gpu import why_not_here
 
-        return why_not_here()
+        return why_not_here(config.trainer.dtype)
     except (ImportError, OSError) as error:
         return f"{'llvmlite' if on_cpu else 'Triton'} does not work here ({error})"
 

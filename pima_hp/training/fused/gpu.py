@@ -6,7 +6,7 @@ states stay in the caches of the device or stream from its memory; nothing is ex
 """
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,12 +17,13 @@ from numba.core.dispatcher import Dispatcher
 
 from pima_hp.run import Run
 from pima_hp.training.fused import activations, functions, kernel, optimizers, triton_ops
+from pima_hp.training.fused.known_answers import check
 from pima_hp.training.fused.stack import Arguments, Stack
 from pima_hp.training.fused.tables import NUMBERS
-from pima_hp.training.fused.triton_ops import LANES, constant, exp, load, store
+from pima_hp.training.fused.triton_ops import LANES, constant
 
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}  # a * b + c may become one instruction, as in `vector`
-SWITCHES = ("training", "scoring", "flag", "shuffled")
+SWITCHES = ("flag", "shuffled")
 """Arguments for whose values the kernel is compiled."""
 _VARYING = ["block", "worker", *(name for name in NUMBERS if name not in SWITCHES)]
 
@@ -53,26 +54,17 @@ class GPUStack(Stack):
     """A program of Triton for each block of LANES members."""
 
     def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
-        super().__init__(runs, LANES, device)
-        self._memory = self.memory(self.n_blocks)
+        super().__init__(runs, LANES, device, len(runs))
 
-    def _launch(self, arguments: Arguments) -> Callable[[], object]:
-        given = {**arguments, **self._memory, "block": 0, "worker": 0, "training": 1, "scoring": 1}
-        run_block[(self.n_blocks,)](**given, **OPTIONS)
-        return lambda: None  # whoever reads `out` waits for it
-
-
-@triton.jit
-def _probe(numbers):
-    store(numbers, 0, exp(load(numbers, 0)))
+    def _launch(self, arguments: Arguments) -> None:
+        run_block[(self.n_blocks,)](block=0, worker=0, **arguments, **OPTIONS)
 
 
 @cache
-def why_not_here() -> str:
-    """Return why Triton cannot compile and run on this machine's device, in words; empty when it does."""
+def why_not_here(dtype: str) -> str:
+    """Return why Triton cannot compile the kernel or run it right on this machine's device; empty when it can."""
     try:
-        probe = torch.zeros(LANES, device="cuda")
-        _probe[(1,)](probe, **OPTIONS)
-        return "" if bool((probe == 1.0).all()) else "Triton gives wrong results on this device"
-    except Exception as error:  # noqa: BLE001 -- a driver, a C compiler, a device too old: whatever is missing
+        check(lambda runs: GPUStack(runs, torch.device("cuda")), LANES, dtype)
+    except Exception as error:  # noqa: BLE001 -- a driver, a C compiler, a device too old, a wrong answer
         return f"Triton does not work here ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    return ""

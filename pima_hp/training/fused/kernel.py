@@ -22,12 +22,12 @@ from pima_hp.training.fused.vector import at, block_of, cast, fma, gather, load,
 @njit
 def run_block(
     block, worker,
-    training, scoring, n_layers, n_units, n_parameters, activation, rule, flag,
+    n_layers, n_units, n_parameters, activation, rule, flag,
     n_train, n_val, shuffled, n_epochs, size, step,
-    weights, state, argument, x, y, val_x, val_y, kept, pre, post, delta, batch, gradients,
+    weights, state, argument, x, y, val_x, val_y, pre, post, delta, batch, gradients,
     running, hyperparameters, rates, out, order, widths,
 ):  # fmt: skip
-    """Train a block for some epochs, or score the weights of each epoch, or both; see `tables.ARGUMENTS`."""
+    """Train a block for some epochs and score the weights after each; see `tables.ARGUMENTS`."""
     b, worker = block_of(block), block_of(worker)
     n_features, tile = at(widths, 0), max(size, SCORED_ROWS)
     network = (widths, n_layers, n_units, n_parameters, activation, load(argument, b))
@@ -35,23 +35,17 @@ def run_block(
     val = (skip(val_x, b * n_features * n_val), skip(val_y, b * n_val), n_val)
     hidden = worker * n_units * tile
     work = (skip(pre, hidden), skip(post, hidden), skip(delta, hidden))
-    scores, history = skip(out, b * n_epochs * N_SCORES), skip(kept, b * n_epochs * n_parameters)
-    if training:
-        w, g = skip(weights, b * n_parameters), skip(gradients, worker * n_parameters)
-        s, r = skip(state, b * N_STATES * n_parameters), skip(running, b * N_RUNNING)
-        h = skip(hyperparameters, b * N_HYPERPARAMETERS)
-        optimizer = (rule, flag, w, g, s, n_parameters, h, r)
-        shuffling = (shuffled, skip(order, b * n_train), skip(batch, worker * (n_features + 1) * tile))
-        for epoch in range(n_epochs):
-            store(h, 0, load(rates, b * n_epochs + epoch))
-            step = _epoch(network, optimizer, train, shuffling, size, step, work, scores, epoch * N_SCORES)
-            for q in range(n_parameters):
-                store(history, epoch * n_parameters + q, load(w, q))
-    if scoring:
-        for epoch in range(n_epochs):
-            first, row = epoch * n_parameters, epoch * N_SCORES
-            _score_rows(history, first, network, train, work, scores, row + 2)
-            _score_rows(history, first, network, val, work, scores, row + 4)
+    w, g = skip(weights, b * n_parameters), skip(gradients, worker * n_parameters)
+    s, r = skip(state, b * N_STATES * n_parameters), skip(running, b * N_RUNNING)
+    h, scores = skip(hyperparameters, b * N_HYPERPARAMETERS), skip(out, b * n_epochs * N_SCORES)
+    optimizer = (rule, flag, w, g, s, n_parameters, h, r)
+    shuffling = (shuffled, skip(order, b * n_train), skip(batch, worker * (n_features + 1) * tile))
+    for epoch in range(n_epochs):
+        store(h, 0, load(rates, b * n_epochs + epoch))
+        row = epoch * N_SCORES
+        step = _epoch(network, optimizer, train, shuffling, size, step, work, scores, row)
+        _score_rows(w, network, train, work, scores, row + 2)
+        _score_rows(w, network, val, work, scores, row + 4)
 
 
 @njit
@@ -76,7 +70,7 @@ def _epoch(network, optimizer, train, shuffling, size, step, work, out, row):
                 for i in range(n_features):
                     gather(x, i * n_rows, order, start + r, batch, i * size + r)
                 gather(y, 0, order, start + r, batch, label + r)
-        _forward(w, 0, network, source, begin, stride, work, size, count)
+        _forward(w, network, source, begin, stride, work, size, count)
         share = splat(w, 1.0) / splat(w, count)
         for r in range(count):
             truth = load(labels, label + r)
@@ -89,14 +83,14 @@ def _epoch(network, optimizer, train, shuffling, size, step, work, out, row):
 
 
 @njit
-def _score_rows(w, first, network, rows, work, out, row):
-    """Add the scores of all rows of a split, with the weights from row `first` on, to two rows of `out`."""
+def _score_rows(w, network, rows, work, out, row):
+    """Add the scores of all rows of a split to two rows of `out`."""
     x, y, n_rows = rows
     pre, _, _ = work
     _, _, n_units, _, _, _ = network
     for start in range(0, n_rows, SCORED_ROWS):
         count = min(SCORED_ROWS, n_rows - start)
-        _forward(w, first, network, x, start, n_rows, work, SCORED_ROWS, count)
+        _forward(w, network, x, start, n_rows, work, SCORED_ROWS, count)
         for r in range(count):
             _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, row)
 
@@ -115,14 +109,11 @@ def _score(z, y, out, row):
 
 
 @njit
-def _forward(w, begin, network, x, start, stride, work, tile, n_rows):
-    """Compute pre-activations and activations of all layers; the logits are the last unit of `pre`.
-
-    The weights begin at row `begin` of `w`.
-    """
+def _forward(w, network, x, start, stride, work, tile, n_rows):
+    """Compute pre-activations and activations of all layers; the logits are the last unit of `pre`."""
     widths, n_layers, _, _, code, a = network
     pre, post, delta = work
-    first, unit = begin, 0
+    first, unit = 0, 0
     for layer in range(n_layers):
         fan_in, fan_out = at(widths, layer), at(widths, layer + 1)
         inputs = (x, start, 1, stride)
@@ -167,7 +158,7 @@ def _product(c, bias, bias_first, a, b, n_out, n_rows, n_inner):
 
     Each matrix is (array, first, step, step): element [j, k] is row first + j * step + k * step of the array. The bias
     begins at row `bias_first`, below 0 for none. Eight sums are made at a time: six loads serve eight multiplications,
-    and no addition waits for the one before.
+    and no addition waits for the one before. An odd last row is computed twice.
     """
     c, c_first, c_out, c_row = c
     a, a_first, a_out, a_inner = a
@@ -179,14 +170,15 @@ def _product(c, bias, bias_first, a, b, n_out, n_rows, n_inner):
         if bias_first >= 0:
             q = bias_first + o
             s0, s1, s2, s3 = load(bias, q), load(bias, q + 1), load(bias, q + 2), load(bias, q + 3)
-        above, r = a_first + o * a_out, 0
-        while r + 2 <= n_rows:
+        above = a_first + o * a_out
+        for r in range(0, n_rows, 2):
+            following = min(1, n_rows - 1 - r)
             here, there = b_first + r * b_row, c_first + o * c_out + r * c_row
             t0, t1, t2, t3 = s0, s1, s2, s3
             u0, u1, u2, u3 = s0, s1, s2, s3
             for i in range(n_inner):
                 p, q = above + i * a_inner, here + i * b_inner
-                v, y = load(b, q), load(b, q + b_row)
+                v, y = load(b, q), load(b, q + following * b_row)
                 w = load(a, p)
                 t0, u0 = fma(v, w, t0), fma(y, w, u0)
                 w = load(a, p + a_out)
@@ -196,15 +188,7 @@ def _product(c, bias, bias_first, a, b, n_out, n_rows, n_inner):
                 w = load(a, p + 3 * a_out)
                 t3, u3 = fma(v, w, t3), fma(y, w, u3)
             _store_four(c, there, c_out, t0, t1, t2, t3)
-            _store_four(c, there + c_row, c_out, u0, u1, u2, u3)
-            r += 2
-        if r < n_rows:
-            here = b_first + r * b_row
-            for i in range(n_inner):
-                p, v = above + i * a_inner, load(b, here + i * b_inner)
-                s0, s1 = fma(v, load(a, p), s0), fma(v, load(a, p + a_out), s1)
-                s2, s3 = fma(v, load(a, p + 2 * a_out), s2), fma(v, load(a, p + 3 * a_out), s3)
-            _store_four(c, c_first + o * c_out + r * c_row, c_out, s0, s1, s2, s3)
+            _store_four(c, there + following * c_row, c_out, u0, u1, u2, u3)
         o += 4
     while o < n_out:
         base, above = load(bias, bias_first + o) if bias_first >= 0 else zero, a_first + o * a_out

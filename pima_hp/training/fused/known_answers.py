@@ -7,6 +7,7 @@ in each precision, which decides how weights are drawn; a test makes them again.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ import numpy as np
 from pima_hp.config import Config, DataSection, ModelSection, Seeds
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.run import CURVES, Array, Run
-from pima_hp.training.fused.compiled import Kernel, Kind
-from pima_hp.training.fused.cpu import CPUStack
+from pima_hp.training.fused.stack import Stack
 from pima_hp.training.fused.tables import N_SCORES
 
 ANSWERS = Path(__file__).with_suffix(".json")
@@ -61,21 +61,21 @@ def members_of(activation: str, dtype: str) -> list[Run]:
     return runs
 
 
-def check(loaded: Kernel, kind: Kind) -> None:
-    """Train every case with a kernel; RuntimeError unless the results are as expected."""
-    answers = json.loads(ANSWERS.read_text(encoding="utf-8"))[kind.dtype]
+def check(stack_of: Callable[[list[Run]], Stack], lanes: int, dtype: str) -> None:
+    """Train every case in stacks of this many runs; RuntimeError unless the results are as expected."""
+    answers = json.loads(ANSWERS.read_text(encoding="utf-8"))[dtype]
     for activation, (_, optimizers) in CASES.items():
-        error = float(np.abs(scores(loaded, kind, activation) - np.array(answers[activation])).max())
-        if not error <= TOLERANCE[kind.dtype]:  # also when it is not a number
+        error = float(np.abs(scores(stack_of, lanes, dtype, activation) - np.array(answers[activation])).max())
+        if not error <= TOLERANCE[dtype]:  # also when it is not a number
             raise RuntimeError(f"{activation} with {', '.join(optimizers)} is off by {error:.2g}")
 
 
-def scores(loaded: Kernel, kind: Kind, activation: str) -> Array:
+def scores(stack_of: Callable[[list[Run]], Stack], lanes: int, dtype: str, activation: str) -> Array:
     """Return the curves of a case, (2 members, epochs, KEYS); NaN where lanes disagree."""
-    pair = members_of(activation, kind.dtype)
-    members = np.array([bin(lane).count("1") % 2 for lane in range(kind.lanes)])
-    stack = CPUStack([pair[member] for member in members], loaded=loaded)
+    pair = members_of(activation, dtype)
+    members = np.array([bin(lane).count("1") % 2 for lane in range(lanes)])
+    stack = stack_of([pair[member] for member in members])
     stack.fit()
-    curves = np.stack([stack.curves[key].numpy() for key in KEYS], axis=-1)  # (lanes, epochs, KEYS)
+    curves = np.stack([stack.curves[key] for key in KEYS], axis=-1)  # (lanes, epochs, KEYS)
     groups = [curves[members == member] for member in range(2)]
     return np.stack([np.where(np.ptp(group, axis=0) == 0, group[0], np.nan) for group in groups])

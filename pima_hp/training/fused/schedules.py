@@ -1,74 +1,60 @@
-"""Learning-rate schedules of M members: a generator for each class of `torch.optim.lr_scheduler`.
+"""Learning rates of M members, from torch's own schedulers: those that change the rate alone, once an epoch."""
 
-It yields the rates (M,) of an epoch, and is sent the monitored loss (M,) of that epoch.
-"""
-
-import math
-from collections.abc import Generator
-from itertools import count
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pima_hp.training.fused.tables import Row
-
-Numbers = NDArray[np.float64]
-Schedule = Generator[Numbers, Numbers, None]
-
-
-def _constant(rates: Numbers) -> Schedule:
-    while True:
-        yield rates
+from pima_hp.config import Config
+from pima_hp.config.build import build
+from pima_hp.run import Array
 
 
-def _step(rates: Numbers, step_size: Numbers, gamma: Numbers) -> Schedule:
-    for n_epochs in count(1):
-        yield rates
-        rates = np.where(n_epochs % step_size == 0, rates * gamma, rates)
+class _Rates(Optimizer):
+    """A learning rate in each parameter group and nothing to update.
+
+    `Optimizer` itself would add hooks to each object, which take longer than the scheduler.
+    """
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        self.param_groups, self.defaults = [{"lr": rate} for rate in rates], {}
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Do nothing: schedulers warn when they are stepped first."""
 
 
-def _cosine(rates: Numbers, period: Numbers, lowest: Numbers) -> Schedule:
-    # torch's own recursion, by Python's cosine: bit for bit its rates, which are not quite those of the closed form.
-    def cosine(n_epochs: int) -> Numbers:
-        return np.array([math.cos(math.pi * n_epochs / one) for one in period.tolist()])
+def scheduler_of(config: Config, rates: Sequence[float]) -> LRScheduler:
+    """Return the scheduler of a configuration for members with these initial learning rates.
 
-    rise = (rates - lowest) * (1 - cosine(1)) / 2
-    for n_epochs in count(1):
-        yield rates
-        rises = (n_epochs - 1 - period) % (2 * period) == 0  # the epoch before was at the lowest rate
-        before = np.where(rises, 1.0, 1 + cosine(n_epochs - 1))
-        rates = np.where(rises, rates + rise, (1 + cosine(n_epochs)) / before * (rates - lowest) + lowest)
+    Raises:
+        ConfigurationError: it needs more than learning rates.
+    """
+    return build(config.scheduler.node, LRScheduler, _Rates(rates))
 
 
-def _plateau(
-    rates: Numbers,
-    factor: Numbers,
-    patience: Numbers,
-    threshold: Numbers,
-    cooldown: Numbers,
-    min_lr: Numbers,
-    eps: Numbers,
-) -> Schedule:
-    best, waited, cooling = np.full_like(rates, np.inf), np.zeros_like(rates), np.zeros_like(rates)
-    while True:
-        monitored = yield rates
-        better = monitored < best - threshold
-        best = np.where(better, monitored, best)
-        waited = np.where(better | (cooling > 0), 0, waited + 1)
-        cooling = np.maximum(cooling - 1, 0)
-        stagnates = waited > patience
-        lower = np.maximum(rates * factor, min_lr)
-        rates = np.where(stagnates & (rates - lower > eps), lower, rates)
-        waited, cooling = np.where(stagnates, 0, waited), np.where(stagnates, cooldown, cooling)
+def planned(configs: Sequence[Config], n_epochs: int) -> tuple[Array, list[LRScheduler]]:
+    """Return the learning rates of each member and epoch, (M, E), with schedulers of one class or none.
 
-
-SCHEDULES: dict[str | None, Row] = {
-    None: Row(_constant),
-    "torch.optim.lr_scheduler.StepLR": Row(_step, ("step_size", "gamma")),
-    "torch.optim.lr_scheduler.CosineAnnealingLR": Row(_cosine, ("T_max", "eta_min")),
-    "torch.optim.lr_scheduler.ReduceLROnPlateau": Row(
-        _plateau,
-        ("factor", "patience", "threshold", "cooldown", "min_lr", "eps"),
-        fixed={"threshold_mode": "abs"},  # Keras's; torch's default is relative
-    ),
-}
+    Rates that depend on scores stay as they are: the second value is the scheduler of each member, to be stepped.
+    """
+    rates, target = (
+        np.repeat([[config.optimizer.lr] for config in configs], n_epochs, axis=1),
+        configs[0].scheduler.target,
+    )
+    if target is None:
+        return rates, []
+    if target.endswith(f".{ReduceLROnPlateau.__name__}"):
+        return rates, [scheduler_of(config, [config.optimizer.lr]) for config in configs]
+    members = defaultdict(list)
+    for member, config in enumerate(configs):
+        members[repr(config.scheduler.node)].append(member)
+    for of_node in members.values():
+        scheduler = scheduler_of(configs[of_node[0]], rates[of_node, 0].tolist())
+        for epoch in range(n_epochs):
+            rates[of_node, epoch] = scheduler.get_last_lr()
+            scheduler.optimizer.step()
+            scheduler.step()
+    return rates, []

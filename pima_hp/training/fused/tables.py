@@ -1,26 +1,28 @@
 """What the kernel knows: one row for each class of `torch.nn` and of `torch.optim`, and what it is called with.
 
-Without numba and without torch: a process whose kernel is in the cache needs no compiler.
+This imports neither numba nor torch: a process whose kernel is in the cache needs no compiler.
 """
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
+from pkgutil import resolve_name
 from typing import Any
+
+from pima_hp.config import Component
 
 WIDE, NARROW = 16, 8
 """Lanes of a block, and of a block of few members: many processors work through half a register twice as fast."""
 
 SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-level cache
-N_SCORES = (
-    6  # sums an epoch: correct rows and loss while it ran, of the training rows at its end, of the validation rows
-)
+N_SCORES = 6  # sums an epoch: correct rows and loss while it ran, of the training rows at its end, of validation rows
 N_STATES, N_RUNNING, N_HYPERPARAMETERS = 3, 4, 8  # of any optimizer; see `optimizers`
 
 RELU, LEAKY_RELU, IDENTITY, SIGMOID, TANH, ELU, GELU, SILU, SOFTPLUS = range(9)
 SGD, RMSPROP, ADAGRAD, ADAM, ADAMW, ADAMAX, NADAM = range(7)
 
 NUMBERS = (
-    *("training", "scoring"),  # whether to train, whether to score the weights that were kept
     *("n_layers", "n_units", "n_parameters", "activation"),  # the network, see `kernel`
     *("rule", "flag"),  # the optimizer, see `optimizers.update`
     *("n_train", "n_val", "shuffled"),  # rows; whether training rows come in the order of `order`
@@ -29,7 +31,6 @@ NUMBERS = (
 REALS = (  # in the precision of the run
     *("weights", "state", "argument"),  # (N, ...), see `optimizers`; argument: the activation's
     *("x", "y", "val_x", "val_y"),  # (N, D * n) and (N, n)
-    "kept",  # (N, epochs * P) weights after each epoch
     *("pre", "post", "delta", "batch", "gradients"),  # memory of a worker, all overwritten
 )
 DOUBLES = (
@@ -46,19 +47,17 @@ class Row:
     """How the kernel computes a class of torch.
 
     Attributes:
-        code: chooses the branch of the kernel; of a schedule, its function.
+        code: chooses the branch of the kernel.
         names: arguments that may differ between members, in the order in which they are read.
         flag: argument that changes the formula, equal for all members.
-        fixed: other arguments that must not have torch's default.
     """
 
-    code: Any
+    code: int
     names: tuple[str, ...] = ()
     flag: str = ""
-    fixed: Mapping[str, object] = field(default_factory=dict)
 
 
-ACTIVATIONS: dict[str | None, Row] = {
+ACTIVATIONS: dict[str, Row] = {
     "torch.nn.ReLU": Row(RELU),
     "torch.nn.LeakyReLU": Row(LEAKY_RELU, ("negative_slope",)),
     "torch.nn.Identity": Row(IDENTITY),
@@ -70,7 +69,7 @@ ACTIVATIONS: dict[str | None, Row] = {
     "torch.nn.Softplus": Row(SOFTPLUS, ("beta",)),
 }
 _MOMENTS = ("lr", "weight_decay", "betas", "eps")
-OPTIMIZERS: dict[str | None, Row] = {
+OPTIMIZERS: dict[str, Row] = {
     "torch.optim.SGD": Row(SGD, ("lr", "weight_decay", "momentum", "dampening"), "nesterov"),
     "torch.optim.RMSprop": Row(RMSPROP, ("lr", "weight_decay", "alpha", "eps", "momentum"), "centered"),
     "torch.optim.Adagrad": Row(ADAGRAD, ("lr", "weight_decay", "eps", "lr_decay", "initial_accumulator_value")),
@@ -79,3 +78,29 @@ OPTIMIZERS: dict[str | None, Row] = {
     "torch.optim.Adamax": Row(ADAMAX, _MOMENTS),
     "torch.optim.NAdam": Row(NADAM, (*_MOMENTS, "momentum_decay")),
 }
+
+
+def numbers_of(component: Component, rows: Mapping[str, Row]) -> tuple[float, ...] | None:
+    """Return the numbers that the row of a class names, torch's defaults filled in; None when there is no such row.
+
+    `momentum_decay` comes as the factor of one step.
+    """
+    row = rows.get(component.target)
+    if row is None:
+        return None
+    usual = _defaults(component.target)
+    given = {**usual, **component.arguments}
+    if any(given[name] != usual[name] for name in usual if name not in (*row.names, row.flag)):
+        return None
+    if not given.get("momentum"):
+        given["dampening"] = 0.0  # torch ignores it without momentum
+    if "momentum_decay" in given:
+        given["momentum_decay"] = 0.96 ** given["momentum_decay"]
+    numbers = [given[name] for name in row.names]
+    return tuple(float(number) for each in numbers for number in (each if isinstance(each, list | tuple) else [each]))
+
+
+@cache
+def _defaults(target: str) -> dict[str, Any]:
+    parameters = inspect.signature(resolve_name(target)).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name != "params"}
