@@ -65,6 +65,9 @@ def test_a_kernel_that_gives_wrong_results_is_discarded_and_never_used(filled: P
         kernel(wide)
     assert not file_of(wide, filled).exists()
     assert set(compiled.failures) == {"float32"}
+    with pytest.raises(KernelError, match="no kernel for 16 lanes"):
+        kernel(wide)
+    assert not file_of(wide, filled).exists(), "it is not compiled again"
 
 
 @pytest.mark.parametrize(

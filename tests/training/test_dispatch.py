@@ -15,7 +15,10 @@ SHORT = ("trainer.max_epochs=2", "batch=b32")
 CSV = "logger=csv is one of Lightning's"
 TOO_LARGE = ("model.hidden_widths=[4096,4096]",)
 RPROP = ("optimizer=sgd", "optimizer._target_=torch.optim.Rprop", "~optimizer.momentum", "~optimizer.weight_decay")
-BETA = ("scheduler=plateau_half", "scheduler.threshold_mode=rel")
+AMSGRAD = ("optimizer=adam", "+optimizer.amsgrad=true")
+NEITHER = ("scheduler=plateau_half", *AMSGRAD)
+OWN_SCHEDULER = ("scheduler=step", "~scheduler.step_size", "~scheduler.gamma")
+ONE_CYCLE = "scheduler._target_=torch.optim.lr_scheduler.OneCycleLR"
 
 
 def config_of(runs_of: RunsOf, *overrides: str) -> Config:
@@ -28,7 +31,7 @@ def test_auto_is_lightning_for_one_run_and_the_fastest_engine_for_many(runs_of: 
     assert select(config) == "fused"
     assert select(config, only_lightning=CSV) == "solo"
     assert select(config_of(runs_of, *TOO_LARGE)) == "stacked"
-    assert select(config_of(runs_of, *BETA)) == "solo", "neither engine knows it"
+    assert select(config_of(runs_of, *NEITHER)) == "solo", "neither engine knows it"
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -40,12 +43,13 @@ def test_an_engine_that_is_named_trains_a_single_run_too(runs_of: RunsOf, engine
 REFUSED = {
     "fused": {
         TOO_LARGE: "network",
-        ("optimizer=adam", "+optimizer.amsgrad=true"): r"torch\.optim\.Adam",
+        AMSGRAD: r"torch\.optim\.Adam",
         RPROP: r"torch\.optim\.Rprop",
-        BETA: "ReduceLROnPlateau",
+        (*OWN_SCHEDULER, ONE_CYCLE, "+scheduler.max_lr=0.1", "+scheduler.total_steps=100"): "momentum",
+        (*OWN_SCHEDULER, "scheduler._target_=torch.optim.swa_utils.SWALR", "+scheduler.swa_lr=0.1"): "SWALR",
         ("activation=gelu", "activation.approximate=tanh"): r"torch\.nn\.GELU",
     },
-    "stacked": {BETA: "learning rate"},
+    "stacked": {("scheduler=plateau_half",): "learning rate"},
 }
 BY_LIGHTNING = {
     ("+trainer.gradient_clip_val=1.0",): r"trainer\.gradient_clip_val",
@@ -87,7 +91,7 @@ def test_stacks_are_no_larger_than_asked_for_and_solo_runs_stand_alone(runs_of: 
 
 
 def test_the_reason_for_a_slower_engine_is_logged_once(runs_of: RunsOf, caplog: pytest.LogCaptureFixture) -> None:
-    runs = [*runs_of(*BETA, "n_replicates=3"), *runs_of("n_replicates=2"), *runs_of(*BETA, "optimizer.lr=0.1")]
+    runs = [*runs_of(*NEITHER, "n_replicates=3"), *runs_of("n_replicates=2"), *runs_of(*NEITHER, "optimizer.lr=0.1")]
     large = runs_of(*TOO_LARGE)
     stacks = stacks_of([*runs, *large])
     assert [(engine, len(stack)) for engine, stack in stacks] == [("fused", 2), ("stacked", 1), *[("solo", 1)] * 4]
@@ -101,7 +105,7 @@ def test_the_reason_for_a_slower_engine_is_logged_once(runs_of: RunsOf, caplog: 
 
 
 def test_runs_that_no_fast_engine_can_train_are_trained_by_lightning(runs_of: RunsOf) -> None:
-    runs = runs_of(*SHORT, *BETA, "n_replicates=2")
+    runs = runs_of(*SHORT, *NEITHER, "n_replicates=2")
     for results, run in zip(dispatched(runs), runs, strict=True):
         assert results.engine == "solo"
         assert same_bits(results, alone(run))

@@ -114,12 +114,27 @@ def test_without_a_compiler_torch_trains_and_says_so(runs_of: RunsOf, cache, mon
         stacks_of(runs, engine="fused")
 
 
-@pytest.mark.parametrize("scheduler", ["none", "step", "cosine", "plateau_half"])
+PLATEAU = "scheduler=plateau_half scheduler.patience=0 scheduler.threshold=0.5"
+SCHEDULERS = [
+    *("none", "step scheduler.step_size=2", "cosine", PLATEAU, f"{PLATEAU} scheduler.threshold_mode=rel"),
+    "ConstantLR +scheduler.total_iters=2", "LinearLR +scheduler.total_iters=3", "ExponentialLR +scheduler.gamma=0.7",
+    "PolynomialLR +scheduler.power=2.0", "MultiStepLR +scheduler.milestones=[1,4]",
+    "CosineAnnealingWarmRestarts +scheduler.T_0=2", "OneCycleLR +scheduler.max_lr=1.0 +scheduler.total_steps=6",
+    "CyclicLR +scheduler.base_lr=0.01 +scheduler.max_lr=0.1 +scheduler.step_size_up=2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_learning_rate_of_each_epoch_is_a_curve_and_that_of_solo(runs_of: RunsOf, scheduler: str) -> None:
-    acting = [f"scheduler={scheduler}", "trainer.max_epochs=6", "n_replicates=2", "optimizer=adam"]
-    acting += ["scheduler.step_size=2"] if scheduler == "step" else []
-    acting += ["scheduler.patience=0", "scheduler.threshold=0.5"] if scheduler == "plateau_half" else []
-    runs = runs_of(*acting)
+    """Bit for bit, whatever scheduler of torch; each member has a rate of its own."""
+    name, *arguments = scheduler.removeprefix("scheduler=").split()
+    own = [f"scheduler={name}"]
+    if name.endswith(("LR", "Restarts")):
+        own = ["scheduler=step", "~scheduler.step_size", "~scheduler.gamma"]
+        own += [f"scheduler._target_=torch.optim.lr_scheduler.{name}"]
+        own += ["+scheduler.cycle_momentum=false"] if name in ("CyclicLR", "OneCycleLR") else []
+    overrides = [*own, *arguments, "trainer.max_epochs=6", "optimizer=adam"]
+    runs = [run for rate in (0.001, 0.01) for run in runs_of(*overrides, f"optimizer.lr={rate}")]
     rates = fit_stack(runs).curves["lr"]
     assert (len(np.unique(rates[0])) > 1) is (scheduler != "none")
     for run, of_run in zip(runs, rates, strict=True):

@@ -77,8 +77,7 @@ def make_stack(runs: Sequence[Run], n_threads: int) -> Stack:
 def _not_known(config: Config) -> str:
     for component, rows in ((config.activation, ACTIVATIONS), (config.optimizer, OPTIMIZERS)):
         if numbers_of(component, rows) is None:
-            given = ", ".join(f"{name}={value}" for name, value in component.arguments.items())
-            return f"no row for {component.target}({given})"
+            return f"no row for {component.target}({', '.join(component.arguments)})"
     if target := config.scheduler.target:
         if not target.startswith("torch.optim.lr_scheduler."):
             return f"only Lightning calls {target}"
