@@ -11,6 +11,7 @@ import pytest
 import pima_hp
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError, InputError
+from pima_hp.model import MLPClassifier
 from pima_hp.training.solo import fit
 from tests.conftest import job_of
 
@@ -57,6 +58,26 @@ def test_a_sweep_is_a_study_with_curves_the_best_setting_verdicts_and_a_report()
     assert (best["batch.size"], best["train/loss_end"]) == (means.idxmin(), pytest.approx(means.min()))
     assert {verdict.claim.id for verdict in study.verdicts()} >= {"H1", "H9"}
     assert study.report().is_file()
+
+
+def test_a_call_that_fails_raises_its_error_and_leaves_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = pima_hp.train(*QUICK, "study=s")
+
+    def fail(*_: object) -> None:
+        raise ArithmeticError("planted")
+
+    monkeypatch.setattr(MLPClassifier, "on_train_epoch_start", fail)
+    for own in (QUICK, (*QUICK, "seed=5")):
+        with pytest.raises(ArithmeticError, match="planted"):
+            pima_hp.train(*own, "study=s")
+    assert pima_hp.predict("s", trained.run_id, pd.read_csv(SHIPPED)).shape == (768,)
+    assert pima_hp.read_study("s").set_index("seed")["status"].to_dict() == {0: "completed", 5: "failed"}
+
+
+def test_runs_with_other_settings_join_a_study() -> None:
+    for rate in (0.1, 0.2):
+        pima_hp.train(*QUICK, f"optimizer.lr={rate}", "study=s")
+    assert sorted(pima_hp.read_study("s")["optimizer.lr"]) == [0.1, 0.2]
 
 
 def test_what_is_wrong_raises_the_error_that_the_command_prints(tmp_path: Path) -> None:

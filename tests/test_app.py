@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from pima_hp.commands import report as reporting
 from pima_hp.commands.hydra_callback import name_study
+from pima_hp.commands.main import job_folder
 from pima_hp.commands.study import mean_score
-from pima_hp.commands.train import job_folder
 from pima_hp.errors import StudyError
 from pima_hp.ledger import Ledger, read_study
 from pima_hp.training.solo import fit
@@ -204,11 +204,11 @@ def test_any_run_can_be_written_for_tensorboard_alone(command: Command, tmp_path
     assert "trained" not in done.err
     for digits in ("123456", "4e12"):  # an id may look like a number
         assert "export: must" in command("study=s", f"export={digits}", *QUICK).err
-    assert "found no study" in command("-m", "study=new", f"export={run_id}", *QUICK).err
+    assert "export: must" in command("-m", "study=new", f"export={run_id}", *QUICK).err
     assert not (tmp_path / "outputs" / "new").exists()
     wrong = command("activation=tanh", "study=s", "export=0000", *QUICK)
     assert wrong.code == 2
-    assert wrong.refusals[0].startswith("export: must be the id of one run")
+    assert wrong.refusals[0].startswith("export: must begin the id of one run")
 
 
 def test_per_run_logs_and_no_logs(command: Command, tmp_path: Path) -> None:

@@ -14,22 +14,19 @@ from omegaconf import OmegaConf
 
 from pima_hp.commands import CONFIG_PATH
 from pima_hp.commands.compose import ComposedJobs, expand
-from pima_hp.commands.explain import groups
-from pima_hp.commands.hydra_callback import checked
-from pima_hp.commands.job import Job
-from pima_hp.commands.solo import built
-from pima_hp.commands.study import plan
+from pima_hp.commands.job import Job, checked
+from pima_hp.commands.solo import train_solo
+from pima_hp.commands.study import planned
 from pima_hp.config.options import CONF, options
 from pima_hp.training.checks import component_problems
 from pima_hp.training.dispatch import stacks_of
 from pima_hp.training.fused import engine as fused
-from pima_hp.training.solo import fit
 from tests.conftest import ROOT, job_of
 from tests.data.conftest import given
 
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path != CONF / "config.yaml")
 DEFAULTS = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["defaults"]  # type: ignore[index, call-overload]
-TRAINED = [name for entry in DEFAULTS if isinstance(entry, dict) for name in entry if name in groups()]
+TRAINED = [name for entry in DEFAULTS if isinstance(entry, dict) for name in entry if (CONF / name).is_dir()]
 TRAINED.remove("experiment")
 ELSEWHERE = {"claim": ROOT / "tests" / "analysis"}  # a group whose options are no part of a run -> its tests
 
@@ -52,7 +49,9 @@ NEEDS_A_PACKAGE = {"logger=wandb": "wandb", "logger=mlflow": "mlflow"}
 def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: Path) -> None:
     n_epochs = 1 if choice == "batch=online" else 2
     job = job_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
-    problems = component_problems(job.config, callbacks=job.callbacks, loggers=job.loggers, folder=job.folder)
+    problems = component_problems(
+        job.config, callbacks=job.settings.callbacks, loggers=job.settings.logger, folder=job.folder
+    )
     if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         assert problems == ["trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu"]
         return
@@ -62,15 +61,14 @@ def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: 
         return
     assert problems == []
     (run,) = job.runs
-    callbacks, loggers = built(job, run, "name")
-    results, module = fit(run, callbacks=callbacks, loggers=loggers)
+    results, module = train_solo(job, run, "name")
     cut = job.config.trainer.arguments.get("fast_dev_run", False)
     assert results.status == ["stopped early" if cut else "completed"], results.message
     assert all(math.isfinite(score[0]) for score in results.scores.values())
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
     assert results.curves["val/loss"].shape == (1, n_epochs)
     written = {path.relative_to(job.folder).parts[0] for path in job.folder.rglob("*") if path.is_file()}
-    wanted = {*job.loggers, *(["checkpoints"] if "model_checkpoint" in job.callbacks else [])}
+    wanted = {*job.settings.logger, *(["checkpoints"] if "model_checkpoint" in job.settings.callbacks else [])}
     assert written == (set() if job.settings.debug else wanted)
 
 
@@ -85,7 +83,7 @@ def jobs_of(experiment: str) -> tuple[list[Job], list[str], dict[str, object]]:
         found = checked(ComposedJobs(loader, master).get_all(jobs), together=True)
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
     assert isinstance(settings, dict)
-    return found, list(plan(found, swept).labels.values()), settings  # type: ignore[return-value]
+    return found, list(planned(found, swept, write=False).labels.values()), settings  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

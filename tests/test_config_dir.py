@@ -2,10 +2,14 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from pima_hp.commands.compose import check_hydra_settings
+from pima_hp.errors import ConfigurationError
 from pima_hp.ledger import read_study
 from tests.conftest import Command
 
@@ -94,6 +98,22 @@ def test_a_search_path_is_not_set_by_a_file(command: Command, tmp_path: Path, mi
     assert done.code == 2, done.err
     assert not (tmp_path / "marker").exists()
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("launcher", "allowed"),
+    [
+        ({"_target_": "hydra_plugins.b.B", "n_jobs": 2, "folder": "${hydra.sweep.dir}/x"}, True),
+        ({"_target_": "spy.Handler"}, False),
+        ({"_target_": "hydra_plugins.b.B", "extra": [{"_target_": "spy.Handler"}]}, False),
+        ({"_target_": "hydra_plugins.b.B", "extra": {"deep": {"_target_": "spy.Handler"}}}, False),
+        ({"_target_": "hydra_plugins.b.B", "extra": {"deep": "${evil}"}}, False),
+    ],
+)
+def test_a_file_may_choose_an_installed_launcher_but_no_class(launcher: dict[str, object], allowed: bool) -> None:
+    own, found = (OmegaConf.create({"launcher": each}) for each in ({"_target_": "hydra_plugins.a.A"}, launcher))
+    with nullcontext() if allowed else pytest.raises(ConfigurationError, match=r"hydra\.launcher"):
+        check_hydra_settings(found, own)
 
 
 def test_a_file_may_sweep_and_choose_an_installed_launcher(command: Command, tmp_path: Path, mine: Path) -> None:

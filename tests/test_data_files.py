@@ -36,7 +36,7 @@ COMMANDS = {
     "the same file, spelled otherwise": (*SCALINGS, "data.path=./my.csv"),
     "a sweep of another setting of data": ("-m", "data.val_fraction=0.2,0.3", *OWN),
     "a run of the sweep, with another seed": ("data.scaling=none", "seed=5", *OWN),
-    "another sweeper": ("-m", "hydra/sweeper=basic", "hydra/launcher=basic", "data.scaling=none,minmax", *OWN),
+    "another sweeper": ("-m", "hydra/sweeper=basic", "data.scaling=none,minmax", *OWN),
 }
 
 

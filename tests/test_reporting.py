@@ -1,6 +1,7 @@
 """The command `pima-hp-report`: what it prints, writes and returns; no torch, no traceback."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,25 @@ def test_the_verdicts_fit_a_terminal_and_the_exit_code_answers(studies, own_clai
     assert run([low, "--claims", own_claims, "--fail-on", "refuted,undecided"]) == 1
     assert run([high, "--claims", own_claims, "--fail-on", "refuted,undecided"]) == 0
     assert run([high, "--claims", own_claims, "--fail-on", "supported"]) == 1
+
+
+def unread(program, *arguments, **options):
+    """Run a command whose output nobody reads; return its exit code and standard error."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = f"from pima_hp.commands.{program} import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], stdout=writer, stderr=subprocess.PIPE, check=False, **options
+    )
+    os.close(writer)
+    return done.returncode, done.stderr
+
+
+def test_a_command_whose_output_nobody_reads_ends_quietly(studies, own_claims):
+    report = [studies[0], "--claims", own_claims]
+    assert unread("report", *report) == (0, b"")
+    assert unread("report", *report, "--fail-on", "refuted") == (1, b"")
+    assert unread("main", "--help") == (0, b"")
 
 
 def compared(first, second, claims):

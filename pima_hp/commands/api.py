@@ -11,14 +11,13 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from pima_hp.commands import study as studies
-from pima_hp.commands.compose import swept_keys
+from pima_hp.commands.compose import composed, swept_keys
 from pima_hp.commands.exits import running_command
-from pima_hp.commands.files import composed
-from pima_hp.commands.hydra_callback import checked
-from pima_hp.commands.train import train as task
+from pima_hp.commands.hydra_callback import StudyCallback, name_study
+from pima_hp.commands.main import train as task
 from pima_hp.config.options import CONF
 from pima_hp.errors import InputError
-from pima_hp.ledger import Ledger, study_folder
+from pima_hp.ledger import study_folder
 from pima_hp.report.page import Study
 from pima_hp.run import Array
 
@@ -45,28 +44,27 @@ class TrainedRun:
 def train(*overrides: str) -> TrainedRun:
     """Train one run by Lightning: `train("optimizer=adam", "batch=b32")`.
 
-    It is recorded where `study=NAME` is among the overrides, unless its ledger has it already.
+    It is recorded where `study=NAME` is among the overrides; if its ledger has it already, nothing is written.
     """
-    recorded = any(line.startswith("study=") for line in overrides)
     from pima_hp.commands.solo import train_solo
 
     with running_command():
-        config = composed(overrides if recorded else [*overrides, "study=unrecorded"])
-        config.debug = config.debug or not recorded
-        (job,) = checked([config], together=False)
-        if len(job.runs) > 1:
-            raise InputError(f"n_replicates: must be 1; found {len(job.runs)}; pima_hp.sweep trains several runs")
-        run = job.runs[0]
-        if not job.is_recorded:
-            results, module = train_solo(job, run, run.id)
-        else:
-            with studies.held(job.folder):
-                manifest = studies.planned([job], swept_keys([overrides]))
-                studies.remove_attempts(job.folder, [run])  # this training logs and saves anew
-                results, module = train_solo(job, run, studies.name_of(run, manifest))
-                if studies.missing(job.folder, [run]):
-                    Ledger(job.folder).append(results)
-                studies.publish(job, [run])
+        config = composed(overrides)
+        if config.n_replicates != 1:
+            raise InputError(f"n_replicates: must be 1; found {config.n_replicates}; pima_hp.sweep trains several runs")
+        config.debug = config.debug or not any(line.startswith("study=") for line in overrides)
+        config.engine.name = "solo"
+        name_study(config)
+        callback, trained = StudyCallback(), None
+        callback.prepare([config], swept_keys([overrides]), sweep=False)
+        ((job, run),) = ((job, run) for job in callback.jobs.values() for run in job.runs)
+        if job.is_recorded:
+            trained = studies.train_jobs([job], together=False)
+            studies.publish(job, [run.id])
+        if trained is None:  # not to be recorded, recorded before, or failed: then this raises its error
+            config.debug = config.debug or job.is_recorded
+            trained = train_solo(job, run, run.id)
+    results, module = trained
     curves = {key: curve[0] for key, curve in results.curves.items()}
     scores = {key: float(score[0]) for key, score in results.scores.items()}
     return TrainedRun(run.id, results.status[0], curves, scores, module)

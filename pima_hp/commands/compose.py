@@ -1,14 +1,18 @@
-"""The jobs of a sweep: the union of grids, each job composed once. No torch."""
+"""What is composed: the jobs of a sweep, each once; and what files may set of Hydra's own settings. No torch."""
 
+import functools
 import itertools
 import json
 import math
 import pickle
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra._internal.config_loader_impl import get_overrides_dirname  # no public way to name a job's folder
+from hydra._internal.utils import get_args_parser  # Hydra has no public way to read its own flags
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,28 +20,37 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pima_hp.commands.explain import explain, is_of_hydra
-from pima_hp.commands.files import check_hydra_settings
-from pima_hp.errors import ConfigurationError
+from pima_hp.commands.exits import known_error
+from pima_hp.config.options import CONF, flattened, options, read_yaml
+from pima_hp.config.problems import nearest
+from pima_hp.errors import ConfigurationError, InputError
 
 Overrides = tuple[str, ...]
 
+_FREE = ("mode", "overrides.", "job.override_dirname", "runtime.", "searchpath", "sweeper.")
+"""What may differ: what composition leaves there, and what files may set; besides the launcher."""
 
-@dataclass
+_INSTALLED = ("hydra_plugins.", "hydra._internal.core_plugins.")
+
+
 class ComposedJobs:
     """Configurations of jobs by their overrides, so that none is composed twice between sweeper and launcher.
 
     Hydra takes about 65 ms to compose a job (`scripts/benchmark sweep`), nearly all of it for the choice of options.
     Jobs that choose the same options share that: a copy of it gets the values that are the job's own. The copy is made
-    by pickle, which takes a quarter of the time of `copy.deepcopy`.
+    by pickle, which takes a sixth of the time of `copy.deepcopy`.
+
+    Args:
+        config_loader: of Hydra.
+        master: the configuration of the sweep.
+        checked: whether the options chosen must leave Hydra's own settings as they are.
     """
 
-    config_loader: ConfigLoader
-    master: DictConfig
-    checked: bool = False  # whether the options chosen must leave Hydra's own settings as they are
-    known: dict[Overrides, DictConfig] = field(default_factory=dict)
-    _chosen: dict[Overrides, bytes] = field(default_factory=dict)
-    _groups: dict[str, bool] = field(default_factory=dict)
+    def __init__(self, config_loader: ConfigLoader, master: DictConfig, *, checked: bool = False) -> None:
+        self.config_loader, self.master, self.checked = config_loader, master, checked
+        self._known: dict[Overrides, DictConfig] = {}
+        self._chosen: dict[Overrides, bytes] = {}
+        self._is_group = functools.cache(lambda key: bool(config_loader.get_group_options(key, ObjectType.CONFIG)))
 
     def get_all(self, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
         """Compose jobs, or return what was composed before.
@@ -48,15 +61,21 @@ class ComposedJobs:
         problems: dict[str, None] = {}
         for overrides in map(tuple, jobs):
             try:
-                if overrides not in self.known:
-                    self.known[overrides] = self._composed(overrides)
+                if overrides not in self._known:
+                    self._known[overrides] = self._composed(overrides)
             except Exception as error:
-                if not isinstance(error, ConfigurationError) and not is_of_hydra(error):
+                if not isinstance(known := known_error(error), InputError):
                     raise
-                problems[str(error) if isinstance(error, ConfigurationError) else explain(error)] = None
+                problems |= dict.fromkeys(known.problems)
         if problems:
             raise ConfigurationError(list(problems))
-        return [self.known[tuple(overrides)] for overrides in jobs]
+        return [self._known[tuple(overrides)] for overrides in jobs]
+
+    def load_sweep_config(self, _: DictConfig, overrides: list[str]) -> DictConfig:
+        """Return the configuration of a job, and forget it: what Hydra's own launcher calls."""
+        (config,) = self.get_all([overrides])
+        self._known.pop(tuple(overrides))
+        return config
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         parsed = OverridesParser.create(config_loader=self.config_loader).parse_overrides(list(overrides))
@@ -78,14 +97,10 @@ class ComposedJobs:
         config.hydra.job.override_dirname = get_overrides_dirname(task, **config.hydra.job.config.override_dirname)
         return config
 
-    def _is_value(self, override: Override) -> bool:
+    def _is_value(self, one: Override) -> bool:
         """Whether an override gives a setting a value: no option of a group, nothing added or deleted."""
-        key, line = override.key_or_group, str(override.input_line)
-        if line.startswith(("+", "~")) or override.package or override.is_hydra_override():
-            return False
-        if key not in self._groups:
-            self._groups[key] = bool(self.config_loader.get_group_options(key, ObjectType.CONFIG))
-        return not self._groups[key]
+        changes = str(one.input_line).startswith(("+", "~")) or one.package or one.is_hydra_override()
+        return not changes and not self._is_group(one.key_or_group)
 
 
 def swept_keys(jobs: Sequence[Overrides]) -> list[str]:
@@ -113,26 +128,23 @@ def expand(
         The overrides of each job, duplicates removed; the keys that have several values, or stand in a grid.
 
     Raises:
-        ConfigurationError: more jobs than the limit, or a sweep that Hydra cannot enumerate.
+        ConfigurationError: no jobs, or more than the limit.
     """
     parser = OverridesParser.create(config_loader=config_loader)
     own = _axes(parser.parse_overrides(list(arguments)))
-    swept = [key for key, values in own.items() if len(values) > 1]
+    swept = {key: None for key, values in own.items() if len(values) > 1}
     jobs: dict[Overrides, None] = {}
-    for grid in grids or [{}]:
-        axes = _axes(parser.parse_overrides([_as_override(key, values) for key, values in grid.items()]))
-        if any(key.lstrip("+~").startswith(("hydra.", "hydra/")) for key in axes):
-            raise ConfigurationError(f"hydra.sweeper.grids: must not set Hydra's own settings; found {', '.join(axes)}")
-        swept += [key for key in axes if key not in own and key not in swept]
-        axes = own | {key: values for key, values in axes.items() if key not in own}
-        if empty := [key for key, values in axes.items() if not values]:
-            raise ConfigurationError([f"{key}: must have a value to sweep over; found none" for key in empty])
-        n_jobs = len(jobs) + math.prod(map(len, axes.values()))
-        if n_jobs > limit:
-            raise ConfigurationError(
-                f"a sweep must have at most {limit:,} jobs (hydra.sweeper.limit); found {n_jobs:,}; "
-                "seeds need no jobs: n_replicates=100"
-            )
+    plain: Any = OmegaConf.to_container(OmegaConf.create([*grids] or [{}]))
+    for grid in plain:
+        overrides = parser.parse_overrides([f"{key}={_listed(values)}" for key, values in grid.items()])
+        if any(one.is_hydra_override() for one in overrides):
+            raise ConfigurationError(f"hydra.sweeper.grids: must not set Hydra's own settings; found {', '.join(grid)}")
+        axes = _axes(overrides)
+        swept |= dict.fromkeys(key for key in axes if key not in own)
+        axes = own | axes | own
+        n_jobs = math.prod(map(len, axes.values()))
+        if not 0 < n_jobs <= limit - len(jobs):
+            raise ConfigurationError(f"hydra.sweeper.limit: a sweep must have 1 to {limit:,} jobs; found {n_jobs:,}")
         jobs.update(dict.fromkeys(itertools.product(*axes.values())))
     return list(jobs), [key.lstrip("+") for key in swept]
 
@@ -140,18 +152,73 @@ def expand(
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
     """Return the override strings of each key, one per value; a later override of a key replaces an earlier."""
     axes: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        if override.is_sweep_override() and not override.is_discrete_sweep():
-            raise ConfigurationError(f"{key}: must be swept over a list of values; found an interval")
-        values = override.sweep_string_iterator() if override.is_sweep_override() else None
-        axes[key] = [str(override.input_line)] if values is None else [f"{key}={value}" for value in values]
+    for one in overrides:
+        key = one.get_key_element()
+        swept = one.is_sweep_override()
+        axes[key] = [f"{key}={value}" for value in one.sweep_string_iterator()] if swept else [str(one.input_line)]
     return axes
 
 
-def _as_override(key: str, values: Any) -> str:
-    values = OmegaConf.to_container(values) if OmegaConf.is_config(values) else values
+def _listed(values: Any) -> str:
+    """Return the values of a key in a grid as Hydra's grammar has them."""
     values = values if isinstance(values, list) else [values]
-    if not values:
-        raise ConfigurationError(f"{key}: must have a value to sweep over; found none")
-    return f"{key}={','.join(value if isinstance(value, str) else json.dumps(value) for value in values)}"
+    return ",".join(value if isinstance(value, str) else json.dumps(value) for value in values)
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Check flags and the files of `--config-dir` before Hydra runs; on the command line, Hydra's settings are free.
+
+    Raises:
+        ConfigurationError: a flag would execute or replace code, or a file sets what it must not.
+    """
+    asked = get_args_parser().parse_args(list(arguments))
+    if asked.experimental_rerun or asked.config_path or asked.config_name:
+        raise ConfigurationError(
+            "--experimental-rerun, --config-path, --config-name: must not be given; --config-dir adds your own options"
+        )
+    overrides = OverridesParser.create().parse_overrides(asked.overrides)
+    for key, value in ((one.key_or_group, one.value()) for one in overrides):
+        if (allowed := options(key)) and isinstance(value, int | None):
+            found = f"{value}{nearest(str(value), allowed)}"
+            raise ConfigurationError(f"{key}: must be one of {', '.join(allowed)}; found {found}")
+    search = [one.value() for one in overrides if one.key_or_group == "hydra.searchpath"]
+    places = [asked.config_dir, *(place for each in search for place in (each if isinstance(each, list) else [each]))]
+    folders = [Path(str(place).removeprefix("file://")).absolute() for place in places if place]
+    if not folders:
+        return
+    if asked.config_dir and not folders[0].is_dir():
+        raise ConfigurationError(f"--config-dir: must be a folder; found {asked.config_dir!r}")
+    for path in (path for folder in folders for path in folder.rglob("*.y*ml")):
+        read_yaml(path)
+    lines = [one for one in overrides if not one.is_sweep_override() and one.key_or_group != "hydra.searchpath"]
+    own = [str(one.input_line) for one in lines if one.is_hydra_override()]
+    own.append(f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]")
+    with_files = composed([*own, *(str(one.input_line) for one in lines if not one.is_hydra_override())])
+    check_hydra_settings(with_files.hydra, composed(own).hydra)
+    if not with_files.hydra.sweeper._target_.endswith(".GridsSweeper"):  # it checks what each job composes
+        raise ConfigurationError("hydra/sweeper: must be grids where files of your own are read")
+
+
+def check_hydra_settings(found: DictConfig, allowed: DictConfig) -> None:
+    """Check that files set nothing of Hydra's but the mode, an installed launcher, and parameters of the plugins.
+
+    Raises:
+        ConfigurationError: the first setting that differs from what the project and the command line say.
+    """
+    flat, own = (flattened(OmegaConf.to_container(node)) for node in (found, allowed))  # type: ignore[arg-type]
+    for key in sorted(key for key in {*flat, *own} if flat.get(key) != own.get(key)):
+        value, names_a_class = str(flat.get(key)), key.rpartition(".")[2].startswith("_")
+        if key == "launcher._target_":
+            free = value.startswith(_INSTALLED)
+        elif key.startswith("launcher."):  # Hydra builds classes named at any depth, and follows interpolations to them
+            free = not names_a_class and not re.search(r"_target_|\$\{(?!hydra\.)", value)
+        else:
+            free = key.startswith(_FREE) and not names_a_class
+        if not free:
+            raise ConfigurationError(f"hydra.{key}: must not be set by a file; found {value!r:.99}")
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose through Hydra's public API, with the node `hydra`, interpolations as they are written."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides), return_hydra_config=True)

@@ -3,37 +3,39 @@
 import functools
 import gc
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra.errors import HydraException, MissingConfigException
+
+from pima_hp.config.options import CONF, option_content, options, read_yaml
+from pima_hp.config.problems import SYNONYMS, nearest
 from pima_hp.errors import InputError, PimaError
 from pima_hp.training.interruption import asked_to_stop, listen, stop_listening
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_OF_CALLBACK = "Callback StudyCallback"
 _MOST_LINES = 20
 
 
-@dataclass
-class Command:
-    """The command that is running.
+class Command(ExitStack):
+    """The command that is running; what it enters, the lock of the study, is released when it ends.
 
     Attributes:
         study: the study's folder, once it is known.
-        is_unnamed: whether this command generated the name of the study.
-        closing: what is released when the command ends: the lock of the study.
     """
 
     study: Path | None = None
-    is_unnamed: bool = False
-    closing: ExitStack = field(default_factory=ExitStack)
 
 
-_current: ContextVar[Command | None] = ContextVar("command", default=None)
+_current: ContextVar[Command] = ContextVar("command")
 
 
 @contextmanager
@@ -45,25 +47,23 @@ def running_command() -> Iterator[Command]:
     """
     token = _current.set(running := Command())
     try:
-        with running.closing:
+        with running, warnings.catch_warnings():
+            warnings.filterwarnings("error", _OF_CALLBACK)  # Hydra turns errors of callbacks into warnings
             yield running
-    except BaseException as error:  # noqa: BLE001 -- raised again
-        cause = error.__cause__ if isinstance(error, Ended) and error.__cause__ else error
-        known = _as_known(cause, running)
-        raise (known or cause) from (cause if known else cause.__cause__)
+    except Exception as error:
+        cause = error.__context__ if str(error).startswith(_OF_CALLBACK) else error
+        if isinstance(cause, Exception) and (known := known_error(cause, running.study)):
+            raise known from cause
+        raise
     finally:
         _current.reset(token)
 
 
 def current_command() -> Command:
     """Return the command that is running; a new one where code runs outside any."""
-    if (running := _current.get()) is None:
+    if (running := _current.get(None)) is None:
         _current.set(running := Command())
     return running
-
-
-class Ended(BaseException):
-    """Carries an error, its cause, out of a Hydra callback, where Hydra turns an Exception into a warning."""
 
 
 def command(main: Callable[[], object]) -> Callable[[], None]:
@@ -86,7 +86,7 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
 def exit_code(main: Callable[[], object]) -> int:
     """Run a Hydra application with the arguments in `sys.argv`, print errors as lines, and return the exit code."""
-    from pima_hp.commands.files import check_arguments
+    from pima_hp.commands.compose import check_arguments
 
     show_traces = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"  # errors come to us instead of Hydra's own printer
@@ -95,8 +95,19 @@ def exit_code(main: Callable[[], object]) -> int:
         with running_command() as running:
             check_arguments(sys.argv[1:])
             main()
-    except BaseException as error:  # noqa: BLE001 -- raised again, or told in a line
-        return _told(error, running, show_traces=show_traces)
+    except BaseException as error:  # raised again where it is a bug, or tracebacks are wanted
+        if stop := asked_to_stop(error):
+            stop_listening()  # Lightning puts handlers back that were there before it
+            say(f"stopped by {stop}: {_kept(running.study)}")
+            return stop.exit_code
+        if isinstance(error, BrokenPipeError):
+            discard_output()
+            return 0
+        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+            return error.code or 0
+        if show_traces or not isinstance(error, PimaError):
+            raise
+        return say_error(error)
     finally:
         stop_listening()
         if not show_traces:
@@ -104,25 +115,19 @@ def exit_code(main: Callable[[], object]) -> int:
     return 0
 
 
-def _told(error: BaseException, running: Command, *, show_traces: bool) -> int:
-    """Print an error in one line per problem and return the exit code; raise bugs, and all errors on request."""
-    if stop := asked_to_stop(error):
-        stop_listening()  # Lightning puts handlers back that were there before it
-        say(f"stopped by {stop}: {_kept(running)}")
-        return stop.exit_code
-    if isinstance(error, BrokenPipeError):
-        discard_output()
-        return 0
-    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
-        return error.code or 0
-    if show_traces or not isinstance(error, PimaError):
-        raise error
-    return say_error(error)
+def _kept(study: Path | None) -> str:
+    """Return how many runs are recorded, and the command that resumes, as text."""
+    found, arguments = "nothing was trained", sys.argv[1:]
+    if study:
+        from pima_hp.ledger import Ledger, Manifest
 
-
-def discard_output() -> None:
-    """Discard what is still to be printed, because its reader has gone (`pima-hp-train --help | head`)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(PimaError):
+            planned = set(manifest.run_ids) if (manifest := Manifest.read(study)) else set()
+            n_finished = len(planned & Ledger(study).finished_run_ids())
+            found = f"{n_finished:,} of {len(planned):,} runs are in {study / 'ledger'}"
+        if not any(argument.startswith("study=") for argument in arguments):
+            arguments = [*arguments, f"study={study.name}"]
+    return f"{found}; to resume: {shlex.join(['pima-hp-train', *arguments])}"
 
 
 def say_error(error: PimaError) -> int:
@@ -133,31 +138,17 @@ def say_error(error: PimaError) -> int:
     return error.exit_code
 
 
-def _as_known(error: BaseException, running: Command) -> PimaError | None:
-    """Return an error that the user can act on; None for a bug."""
-    from pima_hp.commands.explain import explain, is_of_hydra
-    from pima_hp.ledger.files import storage_error
-
-    if isinstance(error, PimaError):
-        return error
-    if isinstance(error, Exception) and is_of_hydra(error):
-        return InputError(explain(error))
-    # Files of Hydra; ours raise a StorageError. A closed pipe is no file.
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return storage_error(error, Path(error.filename or running.study or Path.cwd()))
-    return None
+def discard_output() -> None:
+    """Discard what is still to be printed, because its reader has gone (`pima-hp-train --help | head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _kept(running: Command) -> str:
-    """Return how many runs are recorded, and the command that resumes, as text."""
-    found, arguments = "nothing was trained", sys.argv[1:]
-    if running.study:
-        from pima_hp.commands.study import tally
-
-        with suppress(PimaError):
-            found = tally(running.study)
-        arguments += [f"study={running.study.name}"] if running.is_unnamed else []
-    return f"{found}; to resume: {shlex.join(['pima-hp-train', *arguments])}"
+def answer(text: str) -> None:
+    """Print what the user asked for on standard output; where nobody reads it, the command goes on."""
+    try:
+        print(printable(text), flush=True)  # noqa: T201
+    except BrokenPipeError:
+        discard_output()
 
 
 def say(text: str) -> None:
@@ -168,3 +159,46 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     """Return a text with control characters escaped, so that it cannot control the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def known_error(error: Exception, folder: Path | None = None) -> PimaError | None:
+    """Return an error that the user can act on; None for a bug.
+
+    Args:
+        error: of this project, of Hydra (an override or a file is wrong), or of the system.
+        folder: named where the system names no file.
+    """
+    if isinstance(error, PimaError):
+        return error
+    if isinstance(error, BrokenPipeError):
+        return None
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        from pima_hp.ledger.files import storage_error
+
+        return storage_error(error, Path(error.filename or folder or Path.cwd()))
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    raised_by = [root for name in names if (root := name.partition(".")[0]) in ("pima_hp", "hydra", "omegaconf")]
+    return InputError(explain(error)) if raised_by and raised_by[-1] != "pima_hp" else None
+
+
+def explain(error: Exception) -> str:
+    """Return the message of Hydra or OmegaConf as one line, and the nearest name to the one that does not exist."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        allowed = sorted(error.options)
+        return f"{group}: must be one of {', '.join(allowed)}; found {name!r:.60}{nearest(name, allowed)}"
+    text = " ".join(str(error).partition("\n    full_key")[0].split())[:300] or type(error).__name__
+    if place := getattr(error, "full_key", None) or getattr(error, "override", None):
+        return f"{place!s:.60}: {text}"
+    if unknown := re.search(r"Could not override '([\w.]+)'", text):
+        leaf = unknown[1].rpartition(".")[2]
+        found = leaf if leaf in SYNONYMS else nearest(unknown[1], _known_keys()).removeprefix("; nearest: ")
+        return f"{text}; nearest: {SYNONYMS.get(found, found)}" if found not in ("", unknown[1]) else text
+    return text
+
+
+def _known_keys() -> Iterable[str]:
+    """Return the groups and the settings of their options, such as `optimizer` and `optimizer.lr`, and synonyms."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("claim", "experiment")]
+    settings = {f"{group}.{key}" for group in groups for name in options(group) for key in option_content(group, name)}
+    return [*read_yaml(CONF / "config.yaml"), *groups, *settings, *SYNONYMS]

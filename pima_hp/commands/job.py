@@ -1,24 +1,35 @@
 """One composed job: its settings checked, the runs that it asks for, and how they are trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, DirectoryPath, Field, FilePath, ValidationError
 
-from pima_hp.commands.explain import explain
+from pima_hp.commands.exits import explain
 from pima_hp.config import MAX_SEED, CallbackSection, Component, Config, EngineSection, Section, Seed, Seeds
 from pima_hp.config.build import TRUSTED
 from pima_hp.config.problems import problems_of
 from pima_hp.data.table import read_table
-from pima_hp.errors import ConfigurationError
+from pima_hp.errors import ConfigurationError, InputError
 from pima_hp.run import Run
 
 _INTERNAL = ("hydra", "run_name", "run_id")
 """Keys that are no settings; the last two are set for the paths of callbacks and loggers."""
+
+_ONE_OPTION = ("data", "model", "activation", "optimizer", "scheduler", "batch", "trainer", "engine", "experiment")
+"""Groups of which a list of options makes no sense; callbacks and loggers may be several."""
+
+
+def _without_null(nodes: Any) -> Any:
+    return {name: node for name, node in nodes.items() if node is not None} if isinstance(nodes, Mapping) else nodes
+
+
+_Named = Annotated[dict[str, CallbackSection], BeforeValidator(_without_null)]
+_FromText = Field(strict=False)
 
 
 class StreamsSection(Section):
@@ -33,22 +44,22 @@ class JobSettings(Config):
     """The keys of `conf/config.yaml`: the settings of a run, and how to train, record and publish it."""
 
     data_digest: str = ""  # not known before the table is read
-    callbacks: dict[str, CallbackSection | None]  # type: ignore[assignment]
-    logger: dict[str, CallbackSection | None]
+    callbacks: _Named
+    logger: _Named
     engine: EngineSection
     streams: StreamsSection
     seed: Seed
     n_replicates: Annotated[int, Field(ge=1, le=1_000_000)]
     train: bool
     test: bool
-    ckpt_path: Annotated[str, Field(min_length=1)] | None
+    ckpt_path: Annotated[FilePath, _FromText] | None
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     outputs: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
     command: str | None
     dry_run: bool
     debug: bool
     report: bool
-    claim_dir: Annotated[str, Field(min_length=1)] | None
+    claim_dir: Annotated[DirectoryPath, _FromText] | None
     log_each_run: bool
     export: Annotated[str, BeforeValidator(str), Field(pattern=r"^[0-9a-f]{4,16}$")] | None  # 1234 is a number in YAML
 
@@ -86,25 +97,16 @@ class Job:
         return self.settings.train and not (self.settings.debug or fast or self.settings.ckpt_path)
 
     @property
-    def loggers(self) -> dict[str, CallbackSection]:
-        """Name -> logger."""
-        return {name: logger for name, logger in self.settings.logger.items() if logger}
-
-    @property
-    def callbacks(self) -> dict[str, CallbackSection]:
-        """Name -> callback."""
-        return {name: callback for name, callback in self.settings.callbacks.items() if callback}
-
-    @property
     def only_lightning(self) -> str:
         """Why only Lightning can log these runs; empty where the fast engines can."""
-        theirs = [name for name, logger in self.loggers.items() if not logger.target.endswith(".TensorBoardLogger")]
+        loggers = self.settings.logger
+        theirs = [name for name, logger in loggers.items() if not logger.target.endswith(".TensorBoardLogger")]
         return f"logger={theirs[0]} is one of Lightning's" if theirs else ""
 
     @property
     def has_tensorboard(self) -> bool:
         """Whether TensorBoard is among the loggers."""
-        return any(logger.target.endswith(".TensorBoardLogger") for logger in self.loggers.values())
+        return any(logger.target.endswith(".TensorBoardLogger") for logger in self.settings.logger.values())
 
 
 def parse(cfg: DictConfig) -> Job:
@@ -120,14 +122,15 @@ def parse(cfg: DictConfig) -> Job:
         raise ConfigurationError(problems_of(error)) from error
     except OmegaConfBaseException as error:  # a mandatory value is missing, or an interpolation leads nowhere
         raise ConfigurationError(explain(error)) from error
-    sections = {name: _with_source(name, getattr(settings, name)) for name in Config.model_fields}
+    sections = {name: _with_source(name, getattr(settings, name)) for name in (*Config.model_fields, "logger")}
     table = read_table(sections["data"])
-    if problems := _contradictions(settings, len(table.labels)):
+    if problems := list(_contradictions(settings, len(table.labels))):
         raise ConfigurationError(problems)
-    acting = {name: each for name, each in sections["callbacks"].items() if each and not each.is_inert}
-    config = Config(**{**sections, "callbacks": acting, "data_digest": table.digest})
-    runs = [Run(config, _seeds(settings.seed + n, settings.streams)) for n in range(settings.n_replicates)]
-    return Job(cfg, settings, tuple(runs), table.notes)
+    acting = {name: each for name, each in sections["callbacks"].items() if not each.is_inert}
+    own = {name: sections[name] for name in Config.model_fields} | {"callbacks": acting, "data_digest": table.digest}
+    config, streams = Config(**own), settings.streams.model_dump(exclude_none=True)
+    seeds = [dict.fromkeys(Seeds._fields, settings.seed + n) | streams for n in range(settings.n_replicates)]
+    return Job(cfg, settings, tuple(Run(config, Seeds(**each)) for each in seeds), table.notes)
 
 
 def _plain(value: Any) -> Any:
@@ -151,26 +154,65 @@ def _with_source(key: str, section: Any) -> Any:
         raise ConfigurationError([f"{key}.{problem}" for problem in error.problems]) from error
 
 
-def _contradictions(settings: JobSettings, n_rows: int) -> list[str]:
-    """Return one line for each setting that another setting or the table rules out."""
+def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
+    """Yield one line for each setting that another setting or the table rules out."""
     n_train, n_val, n_test = settings.data.split_sizes(n_rows)
-    size, ckpt_path, claim_dir = settings.batch.size, settings.ckpt_path, settings.claim_dir
-    empty = n_train < 2 or n_test < 1 or (settings.data.val_fraction > 0 and n_val < 1)
-    alone = [name for name in ("ckpt_path", "test", "debug") if getattr(settings, name) and settings.n_replicates > 1]
-    rules = {
-        f"data: the split must leave at least 2 training rows; found {n_train} of {n_rows} rows": empty,
-        f"batch.size: must be from 1 to the {n_train} training rows, or full; found {size}": (
-            isinstance(size, int) and size > n_train
-        ),
-        f"n_replicates: the last seed must be at most {MAX_SEED}": settings.seed + settings.n_replicates - 1 > MAX_SEED,
-        f"claim_dir: must be a folder; found {claim_dir!r:.80}": claim_dir and not Path(claim_dir).is_dir(),
-        f"ckpt_path: must be a checkpoint file; found {ckpt_path!r:.200}": ckpt_path and not Path(ckpt_path).is_file(),
-        "train: false must go with test=true ckpt_path=FILE": not settings.train and not (settings.test and ckpt_path),
-        f"{', '.join(alone)}: must go with one run; found n_replicates={settings.n_replicates}": alone,
-    }
-    return [problem for problem, is_wrong in rules.items() if is_wrong]
+    if n_train < 2 or n_test < 1 or (settings.data.val_fraction > 0 and n_val < 1):
+        yield f"data: the split must leave at least 2 training rows; found {n_train} of {n_rows} rows"
+    if isinstance(size := settings.batch.size, int) and size > n_train:
+        yield f"batch.size: must be from 1 to the {n_train} training rows, or full; found {size}"
+    if settings.seed + settings.n_replicates - 1 > MAX_SEED:
+        yield f"n_replicates: the last seed must be at most {MAX_SEED}"
+    if not settings.train and not (settings.test and settings.ckpt_path):
+        yield "train: false must go with test=true ckpt_path=FILE"
+    if settings.n_replicates > 1 and (settings.ckpt_path or settings.test or settings.debug):
+        yield f"n_replicates: must be 1 with ckpt_path, test or debug; found {settings.n_replicates}"
 
 
-def _seeds(seed: int, streams: StreamsSection) -> Seeds:
-    own = {role: value for role, value in streams.model_dump().items() if value is not None}
-    return Seeds(**{"seed": seed, "init": seed, "split": seed, "order": seed, **own})
+def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
+    """Parse composed jobs and check that they can be trained.
+
+    Raises:
+        ConfigurationError: the problems of all jobs, each line once.
+    """
+    jobs, problems = [], dict[str, None]()
+    for config in configs:
+        # Hydra composes all options of a list, the last over the others, and leaves the group out of its choices.
+        several = [group for group in _ONE_OPTION if group not in config.hydra.runtime.choices]
+        problems |= dict.fromkeys(f"{group}: must be one option; found several, or none" for group in several)
+        try:
+            jobs.append(job := parse(config))
+            problems |= dict.fromkeys(_untrainable(job, alone=not together and len(job.runs) == 1))
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    if not problems:
+        own = {*Config.model_fields, "seed", "n_replicates", "streams"}
+        values = [job.settings.model_dump(exclude=own) | {"trainer.fast_dev_run": job.is_recorded} for job in jobs]
+        different = [key for key in values[0] if any(each[key] != values[0][key] for each in values)]
+        problems = dict.fromkeys(f"{key}: must be the same for all jobs of a sweep" for key in different)
+        problems |= {"test: must go with one run; found a sweep": None} if together and jobs[0].settings.test else {}
+    if problems:
+        raise ConfigurationError(list(problems))
+    if jobs[0].settings.ckpt_path:
+        from pima_hp.commands.solo import check_checkpoint
+
+        check_checkpoint(jobs[0])
+    return jobs
+
+
+def _untrainable(job: Job, *, alone: bool) -> Sequence[str]:
+    """Return one line for each reason why a job cannot be trained here.
+
+    Raises:
+        EngineError: the requested engine cannot train it.
+    """
+    from pima_hp.training.checks import component_problems
+    from pima_hp.training.dispatch import select
+
+    if problems := component_problems(job.config):
+        return problems
+    settings = job.settings
+    engine = select(job.config, settings.engine.name, alone=alone, only_lightning=job.only_lightning)
+    if engine != "solo" and job.is_recorded:
+        return []
+    return component_problems(job.config, callbacks=settings.callbacks, loggers=settings.logger, folder=job.folder)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pima_hp.analysis.decisions import Outcome
-from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict
-from pima_hp.commands.exits import discard_output, say_error
+from pima_hp.commands.exits import answer, say_error
 from pima_hp.errors import ConfigurationError, PimaError
 from pima_hp.formatting import csv_text
 from pima_hp.report.page import Study, write, write_report
@@ -21,15 +20,7 @@ def report_study(study: Study, claims: Path | str | None = None) -> list[Verdict
     page, table = write_report(study, verdicts), verdict_table(verdicts)
     lines = [f"{text_table(table)}\n"] if len(table) else []
     lines.append(f"{study.progress}. {counts_text(verdicts).capitalize()}.")
-    if copies := copies_in_words(study.frame):
-        lines.append(f"note: {copies}")
-    tables = set(study.frame.get("data_digest", ()))
-    if n_others := sum(not any(map(verdict.claim.is_about, tables)) for verdict in verdicts) if tables else 0:
-        lines.append(f"note: {n_others} of {len(verdicts)} claims are about another table than these runs")
-    try:
-        print("\n".join([*lines, f"report       {page}"]), flush=True)  # noqa: T201 -- the answer of the command
-    except BrokenPipeError:  # the verdicts still decide the exit code
-        discard_output()
+    answer("\n".join([*lines, f"report       {page}"]))
     return verdicts
 
 
@@ -49,13 +40,10 @@ def run(arguments: Sequence[str]) -> int:
         verdicts = report_study(study, options.claims)
         if options.compare:
             table = side_by_side(verdicts, Study.read(options.compare).verdicts(options.claims))
-            print("\n" + (text_table(table[SHOWN]) if len(table) else "No claim can be tested in both studies."))  # noqa: T201
+            answer("\n" + (text_table(table[SHOWN]) if len(table) else "No claim can be tested in both studies."))
             write(study.folder / "report" / "tables" / "compared.csv", csv_text(table))
-        sys.stdout.flush()
     except PimaError as error:
         return say_error(error)
-    except BrokenPipeError:
-        discard_output()
     except KeyboardInterrupt:
         return 130
     return 1 if any(verdict.outcome in outcomes for verdict in verdicts) else 0

@@ -3,17 +3,15 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from pima_hp.commands.exits import say
-from pima_hp.commands.job import Job
-from pima_hp.config import CallbackSection
+from pima_hp.commands.job import Job, parse
 from pima_hp.config.build import build
 from pima_hp.errors import ConfigurationError
 from pima_hp.model.module import MLPClassifier
@@ -22,7 +20,7 @@ from pima_hp.training.solo import datamodule_of, fit, module_of, quiet, trainer_
 
 
 def train_solo(job: Job, run: Run, name: str, progress: tqdm | None = None) -> tuple[Results, MLPClassifier]:
-    """Train a run of a job by Lightning and return its results and the module.
+    """Train a run of a job by Lightning and return its results and the module; a debug run saves and logs nothing.
 
     Args:
         job: of the run.
@@ -30,38 +28,23 @@ def train_solo(job: Job, run: Run, name: str, progress: tqdm | None = None) -> t
         name: of the run, `run_name` in the configuration.
         progress: counts the epochs of a sweep, in place of Lightning's progress bars.
     """
-    callbacks, loggers = built(job, run, name, bar=progress is None)
+    own = parse(OmegaConf.merge(job.cfg, {"run_name": name, "run_id": run.id})).settings  # type: ignore[arg-type]
+    callbacks = [build(each.node, Callback) for each in own.callbacks.values()]
+    loggers = [] if own.debug else [build(each.node, Logger) for each in own.logger.values()]  # type: ignore[type-abstract]
+    dropped: list[type] = [Checkpoint] if own.debug else []
+    dropped += [] if progress is None and sys.stdout.isatty() else [ProgressBar]
     return fit(
         run,
-        callbacks=callbacks,
+        callbacks=[each for each in callbacks if not isinstance(each, tuple(dropped))],
         loggers=loggers,
         progress=progress,
-        ckpt_path=job.settings.ckpt_path,
+        ckpt_path=str(own.ckpt_path) if own.ckpt_path else None,
         default_root_dir=str(job.folder),
     )
 
 
-def built(job: Job, run: Run, name: str, *, bar: bool = True) -> tuple[list[Callback], list[Logger]]:
-    """Return the callbacks and loggers of one run; no checkpoints and logs of a debug run, no bars in a log file."""
-    cfg = job.cfg.copy()
-    with open_dict(cfg):
-        cfg.run_name, cfg.run_id = name, run.id
-    callbacks = [build(node, Callback) for node in _nodes(cfg.callbacks)]
-    loggers = [build(node, Logger) for node in _nodes(cfg.logger)]  # type: ignore[type-abstract]
-    dropped = () if bar and sys.stdout.isatty() else (ProgressBar,)
-    if job.settings.debug:
-        dropped, loggers = (*dropped, Checkpoint), []
-    return [each for each in callbacks if not isinstance(each, dropped)], loggers
-
-
-def _nodes(group: DictConfig) -> list[dict[str, Any]]:
-    """Return the nodes of a group as they were checked and identified: without arguments that are null."""
-    nodes = OmegaConf.to_container(group, resolve=True)
-    return [CallbackSection.model_validate(node).node for node in nodes.values() if node]  # type: ignore[union-attr]
-
-
-def train_unrecorded(job: Job) -> float | None:
-    """Train or test the first run of a job without recording it, and return its last `val/accuracy`."""
+def train_unrecorded(job: Job) -> float:
+    """Train or test the first run of a job without recording it, and return its accuracy after the last epoch."""
     run, settings = job.runs[0], job.settings
     if not settings.train:
         return score_test_rows(job, None)
@@ -69,16 +52,14 @@ def train_unrecorded(job: Job) -> float | None:
         reports = logging.getLogger("lightning.pytorch.profilers")
         reports.handlers, reports.level, reports.propagate = [logging.StreamHandler()], logging.INFO, False
     results, module = train_solo(job, run, f"{run.id}, continued")
-    last = {key: curve[0][curve[0] == curve[0]][-1:].tolist() for key, curve in results.curves.items()}
-    scores = ", ".join(f"{key} {value:.3f}" for key, values in last.items() if key != "lr" for value in values)
-    say(f"{results.status[0]}; last epoch: {scores}; not recorded (a debug run, or continued from a checkpoint)")
+    say(f"{results.status[0]}; not recorded (a debug run, or continued from a checkpoint)")
     if settings.test:
         score_test_rows(job, module)
-    return next(iter(last["val/accuracy"]), None)
+    return float(results.curves["val/accuracy"][0][-1])
 
 
 def score_test_rows(job: Job, module: MLPClassifier | None) -> float:
-    """Run `trainer.test` on the test rows of a job's run, print the scores, and return the accuracy.
+    """Run `trainer.test` on the test rows of a job's run, which prints the scores, and return the accuracy.
 
     Args:
         job: of one run.
@@ -90,10 +71,8 @@ def score_test_rows(job: Job, module: MLPClassifier | None) -> float:
     run = job.runs[0]
     if module is None:
         module = MLPClassifier.load_from_checkpoint(job.settings.ckpt_path or checkpoint_of(job.folder, run.id))
-    data = datamodule_of(run.config, run.seeds)
     with quiet():
-        (scores,) = trainer_of(run.config, []).test(module, datamodule=data, verbose=False)
-    say("test rows: " + ", ".join(f"{key.removeprefix('test/')} {value:.3f}" for key, value in scores.items()))
+        (scores,) = trainer_of(run.config, []).test(module, datamodule=datamodule_of(run.config, run.seeds))
     return float(scores["test/accuracy"])
 
 
@@ -118,22 +97,21 @@ def check_checkpoint(job: Job) -> None:
     Raises:
         InputError: it is not, or it has no epoch left to train.
     """
-    path, run, train = Path(str(job.settings.ckpt_path)), job.runs[0], job.settings.train
-    found = MLPClassifier.load_from_checkpoint(path)
+    run, train = job.runs[0], job.settings.train
+    found = MLPClassifier.load_from_checkpoint(str(job.settings.ckpt_path))
     data = datamodule_of(run.config, run.seeds)
-    wanted, given = dict(module_of(run.config, data.n_features, run.seeds.init).hparams), dict(found.hparams)
-    for arguments in (wanted, given):  # T_max follows max_epochs, which may be raised
-        arguments["scheduler"] = {key: value for key, value in (arguments["scheduler"] or {}).items() if key != "T_max"}
+    wanted = module_of(run.config, data.n_features, run.seeds.init)
     keys = ("model", "optimizer", "scheduler", "monitor", "init_seed", "dtype") if train else ("model", "dtype")
-    wanted, given = ({key: arguments[key] for key in keys} for arguments in (wanted, given))
-    wanted |= {f"data.{key}": value for key, value in data.identity.items()}
-    given |= {f"data.{key}": value for key, value in (found.trained_on or {}).items()}
-    if different := [key for key, value in wanted.items() if given.get(key) != value]:
+    ours, theirs = ({key: module.hparams[key] for key in keys} for module in (wanted, found))
+    for arguments in (ours, theirs):  # T_max follows max_epochs, which may be raised
+        arguments["scheduler"] = {**(arguments.get("scheduler") or {}), "T_max": None}
+    ours |= {f"data.{key}": value for key, value in data.identity.items()}
+    theirs |= {f"data.{key}": value for key, value in (found.trained_on or {}).items()}
+    if different := [key for key, value in ours.items() if theirs.get(key) != value]:
         raise ConfigurationError(
             f"ckpt_path: must be of a run with the same settings; found others: {', '.join(different)}"
         )
-    if train and found.n_epochs >= run.config.trainer.max_epochs:
+    if train and found.n_epochs >= (most := run.config.trainer.max_epochs):
         raise ConfigurationError(
-            f"trainer.max_epochs: must be above the {found.n_epochs} epochs of the checkpoint; "
-            f"found {run.config.trainer.max_epochs}"
+            f"trainer.max_epochs: must be above the {found.n_epochs} epochs of the checkpoint; found {most}"
         )

@@ -24,7 +24,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         *("lightning", "pima_hp.commands.hydra_callback", "pima_hp.commands.summary", "pima_hp.ledger.tensorboard"),
-        *("pima_hp.commands.unrecorded", "pima_hp.training.checks"),
+        *("pima_hp.commands.solo", "pima_hp.training.checks"),
         *("pima_hp.training.dispatch", "pima_hp.training.solo", "pima_hp.training.stacked"),
         *("pima_hp.training.loggers", "pima_hp.training.fused.engine"),
     ]

@@ -1,9 +1,7 @@
 """A10: whatever a run raises is the end of that run, not of the sweep."""
 
 import functools
-import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from pima_hp.commands import train
+from pima_hp.errors import StudyError
 from pima_hp.ledger import read_study
+from pima_hp.ledger.files import study_lock
 from tests.conftest import settings_of
-from tests.faults.commands import Command, run
+from tests.faults.commands import run
 
 SWEEPS = {
     engine: ("-m", f"engine={engine}", "trainer.max_epochs=2", "n_replicates=4", "study=s")
@@ -136,14 +136,12 @@ def test_success_is_counted_by_the_runs_asked_for(tmp_path: Path) -> None:
     assert "failed" not in ended.err
 
 
-def test_a_worker_whose_command_was_killed_records_nothing(tmp_path: Path) -> None:
-    gone = Command(tmp_path, "dry_run=true")
-    gone.end()
-    study = tmp_path / "outputs" / "s"
-    (study / "ledger").mkdir(parents=True)
-    owner = {"pid": gone.pid, "host": socket.gethostname(), "start": "", "command": "1-ab"}
-    (study / ".owner").write_text(json.dumps(owner), encoding="utf-8")
-    own = ("trainer.max_epochs=2", f"outputs={study.parent}", "study=s", "callbacks=none", "logger=none")
-    with pytest.raises(SystemExit, match="has ended"):
-        train(OmegaConf.create(settings_of(*own, "command='1-ab'")))
+def test_a_worker_whose_study_another_command_holds_records_nothing(tmp_path: Path) -> None:
+    study, own = tmp_path / "outputs" / "s", ("trainer.max_epochs=2", "study=s", "callbacks=none", "logger=none")
+    config = OmegaConf.create(settings_of(*own, f"outputs={study.parent}", "command='1-ab'"))
+    with study_lock(study, "2-cd"), pytest.raises(StudyError, match="must be held by this command"):
+        train(config)
     assert not list(study.rglob("*.parquet"))
+    with study_lock(study, "1-ab"):
+        train(config)
+    assert len(read_study(study)) == 1

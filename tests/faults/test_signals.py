@@ -86,6 +86,13 @@ def test_a6_a7_between_runs_and_the_command_that_is_named_goes_on(
     assert studies.published(tmp_path / "outputs" / "s") == uninterrupted.published
 
 
+@pytest.mark.parametrize("signum", [INT, TERM])
+def test_a6_a7_while_a_stack_is_recorded_it_is_recorded(tmp_path: Path, signum: int) -> None:
+    ended = run(tmp_path, *SWEEP, prepare=at("part-before-write", signalled(signum), 3))
+    _stopped_well(ended, signum, tmp_path)
+    assert studies.rows(tmp_path / "outputs" / "s").total() == 6
+
+
 def test_a7_a_study_without_a_name_gets_it_in_the_command_to_go_on(tmp_path: Path) -> None:
     sweep = [argument for argument in SWEEP if not argument.startswith("study=")]
     ended = run(tmp_path, *sweep, "outputs=here there", prepare=at("after-part", signalled(INT)))
