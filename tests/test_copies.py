@@ -59,12 +59,12 @@ def test_claims_are_not_judged_by_copies():
     arms = [(RELU | {"batch.size": size}, curves(0.8 - size / 1000, seed=size)) for size in (5, 10, 16, 32)]
     frame = study(arms)
     claims = [claim for claim in load_claims() if claim.id in ("H3", "H4")]
-    assert [found.decisive.row["n_runs"] for found in judge(claims, frame, np.random.default_rng(0), 300)] == [48, 48]
+    assert [found.decisive.n_runs for found in judge(claims, frame, np.random.default_rng(0), 300)] == [48, 48]
     copies = frame.assign(**{key: frame.groupby("config_id")[key].transform("first") for key in frame if "/" in key})
     for found in judge(claims, pinned(copies, "init", "split"), np.random.default_rng(0), 300):
         assert found.outcome == "untestable"
         assert "at least 10 distinct replicates are needed; found 1" in found.reason
-        assert found.decisive.row["n_runs"] == 4
+        assert found.decisive.n_runs == 4
 
 
 CLAIM = Claim.model_validate({
@@ -83,7 +83,7 @@ def shuffled_over_fixed(shuffled, fixed, *streams):
 def test_a_shuffled_arm_is_paired_with_a_fixed_one_by_what_both_use():
     fixed = curves(0.7)
     found = shuffled_over_fixed(fixed + 0.02, fixed, "order").decisive
-    assert (len(found.numbers), found.row["n_runs"]) == (12, 24)
+    assert (len(found.numbers), found.n_runs) == (12, 24)
     np.testing.assert_allclose(list(found.numbers.values()), 0.02, atol=1e-12)
 
 
@@ -91,7 +91,7 @@ def test_orders_of_one_fixed_run_are_no_replicates_of_a_pair():
     found = shuffled_over_fixed(curves(0.75), np.repeat(curves(0.7, 1), 12, axis=0), "init", "split")
     assert found.outcome == "untestable"  # twelve orders, but one initialization and split
     assert "found 1" in found.reason
-    assert found.decisive.row["n_runs"] == 13
+    assert found.decisive.n_runs == 13
 
 
 def test_several_orders_of_a_pair_are_averaged():

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,10 @@ FILE = "baselines.csv"
 LARGEST_BYTES = 2**20
 MOST_SPLITS = 100  # of one kind
 MODELS = ("majority class", "logistic regression", "logistic regression on glucose alone")
-TYPES = {
-    "data.test_fraction": float, "data.val_fraction": float, "data.stratified": bool,
-    "split_seed": int, "n_train": float, "n_test": float, **dict.fromkeys(MODELS, float),
-}  # fmt: skip
+KIND = ["data.test_fraction", "data.val_fraction", "data.stratified"]
+SPLIT = [*KIND, "split_seed"]
+TYPES = dict(zip(SPLIT, (float, float, bool, int), strict=True)) | dict.fromkeys(("n_train", "n_test", *MODELS), float)
 """Columns of the table of baselines, one row per split: what makes the split, its sizes, the test accuracies."""
-
-SPLIT = list(TYPES)[:4]
-KIND = SPLIT[:3]
 
 
 def read_baselines(folder: Path) -> pd.DataFrame:
@@ -66,39 +63,41 @@ def keep_baselines(folder: Path, frame: pd.DataFrame, *, own_table: bool = False
     if len(wanted[SPLIT].merge(kept, on=SPLIT)) == len(wanted):
         return kept
     try:
-        found = pd.DataFrame([_of_split(run, own_table) for _, run in wanted.iterrows()], columns=list(TYPES))
+        found = pd.concat([_of_kind(runs, own_table) for _, runs in wanted.groupby(KIND)])
     except (PimaError, ValidationError):
         return kept
     write_atomically(folder / FILE, found.to_csv(index=False).encode())
-    return found.astype(TYPES)
+    return found
 
 
 def baseline_scores(
-    features: Array, labels: NDArray[Any], names: Sequence[str], train: NDArray[np.intp], test: NDArray[np.intp]
-) -> dict[str, float]:
-    """Return the test accuracy of each baseline in a split: majority class, and logistic regressions.
+    features: Array, labels: NDArray[Any], names: Sequence[str], splits: Sequence[tuple[NDArray[Any], NDArray[Any]]]
+) -> dict[str, Array]:
+    """Return the test accuracy of each baseline in each split: majority class, and logistic regressions.
+
+    It is NaN where the rows to fit are of one class, and for the regression on glucose alone where there is none.
 
     Args:
         features: (n, D) as the table has them.
         labels: (n,) zeros and ones.
-        names: of the D features; without glucose there is no regression on it alone.
-        train: numbers of the rows to fit.
-        test: numbers of the rows to score.
+        names: of the D features.
+        splits: numbers of the rows to fit, and of those to score.
     """
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    majority = DummyClassifier(strategy="most_frequent")
     # Hardly regularized: weights stay finite where the rows can be separated.
     logistic = make_pipeline(StandardScaler(), LogisticRegression(C=1e3, solver="newton-cholesky"))
-    logistic = logistic if len(set(labels[train])) > 1 else majority
-    models = [(majority, features), (logistic, features)]
+    models = [(DummyClassifier(strategy="most_frequent"), features), (logistic, features)]
     if "glucose" in names:
         models.append((logistic, features[:, [list(names).index("glucose")]]))
-    scores = [model.fit(x[train], labels[train]).score(x[test], labels[test]) for model, x in models]
-    return dict(zip(MODELS, map(float, scores), strict=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of fits to one class
+        scores = [cross_val_score(model, x, labels, cv=splits) for model, x in models]
+    return dict(zip(MODELS, [*scores, np.full(len(splits), np.nan)], strict=False))
 
 
 def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
@@ -116,38 +115,36 @@ def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFram
     final = Statistic(name="final_score", curve="val/accuracy").of(scored)
     network = np.where(scored["data.val_fraction"] > 0, scored.get("final/test/accuracy", math.nan), final)
     means = scored.assign(network=network).groupby(["config_id", *SPLIT], as_index=False)["network"].mean().dropna()
-    joined = means.merge(baselines, on=SPLIT)
+    pairs = means.merge(baselines, on=SPLIT).melt([*means, "n_train", "n_test"], list(MODELS), "baseline", "accuracy")
+    pairs = pairs.dropna().assign(difference=pairs["network"] - pairs["accuracy"])
+    own = {config_id: differing(settings) for config_id, settings in runs.settings.items()}
+    groups = pairs.groupby(["config_id", *KIND, "baseline"], sort=False)
     rows: list[dict[str, Any]] = []
     nearest: dict[str, str] = {}
-    own = {config_id: differing(settings) for config_id, settings in runs.settings.items()}
-    for (*kind, config_id), splits in sorted(joined.groupby([*KIND, "config_id"]), key=lambda of: len(own[of[0][-1]])):
+    for (config_id, *kind, model), known in sorted(groups, key=lambda group: (len(own[group[0][0]]), group[0][0])):
         name = named(dict(zip(KIND, kind, strict=True)))
-        is_nearest = nearest.setdefault(name, config_id) == config_id
-        row = {"splits": name, "config_id": config_id, "differing": named(own[config_id]), "nearest": is_nearest}
-        for model in MODELS:
-            known = splits.dropna(subset=model)
-            columns = {"network": known["network"], "baseline_accuracy": known[model]}
-            columns["difference"] = columns["network"] - columns["baseline_accuracy"]
-            if len(known):
-                rows.append(row | {"n_splits": len(known), "baseline": model})
-            for key, scores in columns.items() if len(known) else ():
-                sizes = known["n_train"].iloc[0], known["n_test"].iloc[0]
-                bounds = nadeau_bengio(scores.to_numpy(), *sizes) if len(known) > 1 else (math.nan, math.nan)
-                rows[-1] |= {key: scores.mean(), f"{key}_lower": bounds[0], f"{key}_upper": bounds[1]}
+        row = {"splits": name, "config_id": config_id, "differing": named(own[config_id]), "baseline": model}
+        row |= {"nearest": nearest.setdefault(name, config_id) == config_id, "n_splits": len(known)}
+        for key in ("network", "accuracy", "difference"):
+            bounds = nadeau_bengio(known[key].to_numpy(), known["n_train"].iloc[0], known["n_test"].iloc[0])
+            row |= {key: known[key].mean(), f"{key}_lower": bounds[0], f"{key}_upper": bounds[1]}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _of_split(run: pd.Series, own_table: bool) -> dict[str, Any]:
-    """Compute the baselines in the split of a run; PimaError where the table cannot be read or has changed."""
+def _of_kind(runs: pd.DataFrame, own_table: bool) -> pd.DataFrame:
+    """Compute the baselines in the splits of some runs; PimaError where the table cannot be read or has changed."""
     import torch
 
     from pima_hp.data.prepared import split_rows
     from pima_hp.seeds import Role, stream
 
-    content = {str(key).removeprefix("data."): plain(value) for key, value in run.filter(like="data.").items()}
+    first = runs.iloc[0]
+    content = {str(key).removeprefix("data."): plain(value) for key, value in first.filter(like="data.").items()}
     data = DataSection.model_validate(content if own_table else content | {"path": None}, strict=False)
-    table = read_table(data, run["data_digest"])
-    rows = split_rows(torch.tensor(table.labels).double(), data, stream(run["split_seed"], Role.SPLIT))
-    train, test = rows["train"].numpy(), rows["test"].numpy()
-    scores = baseline_scores(table.features, table.labels, table.feature_names, train, test)
-    return {**run[SPLIT], "n_train": len(train), "n_test": len(test), **scores}
+    table = read_table(data, first["data_digest"])
+    labels = torch.tensor(table.labels).double()
+    rows = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in runs["split_seed"].tolist()]
+    splits = [(of["train"].numpy(), of["test"].numpy()) for of in rows]
+    scores = baseline_scores(table.features, table.labels, table.feature_names, splits)
+    return runs[SPLIT].assign(n_train=float(len(splits[0][0])), n_test=float(len(splits[0][1])), **scores)

@@ -1,6 +1,5 @@
 """Claims: files that state a hypothesis about runs, and the limits that support or refute it."""
 
-import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,19 +20,7 @@ Selector = dict[str, Any]
 """Setting -> its value."""
 
 
-def _multiplied(value: Any) -> list[Any]:
-    """Return one selector per configuration: a group of settings, or each of several, its lists multiplied out."""
-    selectors: list[Any] = []
-    for group in value if isinstance(value, list) else [value]:
-        if isinstance(group, dict):
-            lists = [item if isinstance(item, list) else [item] for item in group.values()]
-            selectors += [dict(zip(group, values, strict=True)) for values in itertools.product(*lists)]
-        else:
-            selectors.append(group)  # pydantic refuses it
-    return selectors
-
-
-Selectors = Annotated[list[Selector], BeforeValidator(_multiplied)]
+Selectors = Annotated[list[Selector], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
 Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
 """share: of runs for which an event is true (Wilson). The others are bootstrap means over seeds: mean; slope on log2
 of the setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
@@ -54,7 +41,7 @@ class Part(_Quantity):
     """One quantity of a claim; what it does not say itself is the claim's."""
 
     name: Text  # a few words
-    # The configurations: settings and values (a list: each of them), or a list of such groups.
+    # The configurations: the settings and values of one, or a list of such.
     where: Selectors = Field(default=[{}])
     over: Selectors = Field(default=[])  # those compared with (difference, ratio, order)
     requires: Text | None = None  # what the project does not record yet; such a part is untestable
@@ -129,25 +116,21 @@ def load_claims(folder: Path = CONF / "claim", extra: Path | None = None) -> lis
     """Return the claims of a folder, then the claims of the user's own folder.
 
     Raises:
-        ConfigurationError: `claim/H1.yaml: ...`, one line for each problem of all files.
+        ConfigurationError: `claim/H1.yaml: ...`, one line for each problem of the first bad file.
     """
     claims: dict[str, Claim] = {}
-    problems = []
     for place in filter(None, [folder, extra]):
         paths = sorted(place.glob("*.yaml"))
-        problems += [] if paths else [f"{place}: must be a folder of claims, <id>.yaml; found none"]
+        if not paths:
+            raise ConfigurationError(f"{place}: must be a folder of claims, <id>.yaml; found none")
         for path in paths:
             name = f"{place.name}/{path.name}"
             try:
-                claim = Claim.model_validate(read_yaml(path)).model_copy(update={"folder": str(place)})
-            except ConfigurationError as error:
-                problems += error.problems
+                claim = Claim.model_validate(read_yaml(path))
             except ValidationError as error:
-                problems += [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error)]
-            else:
-                if claim.id != path.stem or claim.id in claims:
-                    problems.append(f"{name}: id: must equal the file name and be unique; found {claim.id!r}")
-                claims[claim.id] = claim
-    if problems:
-        raise ConfigurationError(problems)
+                problems = [f"{name}: {line.lstrip('.: ')}" for line in problems_of(error)]
+                raise ConfigurationError(problems) from None
+            if claim.id != path.stem or claim.id in claims:
+                raise ConfigurationError(f"{name}: id: must equal the file name and be unique; found {claim.id!r}")
+            claims[claim.id] = claim.model_copy(update={"folder": str(place)})
     return list(claims.values())

@@ -123,15 +123,13 @@ def excess_loss(curves: Array, positive_rate: Array | float, window_epochs: int 
     return np.asarray(final_score(curves, window_epochs) - entropy(positive_rate))
 
 
-def learns(
-    curves: Array, positive_rate: Array | float, margin_nats: float = 0.02, window_epochs: int = WINDOW_EPOCHS
-) -> Array:
+def learns(curves: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS) -> Array:
     """Return 1 where the excess loss is below -0.02 nats, else 0, also for a run that diverged.
 
     Shapes: losses (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
     while loss and AUROC improve. NaN where the rate is not known.
     """
-    found = excess_loss(curves, positive_rate, window_epochs) < -margin_nats
+    found = excess_loss(curves, positive_rate, window_epochs) < -0.02
     return np.where(np.isnan(positive_rate), np.nan, found)
 
 
@@ -163,7 +161,6 @@ class Statistic(Section):
     by_epoch: _Epochs = None
     sustained_epochs: _Epochs = None
     window_epochs: _Epochs = None
-    margin_nats: float | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -4,17 +4,25 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from pima_hp.analysis.intervals import Inference
 from pima_hp.run import Array
 
 ALPHA = 0.05
-Limits = Annotated[dict[Literal["above", "below"], float], Field(min_length=1)]
-"""Where all of an interval must lie: `{above: 0.80}`."""
+
+
+def _limits(value: Any) -> Any:
+    if not isinstance(value, dict) or not value or {*value} - {"above", "below"}:
+        raise ValueError(f"must say where all of the interval lies, such as {{above: 0.80}}; found {value!r:.60}")
+    return value
+
+
+Limits = Annotated[dict[str, float], BeforeValidator(_limits)]
+"""Where all of an interval must lie: `{above: 0.80}`, `{below: 0.50}`, or between both."""
 
 _MOST_REPLICATES = 10**12
 _LARGEST_ALPHA, _STEPS = 0.49, 2**24

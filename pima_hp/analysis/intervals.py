@@ -154,11 +154,14 @@ def conclusion(lower: float, upper: float) -> str:
 
 
 def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0.95) -> Interval:
-    """Return the interval of a mean test score over R >= 2 random splits, (R,), as a statement about new patients.
+    """Return the interval of a mean test score over R random splits, (R,), as a statement about new patients.
 
     mean ± t(R - 1) sqrt((1/R + n_test/n_train) s²): splits share rows, so the spread of their mean does not
-    vanish with more of them. Source: Nadeau, Bengio (2003), "Inference for the generalization error".
+    vanish with more of them; NaN for a single one. Source: Nadeau, Bengio (2003), "Inference for the
+    generalization error".
     """
+    if len(scores) < 2:
+        return math.nan, math.nan
     center, variance = float(np.mean(scores)), float(np.var(scores, ddof=1))
     quantile = float(special.stdtrit(len(scores) - 1, (1 + level) / 2))
     half = quantile * math.sqrt((1 / len(scores) + n_test / n_train) * variance)

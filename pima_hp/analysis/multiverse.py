@@ -6,6 +6,7 @@ and of analysis choices, which need no new runs. Sources: Steegen et al. (2016),
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -13,12 +14,17 @@ from pima_hp.analysis.claims import Claim, Part
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome, outcome_of
 from pima_hp.analysis.selection import Runs, Settings, differing, named
-from pima_hp.formatting import counted, listed, value_text
+from pima_hp.formatting import counted, listed, plain, value_text
 from pima_hp.ledger import follows, varying
 
 ROBUST_SHARE = 0.90
-CHOICES = ("threshold", "window", "training scores", "duration")
-"""The analysis choices."""
+CHOICES = {
+    "threshold": "threshold",
+    "window": "window_epochs",
+    "training scores": "curve",
+    "duration": "sustained_epochs",
+}
+"""Analysis choice -> the argument of a statistic that it changes."""
 
 Arms = Mapping[str, Sequence[str]]
 """Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested."""
@@ -36,7 +42,7 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     factors = {key for selector in selectors.values() for key in selector}
     about = {key: settings for key, settings in runs.settings.items() if claim.is_about(settings["data_digest"])}
     arms = {
-        name: [key for key, settings in about.items() if selector.items() <= settings.items()]
+        name: [key for key, of in about.items() if all(of.get(k) == plain(value) for k, value in selector.items())]
         for name, selector in selectors.items()
     }
     chosen = {key: about[key] for config_ids in arms.values() for key in config_ids}
@@ -57,37 +63,31 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     return sorted(best, key=lambda item: len(differing(item[0])))
 
 
-def levels_of(statistic: Statistic) -> dict[str, dict[str, dict[str, object]]]:
-    """Return analysis choice -> level -> what it changes in a statistic, the level that is stated first."""
+def levels_of(statistic: Statistic | None) -> dict[str, dict[str, Any]]:
+    """Return analysis choice -> level -> value of its argument, as stated first, for the choices that it has."""
+    found: dict[str, dict[str, Any]] = {}
+    if statistic is None:
+        return found
     stated, running = statistic.arguments, statistic.curve.removesuffix("_end")
-    shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02} if "threshold" in stated else {}
-    curves = {"running": running, "end of epoch": f"{running}_end"} if "train/" in running else {}
-    curves = dict(sorted(curves.items(), key=lambda item: item[1] != statistic.curve))
-    windows = [stated["window_epochs"], 10, 30] if "window_epochs" in stated else []
-    durations = [stated["sustained_epochs"], 3] if "sustained_epochs" in stated else []
-    return {
-        "threshold": {name: {"threshold": round(stated["threshold"] + shift, 9)} for name, shift in shifts.items()},
-        "window": {f"{n} epochs": {"window_epochs": n} for n in windows},
-        "training scores": {name: {"curve": curve} for name, curve in curves.items()},
-        "duration": {f"{n} epochs in a row" if n > 1 else "any epoch": {"sustained_epochs": n} for n in durations},
-    }
-
-
-def variants(claim: Claim) -> list[tuple[dict[str, str], list[Part]]]:
-    """Return every combination of levels of the analysis choices, as stated first, with the parts that are judged."""
-    parts = [(part, levels_of(part.statistic)) for part in claim.parts if part.statistic and not part.descriptive]
-    levels = {choice: next((of[choice] for _, of in parts if of[choice]), {}) for choice in CHOICES}
-    levels = {choice: names for choice, names in levels.items() if names}
-    found = []
-    for names in itertools.product(*levels.values()):
-        chosen = dict(zip(levels, names, strict=True))
-        changed = []
-        for part, of in parts:
-            update = {key: value for choice, name in chosen.items() for key, value in of[choice].get(name, {}).items()}
-            statistic = part.statistic and part.statistic.model_copy(update=update)
-            changed.append(part.model_copy(update={"statistic": statistic}))
-        found.append((chosen, changed))
+    if (threshold := stated.get("threshold")) is not None:
+        shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02}
+        found["threshold"] = {level: round(threshold + shift, 9) for level, shift in shifts.items()}
+    if "window_epochs" in stated:
+        found["window"] = {f"{n} epochs": n for n in (stated["window_epochs"], 10, 30)}
+    if "train/" in running:
+        curves = {"running": running, "end of epoch": f"{running}_end"}
+        found["training scores"] = dict(sorted(curves.items(), key=lambda item: item[1] != statistic.curve))
+    if "sustained_epochs" in stated:
+        lengths = stated["sustained_epochs"], 3
+        found["duration"] = {"any epoch" if n == 1 else f"{n} epochs in a row": n for n in lengths}
     return found
+
+
+def at_levels(part: Part, chosen: Mapping[str, str]) -> Part:
+    """Return a part with these levels of the analysis choices; a choice that it does not have changes nothing."""
+    levels = {choice: own for choice, own in levels_of(part.statistic).items() if chosen[choice] in own}
+    update = {CHOICES[choice]: own[chosen[choice]] for choice, own in levels.items()}
+    return part.model_copy(update={"statistic": part.statistic and part.statistic.model_copy(update=update)})
 
 
 def specifications(
@@ -103,13 +103,17 @@ def specifications(
     Returns:
         A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`.
     """
+    judged = [part for part in claim.parts if not part.descriptive]
+    levels = {choice: names for part in reversed(judged) for choice, names in levels_of(part.statistic).items()}
+    choices = [dict(zip(levels, names, strict=True)) for names in itertools.product(*levels.values())]
+    variants = [(chosen, [at_levels(part, chosen) for part in judged]) for chosen in choices]
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
-    rows = []
-    for settings, arms in data:
-        texts = {key: value_text(settings[key]) for key in keys}
-        for levels, parts in variants(claim):
-            outcome = outcome_of([judge(part, arms) for part in parts])
-            rows.append({**texts, **levels, "outcome": str(outcome)})
+    rows = [
+        {key: value_text(settings[key]) for key in keys}
+        | chosen
+        | {"outcome": str(outcome_of([judge(part, arms) for part in parts]))}
+        for (settings, arms), (chosen, parts) in itertools.product(data, variants)
+    ]
     return pd.DataFrame([row for row in rows if row["outcome"] != Outcome.UNTESTABLE])
 
 

@@ -19,6 +19,9 @@ from pima_hp.run import Array, RunStatus
 Seeds = tuple[int, ...]
 """The seeds that matter of a run: `pima_hp.ledger.replicates_of`."""
 
+COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_failed": RunStatus.FAILED}
+"""Column of a table -> the status whose runs it counts: those without a result."""
+
 Settings = Mapping[str, Setting]
 ByReplicate = Mapping[Seeds, float]
 

@@ -1,8 +1,8 @@
 """Judge claims by the runs of a study: supported, refuted, undecided or untestable."""
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,24 +22,44 @@ FEWEST_REPLICATES = 10  # distinct ones
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """The estimate of one part of a claim, and the runs behind it.
+class Effect:
+    """P(X > Y) + P(X = Y)/2 over pairs of one seed, with its 95 % interval."""
 
-    Attributes:
-        part: of the claim.
-        outcome: of this part alone.
-        row: columns for files and pages: `name`, `value`, `lower` and `upper` (of the 95 % interval), `unit`,
-            `problem` (why there is no estimate), counts of replicates and runs, `effect` of paired contrasts,
-            `runs_digest` (SHA-256 of the sorted run ids, 16 digits) and `config_ids`.
-        inference: None where there is no estimate.
-        numbers: of each replicate; the estimate is their mean (of a ratio: its exp).
-    """
+    of: str  # X and Y
+    probability: float
+    lower: float
+    upper: float
+    conclusion: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The estimate of one part of a claim, and the runs behind it."""
 
     part: Part
-    outcome: Outcome
-    row: Mapping[str, Any]
+    outcome: Outcome  # of this part alone
+    problem: str  # why there is no estimate; empty where there is one
+    config_ids: Sequence[str]
+    n_replicates: int  # with a value in every configuration of the part
+    n_runs: int  # of the configurations, each counted once, those that follow included
+    n_diverged: int
+    n_stopped: int  # stopped early: they have no value
+    n_failed: int  # left out
+    value: float | None = None
+    lower: float | None = None  # bound of the 95 % interval
+    upper: float | None = None
+    unit: str = ""
+    effect: Effect | None = None  # of paired contrasts
     inference: Inference | None = None
-    numbers: ByReplicate = field(default_factory=dict)
+    numbers: ByReplicate = field(default_factory=dict)  # whose mean (of a ratio: its exp) is the value
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Return the columns for files."""
+        inner = ("part", "outcome", "inference", "numbers")
+        columns = {key: value for key, value in vars(self).items() if key not in inner}
+        of_part = self.part.model_dump(include={"name", "descriptive", "supported", "refuted"})
+        return of_part | columns | {"effect": self.effect and asdict(self.effect)}
 
 
 @dataclass(frozen=True)
@@ -49,12 +69,12 @@ class Verdict:
     claim: Claim
     outcome: Outcome
     estimates: Sequence[Estimate]  # of each part
-    reason: str
     decisive: Estimate  # the first with the outcome of the claim, for summaries
-    specifications: pd.DataFrame  # the outcome in each, this verdict's first; no rows where it is untestable
-    headline: str  # robust, or what the outcome depends on
-    explanation: str  # of the headline
-    differing: Settings = field(default_factory=dict)  # settings of the runs other than the defaults
+    reason: str
+    differing: Settings  # settings of the runs other than the defaults
+    specifications: pd.DataFrame = field(default_factory=pd.DataFrame)  # the outcome in each, this verdict's first
+    headline: str = ""  # robust, or what the outcome depends on
+    explanation: str = ""  # of the headline
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
     p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
     p_adjusted: float | None = None  # within the family
@@ -77,7 +97,13 @@ class Verdict:
     def row(self) -> dict[str, Any]:
         """Return the columns for files, without the estimates."""
         columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed")
-        return {key: getattr(self, key) for key in (*columns, "p", "p_adjusted", "survives")}
+        return {
+            "claim": self.claim.id,
+            **self.claim.model_dump(include={"sentence", "source", "data", "family", "command"}),
+            **{key: getattr(self, key) for key in (*columns, "p", "p_adjusted", "survives")},
+            "n_specifications": len(self.specifications),
+            "decisive": self.decisive.part.name,
+        }
 
 
 def judge(
@@ -114,65 +140,70 @@ def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     judged = [of for of in estimates if not of.part.descriptive]
     outcome = outcome_of([of.outcome for of in judged])
     decisive = [of for of in judged if of.outcome == outcome]
+    verdict = Verdict(claim, outcome, estimates, decisive[0], _reason(claim, runs, decisive), differing(settings))
     if outcome == Outcome.UNTESTABLE:
-        reason = _why_untestable(claim, runs, decisive)
-        return Verdict(claim, outcome, estimates, reason, decisive[0], pd.DataFrame(), "", "", differing(settings))
+        return verdict
 
-    def outcome_under(part: Part, arms: Arms) -> Outcome:
+    def judge_part(part: Part, arms: Arms) -> Outcome:
         problem, _, table = table_of(part, runs, arms)
-        return Outcome.UNTESTABLE if problem else part.outcome(infer(part, table, resample))
-
-    limits = {key: getattr(decisive[0].part, key) for key in ("supported", "refuted")}
-    texts = [f"{key} {side} {bound:g}" for key, of in limits.items() for side, bound in (of or {}).items()]
-    numbers = ("{name} {value:.3g} [{lower:.3g}, {upper:.3g}]".format(**of.row) for of in decisive)
-    known = [(of.part, of.inference) for of in judged if of.inference]
+        return Outcome.UNTESTABLE if problem else part.outcome(infer(part, numbers_of(part, table), resample))
 
     def both(of: Callable[[Limits | None, Inference], float]) -> tuple[float, float]:
         """Return a number for all parts together that support the claim, and for the one that refutes it first."""
-        return max(of(part.supported, found) for part, found in known), min(
-            of(part.refuted, found) for part, found in known
-        )
+        known = [(each.part, each.inference) for each in judged if each.inference]
+        pairs = [(of(part.supported, found), of(part.refuted, found)) for part, found in known]
+        return max(supports for supports, _ in pairs), min(refutes for _, refutes in pairs)
 
-    n_refuting = sum(of.part.refuted is not None for of in judged)
     to_support, to_refute = both(p_value)
+    n_refuting = sum(of.part.refuted is not None for of in judged)
     p = {Outcome.SUPPORTED: to_support, Outcome.REFUTED: min(1.0, n_refuting * to_refute)}
-    table = specifications(claim, data, outcome_under)
-    return Verdict(
-        claim, outcome, estimates, f"{'; '.join(numbers)} ({', '.join(texts)})", decisive[0], table,
-        *headline_of(table),
-        differing=differing(settings),
-        replicates_needed=min(both(needed)) if outcome == Outcome.UNDECIDED else None,
-        p=p.get(outcome, min(p.values())),
-    )  # fmt: skip
+    n_needed = min(both(needed)) if outcome == Outcome.UNDECIDED else None
+    verdict = replace(verdict, p=p.get(outcome, min(p.values())), replicates_needed=n_needed)
+    table = specifications(claim, data, judge_part)
+    headline, explanation = headline_of(table)
+    return replace(verdict, specifications=table, headline=headline, explanation=explanation)
 
 
-def _why_untestable(claim: Claim, runs: Runs, lacking: Sequence[Estimate]) -> str:
-    digests = sorted({str(settings["data_digest"]) for settings in runs.settings.values()})
+def _reason(claim: Claim, runs: Runs, decisive: Sequence[Estimate]) -> str:
+    """Return one sentence about the estimates that have the outcome of the claim."""
+    part, digests = decisive[0].part, sorted({str(settings["data_digest"]) for settings in runs.settings.values()})
     if digests and not any(map(claim.is_about, digests)):
         return f"{claim.id} is about another table (data: {claim.data}); these runs use SHA-256 {listed(digests)}"
-    problems = dict.fromkeys(of.row["problem"] for of in lacking)
-    can_be_made = claim.command and any(of.part.requires is None for of in lacking)
-    return "; ".join([*problems, *([f"to make runs: {claim.command}"] if can_be_made else [])])
+    if decisive[0].outcome == Outcome.UNTESTABLE:
+        can_be_made = claim.command and any(of.part.requires is None for of in decisive)
+        problems = dict.fromkeys(of.problem for of in decisive)
+        return "; ".join([*problems, *([f"to make runs: {claim.command}"] if can_be_made else [])])
+    limits = {"supported": part.supported or {}, "refuted": part.refuted or {}}
+    texts = [f"{key} {side} {bound:g}" for key, of in limits.items() for side, bound in of.items()]
+    numbers = (f"{of.part.name} {of.value:.3g} [{of.lower:.3g}, {of.upper:.3g}]" for of in decisive)
+    return f"{'; '.join(numbers)} ({', '.join(texts)})"
 
 
 def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Array]:
     """Return why a part has no estimate (empty where it has one), R replicates, and values (R, K) of K arms."""
     if part.statistic is None or part.requires is not None:
         return f"{part.name} requires {part.requires}", [], np.empty((0, 1))
-    ids = {named(arm): arms.get(named(arm), ()) for arm in part.arms}
-    for name, config_ids in ids.items():
-        if len(config_ids) != 1:
-            return f"{len(config_ids) or 'no'} configurations with {name}; one is needed", [], np.empty((0, 1))
-    columns, problems = zip(*(runs.values(config_id, part.statistic) for (config_id,) in ids.values()), strict=True)
+    for name in map(named, part.arms):
+        if (n_found := len(arms.get(name, ()))) != 1:
+            return f"{n_found or 'no'} configurations with {name}; one is needed", [], np.empty((0, 1))
+    columns, problems = zip(*(runs.values(arms[named(arm)][0], part.statistic) for arm in part.arms), strict=True)
     replicates, table = matched(columns)
     few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}"
     problem = next(filter(None, problems), few if len(replicates) < FEWEST_REPLICATES else "")
     return f"{part.name}: {problem}" if problem else "", replicates, table
 
 
-def infer(part: Part, table: Array, resample: Resample) -> Inference:
-    """Estimate a part from the values (R, K) of its arms; parts with as many replicates share their resamples."""
-    numbers = _numbers(part, table)
+def numbers_of(part: Part, table: Array) -> Array:
+    """Return the number of each replicate, (R,), from the values of its arms, (R, K)."""
+    if part.contrast == "slope":
+        return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
+    where, over = np.hsplit(table, [len(part.where)])
+    difference = where.mean(axis=1) - (over.mean(axis=1) if part.over else 0)
+    return np.asarray(np.heaviside(difference, 0.5) if part.contrast == "order" else difference)
+
+
+def infer(part: Part, numbers: Array, resample: Resample) -> Inference:
+    """Estimate a part from the numbers of R replicates, (R,); parts with as many replicates share their resamples."""
     if part.contrast == "share":
         return Share(float(numbers.sum()), len(numbers))
     if part.contrast == "order":
@@ -186,64 +217,34 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
     """Estimate a part, and record what the estimate rests on."""
     problem, replicates, table = table_of(part, runs, arms)
     config_ids = list(dict.fromkeys(config_id for arm in part.arms for config_id in arms.get(named(arm), ())))
-    behind = runs.frame[["run_id", "status"]].iloc[[row for config_id in config_ids for row in runs.rows[config_id]]]
-    counts = behind["status"].value_counts()
-    row: dict[str, Any] = {
-        **part.model_dump(include={"name", "descriptive", "supported", "refuted"}),
-        **dict.fromkeys(("value", "lower", "upper", "unit", "effect")),
-        "problem": problem,
-        "n_replicates": len(replicates),
-        "n_runs": len(behind),
-        "n_diverged": int(counts.get(RunStatus.DIVERGED, 0)),
-        "n_stopped": int(counts.get(RunStatus.STOPPED, 0)),  # early: they have no value
-        "n_failed": int(counts.get(RunStatus.FAILED, 0)),  # left out
-        "runs_digest": hashlib.sha256("\n".join(sorted(behind["run_id"])).encode()).hexdigest()[:16],
-        "config_ids": config_ids,
-    }
+    n_with = Counter(runs.frame["status"].iloc[[row for config_id in config_ids for row in runs.rows[config_id]]])
+    lost = n_with[RunStatus.DIVERGED], n_with[RunStatus.STOPPED], n_with[RunStatus.FAILED]
+    of_runs = Estimate(part, Outcome.UNTESTABLE, problem, config_ids, len(replicates), n_with.total(), *lost)
     if problem or part.statistic is None:
-        return Estimate(part, Outcome.UNTESTABLE, row)
-    inference = infer(part, table, resample)
+        return of_runs
+    numbers = numbers_of(part, table)
+    inference = infer(part, numbers, resample)
+    (lower, upper), effect = inference.interval(), None
+    if part.contrast not in ("share", "mean"):  # how often `where` is above `over`; the first arm above the last
+        difference = {"slope": table[:, 0] - table[:, -1], "order": numbers - 0.5}.get(part.contrast or "", numbers)
+        won = win_probability(np.heaviside(difference, 0.5), resample)
+        of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
+        effect = Effect(of, won.estimate, *won.interval(), conclusion(*won.interval()))
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
-    row["unit"] = {"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per)
-    row |= _with_interval("value", inference) | {"effect": _effect(part, table, resample)}
-    numbers = dict(zip(replicates, _numbers(part, table).tolist(), strict=True))
-    return Estimate(part, part.outcome(inference), row, inference, numbers)
-
-
-def _with_interval(name: str, inference: Inference) -> dict[str, float]:
-    return dict(zip((name, "lower", "upper"), (inference.estimate, *inference.interval()), strict=True))
-
-
-def _difference(part: Part, table: Array) -> Array:
-    n_where = len(part.where)
-    return np.asarray(table[:, :n_where].mean(axis=1) - (table[:, n_where:].mean(axis=1) if part.over else 0))
-
-
-def _numbers(part: Part, table: Array) -> Array:
-    """Return the number of each replicate, (R,), from those of its configurations, (R, K)."""
-    if part.contrast == "slope":
-        return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
-    difference = _difference(part, table)
-    return np.asarray(np.heaviside(difference, 0.5) if part.contrast == "order" else difference)
-
-
-def _effect(part: Part, table: Array, resample: Resample) -> dict[str, Any] | None:
-    """Return how often `where` is above `over`, or the first of `where` above the last for a slope."""
-    if part.contrast in ("share", "mean"):
-        return None
-    first, last = (arm.get(part.along or "") for arm in (part.where[0], part.where[-1]))
-    difference = _difference(part, table) if part.over else table[:, 0] - table[:, -1]
-    found = _with_interval("probability", win_probability(np.heaviside(difference, 0.5), resample))
-    of = part.name if part.over else f"{part.along} {first} over {last}"
-    return {"of": of, **found, "conclusion": conclusion(found["lower"], found["upper"])}
+    return replace(
+        of_runs,
+        outcome=part.outcome(inference),
+        value=inference.estimate,
+        lower=lower,
+        upper=upper,
+        unit={"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per),
+        effect=effect,
+        inference=inference,
+        numbers=dict(zip(replicates, numbers.tolist(), strict=True)),
+    )
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
     """Return verdicts as JSON, the same bytes for the same verdicts; infinite and missing numbers are null."""
-    rows = [
-        verdict.claim.model_dump(include={"id", "sentence", "source", "data", "family", "command"})
-        | {**verdict.row, "n_specifications": len(verdict.specifications), "differing": verdict.differing}
-        | {"decisive": verdict.decisive.row["name"], "estimates": [of.row for of in verdict.estimates]}
-        for verdict in verdicts
-    ]
+    rows = [{**verdict.row, "estimates": [of.row for of in verdict.estimates]} for verdict in verdicts]
     return to_json(rows, indent=1, inf_nan_mode="null") + b"\n"

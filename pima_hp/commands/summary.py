@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pima_hp.analysis.selection import copies_in_words
+from pima_hp.analysis.selection import COUNTED, copies_in_words
 from pima_hp.commands.exits import answer, say
 from pima_hp.commands.job import Job
 from pima_hp.commands.study import missing, stacks_of
 from pima_hp.formatting import counted, shown
 from pima_hp.ledger import Manifest
-from pima_hp.report.comparable import COUNTED, swept
+from pima_hp.report.comparable import swept
 from pima_hp.report.tables import summary, text_table
 
 _MOST_ROWS = 40

@@ -11,18 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.selection import Runs, differing
+from pima_hp.analysis.selection import COUNTED, Runs, differing
 from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
 from pima_hp.ledger import follows, setting_columns, varying
-from pima_hp.run import RunStatus
 
 MAX_LEVELS = 20
 """Values of a setting that one figure shows."""
 REACH_SHARE = 0.2
 """The training accuracy whose first epoch is reported is so far from the majority class to 1: the article's 0.72."""
-COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_failed": RunStatus.FAILED}
-"""Column of a table -> the status whose runs it counts: those without a result."""
 SETTINGS = ("activation", "optimizer", "scheduler", *LABELS)
 """The settings that captions name."""
 

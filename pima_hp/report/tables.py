@@ -13,10 +13,10 @@ import pandas as pd
 from pima_hp.analysis import curves
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share, bootstrap
-from pima_hp.analysis.selection import conclusive, matched
+from pima_hp.analysis.selection import COUNTED, conclusive, matched
 from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate, Verdict
 from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
-from pima_hp.report.comparable import COUNTED, comparable
+from pima_hp.report.comparable import comparable
 
 SEED = 0
 """Seed of the resamples: the same ledger gives the same report."""
@@ -57,8 +57,8 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     rows = [
         {"claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
          "verdict": ", ".join(filter(None, [verdict.outcome, verdict.headline, *verdict.qualifiers])),
-         "estimate": f"{of['name']} {interval_text(of['value'], of['lower'], of['upper'])}", "n": of["n_replicates"]}
-        for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive.row]
+         "estimate": f"{of.part.name} {interval_text(of.value, of.lower, of.upper)}", "n": of.n_replicates}
+        for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive]
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -70,10 +70,9 @@ def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """
     rows = []
     for verdict in verdicts:
-        row = {"claim": verdict.claim.id, "sentence": verdict.claim.sentence, "outcome": ""}
         for of in verdict.estimates:
-            more = {} if of.part.descriptive else verdict.row
-            rows.append({**row, **more, **of.row, "config_ids": " ".join(of.row["config_ids"])})
+            outcome = {"outcome": "" if of.part.descriptive else verdict.outcome}
+            rows.append({**verdict.row, **outcome, **of.row, "config_ids": " ".join(of.config_ids)})
     return pd.json_normalize(rows, sep="_")
 
 
@@ -89,10 +88,10 @@ def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.Data
         for estimate, twin in zip(one.estimates, other.estimates, strict=True):
             if estimate.inference is None or twin.inference is None:
                 continue
-            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.part.name, "unit": estimate.row["unit"]}
+            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.part.name, "unit": estimate.unit}
             for number, verdict, of in ((1, one, estimate), (2, other, twin)):
                 row[f"outcome_{number}"] = "" if of.part.descriptive else str(verdict.outcome)
-                row |= {f"{key}_{number}": of.row[key] for key in ("value", "lower", "upper", "n_replicates")}
+                row |= {f"{key}_{number}": getattr(of, key) for key in ("value", "lower", "upper", "n_replicates")}
             rows.append(row | _difference(estimate, twin))
     return pd.DataFrame(rows)
 

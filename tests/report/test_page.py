@@ -145,7 +145,7 @@ def test_the_page_has_all_its_parts(make_study, tmp_path):
     for address in page.attributes("href"):
         assert address.startswith("#") or (folder / address).is_file(), address
     rows = json.loads((folder / "verdicts.json").read_text())
-    assert {row["id"] for row in rows} == {claim.id for claim in load_claims()}
+    assert {row["claim"] for row in rows} == {claim.id for claim in load_claims()}
     assert pd.read_csv(folder / "tables" / "verdicts.csv")["claim"].nunique() == len(rows)
     before = (folder / "index.html").read_bytes()
     write_report(*report)
