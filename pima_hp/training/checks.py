@@ -32,8 +32,7 @@ _KINDS = {
 _BOOLEANS = (bool, bool | None, "bool", "bool | None", "Optional[bool]")
 """Annotations of arguments that are true or false."""
 
-_PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
-"""Loggers of Lightning that need a package of their own."""
+_NEEDS_PACKAGE = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 
 
 def kind_of(key: str) -> type:
@@ -68,9 +67,8 @@ def component_problems(
         for key, node in sections.items()
         if node.target and (node.target != node.usual or (node is trainer and extra))
     }
-    parts |= {
-        f"callbacks.{name}": node for name, node in (config.callbacks if callbacks is None else callbacks).items()
-    }
+    callbacks = config.callbacks if callbacks is None else callbacks
+    parts |= {f"callbacks.{name}": node for name, node in callbacks.items()}
     parts |= {f"logger.{name}": node for name, node in (loggers or {}).items()}
     for key, node in parts.items():
         problems.append(_refusal(key, json.dumps(node.node, sort_keys=True)))
@@ -93,7 +91,7 @@ def _refusal(key: str, node: str) -> str:
 def _try(section: str, node: Mapping[str, Any]) -> None:
     """Check a class and its arguments and build it, unless that needs data or writes files."""
     found: type = class_of(node["_target_"], kind_of(section))
-    if (package := _PACKAGES.get(found.__name__)) and importlib.util.find_spec(package) is None:
+    if (package := _NEEDS_PACKAGE.get(found.__name__)) and importlib.util.find_spec(package) is None:
         raise ConfigurationError(f"needs a package that is not installed: pip install {package}")
     arguments = {name: value for name, value in node.items() if name != "_target_"}
     signature = inspect.signature(found)
@@ -124,11 +122,10 @@ def _try(section: str, node: Mapping[str, Any]) -> None:
 def _outside(key: str, node: Component, folder: Path) -> Iterator[str]:
     """Yield one line for each path of a callback or logger that leaves the study's folder."""
     for name, value in node.arguments.items():
-        if not value or not isinstance(value, str):
+        text = re.sub("^(file|local):(//)?", "", value) if isinstance(value, str) else ""
+        if not text or "://" in text:
             continue
-        value = re.sub("^(file|local):(//)?", "", value)
-        if "://" in value:
-            continue
-        is_path = Path(value).is_absolute() or name.endswith(("dir", "path"))
-        if ".." in Path(value).parts if not is_path else not Path(value).resolve().is_relative_to(folder):
-            yield f"{key}.{name}: must lie in the study's folder {str(folder)!r}; found {value!r:.200}"
+        path = Path(text)
+        is_path = path.is_absolute() or name.endswith(("dir", "path"))
+        if not path.resolve().is_relative_to(folder) if is_path else ".." in path.parts:
+            yield f"{key}.{name}: must lie in the study's folder {str(folder)!r}; found {str(path)!r:.200}"
