@@ -3,26 +3,23 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from enum import IntEnum
 
 import numpy as np
 import torch
 
 
-class Role(StrEnum):
+class Role(IntEnum):
     """What a stream of random numbers is for; each role of a run has a stream of its own.
 
     `NOISE` is what torch's global generator gives while a run trains, such as to dropout; its seed is that of `INIT`.
     """
 
-    INIT = "init"
-    SPLIT = "split"
-    ORDER = "order"
-    NOISE = "noise"
-
-
-# One odd constant a role: the same seed gives unrelated numbers in each of them.
-_SALT = {Role.INIT: 0x9E3779B1, Role.SPLIT: 0x85EBCA77, Role.ORDER: 0xC2B2AE3D, Role.NOISE: 0x27D4EB2F}
+    # One odd constant a role: the same seed gives unrelated numbers in each of them.
+    INIT = 0x9E3779B1
+    SPLIT = 0x85EBCA77
+    ORDER = 0xC2B2AE3D
+    NOISE = 0x27D4EB2F
 
 
 def _mix(value: int) -> int:
@@ -47,13 +44,13 @@ def stream(seed: int, role: Role) -> torch.Generator:
     >>> torch.equal(torch.rand(3, generator=stream(0, Role.INIT)), torch.rand(3, generator=stream(0, Role.INIT)))
     True
     """
-    return torch.Generator().manual_seed(_mix(seed ^ _SALT[role]))
+    return torch.Generator().manual_seed(_mix(seed ^ role))
 
 
 @contextmanager
 def seeded(seed: int, role: Role) -> Iterator[None]:
     """Seed the global generators of torch, numpy and Python in this block; after it they are as they were before."""
-    own = _mix(seed ^ _SALT[role])
+    own = _mix(seed ^ role)
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 -- code of others may use it
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(own)

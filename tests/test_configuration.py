@@ -128,11 +128,15 @@ def test_d3_a_hyperparameter_must_be_a_finite_number(choice: str, key: str) -> N
         ("+foo=1", "foo: "),
         ("+engine.nam=solo", "engine.nam: "),
         ("+optimizer._args_=[1]", "optimizer: only _target_ may begin with _; found _args_"),
+        ("optimizer._partial_=false", "optimizer: only _target_ may begin with _; found _partial_"),
+        ("+optimizer.differentiable=true", "optimizer.differentiable: must be False"),
+        ("+model.foo=1", "model.foo: no such setting"),
         ("+scheduler.gamma=0.5", "scheduler: must have a _target_ to take arguments"),
     ],
 )
 def test_d4_d5_d6_the_key_and_what_is_allowed_are_named(override: str, expected: str) -> None:
-    assert problems_of(settings_of(override))[0].startswith(expected)
+    (problem,) = problems_of(settings_of(override))
+    assert problem.startswith(expected)
 
 
 def test_a_label_must_be_a_column_and_the_last_replicate_must_have_a_seed() -> None:

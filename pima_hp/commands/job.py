@@ -159,7 +159,7 @@ def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
     n_train, n_val, n_test = settings.data.split_sizes(n_rows)
     if n_train < 2 or n_test < 1 or (settings.data.val_fraction > 0 and n_val < 1):
         yield f"data: the split must leave at least 2 training rows; found {n_train} of {n_rows} rows"
-    if isinstance(size := settings.batch.size, int) and size > n_train:
+    elif isinstance(size := settings.batch.size, int) and size > n_train:
         yield f"batch.size: must be from 1 to the {n_train} training rows, or full; found {size}"
     if settings.seed + settings.n_replicates - 1 > MAX_SEED:
         yield f"n_replicates: the last seed must be at most {MAX_SEED}"

@@ -1,20 +1,19 @@
 """Train M runs of one configuration as one tensor program: the network of a solo run with a member axis."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from pima_hp.config import Config
 from pima_hp.config.build import class_of
-from pima_hp.data.datamodule import Batch, BatchLoader
+from pima_hp.data.datamodule import BatchLoader
 from pima_hp.data.prepared import prepare
 from pima_hp.data.table import read_table
 from pima_hp.model.mlp import default_dtype
@@ -67,19 +66,6 @@ class StackedClassifier(MLPClassifier):
     def log_dict(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing, as `log`."""
 
-    def train_epoch(self, epoch: int, optimizer: Optimizer, splits: Mapping[str, Batch], batches: BatchLoader) -> bool:
-        """Make the updates of an epoch (from 1) and score it; return whether all members diverged."""
-        self.lr = optimizer.param_groups[0]["lr"]
-        for batch in batches:
-            optimizer.zero_grad(set_to_none=False)
-            self.training_step(batch, 0).backward()
-            optimizer.step()
-        with torch.no_grad():
-            for loader, split in enumerate(("val", "train")):
-                self.validation_step(splits[split], 0, loader)
-        self.on_validation_epoch_end()
-        return self.score_epoch(epoch)
-
 
 def why_not(config: Config) -> str:
     """Return why runs of a configuration cannot be stacked; empty when they can."""
@@ -112,14 +98,21 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     orders = [stream(seeds.order, Role.ORDER) for seeds in members] if config.batch.shuffle else []
     batches = BatchLoader(features, labels, config.batch.n_rows(labels.shape[1]), orders)
     module = module_of(config, features.shape[-1], [seeds.init for seeds in members], StackedClassifier).to(device)
-    assert isinstance(module, StackedClassifier)  # noqa: S101
     with default_dtype(dtype):
         (optimizer,), schedulers = module.configure_optimizers()
         for epoch in range(1, n_epochs + 1):
-            all_diverged = module.train_epoch(epoch, optimizer, splits, batches)
+            module.lr = optimizer.param_groups[0]["lr"]
+            for batch in batches:
+                optimizer.zero_grad(set_to_none=False)
+                module.training_step(batch, 0).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for loader, split in enumerate(("val", "train")):
+                    module.validation_step(splits[split], 0, loader)
+            module.on_validation_epoch_end()
             if progress and epoch < n_epochs:  # the caller counts the rest, without the rounding of fractions
                 progress.update(len(runs) / n_epochs)
-            if all_diverged:
+            if module.score_epoch(epoch):
                 break
             for scheduler in schedulers:
                 scheduler["scheduler"].step()

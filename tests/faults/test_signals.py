@@ -43,7 +43,7 @@ def test_a6_a7_in_a_run_of_any_engine(tmp_path: Path, engine: str, signum: int) 
     marker = tmp_path / "training"
     points = {
         "fused": POINTS["in-stack"],
-        "stacked": Point("pima_hp.training.stacked:StackedClassifier.train_epoch", "after"),
+        "stacked": Point("pima_hp.training.stacked:StackedClassifier.score_epoch", "after"),
     }
     epoch = points.get(engine, SOLO_EPOCH)
     command = Command(tmp_path, *ENGINES[engine], prepare=functools.partial(let, epoch, marker.touch, 3))
