@@ -162,6 +162,5 @@ def holding_together(tables: Mapping[str, pd.DataFrame]) -> str:
     if joined.empty or not ids:
         return f"No specification has the runs of all claims ({listed(ids) or 'no claim can be tested'})."
     n_true = (joined[ids] == Outcome.SUPPORTED).sum(axis=1)
-    n_all = int((n_true == len(ids)).sum())
     together = f"of {counted(len(joined), 'specification')} make all {len(ids)} claims true ({listed(ids)})"
-    return f"{n_all:,} {together}." if n_all else f"None {together}; at most {n_true.max()} hold together."
+    return f"{(n_true == len(ids)).sum():,} {together}; at most {n_true.max()} hold together."

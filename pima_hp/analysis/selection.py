@@ -39,11 +39,9 @@ class Runs:
         self.frame = distinct(frame).reset_index(drop=True)
         groups = self.frame.groupby("config_id", sort=False).indices
         self.rows = {str(config_id): [int(row) for row in rows] for config_id, rows in groups.items()}
-        settings = self.frame[sorted(setting_columns(frame))]
-        self.settings: dict[str, Settings] = {
-            config_id: {str(key): plain(value) for key, value in settings.iloc[rows[0]].items()}
-            for config_id, rows in self.rows.items()
-        }
+        firsts = self.frame.drop_duplicates("config_id").set_index("config_id")[sorted(setting_columns(frame))]
+        settings = firsts.to_dict("index").items()
+        self.settings = {str(of): {str(key): plain(value) for key, value in own.items()} for of, own in settings}
         self._conclusive = conclusive(self.frame)
         self._replicates = replicates_of(self.frame)
         self._is_stopped = (self.frame["status"] == RunStatus.STOPPED).tolist()

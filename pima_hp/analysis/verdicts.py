@@ -125,11 +125,11 @@ def judge(
         return bootstrap(values, np.random.default_rng(seed), n_resamples)
 
     verdicts = [_judge(claim, runs, resample) for claim in claims]
-    for folder, family in {(claim.folder, claim.family) for claim in claims}:
-        members = [n for n, claim in enumerate(claims) if (claim.folder, claim.family) == (folder, family)]
-        p_values = [1.0 if (p := verdicts[n].p) is None else p for n in members]
-        for n, p in zip(members, FAMILIES[family][0](p_values).tolist(), strict=True):
-            verdicts[n] = replace(verdicts[n], p_adjusted=None if verdicts[n].p is None else p)
+    for family in {(claim.folder, claim.family) for claim in claims}:
+        members = [n for n, claim in enumerate(claims) if (claim.folder, claim.family) == family]
+        adjusted = FAMILIES[family[1]][0]([verdicts[n].p or 1.0 for n in members])
+        for n, p in zip(members, adjusted.tolist(), strict=True):
+            verdicts[n] = replace(verdicts[n], p_adjusted=verdicts[n].p and p)
     return verdicts
 
 
@@ -231,17 +231,11 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
         of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
         effect = Effect(of, won.estimate, *won.interval(), conclusion(*won.interval()))
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
+    unit = {"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per)
     return replace(
-        of_runs,
-        outcome=part.outcome(inference),
-        value=inference.estimate,
-        lower=lower,
-        upper=upper,
-        unit={"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per),
-        effect=effect,
-        inference=inference,
-        numbers=dict(zip(replicates, numbers.tolist(), strict=True)),
-    )
+        of_runs, outcome=part.outcome(inference), value=inference.estimate, lower=lower, upper=upper, unit=unit,
+        effect=effect, inference=inference, numbers=dict(zip(replicates, numbers.tolist(), strict=True)),
+    )  # fmt: skip
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:
