@@ -86,7 +86,8 @@ def encoded(results: Results) -> tuple[str, bytes]:
     }
     flats = {run.config.id: run.config.flat for run in runs}
     keys = dict.fromkeys((*filter(is_setting, COLUMNS), *_arguments(), *(key for own in flats.values() for key in own)))
-    cells = {key: [_cell(key, own.get(key)) for own in flats.values()] for key in keys}
+    is_text = {key: type_of(key) == _TEXT for key in keys}
+    cells = {key: [_text(own.get(key)) if is_text[key] else own.get(key) for own in flats.values()] for key in keys}
     frame = pd.DataFrame(rows).join(pd.DataFrame(cells, [*flats], dtype=object), on="config_id")
     types = pa.schema((name, type_of(name)) for name in frame.columns)
     table = pa.Table.from_pandas(frame, types, preserve_index=False)
@@ -180,10 +181,10 @@ def _decoded(text: str | None) -> Setting:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _cell(key: str, value: Setting) -> Setting:
-    """Return what a setting's column holds: JSON, unless the column has another type or the value is a word."""
+def _text(value: Setting) -> Setting:
+    """Return a setting as text that `_decoded` reads: a word as it is, anything else as JSON."""
     is_word = isinstance(value, str) and _decoded(value) == value
-    return value if value is None or is_word or type_of(key) != _TEXT else json.dumps(value)
+    return value if value is None or is_word else json.dumps(value)
 
 
 @cache
