@@ -28,6 +28,7 @@ SCORE_PREFIX = "final/"
 _SECTIONS = frozenset({*Config.model_fields, "callback_order"})
 _VERSION_KEY = b"pima_hp.schema_version"
 _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int64()
+_JSON = pa.large_string()  # in Parquet a string like any other
 _CURVE = pa.list_(_NUMBER)
 _SEEDS = ("seed", "init_seed", "split_seed", "order_seed")
 COLUMNS = {
@@ -36,9 +37,10 @@ COLUMNS = {
     **dict.fromkeys(("positive_rate", "duration_s", "ended_s", "optimizer.lr"), _NUMBER),
     **dict.fromkeys(("data.test_fraction", "data.val_fraction"), _NUMBER),
     **dict.fromkeys(("batch.shuffle", "data.stratified"), pa.bool_()),
-    **dict.fromkeys(("engine", "message", "versions", "batch.size", "trainer.precision", "data_digest"), _TEXT),
+    **dict.fromkeys(("engine", "message", "versions", "trainer.precision", "data_digest"), _TEXT),
     **dict.fromkeys((*NAMED_SECTIONS, *(f"{section}._target_" for section in NAMED_SECTIONS)), _TEXT),
     **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data.path"), _TEXT),
+    "batch.size": _JSON,  # a number or `full`
     **dict.fromkeys(CURVES, _CURVE),
 }
 """Columns of every part, with their types; see `type_of` for others."""
@@ -62,8 +64,8 @@ def is_curve(name: str) -> bool:
 
 
 def type_of(name: str) -> pa.DataType:
-    """Return the type of a column; that of a setting is text, which `_decoded` reads."""
-    usual = _TEXT if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE
+    """Return the type of a column; JSON of a setting that not every configuration has."""
+    usual = _JSON if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE
     return COLUMNS.get(name, usual)
 
 
@@ -86,8 +88,10 @@ def encoded(results: Results) -> tuple[str, bytes]:
     }
     flats = {run.config.id: run.config.flat for run in runs}
     keys = dict.fromkeys((*filter(is_setting, COLUMNS), *_arguments(), *(key for own in flats.values() for key in own)))
-    is_text = {key: type_of(key) == _TEXT for key in keys}
-    cells = {key: [_text(own.get(key)) if is_text[key] else own.get(key) for own in flats.values()] for key in keys}
+    cells = {key: [own.get(key) for own in flats.values()] for key in keys}
+    for key, column in cells.items():
+        if type_of(key) == _JSON:
+            cells[key] = [None if value is None else json.dumps(value) for value in column]
     frame = pd.DataFrame(rows).join(pd.DataFrame(cells, [*flats], dtype=object), on="config_id")
     types = pa.schema((name, type_of(name)) for name in frame.columns)
     table = pa.Table.from_pandas(frame, types, preserve_index=False)
@@ -164,14 +168,14 @@ def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
             columns[name] = [
                 nothing[n] if curve is None else curve for curve, n in zip(frame[name], epochs, strict=True)
             ]
-        elif is_setting(name) and type_of(name) == _TEXT:
+        elif type_of(name) == _JSON:
             columns[name] = [*map(_decoded, table[name].to_pylist())]
     return frame.assign(**columns)
 
 
 @cache
 def _decoded(text: str | None) -> Setting:
-    """Return a setting stored as text: a word, or JSON; lists become tuples, nested values stay text."""
+    """Return a setting stored as JSON; lists become tuples, nested values and what is not JSON stay text."""
     try:
         value = None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -179,12 +183,6 @@ def _decoded(text: str | None) -> Setting:
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list | dict) for item in value)):
         return text
     return tuple(value) if isinstance(value, list) else value
-
-
-def _text(value: Setting) -> Setting:
-    """Return a setting as text that `_decoded` reads: a word as it is, anything else as JSON."""
-    is_word = isinstance(value, str) and _decoded(value) == value
-    return value if value is None or is_word else json.dumps(value)
 
 
 @cache
