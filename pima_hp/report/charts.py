@@ -10,11 +10,9 @@ color of the page; `page.css` gives it to axes and titles too, so that figures f
 import itertools
 import math
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from html import escape
 from typing import Any
 
 import altair as alt
@@ -24,7 +22,7 @@ import vl_convert
 from scipy.optimize import isotonic_regression
 
 from pima_hp.analysis.intervals import bootstrap
-from pima_hp.formatting import interval_texts, shown
+from pima_hp.formatting import interval_texts
 from pima_hp.report.comparable import evenly_spaced
 from pima_hp.run import Array
 
@@ -35,6 +33,8 @@ Looks = Mapping[str, tuple[str, list[int]]]
 MAX_TICKS = 200
 """Single runs drawn of a value; of more, so many evenly spaced order statistics."""
 ROW_HEIGHT = 36
+RULE = re.compile(r'<line aria-label="([^"]*)"[^>]*( transform[^>]*)/>')
+"""A rule with the text of a tooltip, one line after each semicolon, as Vega writes it."""
 INK = "currentColor"
 TRAINING, VALIDATION, DASHED = ("#0072B2", [1, 0]), ("#D55E00", [1, 0]), (INK, [4, 4])
 COLORS = ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", INK)
@@ -60,31 +60,23 @@ class Figure:
 
     @cached_property
     def panels(self) -> list[str]:
-        """Return each chart as an SVG."""
+        """Return each chart as an SVG; a tooltip needs no script: `page.css` shows it where its rule is pointed at."""
         specs = [chart.to_dict(validate=False) for chart in self.charts]  # validation would take as long again
-        return [vl_convert.vegalite_to_svg(spec, config=CONFIG) for spec in specs]
+        return [RULE.sub(_with_tooltip, vl_convert.vegalite_to_svg(spec, config=CONFIG)) for spec in specs]
 
-    def svg(self) -> str:
-        """Return title, caption and all charts, two in a row, on white: a picture of its own."""
-        sizes = [re.findall(r' (?:width|height)="([\d.]+)"', panel)[:2] for panel in self.panels]
-        width, height = np.array(sizes, float).max(axis=0)
-        title = f'<tspan font-size="16" font-weight="bold">{escape(shown(self.title, 70))}</tspan>'
-        caption = [f'<tspan x="8" dy="15">{escape(line)}</tspan>' for line in textwrap.wrap(self.caption, 95)]
-        parts, top = [f'<text x="8" y="24">{title}{"".join(caption)}</text>'], 40 + 15 * len(caption)
-        for n, panel in enumerate(self.panels):
-            parts.append(f'<svg x="{n % 2 * width}" y="{top + n // 2 * height}">{panel}</svg>')
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{max(560, width * min(2, len(sizes)))}" '
-            f'height="{top + (len(sizes) + 1) // 2 * height}" font-family="{CONFIG["font"]}" font-size="11.5">'
-            f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
-        )
+    @property
+    def size(self) -> tuple[float, float]:
+        """Return the width of the widest chart and the height of the highest."""
+        found = [re.findall(r' (?:width|height)="([\d.]+)"', panel)[:2] for panel in self.panels]
+        width, height = np.array(found, float).max(axis=0)
+        return float(width), float(height)
 
 
 def lines(
     points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends], *,
     title: str = "", subtitle: str = "", size: tuple[int, int] = (165, 150), stepped: bool = False,
 ) -> Chart:  # fmt: skip
-    """Draw lines with their bands, named at their right ends.
+    """Draw lines with their bands, named at their right ends; a tooltip has the numbers of all lines at a place.
 
     Args:
         points: `line`, `x`, `mean`, `low` and `high`, in the order of x; what lies outside the axis is left out.
@@ -114,8 +106,13 @@ def lines(
         ends.encode(x2=alt.X2("x"), y=y("mean"), y2=alt.Y2("at")).mark_rule(strokeWidth=0.8, x2Offset=13),
         ends.encode(y=y("at"), text=text).mark_text(align="left", dx=15, fontWeight="bold"),
     )
+    known = points.dropna()
+    texts = [f"{of.line}: {of.mean:.3f} [{of.low:.3f}, {of.high:.3f}]" for of in known.itertuples()]
+    tips = known.assign(text=texts).groupby("x")["text"].agg("; ".join).reset_index()
+    tips["text"] = [f"{x_title} {place}; {text}" for place, text in zip(tips["x"], tips["text"], strict=True)]
+    rules = _chart(tips, x=x("x")).mark_rule(opacity=0, strokeWidth=size[0] / max(1, len(tips)) + 0.5, aria=True)
     heading = alt.Title(title, subtitle=subtitle, limit=250)
-    return alt.layer(*layers, width=size[0], height=size[1], title=heading)
+    return alt.layer(*layers, rules.encode(description="text:N"), width=size[0], height=size[1], title=heading)
 
 
 def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float | None) -> Chart:
@@ -137,7 +134,7 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
     drawn: list[Any] = [np.sort(some)[evenly_spaced(len(some), MAX_TICKS)] for some in rows.values()]
     runs = table[["line", "row"]].assign(value=drawn).explode("value")
     x = _axis(alt.X, x_title, None, tickCount=5, labelOverlap=True, labelSeparation=6)
-    axis = alt.Axis(domain=False, ticks=False, labelLimit=150, labelOffset=-7, labelExpr="split(datum.label, '\\n')")
+    axis = alt.Axis(domain=False, ticks=False, labelLimit=200, labelOffset=-7, labelExpr="split(datum.label, '\\n')")
     y = alt.Y("row", type="nominal", title=None, axis=axis, scale=alt.Scale(domain=labels))
     single = _chart(runs, x=x("value"), y=y, color=_look(alt.Color, looks, 0))
     layers = [
@@ -163,6 +160,12 @@ def apart(heights: Array, gap: float, top: float) -> Array:
     placed = np.empty(len(heights))
     placed[order] = np.minimum(isotonic_regression(heights[order] - steps).x, top - steps[-1]) + steps
     return placed
+
+
+def _with_tooltip(rule: re.Match[str]) -> str:
+    """Return a rule of an SVG with its tooltip beside it, hidden."""
+    lines = "".join(f'<tspan x="6" dy="13">{line}</tspan>' for line in rule[1].split("; "))
+    return f'<g class="tip"><line{rule[2]}/><text font-size="11" opacity="0">{lines}</text></g>'
 
 
 def _chart(table: pd.DataFrame, **channels: Any) -> Any:

@@ -1,11 +1,12 @@
 """The report of a study: one page that works offline, and its figures, tables and verdicts as files."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jinja2
 import numpy as np
@@ -26,7 +27,23 @@ from pima_hp.report.comparable import missing, swept
 from pima_hp.report.tables import SEED, cells, counts_text, estimates_table, summary
 from pima_hp.run import RunStatus
 
+if TYPE_CHECKING:
+    from pima_hp.report.charts import Figure
+
 MOST_FACTORS = 6
+
+
+def _printable(value: Any) -> Any:
+    """Return a value as the page may show it: no control characters, at most 2,000 characters."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return shown(" ".join(value.split()) if value.strip() else value, 2_000)
+
+
+TEMPLATES = jinja2.Environment(
+    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,7 +139,7 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
         name = f"{name}_{place}" if name in tables else name
         figures = {f"{name}_{kind}": figure for kind, figure in figures_of(frame, verdicts, factor).items()}
         for stem, figure in figures.items():
-            write(folder / "figures" / f"{stem}.svg", figure.svg())
+            write(folder / "figures" / f"{stem}.svg", picture(figure))
         tables[name] = summary(frame, [factor])
         sections.append({"name": name, "title": label(factor).capitalize(), "figures": figures})
     for name, table in tables.items():
@@ -132,12 +149,8 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
     baselines, digests = tables["baselines"], sorted(set(frame.get("data_digest", ())))
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
-    )  # fmt: skip
-    page = environment.get_template("page.html").render(
-        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, markup=Markup,
+    page = TEMPLATES.get_template("page.html").render(
+        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells,
         question=f"What {verb} {subject} do to a small neural network?",
         counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
         baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
@@ -146,11 +159,9 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     return write(folder / "index.html", page)
 
 
-def _printable(value: Any) -> Any:
-    """Return a value as the page may show it: no control characters, at most 2,000 characters."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return shown(" ".join(value.split()) if value.strip() else value, 2_000)
+def picture(figure: "Figure") -> str:
+    """Return title, caption and charts of a figure, two in a row, on white: an SVG of its own."""
+    return TEMPLATES.get_template("figure.svg").render(figure=figure, caption=textwrap.wrap(figure.caption, 95))
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -31,6 +31,22 @@ def test_a_report_is_shown_without_a_complaint_or_a_request(make_study, tmp_path
     assert browser.requests() == [page.resolve().as_uri()]
 
 
+def test_the_numbers_of_an_epoch_are_shown_where_the_pointer_is(make_study, tmp_path, browser):
+    browser.open(write_report(*report_of(make_study(ARTICLE, 12), tmp_path / "study")), 1280, 900)
+    for figure, parts in (("waiting", ("epoch 30", "5: ", "32: ")), ("curves", ("epoch 31", "training: ", "test: "))):
+        x, y = browser.evaluate(
+            f"(() => {{ const rule = document.querySelectorAll('#batch-size-{figure} .tip line')[30];"
+            "rule.scrollIntoView({block: 'center'}); const {x, y, width, height} = rule.getBoundingClientRect();"
+            "return [x + width / 2, y + height / 2]; })()"
+        )
+        browser.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        (shown,) = browser.evaluate(
+            "[...document.querySelectorAll('.tip text')].filter((one) => getComputedStyle(one).opacity === '1')"
+            ".map((one) => one.textContent)"
+        )
+        assert all(part in shown for part in parts), shown
+
+
 def test_on_paper_reasons_are_open(make_study, tmp_path, browser):
     browser.open(write_report(*report_of(make_study(ARTICLE, 12), tmp_path / "study")), 718, 1000)
 

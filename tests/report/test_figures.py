@@ -1,7 +1,6 @@
 """The figures of a factor: the numbers they draw are those of the runs, and their captions say what is drawn."""
 
 import json
-import xml.etree.ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from pima_hp.analysis.verdicts import judge
 from pima_hp.report.charts import COLORS, TRAINING, VALIDATION, apart, looks_of
 from pima_hp.report.comparable import comparable
 from pima_hp.report.figures import figures_of, final_accuracy, learning_curves, waiting_times, who_learns
+from pima_hp.report.page import picture
 from tests.report.conftest import texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
@@ -51,7 +51,7 @@ DRAW = pytest.mark.parametrize("draw", [learning, waiting, final])
 @DRAW
 def test_a_figure_is_drawn_without_a_warning_and_stands_alone(make_study, draw, capfd):
     figure = draw(make_study(BATCHES, 3))
-    found = texts(figure.svg())
+    found = texts(picture(figure))
     assert {"5", "10", "16", "32"} <= set(found) | {text.removeprefix("batch size ") for text in found}
     assert figure.title in found
     assert figure.caption.split(". ")[0] in " ".join(found)
@@ -74,7 +74,9 @@ def test_curves_are_means_with_quantiles_and_named_at_their_ends(make_study):
         table = np.stack(frame[key])
         expected = np.stack([table.mean(axis=0), *np.quantile(table, [0.05, 0.95], axis=0)], axis=1)
         np.testing.assert_allclose(curve_of(figure.charts[0], line), expected, atol=1e-6)
-    assert {"training", "test", "majority"} <= set(texts(figure.panels[0]))
+    mean, low, high = curve_of(figure.charts[0], "test")[-1]
+    assert {"training", "test", "majority", "epoch 100"} <= set(texts(figure.panels[0]))
+    assert f"test: {mean:.3f} [{low:.3f}, {high:.3f}]" in texts(figure.panels[0])
 
 
 def test_the_majority_is_in_each_panel_and_in_the_caption(make_study):
@@ -82,7 +84,7 @@ def test_the_majority_is_in_each_panel_and_in_the_caption(make_study):
     assert [texts(panel).count("majority") for panel in figure.panels] == [1] * 4
     assert "majority class (0.651)" in figure.caption
     unknown = learning(make_study(BATCHES, 3).assign(positive_rate=np.nan))
-    assert "majority" not in unknown.caption + " ".join(texts(unknown.svg()))
+    assert "majority" not in unknown.caption + " ".join(texts(picture(unknown)))
 
 
 def test_survival_shares_are_those_of_the_runs_and_a_diverged_run_never_leaves(make_study):
@@ -154,16 +156,16 @@ def test_values_and_rows_have_one_color_in_all_figures(make_study):
     frame = make_study(BATCHES, 2)
     for figure in (waiting(frame), final(frame)):
         assert [color for color in COLORS if color in figure.panels[0]][:4] == list(COLORS[:4])
-        assert not [color for color, _ in (TRAINING, VALIDATION) if color in figure.svg()]
-    assert TRAINING[0] in learning(frame).svg()
+        assert not [color for color, _ in (TRAINING, VALIDATION) if color in picture(figure)]
+    assert TRAINING[0] in picture(learning(frame))
     assert len(set(map(str, looks_of(map(str, range(15))).values()))) == 15
     assert len(looks_of(map(str, range(40)))) == 40
 
 
 @pytest.mark.parametrize("draw", [learning, final])
 def test_hostile_text_is_drawn_literally(make_study, draw):
-    svg = draw(make_study([{"activation": text} for text in HOSTILE], 2, epochs=5), "activation").svg()
-    found = [element.text or "" for element in ET.fromstring(svg).iter() if element.tag.endswith(("}text", "}tspan"))]  # noqa: S314
+    svg = picture(draw(make_study([{"activation": text} for text in HOSTILE], 2, epochs=5), "activation"))
+    found = texts(svg)
     for expected in ("<b>bold</b>", "$\\frac{$", "a & b", "nul□□[31m"):
         assert any(expected in text for text in found), expected
     assert "<b>" not in svg
