@@ -57,23 +57,17 @@ def p_value(limits: Limits | None, inference: Inference) -> float:
 
     At least `inference.smallest_alpha`: the p value of a bootstrap is an upper bound where it reaches that.
     """
-    smallest = inference.smallest_alpha
-
-    def alpha(step: int) -> float:
-        return float(smallest * (_LARGEST_ALPHA / smallest) ** (step / _STEPS))
-
-    step = bisect_left(range(_STEPS + 1), True, key=lambda step: holds(limits, inference, alpha(step)))
-    return alpha(step) if step <= _STEPS else 1.0
+    smallest, ratio = inference.smallest_alpha, _LARGEST_ALPHA / inference.smallest_alpha
+    steps = range(_STEPS + 1)
+    step = bisect_left(steps, True, key=lambda step: holds(limits, inference, smallest * ratio ** (step / _STEPS)))
+    return smallest * ratio ** (step / _STEPS) if step in steps else 1.0
 
 
 def needed(limits: Limits | None, inference: Inference) -> float:
     """Return the fewest replicates at which the limits hold if the estimate stays; infinite when it must move."""
-
-    def enough(n: int) -> bool:
-        return holds(limits, inference.with_replicates(n))
-
-    n = bisect_left(range(_MOST_REPLICATES), True, lo=inference.n, key=enough)
-    return n if n < _MOST_REPLICATES else math.inf
+    numbers = range(_MOST_REPLICATES)
+    n = bisect_left(numbers, True, inference.n, key=lambda n: holds(limits, inference.with_replicates(n)))
+    return n if n in numbers else math.inf
 
 
 def holm(p_values: Sequence[float]) -> Array:
