@@ -193,15 +193,8 @@ def test_once_the_baselines_are_there_no_torch_is_loaded(tmp_path):
 
 
 def test_a_study_of_one_split_has_baselines_without_an_interval(command: Command, tmp_path):
-    settings = (
-        "batch.size=5,10",
-        "streams.split=0",
-        "n_replicates=3",
-        "trainer.max_epochs=3",
-        "study=s",
-        "report=true",
-    )
-    assert command("-m", *settings).code == 0
+    settings = ("batch.size=5,10", "streams.split=0", "n_replicates=3", "trainer.max_epochs=3")
+    assert command("-m", *settings, "study=s", "report=true").code == 0
     report = tmp_path / "outputs" / "s" / "report"
     page = (report / "index.html").read_text(encoding="utf-8")
     assert "the network, " in page
