@@ -85,27 +85,11 @@ def test_a_word_among_the_arguments_is_no_interpolation(monkeypatch: pytest.Monk
     assert build(section.node, torch.nn.Module).approximate == word
 
 
-NO_CLASS = [
-    None,
-    "",
-    "..",
-    "torch..nn",
-    "torch.\0.ReLU",
-    "torch.\ud800.ReLU",
-    "torch." * 5000 + "ReLU",
-    "torch.nn.ReLU\n",
-]
-OTHER_KINDS = [
-    "os.system",
-    "builtins.open",
-    "torch.load",
-    "torch.hub.load",
-    "torch.optim.SGD",
-    "torch.nn.Module.__init__",
-]
+NO_CLASS = [None, "", "..", "torch..nn", "torch.\0.ReLU", "torch.\ud800.ReLU", "torch." * 5000 + "ReLU"]
+OTHER_KINDS = ["torch.nn.ReLU\n", "os.system", "builtins.open", "torch.load", "torch.hub.load", "torch.optim.SGD"]
 
 
-@pytest.mark.parametrize("target", NO_CLASS + OTHER_KINDS)
+@pytest.mark.parametrize("target", [*NO_CLASS, *OTHER_KINDS, "torch.nn.Module.__init__"])
 def test_d12_only_a_class_of_the_kind_is_called(target: object) -> None:
     with pytest.raises(ConfigurationError, match="_target_: must be a class of the kind"):
         build({"_target_": target}, torch.nn.Module)
