@@ -20,6 +20,20 @@ from pima_hp.ledger import Ledger
 from pima_hp.training.fused import engine
 from pima_hp.training.fused.stack import Stack
 
+PARTS: list[tuple[Any, str, str]] = [
+    (ComposedJobs, "get_all", "jobs composed"),
+    (StudyCallback, "on_sweep_start", "jobs checked and planned"),
+    (engine, "make_stack", "stacks prepared"),
+    (Stack, "results", "final scores and results"),
+    (Ledger, "append", "results written to the ledger"),
+    (hydra.core.utils, "run_job", "jobs published by Hydra"),
+    (Ledger, "frame", "ledger read"),
+    (study, "publish", "runs.csv and TensorBoard written"),
+    (summary, "print_summary", "summary"),
+    (Stack, "fit", "trained"),
+]
+"""Owner and name of each function that is timed, and what it does."""
+
 _spent: Counter[str] = Counter()
 _within: list[float] = []
 
@@ -31,26 +45,14 @@ def factorial() -> None:
 
 
 def _timed_command(arguments: list[str]) -> None:
-    parts: list[tuple[Any, str, str]] = [
-        (ComposedJobs, "get_all", "jobs composed"),
-        (StudyCallback, "on_sweep_start", "jobs checked and planned"),
-        (engine, "make_stack", "stacks prepared"),
-        (engine, "results_of", "final scores and results"),
-        (Ledger, "append", "results written to the ledger"),
-        (hydra.core.utils, "run_job", "jobs published by Hydra"),
-        (Ledger, "frame", "ledger read"),
-        (study, "publish", "runs.csv and TensorBoard written"),
-        (summary, "print_summary", "summary"),
-        (Stack, "fit", "trained"),
-    ]
-    patches = [mock.patch.object(owner, name, _timed(getattr(owner, name), part)) for owner, name, part in parts]
+    patches = [mock.patch.object(owner, name, _timed(getattr(owner, name), part)) for owner, name, part in PARTS]
     began = time.perf_counter()
     for patch in patches:
         patch.start()
     sys.argv = ["pima-hp-train", *arguments]
     code = exit_code(main.__wrapped__)  # type: ignore[attr-defined]
     whole = time.perf_counter() - began
-    for _, _, part in parts:
+    for _, _, part in PARTS:
         print(f"{part:<35}{_spent[part]:8.1f} s")
     print(f"{'the rest':<35}{whole - sum(_spent.values()):8.1f} s")
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
