@@ -8,11 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from pima_hp.config.component import Bounds
+from pima_hp.config.component import INERT_ARGUMENTS, Bounds, TrainerSection
 from pima_hp.config.component import Component as Component
 from pima_hp.config.component import Section as Section
 from pima_hp.config.options import NAMED_SECTIONS, Setting, flattened, option_name
-from pima_hp.config.trainer import INERT_ARGUMENTS, TrainerSection
 
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

@@ -32,12 +32,6 @@ def device_of(config: Config) -> torch.device:
     return torch.device("cuda" if wanted == "gpu" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def engine_on(engine: str, config: Config) -> str:
-    """Return the engine as it is recorded with a run: with the device unless that is the CPU."""
-    device = device_of(config).type
-    return engine if device == "cpu" else f"{engine} on {device}"
-
-
 def select(config: Config, engine: str = "auto", *, alone: bool = False, only_lightning: str = "") -> str:
     """Return the engine that trains a configuration.
 
@@ -191,7 +185,7 @@ def results_of(
         began: of `time.perf_counter`.
         stopped_in: the last epoch of runs that ended before they made all their updates.
     """
-    m = len(runs)
+    m, device = len(runs), device_of(runs[0].config).type
     ends, epochs = diverged_in[:m], np.arange(1, curves["lr"].shape[1] + 1)
     diverged = np.isfinite(ends)
     ended = RunStatus.COMPLETED if stopped_in is None else RunStatus.STOPPED
@@ -205,7 +199,7 @@ def results_of(
         positive_rate=labels[:m].double().mean(1).cpu().numpy(),
         n_train=labels.shape[1],
         duration_s=(time.perf_counter() - began) / m,
-        engine=engine_on(engine, runs[0].config),
+        engine=engine if device == "cpu" else f"{engine} on {device}",
     )
 
 
