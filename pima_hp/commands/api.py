@@ -56,7 +56,7 @@ def train(*overrides: str) -> TrainedRun:
         config.engine.name = "solo"
         name_study(config)
         callback, trained = StudyCallback(), None
-        callback.prepare([config], swept_keys([overrides]), sweep=False)
+        callback.on_sweep_start([config], swept_keys([overrides]), sweep=False)
         ((job, run),) = ((job, run) for job in callback.jobs.values() for run in job.runs)
         if job.is_recorded:
             trained = studies.train_jobs([job], together=False)

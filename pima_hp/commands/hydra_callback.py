@@ -38,7 +38,7 @@ class StudyCallback(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check and plan the run; end the command after `dry_run` or `export`."""
         name_study(config)
-        self.prepare([config], (), sweep=False)
+        self.on_sweep_start([config], (), sweep=False)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Give the sweep's jobs the name of their study and the token of this command."""
@@ -52,28 +52,15 @@ class StudyCallback(Callback):
             # each job plans itself
             current_command().enter_context(study_lock(Path(config.outputs) / config.study, config.command))
 
-    def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str]) -> list[int]:
-        """Check and plan all jobs, and return the positions of those that have runs to train."""
-        return self.prepare(configs, swept, sweep=True)
-
     def on_launch_start(self, configs: Sequence[DictConfig]) -> None:
         """Train what the ledger lacks of these jobs, in stacks; prepare those of a sweeper that has not."""
         if new := [config for config in configs if _overrides(config) not in self.jobs]:
-            self.prepare(new, swept_keys([_overrides(config) for config in new]), sweep=True)
+            self.on_sweep_start(new, swept_keys([_overrides(config) for config in new]))
         jobs = [self.jobs[_overrides(config)] for config in configs]
         if jobs and jobs[0].is_recorded:
             study.train_jobs(jobs, together=True)
 
-    def on_run_end(self, config: DictConfig, **given: Any) -> None:
-        """Publish and summarize."""
-        if given["job_return"].status == JobStatus.COMPLETED:
-            self._finish(config)
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Publish and summarize."""
-        self._finish(config)
-
-    def prepare(self, configs: Sequence[DictConfig], swept: Sequence[str], *, sweep: bool) -> list[int]:
+    def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str], *, sweep: bool = True) -> list[int]:
         """Check and plan jobs, and return the positions of those that have runs to train; end a dry run or export.
 
         Raises:
@@ -109,7 +96,13 @@ class StudyCallback(Callback):
             say(f"{first.folder}: {n_held:,} of {len(asked):,} runs are in the ledger; {len(lacking):,} to train")
         return [place for place, job in enumerate(jobs) if lacking.intersection(run.id for run in job.runs)]
 
-    def _finish(self, config: DictConfig) -> None:
+    def on_run_end(self, config: DictConfig, **given: Any) -> None:
+        """Publish and summarize."""
+        if given["job_return"].status == JobStatus.COMPLETED:
+            self.on_multirun_end(config)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Publish and summarize; exit with 1 where a run has failed or is missing."""
         jobs = list(self.jobs.values()) or [parse(config)]
         first, asked = jobs[0], {run.id for job in self.jobs.values() for run in job.runs}
         if not first.is_recorded:

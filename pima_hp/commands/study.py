@@ -74,6 +74,7 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
     runs = missing(folder, (run for job in jobs for run in job.runs), command)
     if not runs:
         return None
+    _check_held(folder, command)
     from pima_hp.training.dispatch import progress_bar, train
 
     trained, manifest = None, planned(jobs, swept)
@@ -92,12 +93,17 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
             return trained[0]
 
         for results in train(stacks_of(jobs, runs, together=together), solo=solo, progress=bar):
-            owner = owner_of(folder)
-            if owner is None or owner.command != command:  # the command of this worker was killed
-                raise StudyError(f"{str(folder)!r} must be held by this command; it is held by {owner or 'none'}")
+            _check_held(folder, command)
             with signals_deferred():  # what is trained is recorded
                 Ledger(folder).append(results)
     return trained
+
+
+def _check_held(folder: Path, command: str | None) -> None:
+    """Refuse where another command holds the study: that of this worker was killed."""
+    owner = owner_of(folder)
+    if owner is None or owner.command != command:
+        raise StudyError(f"{str(folder)!r} must be held by this command; it is held by {owner or 'none'}")
 
 
 def stacks_of(jobs: Sequence[Job], runs: Sequence[Run], *, together: bool) -> list[tuple[str, list[Run]]]:
