@@ -149,6 +149,7 @@ class MLPClassifier(L.LightningModule):
         """Score the test rows by their probabilities: torchmetrics takes some logits for probabilities."""
         logits, labels = self(batch[0]).double(), batch[1].double()
         self.test_metrics.update(logits.sigmoid(), labels.int())
+        self._kept["test/{}"].append((logits, labels))
         self.log("test/loss", F.binary_cross_entropy_with_logits(logits, labels))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
@@ -164,8 +165,9 @@ class MLPClassifier(L.LightningModule):
         self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of the test rows."""
-        self.log_dict(self.test_metrics.compute())
+        """Log the scores of the test rows; no AUROC where they have one class, for which torchmetrics gives 0."""
+        scores, labels = self.test_metrics.compute(), torch.cat([labels for _, labels in self._kept.pop("test/{}")])
+        self.log_dict(scores if len(labels.unique()) == 2 else {**scores, "test/auroc": torch.nan})
 
     def on_train_epoch_end(self) -> None:
         """Score and log the epoch; stop a run that diverged."""

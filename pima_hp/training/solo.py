@@ -32,6 +32,7 @@ _EXPECTED = (
     r"When using `Trainer\(accumulate_grad_batches",  # `optimizer_step` is called once an update
     ".*smaller than the logging interval",  # scores are logged once an epoch
     "The dirpath has changed",  # of a run continued from another's checkpoint
+    "No (posi|nega)tive samples in targets",  # AUROC is logged as NaN
     "Checkpoint directory .* exists and is not empty",
     "ReduceLROnPlateau conditioned on metric",  # an epoch cut short has no validation
     r"Detected call of `lr_scheduler.step\(\)` before",  # a run stopped before its first update

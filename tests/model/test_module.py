@@ -1,5 +1,6 @@
 """`MLPClassifier`: plain hyperparameters, checkpoints that load alone and execute nothing, predictions for raw rows."""
 
+import math
 import pickle
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import CheckpointError, ConfigurationError, InputError, RowsError
 from pima_hp.model import MLPClassifier
+from pima_hp.model.metrics import FINAL_METRICS, scored
 from pima_hp.model.mlp import build_network
 from pima_hp.training.solo import fit, quiet
 from tests.conftest import job_of
@@ -231,6 +233,22 @@ def test_lightning_tests_and_predicts_with_it(trained: tuple[MLPClassifier, Path
     assert scores["test/loss"] == pytest.approx(float(module.history[2]["val/loss"]), rel=1e-6)
     torch.testing.assert_close(probabilities, module(data.tensors("test")[0]).sigmoid().detach())
     assert watched["val/loss"] == pytest.approx(scores["test/loss"])
+    features, labels = data.tensors("test")
+    with torch.no_grad():
+        expected = scored("test/{}", FINAL_METRICS, module(features), labels)
+    for metric, score in expected.items():
+        assert scores[metric] == pytest.approx(float(score), abs=1e-6)
+
+
+def test_test_rows_of_one_class_have_no_auroc(trained: tuple[MLPClassifier, Path]) -> None:
+    data = trained[0].trainer.datamodule
+    features, labels = data.tensors("val")
+    data._tensors["val"] = features, labels * 0
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    with quiet():
+        (scores,) = trainer.test(trained[0], datamodule=data, verbose=False)
+    assert math.isnan(scores.pop("test/auroc"))
+    assert all(map(math.isfinite, scores.values()))
 
 
 class Subclass(MLPClassifier):
