@@ -1,6 +1,7 @@
 """The fused engine's GPU kernel without a GPU: interpreted it equals the CPU's, and it compiles for a Hopper device."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from pima_hp.run import Run
 from pima_hp.training import fused
+from pima_hp.training.fused.compiled import Kind, kernel
 from pima_hp.training.fused.cpu import CPUStack
+from pima_hp.training.fused.tables import WIDE
 from tests.conftest import job_of
 
 triton = pytest.importorskip("triton", reason="needs Triton, which has wheels for Linux on x86-64 alone")
@@ -74,6 +77,25 @@ def test_interpreted_it_gives_what_the_cpu_gives(interpreted, runs_of, overrides
 def test_every_option_is_in_a_case() -> None:
     chosen = {override for case in CASES for override in case}
     assert {f"{group}={option}" for group in GROUPS for option in options(group)} <= chosen
+
+
+def test_a_kernel_that_gives_wrong_results_is_not_used_and_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's kernel in place of the GPU's, right and wrong."""
+    from pima_hp.training.fused import gpu
+
+    right = kernel(Kind(WIDE, "float64"))
+    for loaded, reason in ((right, "^$"), (lambda **values: right(**{**values, "rule": 0}), "is off by")):
+        monkeypatch.setattr(gpu, "GPUStack", lambda runs, _, loaded=loaded: CPUStack(runs, loaded=loaded))
+        gpu.why_not_here.cache_clear()
+        assert re.search(reason, gpu.why_not_here("float64"))
+    gpu.why_not_here.cache_clear()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+def test_without_a_device_the_reason_is_given() -> None:
+    from pima_hp.training.fused import gpu
+
+    assert gpu.why_not_here("float32").startswith("Triton does not work here")
 
 
 @pytest.mark.parametrize("numbers", ["fp32", pytest.param("fp64", marks=pytest.mark.slow)])

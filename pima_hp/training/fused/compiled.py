@@ -106,7 +106,7 @@ def _digest(kind: Kind, content: bytes) -> bytes:
 
 
 def _read(kind: Kind) -> bytes | None:
-    """Return what the cache holds for a kind; None where that is nothing, or is not what was written."""
+    """Return the stored object file of a kind; None if there is none, or it is not what was written."""
     try:
         stored = kind.path.read_bytes()
     except OSError:
@@ -140,8 +140,8 @@ def _compile(kind: Kind) -> bytes:
         file = Path(own) / "kernel.o"
         done = subprocess.run([*command, file], capture_output=True, cwd=own, env=environment, check=False)  # noqa: S603
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise RuntimeError(said[-1] if said else f"the compiler ended with exit status {done.returncode}")
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise RuntimeError(lines[-1] if lines else f"the compiler ended with exit status {done.returncode}")
         return file.read_bytes()
 
 
@@ -178,16 +178,10 @@ def target_machine() -> llvm.TargetMachine:
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"
-    cpu, features = _cpu()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     return target.create_target_machine(
         cpu=cpu, features=features, opt=3, reloc=reloc, codemodel="jitdefault", jit=True
     )
-
-
-@cache
-def _cpu() -> tuple[str, str]:
-    """Return the name of this machine's processor, and which instructions it has."""
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 @cache
@@ -196,8 +190,8 @@ def _surroundings() -> tuple[str, ...]:
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         sources.update(path.read_bytes())
-    packages = [version(name) for name in ("numba", "llvmlite")]
-    return (sources.hexdigest(), llvm.get_process_triple(), *_cpu(), *packages, *platform.python_version_tuple()[:2])
+    machine = (llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    return (sources.hexdigest(), *machine, version("numba"), version("llvmlite"), *platform.python_version_tuple()[:2])
 
 
 def main() -> None:

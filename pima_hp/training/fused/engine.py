@@ -23,7 +23,34 @@ MOST_NUMBERS = 2**20
 
 def why_not(config: Config) -> str:
     """Return why the kernel cannot train a configuration here; empty when it can."""
-    return _not_known(config) or _not_here(config) or _too_large(config)
+    for component, rows in ((config.activation, ACTIVATIONS), (config.optimizer, OPTIMIZERS)):
+        if numbers_of(component, rows) is None:
+            return f"no row for {component.target}({', '.join(component.arguments)})"
+    if target := config.scheduler.target:
+        if not target.startswith("torch.optim.lr_scheduler."):
+            return f"only Lightning calls {target}"
+        try:
+            scheduler_of(config, [config.optimizer.lr])
+        except ConfigurationError as error:  # it changes momentum, too
+            return str(error)
+    if others := set(metrics.EPOCH_METRICS) - {"accuracy", "loss"}:
+        return f"it computes no {min(others)} each epoch"
+    size, widths = config.batch.size, config.model.hidden_widths
+    if isinstance(size, str):
+        size, _, _ = config.data.split_sizes(len(read_table(config.data, config.data_digest).labels))
+    n_weights = sum(before * after for before, after in itertools.pairwise(widths))
+    if max(max(size, SCORED_ROWS) * (sum(widths) + 1), n_weights) > MOST_NUMBERS:
+        return "its network is too large for the caches"
+    try:
+        if device_of(config).type == "cpu":
+            from pima_hp.training.fused.compiled import failures
+
+            return failures.get(config.trainer.dtype, "")
+        from pima_hp.training.fused.gpu import why_not_here
+
+        return why_not_here(config.trainer.dtype)
+    except (ImportError, OSError) as error:  # of llvmlite or Triton
+        return f"its compiler does not work here ({error})"
 
 
 def stack_key(config: Config) -> str:
@@ -72,41 +99,3 @@ def make_stack(runs: Sequence[Run], n_threads: int) -> Stack:
     from pima_hp.training.fused.cpu import CPUStack
 
     return CPUStack(runs, n_threads)
-
-
-def _not_known(config: Config) -> str:
-    for component, rows in ((config.activation, ACTIVATIONS), (config.optimizer, OPTIMIZERS)):
-        if numbers_of(component, rows) is None:
-            return f"no row for {component.target}({', '.join(component.arguments)})"
-    if target := config.scheduler.target:
-        if not target.startswith("torch.optim.lr_scheduler."):
-            return f"only Lightning calls {target}"
-        try:
-            scheduler_of(config, [config.optimizer.lr])
-        except ConfigurationError as error:  # it changes momentum, too
-            return str(error)
-    others = [name for name in metrics.EPOCH_METRICS if name not in ("accuracy", "loss")]
-    return f"it computes no {others[0]} each epoch" if others else ""
-
-
-def _not_here(config: Config) -> str:
-    on_cpu = device_of(config).type == "cpu"
-    try:
-        if on_cpu:
-            from pima_hp.training.fused.compiled import failures
-
-            return failures.get(config.trainer.dtype, "")
-        from pima_hp.training.fused.gpu import why_not_here
-
-        return why_not_here(config.trainer.dtype)
-    except (ImportError, OSError) as error:
-        return f"{'llvmlite' if on_cpu else 'Triton'} does not work here ({error})"
-
-
-def _too_large(config: Config) -> str:
-    size, widths = config.batch.size, config.model.hidden_widths
-    if isinstance(size, str):
-        size, _, _ = config.data.split_sizes(len(read_table(config.data, config.data_digest).labels))
-    n_weights = sum(before * after for before, after in itertools.pairwise(widths))
-    too_large = max(max(size, SCORED_ROWS) * (sum(widths) + 1), n_weights) > MOST_NUMBERS
-    return "its network is too large for the caches" if too_large else ""

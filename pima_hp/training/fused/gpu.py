@@ -1,8 +1,8 @@
-"""The kernel on a CUDA device: the sources of the CPU's, compiled by Triton, a member in each thread of a warp.
+"""The kernel on a CUDA device: the sources of the CPU's kernel compiled by Triton, one member per thread of a warp.
 
 `kernel`, `optimizers` and `activations` are written in the operations of `vector` and the functions of `functions`;
-`triton_ops` says what these mean in Triton. An activation or an optimizer has one row for both. Weights and optimizer
-states stay in the caches of the device or stream from its memory; nothing is exchanged between threads.
+`triton_ops` implements these in Triton. Weights and optimizer states stay in the caches of the device or stream from
+its memory; threads exchange nothing.
 """
 
 import types
@@ -31,8 +31,8 @@ _VARYING = ["block", "worker", *(name for name in NUMBERS if name not in SWITCHE
 def _in_triton(*modules: types.ModuleType) -> dict[str, Any]:
     """Return the functions of modules as Triton compiles them, by name.
 
-    Each is a copy of what numba compiles, in which names mean what they mean in `triton_ops`. Triton reads a function's
-    source and looks names up among its globals, of which whole numbers must be marked as constants.
+    Each is a copy of what numba compiles, whose globals are those of `triton_ops`. Triton reads a function's source and
+    looks names up among its globals; whole numbers there must be marked as constants.
     """
     known: dict[str, Any] = {**vars(triton_ops), "__name__": __name__}
     for module in modules:
@@ -51,7 +51,7 @@ run_block = _in_triton(functions, optimizers, activations, kernel)["run_block"]
 
 
 class GPUStack(Stack):
-    """A program of Triton for each block of LANES members."""
+    """A stack on a CUDA device, with a Triton program for each block of LANES members."""
 
     def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
         super().__init__(runs, LANES, device, len(runs))

@@ -37,7 +37,7 @@ def _given(w, h, place):
 
 @njit
 def _rest(w, h, place):
-    """Return what a hyperparameter lacks to 1."""
+    """Return 1 minus a hyperparameter."""
     return cast(w, splat(h, 1.0) - load(h, place))
 
 

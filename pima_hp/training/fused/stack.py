@@ -65,6 +65,7 @@ class Stack(ABC):
         self.n_epochs, self.epoch = config.trainer.max_epochs, 0
         rates, self._schedulers = planned([run.config for run in self.members], self.n_epochs)
         self.curves = {key: np.full_like(rates, np.nan) for key in CURVES[:N_SCORES]} | {"lr": rates}
+        self._weights = self.packed(self.vectors)
         self._arguments = self._constant_arguments()
 
     def columns(self, section: str, rows: Mapping[str, Row]) -> Array:
@@ -90,7 +91,7 @@ class Stack(ABC):
             "activation": ACTIVATIONS[config.activation.target].code, "rule": rule.code,
             "flag": int(bool(config.optimizer.arguments.get(rule.flag))), "n_train": self.n_train, "n_val": self.n_val,
             "shuffled": int(bool(self.orders)), "size": self.batch_size,
-            "weights": self.packed(self.vectors), "state": self.zeros(tables.N_STATES * n_parameters),
+            "weights": self._weights, "state": self.zeros(tables.N_STATES * n_parameters),
             "argument": self.packed(torch.from_numpy(self._argument), self.dtype),
             "x": x, "y": y, "val_x": val_x, "val_y": val_y,
             "running": self.zeros(tables.N_RUNNING, torch.float64) + 1.0,
@@ -108,9 +109,8 @@ class Stack(ABC):
             self.train_epochs(count)
             if progress and self.epoch < self.n_epochs:  # the caller counts the rest, without rounding
                 progress.update(count * len(self.runs) / self.n_epochs)
-        weights = self._arguments["weights"]
-        assert isinstance(weights, Tensor)  # noqa: S101 -- for mypy
-        self.vectors = weights.reshape(self.n_blocks, -1, self.lanes).transpose(1, 2).reshape(len(self.members), -1)
+        weights = self._weights.view(self.n_blocks, -1, self.lanes)
+        self.vectors = weights.transpose(1, 2).reshape(len(self.members), -1)
 
     def train_epochs(self, count: int = 1) -> None:
         """Make epochs of updates, score each, and set the learning rates of the next.

@@ -1,7 +1,7 @@
-"""The operations of `vector`, and elementary functions, in Triton: of LANES numbers each thread of a warp has one.
+"""The operations of `vector`, and elementary functions, in Triton: each thread of a warp holds one of LANES numbers.
 
-What each operation means is said in `vector` and `functions`. With TRITON_INTERPRET=1 numpy computes all of it on the
-CPU, very slowly (Triton documentation, "Debugging Triton").
+`vector` and `functions` document each operation. With TRITON_INTERPRET=1 numpy computes all of it on the CPU, very
+slowly (Triton documentation, "Debugging Triton").
 """
 
 import triton
@@ -9,7 +9,7 @@ import triton.language as tl
 
 LANES = 32  # a warp
 constant = int if triton.knobs.runtime.interpret else tl.constexpr
-"""How Triton wants whole numbers that are no arguments; interpreted they are plain."""
+"""The type of whole numbers that are not arguments: constants for the compiler, plain when interpreted."""
 
 _LANES = constant(LANES)
 
@@ -97,7 +97,7 @@ def where_nan(x, yes, no):
 
 @triton.jit
 def expm1(x):
-    """exp(x) - 1, accurate near 0: the rounding errors of exp and log there cancel (W. Kahan)."""
+    """Return exp(x) - 1, accurate near 0: the rounding errors of exp and log there cancel (W. Kahan)."""
     x = tl.where(x > 80.0, 80.0, x)  # beyond, tanh would be infinity by infinity
     e = tl.exp(x)
     near = tl.where(e == 1.0, x, (e - 1.0) * x / tl.log(tl.where(e == 1.0, 2.0, e)))
@@ -106,6 +106,6 @@ def expm1(x):
 
 @triton.jit
 def log1p_unit(u):
-    """log(1 + u) for 0 <= u <= 1, likewise."""
+    """Return log(1 + u) for 0 <= u <= 1, likewise."""
     v = 1.0 + u
     return tl.where(v == 1.0, u, tl.log(v) * u / tl.where(v == 1.0, 1.0, v - 1.0))
