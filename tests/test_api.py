@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import pima_hp
+from pima_hp.commands import study as studies
 from pima_hp.data.table import SHIPPED
 from pima_hp.errors import ConfigurationError, InputError
 from pima_hp.model import MLPClassifier
@@ -46,6 +48,22 @@ def test_a_run_that_is_trained_into_a_study_is_read_and_predicts_from_there() ->
             pima_hp.predict("s", wrong, pd.read_csv(SHIPPED))
     assert len(list(Path("outputs/s/checkpoints").rglob("*.ckpt"))) == 1
     assert len(list(Path("outputs/s/tensorboard").glob("*/events*"))) <= 3, "the curves are logged once"
+
+
+def test_tensorboard_shows_a_sweep_that_is_still_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    write = studies.publish
+
+    def publish(*given: Any) -> pd.DataFrame:
+        frame = write(*given)
+        seen.extend(path.name for path in Path("outputs/s/tensorboard").glob("*/*.pima_hp_study"))
+        return frame
+
+    monkeypatch.setattr(studies, "publish", publish)
+    monkeypatch.setattr(studies, "_PUBLISH_S", 0.0)
+    pima_hp.sweep("trainer.max_epochs=1", "batch=b32", "engine.stack_size=2", n_replicates=4, study="s")
+    assert [int(name.split(".")[3]) for name in seen][:1] == [2], "the first stack of two"
+    assert int(seen[-1].split(".")[3]) == 4
 
 
 def test_a_sweep_is_a_study_with_curves_the_best_setting_verdicts_and_a_report() -> None:

@@ -1,7 +1,9 @@
 """Work on a study: plan jobs, find and train the runs that its ledger lacks, write what is derived from the ledger."""
 
 import math
+import os
 import shutil
+import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +21,9 @@ from pima_hp.ledger.files import locked, owner_of, write_atomically
 from pima_hp.ledger.plan import ID_DIGITS, file_key, run_folders, run_name
 from pima_hp.run import Results, Run
 from pima_hp.training.interruption import signals_deferred
+
+_PUBLISH_S = 15.0
+"""Seconds between two moments at which a sweep that trains shows in TensorBoard; more where writing takes longer."""
 
 
 def planned(jobs: Sequence[Job], swept: Sequence[str], *, write: bool = True) -> Manifest:
@@ -77,7 +82,7 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
     _check_held(folder, command)
     from pima_hp.training.dispatch import progress_bar, train
 
-    trained, manifest = None, planned(jobs, swept)
+    trained, manifest, publish_at = None, planned(jobs, swept), time.monotonic() + _PUBLISH_S
     checkpoints, logged = folder / "checkpoints", run_folders(folder / "tensorboard")
     for run in runs:  # what attempts that did not finish have left
         shutil.rmtree(checkpoints / run.id, ignore_errors=True)
@@ -96,6 +101,10 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
             _check_held(folder, command)
             with signals_deferred():  # what is trained is recorded
                 Ledger(folder).append(results)
+            if together and owner.pid == os.getpid() and time.monotonic() > publish_at:  # no worker
+                began = time.monotonic()
+                publish(jobs[0], ())
+                publish_at = time.monotonic() + max(_PUBLISH_S, 10 * (time.monotonic() - began))
     return trained
 
 
