@@ -17,7 +17,7 @@ from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StudyError
 from pima_hp.formatting import csv_text
 from pima_hp.ledger import Ledger, Manifest, curve_columns
-from pima_hp.ledger.files import locked, owner_of, write_atomically
+from pima_hp.ledger.files import Owner, locked, owner_of, write_atomically
 from pima_hp.ledger.plan import ID_DIGITS, file_key, run_folders, run_name
 from pima_hp.run import Results, Run
 from pima_hp.training.interruption import signals_deferred
@@ -98,7 +98,7 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
             return trained[0]
 
         for results in train(stacks_of(jobs, runs, together=together), solo=solo, progress=bar):
-            _check_held(folder, command)
+            owner = _check_held(folder, command)
             with signals_deferred():  # what is trained is recorded
                 Ledger(folder).append(results)
             if together and owner.pid == os.getpid() and time.monotonic() > publish_at:  # no worker
@@ -108,11 +108,12 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
     return trained
 
 
-def _check_held(folder: Path, command: str | None) -> None:
-    """Refuse where another command holds the study: that of this worker was killed."""
+def _check_held(folder: Path, command: str | None) -> Owner:
+    """Return who holds a study; refuse where it is another command: that of this worker was killed."""
     owner = owner_of(folder)
     if owner is None or owner.command != command:
         raise StudyError(f"{str(folder)!r} must be held by this command; it is held by {owner or 'none'}")
+    return owner
 
 
 def stacks_of(jobs: Sequence[Job], runs: Sequence[Run], *, together: bool) -> list[tuple[str, list[Run]]]:

@@ -33,20 +33,20 @@ _CURVE = pa.list_(_NUMBER)
 _SEEDS = ("seed", "init_seed", "split_seed", "order_seed")
 COLUMNS = {
     **dict.fromkeys(("run_id", "config_id", "status"), _TEXT),
-    **dict.fromkeys((*_SEEDS, "stop_epoch", "n_updates", "n_train", "trainer.max_epochs"), _WHOLE),
+    **dict.fromkeys((*_SEEDS, "stop_epoch", "n_updates", "n_train"), _WHOLE),
+    **dict.fromkeys(("batch.size", "trainer.max_epochs"), _WHOLE),
     **dict.fromkeys(("positive_rate", "duration_s", "ended_s", "optimizer.lr"), _NUMBER),
     **dict.fromkeys(("data.test_fraction", "data.val_fraction"), _NUMBER),
     **dict.fromkeys(("batch.shuffle", "data.stratified"), pa.bool_()),
     **dict.fromkeys(("engine", "message", "versions", "trainer.precision", "data_digest"), _TEXT),
     **dict.fromkeys((*NAMED_SECTIONS, *(f"{section}._target_" for section in NAMED_SECTIONS)), _TEXT),
     **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data.path"), _TEXT),
-    "batch.size": _JSON,  # a number or `full`
     **dict.fromkeys(CURVES, _CURVE),
 }
 """Columns of every part, with their types; see `type_of` for others."""
 
-_OPTIONAL = {"n_train", "positive_rate", "scheduler._target_", "data.path"}
-"""Null for a run that failed, no schedule, the shipped table."""
+_OPTIONAL = {"n_train", "positive_rate", "batch.size", "scheduler._target_", "data.path"}
+"""Null for a run that failed, `batch.size=full`, no schedule, the shipped table."""
 
 
 class DamagedPartError(Exception):
@@ -92,6 +92,7 @@ def encoded(results: Results) -> tuple[str, bytes]:
     for key, column in cells.items():
         if type_of(key) == _JSON:
             cells[key] = [None if value is None else json.dumps(value) for value in column]
+    cells["batch.size"] = [None if size == "full" else size for size in cells["batch.size"]]
     frame = pd.DataFrame(rows).join(pd.DataFrame(cells, [*flats], dtype=object), on="config_id")
     types = pa.schema((name, type_of(name)) for name in frame.columns)
     table = pa.Table.from_pandas(frame, types, preserve_index=False)
@@ -163,6 +164,7 @@ def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
     epochs = frame["trainer.max_epochs"].tolist()
     nothing = {n_epochs: np.full(n_epochs, np.nan) for n_epochs in epochs}
     columns: dict[str, Any] = {}
+    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
     for name in names:
         if is_curve(name):
             columns[name] = [
