@@ -16,12 +16,13 @@ from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.intervals import nadeau_bengio
 from pima_hp.analysis.selection import Runs, conclusive, differing, named
 from pima_hp.config import DataSection
-from pima_hp.data.table import SHIPPED_SHA256, read_table
+from pima_hp.data.table import SHIPPED_SHA256, Table, read_table
 from pima_hp.errors import PimaError
 from pima_hp.formatting import plain
 from pima_hp.ledger.files import read_file, write_atomically
 from pima_hp.run import Array
 
+Rows = NDArray[np.int64]
 FILE = "baselines.csv"
 LARGEST_BYTES = 2**20
 MOST_SPLITS = 100  # of one kind
@@ -70,17 +71,13 @@ def keep_baselines(folder: Path, frame: pd.DataFrame, *, own_table: bool = False
     return found
 
 
-def baseline_scores(
-    features: Array, labels: NDArray[Any], names: Sequence[str], splits: Sequence[tuple[NDArray[Any], NDArray[Any]]]
-) -> dict[str, Array]:
+def baseline_scores(table: Table, splits: Sequence[tuple[Rows, Rows]]) -> dict[str, Array]:
     """Return the test accuracy of each baseline in each split: majority class, and logistic regressions.
 
     It is NaN where the rows to fit are of one class, and for the regression on glucose alone where there is none.
 
     Args:
-        features: (n, D) as the table has them.
-        labels: (n,) zeros and ones.
-        names: of the D features.
+        table: its features as they are.
         splits: numbers of the rows to fit, and of those to score.
     """
     from sklearn.dummy import DummyClassifier
@@ -91,12 +88,12 @@ def baseline_scores(
 
     # Hardly regularized: weights stay finite where the rows can be separated.
     logistic = make_pipeline(StandardScaler(), LogisticRegression(C=1e3, solver="newton-cholesky"))
-    models = [(DummyClassifier(strategy="most_frequent"), features), (logistic, features)]
-    if "glucose" in names:
-        models.append((logistic, features[:, [list(names).index("glucose")]]))
+    models = [(DummyClassifier(strategy="most_frequent"), table.features), (logistic, table.features)]
+    if "glucose" in table.feature_names:
+        models.append((logistic, table.features[:, [table.feature_names.index("glucose")]]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of fits to one class
-        scores = [cross_val_score(model, x, labels, cv=splits) for model, x in models]
+        scores = [cross_val_score(model, x, table.labels, cv=splits) for model, x in models]
     return dict(zip(MODELS, [*scores, np.full(len(splits), np.nan)], strict=False))
 
 
@@ -146,5 +143,5 @@ def _of_kind(runs: pd.DataFrame, own_table: bool) -> pd.DataFrame:
     labels = torch.tensor(table.labels).double()
     rows = [split_rows(labels, data, stream(seed, Role.SPLIT)) for seed in runs["split_seed"].tolist()]
     splits = [(of["train"].numpy(), of["test"].numpy()) for of in rows]
-    scores = baseline_scores(table.features, table.labels, table.feature_names, splits)
-    return runs[SPLIT].assign(n_train=float(len(splits[0][0])), n_test=float(len(splits[0][1])), **scores)
+    n_train, n_test = (float(len(of)) for of in splits[0])
+    return runs[SPLIT].assign(n_train=n_train, n_test=n_test, **baseline_scores(table, splits))

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -89,8 +89,5 @@ def benjamini_hochberg(p_values: Sequence[float]) -> Array:
     return adjusted
 
 
-FAMILIES: dict[str, tuple[Callable[[Sequence[float]], Array], float, str]] = {
-    "primary": (holm, 0.05, "Holm's"),
-    "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's"),
-}
+FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
 """Family -> how its p values are adjusted, the limit for adjusted values, the name of the correction."""

@@ -19,11 +19,8 @@ from pima_hp.ledger import follows, varying
 
 ROBUST_SHARE = 0.90
 CHOICES = {
-    "threshold": "threshold",
-    "window": "window_epochs",
-    "training scores": "curve",
-    "duration": "sustained_epochs",
-}
+    "threshold": "threshold", "window": "window_epochs", "training scores": "curve", "duration": "sustained_epochs",
+}  # fmt: skip
 """Analysis choice -> the argument of a statistic that it changes."""
 
 Arms = Mapping[str, Sequence[str]]
@@ -59,15 +56,13 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
         for settings in {repr(settings): settings for settings in rest.values()}.values()
     ]
     n_testable = [sum(len(ids) == 1 for ids in of.values()) for _, of in found]
-    best = [item for item, n in zip(found, n_testable, strict=True) if n == max(n_testable)]
+    best = (item for item, n in zip(found, n_testable, strict=True) if n == max(n_testable))
     return sorted(best, key=lambda item: len(differing(item[0])))
 
 
-def levels_of(statistic: Statistic | None) -> dict[str, dict[str, Any]]:
+def levels_of(statistic: Statistic) -> dict[str, dict[str, Any]]:
     """Return analysis choice -> level -> value of its argument, as stated first, for the choices that it has."""
     found: dict[str, dict[str, Any]] = {}
-    if statistic is None:
-        return found
     stated, running = statistic.arguments, statistic.curve.removesuffix("_end")
     if (threshold := stated.get("threshold")) is not None:
         shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02}
@@ -85,9 +80,11 @@ def levels_of(statistic: Statistic | None) -> dict[str, dict[str, Any]]:
 
 def at_levels(part: Part, chosen: Mapping[str, str]) -> Part:
     """Return a part with these levels of the analysis choices; a choice that it does not have changes nothing."""
+    if part.statistic is None:
+        return part
     levels = {choice: own for choice, own in levels_of(part.statistic).items() if chosen[choice] in own}
     update = {CHOICES[choice]: own[chosen[choice]] for choice, own in levels.items()}
-    return part.model_copy(update={"statistic": part.statistic and part.statistic.model_copy(update=update)})
+    return part.model_copy(update={"statistic": part.statistic.model_copy(update=update)})
 
 
 def specifications(
@@ -104,7 +101,8 @@ def specifications(
         A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`.
     """
     judged = [part for part in claim.parts if not part.descriptive]
-    levels = {choice: names for part in reversed(judged) for choice, names in levels_of(part.statistic).items()}
+    statistics = [part.statistic for part in reversed(judged) if part.statistic]
+    levels = {choice: names for statistic in statistics for choice, names in levels_of(statistic).items()}
     choices = [dict(zip(levels, names, strict=True)) for names in itertools.product(*levels.values())]
     variants = [(chosen, [at_levels(part, chosen) for part in judged]) for chosen in choices]
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})

@@ -4,6 +4,7 @@ import pytest
 
 from pima_hp.analysis.baselines import FILE, MODELS, TYPES, baseline_scores, baselines_table, read_baselines
 from pima_hp.analysis.intervals import nadeau_bengio
+from pima_hp.data.table import Table
 from tests.analysis.conftest import study
 
 RNG = np.random.default_rng(0)
@@ -12,23 +13,26 @@ Y = (RNG.random(500) < 1 / (1 + np.exp(-(0.5 + 2 * X[:, 0] - X[:, 1])))).astype(
 ORDERS = [np.random.default_rng(seed).permutation(500) for seed in range(20)]
 
 
+def table_of(features, labels, *names):
+    return Table(features, labels, names, "", ())
+
+
 def test_baselines_in_the_given_splits():
-    names = ["glucose", "bmi", "age"]
     splits = [(order[:400], order[400:]) for order in ORDERS]
-    found = pd.DataFrame(baseline_scores(X, Y, names, splits))
+    found = pd.DataFrame(baseline_scores(table_of(X, Y, "glucose", "bmi", "age"), splits))
     assert list(found) == list(MODELS)
     shares = [Y[order[400:]].mean() for order in ORDERS]
     assert found["majority class"].tolist() == pytest.approx([max(share, 1 - share) for share in shares])
     majority, every, glucose = found.mean()
     assert majority < glucose < every
-    assert np.isnan(baseline_scores(X, Y, ["a", "b", "c"], splits)[MODELS[2]]).all()
+    assert np.isnan(baseline_scores(table_of(X, Y, "a", "b", "c"), splits)[MODELS[2]]).all()
 
 
 def test_separable_rows_and_constant_features_have_a_score_and_one_class_has_none():
     x = np.column_stack([np.arange(40) - 19.5, np.zeros(40)])
     y = (np.arange(40) > 19).astype(int)
     even, odd, first, last = np.arange(0, 40, 2), np.arange(1, 40, 2), np.arange(20), np.arange(20, 40)
-    scores = baseline_scores(x, y, ["a", "b"], [(even, odd), (first, last)])
+    scores = baseline_scores(table_of(x, y, "a", "b"), [(even, odd), (first, last)])
     assert scores["majority class"].tolist() == [0.5, 0]
     assert scores["logistic regression"] == pytest.approx([0.95, np.nan], nan_ok=True)
 
