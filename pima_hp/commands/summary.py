@@ -65,5 +65,8 @@ def print_summary(job: Job, found: pd.DataFrame, n_lost: int, n_new: int) -> Non
     if n_lost:
         say(f"{counted(n_lost, 'run')} not trained; the same command trains what is missing")
     say(f"ledger       {shlex.quote(f'{job.folder}/ledger')}   (pima_hp.read_study({str(job.folder)!r}))")
+    checkpoints = sorted((job.folder / "checkpoints").glob(f"{job.runs[0].id}/*.ckpt"))
+    if checkpoints and n_new == 1:
+        say(f"checkpoint   {shlex.quote(str(checkpoints[0]))}")
     if job.has_tensorboard:
         say(f"TensorBoard  tensorboard --logdir {shlex.quote(f'{job.folder}/tensorboard')}")

@@ -20,6 +20,11 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
         with signals_deferred():
             super().log_metrics({tag_of(key): value for key, value in metrics.items()}, step)
 
+    def save(self) -> None:
+        """Wait until all is in the file; Lightning calls it after each `log_metrics`."""
+        with signals_deferred():
+            super().save()
+
     def finalize(self, status: str) -> None:
         """Close the file."""
         with signals_deferred():
