@@ -117,6 +117,7 @@ def test_a_sweep_of_copies_says_so_at_its_end_and_in_its_report(command, tmp_pat
     n = len(frame) // 12
     told = f"{n * 11} of {n * 12} runs are copies of others (same initialization, split and row order) and are ignored"
     assert told in done.err
+    assert told in done.out
     report = tmp_path / "outputs" / "s" / "report"
     assert told in (report / "index.html").read_text(encoding="utf-8")
     assert pd.read_csv(report / "tables" / "batch_size.csv")["n_runs"].tolist() == [1] * n

@@ -71,6 +71,7 @@ def test_the_verdicts_fit_a_terminal_and_the_exit_code_answers(studies, own_clai
     assert max(map(len, text.splitlines()[:-1])) <= 100
     assert {"mine:", "Batches", "refuted,"} <= set(text.split())
     assert "24 of 24 runs finished" in text
+    assert "11 of 12 claims are about another table than these runs" in text
     assert run([low, "--claims", own_claims, "--fail-on", "refuted,undecided"]) == 1
     assert run([high, "--claims", own_claims, "--fail-on", "refuted,undecided"]) == 0
     assert run([high, "--claims", own_claims, "--fail-on", "supported"]) == 1
@@ -156,6 +157,14 @@ def test_what_is_wrong_is_told_in_one_line(studies, capsys, arguments, told):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert told in lines[0]
+
+
+def test_a_wrong_claim_is_refused_before_anything_is_trained(command: Command, tmp_path):
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "X1.yaml").write_text("id: X1\n")
+    done = command("study=s", "report=true", "claim_dir=claims")
+    assert (done.code, "claims/X1.yaml: " in done.err) == (2, True)
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_baselines_are_computed_once_in_the_splits_of_the_runs(tmp_path):

@@ -81,6 +81,10 @@ class StudyCallback(Callback):
             raise SystemExit(0)
         for note in dict.fromkeys(note for job in jobs for note in job.notes):
             say(f"note: {note}")
+        if settings.report:
+            from pima_hp.analysis.claims import load_claims
+
+            load_claims(extra=settings.claim_dir)  # refuses a file that is wrong
         if settings.dry_run:
             from pima_hp.commands.summary import print_plan
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pima_hp.analysis.decisions import Outcome
+from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.commands.exits import answer, say_error
 from pima_hp.errors import ConfigurationError, PimaError
@@ -20,6 +21,11 @@ def report_study(study: Study, claims: Path | str | None = None) -> list[Verdict
     page, table = write_report(study, verdicts), verdict_table(verdicts)
     lines = [f"{text_table(table)}\n"] if len(table) else []
     lines.append(f"{study.progress}. {counts_text(verdicts).capitalize()}.")
+    tables = set(study.frame.get("data_digest", ()))
+    if n_others := sum(not any(map(verdict.claim.is_about, tables)) for verdict in verdicts) if tables else 0:
+        lines.append(f"note: {n_others} of {len(verdicts)} claims are about another table than these runs")
+    if copies := copies_in_words(study.frame):
+        lines.append(f"note: {copies}")
     answer("\n".join([*lines, f"report       {page}"]))
     return verdicts
 
