@@ -28,10 +28,11 @@ NUMBERS = (
     *("n_train", "n_val", "shuffled"),  # rows; whether training rows come in the order of `order`
     *("n_epochs", "size", "step"),  # epochs of this call; rows of a batch; optimizer steps made before
 )
+MEMORY = ("pre", "post", "delta", "batch", "gradients")  # of a worker, all overwritten
 REALS = (  # in the precision of the run
     *("weights", "state", "argument"),  # (N, ...), see `optimizers`; argument: the activation's
     *("x", "y", "val_x", "val_y"),  # (N, D * n) and (N, n)
-    *("pre", "post", "delta", "batch", "gradients"),  # memory of a worker, all overwritten
+    *MEMORY,
 )
 DOUBLES = (
     *("running", "hyperparameters"),  # (N, ...), see `optimizers`
