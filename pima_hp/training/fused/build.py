@@ -20,10 +20,10 @@ llvm.set_option("build", "--sink-insts-to-avoid-spills")
 
 
 @njit(error_model="numpy", boundscheck=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
-def run_blocks(first, last, worker, *arguments):
-    """Run blocks first .. last one after the other, all in the memory of one worker."""
+def run_blocks(first, last, *arguments):
+    """Run blocks first .. last one after the other, all in the same memory."""
     for block in range(first, last):
-        run_block(block, worker, *arguments)
+        run_block(block, 0, *arguments)
 
 
 def main(lanes: str, dtype: str, key: str, file: str) -> None:
@@ -41,7 +41,7 @@ def main(lanes: str, dtype: str, key: str, file: str) -> None:
     real, double = Rows(getattr(types, dtype), kind.lanes), Rows(types.float64, kind.lanes)
     arguments = [types.int64] * len(NUMBERS) + [real] * len(REALS) + [double] * len(DOUBLES)
     arguments += [Rows(types.int32, kind.lanes), Rows(types.int32, 1)]
-    signature = (types.int64, types.int64, types.int64, types.StarArgTuple(arguments))
+    signature = (types.int64, types.int64, types.StarArgTuple(arguments))
     run_blocks.compile(signature)
     name = run_blocks.overloads[signature].fndesc.llvm_func_name
     module = llvm.parse_assembly(run_blocks.inspect_llvm(signature))

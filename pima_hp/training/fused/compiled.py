@@ -33,8 +33,8 @@ SYMBOL = "pima_hp_run_blocks"
 """The one name that can be seen from outside an object file."""
 
 Kernel = Callable[..., None]
-"""A loaded kernel: called with `first` and `last`, the blocks to run, `worker`, in whose memory, and the values of
-ARGUMENTS, all by name; arrays are addresses."""
+"""A loaded kernel: called with `first` and `last`, the blocks to run, and the values of ARGUMENTS, all by name; arrays
+are addresses."""
 
 log = logging.getLogger(__name__)
 
@@ -154,13 +154,13 @@ def _load(content: bytes) -> Kernel:
     if not address:
         raise RuntimeError(f"it has no function {SYMBOL}")
     # numba's convention: a status, 0 unless something was raised; addresses of the result and of what was raised
-    numbers = [ctypes.c_int64] * (3 + len(NUMBERS))
+    numbers = [ctypes.c_int64] * (2 + len(NUMBERS))
     pointers = [ctypes.c_void_p] * (len(ARGUMENTS) - len(NUMBERS))
     function: Any = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *numbers, *pointers)(address)
 
     def call(**values: int) -> None:
         result, raised = ctypes.c_int64(), ctypes.c_void_p()
-        given = [values[name] for name in ("first", "last", "worker", *ARGUMENTS)]
+        given = [values[name] for name in ("first", "last", *ARGUMENTS)]
         if function(ctypes.addressof(result), ctypes.addressof(raised), *given):
             raise RuntimeError("it stopped with an error")
 

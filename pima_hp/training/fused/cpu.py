@@ -47,7 +47,7 @@ class CPUStack(Stack):
             # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
             torch.set_flush_denormal(True)
             try:
-                self._kernel(first=bounds[part], last=bounds[part + 1], worker=0, **values | addresses)
+                self._kernel(first=bounds[part], last=bounds[part + 1], **values | addresses)
             finally:
                 torch.set_flush_denormal(False)
 
