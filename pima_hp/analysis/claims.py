@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pima_hp.analysis.curves import EVENTS, Statistic
-from pima_hp.analysis.decisions import Limits, Outcome, holds
-from pima_hp.analysis.intervals import Inference
+from pima_hp.analysis.decisions import Limits, Outcome, within
+from pima_hp.analysis.intervals import Interval
 from pima_hp.config import Section
 from pima_hp.config.options import CONF, read_yaml
 from pima_hp.config.problems import problems_of
@@ -21,10 +21,14 @@ Selector = dict[str, Any]
 
 
 Selectors = Annotated[list[Selector], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
-Contrast = Literal["share", "mean", "slope", "difference", "ratio", "order"]
-"""share: of runs for which an event is true (Wilson). The others are bootstrap means over seeds: mean; slope on log2
-of the setting `along`; difference: `where` minus `over`, each averaged over its configurations within a seed;
-ratio: exp of that difference, for logarithms; order: P(where > over) + P(equal)/2."""
+Contrast = Literal["share", "earlier", "mean", "slope", "difference", "ratio", "order", "removed"]
+"""share: of runs for which an event is true (Wilson); earlier: of seeds under which `where` comes before `over`
+(Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the setting `along`; difference: `where`
+minus `over`, each averaged over its configurations within a seed; ratio: exp of that difference, for logarithms;
+order: P(where > over) + P(equal)/2; removed: how much smaller that difference is than under the settings `instead`,
+as a share of it."""
+PAIRED = ("earlier", "difference", "ratio", "order", "removed")
+SHARES = ("share", "earlier")
 
 
 class _Quantity(Section):
@@ -35,6 +39,14 @@ class _Quantity(Section):
     along: str | None = None
     supported: Limits | None = None
     refuted: Limits | None = None
+    mixed: Limits | None = None  # where it is neither
+    described_as: dict[Text, Limits] | None = None  # a qualifier of the verdict -> where it applies
+
+    @property
+    def limits(self) -> dict[Outcome, Limits]:
+        """Return the limits of each outcome that has some, in the order in which they are tried."""
+        stated = {Outcome.SUPPORTED: self.supported, Outcome.REFUTED: self.refuted, Outcome.MIXED: self.mixed}
+        return {outcome: limits for outcome, limits in stated.items() if limits}
 
 
 class Part(_Quantity):
@@ -43,21 +55,22 @@ class Part(_Quantity):
     name: Text  # a few words
     # The configurations: the settings and values of one, or a list of such.
     where: Selectors = Field(default=[{}])
-    over: Selectors = Field(default=[])  # those compared with (difference, ratio, order)
-    requires: Text | None = None  # what the project does not record yet; such a part is untestable
+    over: Selectors = Field(default=[])  # those compared with (earlier, difference, ratio, order, removed)
+    instead: Selector = Field(default={})  # settings under which `removed` finds the difference that it compares with
     descriptive: bool = False  # shown with the others; the claim's outcome does not depend on it
+    only_refutes: bool = False  # it refutes the claim or says nothing: it has no `supported`
 
     @property
     def arms(self) -> list[Selector]:
-        """Return the configurations of `where`, then those of `over`."""
-        return [*self.where, *self.over]
+        """Return the configurations of `where`, then those of `over`, then both with the settings of `instead`."""
+        arms = [*self.where, *self.over]
+        return [*arms, *(arm | self.instead for arm in arms if self.instead)]
 
     @property
     def problem(self) -> str:
         """Return why the part cannot be estimated from any runs; empty where it can."""
-        if self.requires is not None:
-            return ""
-        if self.statistic is None or self.contrast is None or not (self.supported or self.descriptive):
+        has_rule = self.descriptive or (self.refuted if self.only_refutes else self.supported)
+        if self.statistic is None or self.contrast is None or not has_rule:
             return "must have a statistic, a contrast and `supported`, its own or the claim's"
         sizes = {arm.get(self.along or "", "") for arm in self.where}
         has_sizes = len(sizes) > 1 and all(isinstance(size, int | float) and size > 0 for size in sizes)
@@ -65,21 +78,22 @@ class Part(_Quantity):
             f"share must go with one of {listed(EVENTS)}": self.contrast != "share" or self.statistic.name in EVENTS,
             "share must be of one configuration": self.contrast != "share" or len(self.where) == 1,
             "slope must have `along`: two or more positive numbers in where": self.contrast != "slope" or has_sizes,
-            "over must be given for difference, ratio and order, and for these alone":
-                bool(self.over) == (self.contrast in ("difference", "ratio", "order")),
+            f"over must be given for {listed(PAIRED)}, and for these alone":
+                bool(self.over) == (self.contrast in PAIRED),
+            "instead must be given for removed, and for it alone": bool(self.instead) == (self.contrast == "removed"),
         }  # fmt: skip
         return next((rule for rule, is_kept in rules.items() if not is_kept), "")
 
-    def outcome(self, inference: Inference | None) -> Outcome:
-        """Return the outcome of this part alone."""
-        if inference is None:
+    def outcome(self, interval: Interval | None) -> Outcome:
+        """Return the outcome of this part alone, from its 95 % interval; None where there is none."""
+        if interval is None:
             return Outcome.UNTESTABLE
-        limits = {Outcome.SUPPORTED: self.supported, Outcome.REFUTED: self.refuted}
-        return next((outcome for outcome, of in limits.items() if holds(of, inference)), Outcome.UNDECIDED)
+        otherwise = Outcome.SUPPORTED if self.only_refutes else Outcome.UNDECIDED
+        return next((outcome for outcome, limits in self.limits.items() if within(limits, interval)), otherwise)
 
 
 class Claim(_Quantity):
-    """The content of `conf/claim/<id>.yaml`; it is supported if all parts are, and refuted if one is."""
+    """The content of `conf/claim/<id>.yaml`; supported if all parts are, refuted if one is, else mixed if one is."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # the name of the file
     sentence: Text  # the claim in plain words
@@ -93,12 +107,14 @@ class Claim(_Quantity):
     where: Selector = Field(default={})
     parts: Annotated[list[Part], Field(min_length=1)]
     command: str | None = None  # makes the runs where they are missing
+    finding: Selector = Field(default={})  # settings that the claim is about: others are reported with and without them
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         """Fill in the parts from the claim, then check them."""
         for number, part in enumerate(self.parts):
-            inherited = {key: getattr(self, key) for key in _Quantity.model_fields if getattr(part, key) is None}
+            keys = set(_Quantity.model_fields) - ({"supported", "mixed"} if part.only_refutes else set())
+            inherited = {key: getattr(self, key) for key in keys if getattr(part, key) is None}
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
             self.parts[number] = part = part.model_copy(update=inherited | arms)
             if part.problem:

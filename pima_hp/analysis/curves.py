@@ -91,6 +91,11 @@ def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustai
     return np.where(too_short & np.isinf(first) & ~np.isnan(curves).any(axis=1), np.nan, found)
 
 
+def never_reaches(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
+    """Return 1 where no epoch has c_e >= threshold, also for a run that diverged. Shapes: (R, E) -> (R,)."""
+    return 1 - reaches(curves, threshold, sustained_epochs=sustained_epochs)
+
+
 def exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
     """Return 1 where some epoch has c_e > threshold, else 0, also for a run that diverged. Shapes: (R, E) -> (R,)."""
     return reaches(curves, float(np.nextafter(threshold, np.inf)), sustained_epochs=sustained_epochs)
@@ -123,14 +128,34 @@ def excess_loss(curves: Array, positive_rate: Array | float, window_epochs: int 
     return np.asarray(final_score(curves, window_epochs) - entropy(positive_rate))
 
 
-def learns(curves: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS) -> Array:
+def learns(
+    curves: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS, *, by_accuracy: bool = False
+) -> Array:
     """Return 1 where the excess loss is below -0.02 nats, else 0, also for a run that diverged.
 
-    Shapes: losses (R, E) and positive rates of the training rows (R,) -> (R,). Accuracy may stay at the majority's
-    while loss and AUROC improve. NaN where the rate is not known.
+    By accuracy: 1 where its mean over W is more than 0.02 above that of always predicting the majority; accuracy may
+    stay at the majority's while loss and AUROC improve. NaN where the positive rate is not known.
+
+    Shapes: losses or accuracies (R, E) and positive rates of the training rows (R,) -> (R,).
     """
-    found = excess_loss(curves, positive_rate, window_epochs) < -0.02
-    return np.where(np.isnan(positive_rate), np.nan, found)
+    rate = np.asarray(positive_rate, float)
+    if by_accuracy:
+        found = final_score(curves, window_epochs) > np.maximum(rate, 1 - rate) + 0.02
+    else:
+        found = excess_loss(curves, rate, window_epochs) < -0.02
+    return np.where(np.isnan(rate), np.nan, found)
+
+
+def does_not_learn(
+    curves: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS, *, by_accuracy: bool = False
+) -> Array:
+    """Return 1 where a run does not learn, also where it diverged, else 0: 1 minus `learns`. Shapes as there."""
+    return 1 - learns(curves, positive_rate, window_epochs, by_accuracy=by_accuracy)
+
+
+def log_scalar(curves: Array) -> Array:
+    """Return the natural logarithm of a score that a run has once, -708 for 0. Shapes: (R, 1) -> (R,)."""
+    return np.asarray(np.log(np.maximum(curves[:, -1], np.finfo(float).tiny)))
 
 
 def slope_on_log2(values: Array, sizes: Array) -> Array:
@@ -143,11 +168,17 @@ def slope_on_log2(values: Array, sizes: Array) -> Array:
     return np.asarray(values @ centered / (centered @ centered))
 
 
-EVENTS = {function.__name__: function for function in (exceeds, learns, never_exceeds, reaches)}
+_EVENTS = (does_not_learn, exceeds, learns, never_exceeds, never_reaches, reaches)
+EVENTS: dict[str, Callable[..., Array]] = {function.__name__: function for function in _EVENTS}
 """Statistics that are 1 (yes) or 0 (no)."""
 
-_NUMBERS = (excess_loss, final_score, log_volatility, restricted_epochs, volatility)
-STATISTICS: dict[str, Callable[..., Array]] = EVENTS | {function.__name__: function for function in _NUMBERS}
+TIMES: dict[str, Callable[..., Array]] = {
+    function.__name__: function for function in (first_epoch_reaching, restricted_epochs)
+}
+"""Statistics in epochs."""
+
+_NUMBERS = (excess_loss, final_score, log_scalar, log_volatility, volatility)
+STATISTICS = EVENTS | TIMES | {function.__name__: function for function in _NUMBERS}
 _FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger: what is known of the training rows
 _Epochs = Annotated[int | None, Field(ge=1)]
 
@@ -167,7 +198,9 @@ class Statistic(Section):
         """Return all arguments of the function, as given or by default; curves and facts are None."""
         signature = inspect.signature(STATISTICS[self.name])
         given = {key: value for key, value in self if key not in ("name", "curve") and value is not None}
-        bound = signature.bind(None, **given, **{fact: None for fact in _FACTS if fact in signature.parameters})
+        known: dict[str, Any] = dict.fromkeys(_FACTS) | {"by_accuracy": "accuracy" in self.curve}
+        known = {name: value for name, value in known.items() if name in signature.parameters}
+        bound = signature.bind(None, **given, **known)
         bound.apply_defaults()
         return bound.arguments
 
@@ -176,7 +209,7 @@ class Statistic(Section):
         """Return the unit of its values."""
         if self.name in EVENTS:
             return "share of runs"
-        return "epochs" if self.name == "restricted_epochs" else "nats" if "loss" in self.curve else "accuracy"
+        return "epochs" if self.name in TIMES else "nats" if "loss" in self.curve else "accuracy"
 
     def of(self, runs: pd.DataFrame) -> Array:
         """Return the statistic of each run of a study's frame, (R,); curves of one length are computed together."""

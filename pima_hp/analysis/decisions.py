@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator
 
-from pima_hp.analysis.intervals import Inference
+from pima_hp.analysis.intervals import Inference, Interval, Share
 from pima_hp.run import Array
 
 ALPHA = 0.05
@@ -33,11 +33,13 @@ class Outcome(StrEnum):
 
     SUPPORTED = "supported"  # the interval lies within the limits that support it
     REFUTED = "refuted"  # the interval lies within the limits that refute it
-    UNDECIDED = "undecided"  # neither
-    UNTESTABLE = "untestable"  # runs are missing or on another table, or fewer than 10 distinct replicates are complete
+    MIXED = "mixed"  # shown not to be supported, and not shown to be refuted: holds in 55 % of runs
+    UNDECIDED = "undecided"  # none of these
+    # Runs are missing or on another table, fewer than 10 distinct replicates are complete, or no curve moves.
+    UNTESTABLE = "untestable"
 
 
-PRECEDENCE = (Outcome.REFUTED, Outcome.UNTESTABLE, Outcome.UNDECIDED, Outcome.SUPPORTED)
+PRECEDENCE = (Outcome.REFUTED, Outcome.UNTESTABLE, Outcome.MIXED, Outcome.UNDECIDED, Outcome.SUPPORTED)
 """A claim of several parts has the first of these that one of its parts has."""
 
 
@@ -46,10 +48,15 @@ def outcome_of(parts: Collection[Outcome]) -> Outcome:
     return next(outcome for outcome in PRECEDENCE if outcome in parts)
 
 
+def within(limits: Limits | None, interval: Interval) -> bool:
+    """Return whether an interval lies within the limits; never where there are none."""
+    lower, upper = interval
+    return limits is not None and limits.get("above", -math.inf) < lower and upper < limits.get("below", math.inf)
+
+
 def holds(limits: Limits | None, inference: Inference, alpha: float = ALPHA) -> bool:
     """Return whether the interval at level 1 - alpha lies within the limits; never where there are none."""
-    lower, upper = inference.interval(1 - alpha)
-    return limits is not None and limits.get("above", -math.inf) < lower and upper < limits.get("below", math.inf)
+    return within(limits, inference.interval(1 - alpha))
 
 
 def p_value(limits: Limits | None, inference: Inference) -> float:
@@ -68,6 +75,18 @@ def needed(limits: Limits | None, inference: Inference) -> float:
     numbers = range(_MOST_REPLICATES)
     n = bisect_left(numbers, True, inference.n, key=lambda n: holds(limits, inference.with_replicates(n)))
     return n if n in numbers else math.inf
+
+
+def fewest(limits: Limits | None, inference: Inference) -> float:
+    """Return the fewest replicates at which a share can meet the limits, all agreeing; 0 where they suffice or cannot.
+
+    >>> fewest({"above": 0.80}, Share(10, 12))
+    16
+    """
+    if not isinstance(inference, Share):
+        return 0
+    least = min(needed(limits, Share(agreeing * inference.n, inference.n)) for agreeing in (0, 1))
+    return least if inference.n < least < math.inf else 0
 
 
 def holm(p_values: Sequence[float]) -> Array:

@@ -35,7 +35,7 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     its values; a configuration without such a setting fits any value of it (`activation.negative_slope` with
     `activation: relu`).
     """
-    selectors = {named(arm): arm for part in claim.parts if part.requires is None for arm in part.arms}
+    selectors = {named(arm): arm for part in claim.parts for arm in part.arms}
     factors = {key for selector in selectors.values() for key in selector}
     about = {key: settings for key, settings in runs.settings.items() if claim.is_about(settings["data_digest"])}
     arms = {

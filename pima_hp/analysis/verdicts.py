@@ -1,7 +1,9 @@
-"""Judge claims by the runs of a study: supported, refuted, undecided or untestable."""
+"""Judge claims by the runs of a study: supported, refuted, mixed, undecided or untestable."""
 
+import itertools
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -9,9 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic_core import to_json
 
-from pima_hp.analysis.claims import Claim, Part
+from pima_hp.analysis.claims import SHARES, Claim, Part
 from pima_hp.analysis.curves import slope_on_log2
-from pima_hp.analysis.decisions import FAMILIES, Limits, Outcome, needed, outcome_of, p_value
+from pima_hp.analysis.decisions import FAMILIES, Outcome, fewest, needed, outcome_of, p_value, within
 from pima_hp.analysis.intervals import Inference, Resample, Resamples, Share, bootstrap, conclusion, win_probability
 from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications
 from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, Settings, differing, matched, named
@@ -19,6 +21,7 @@ from pima_hp.formatting import listed
 from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
+SAME = 1e-9  # log volatilities that differ by less are of curves that do not move
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Verdict:
     headline: str = ""  # robust, or what the outcome depends on
     explanation: str = ""  # of the headline
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
-    p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None when untestable
+    p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None if untestable or mixed
     p_adjusted: float | None = None  # within the family
 
     @property
@@ -88,10 +91,19 @@ class Verdict:
 
     @property
     def qualifiers(self) -> list[str]:
-        """Return caveats to the outcome: settings other than the defaults, a failed correction."""
-        settings = f"with {named(self.differing)}" if self.differing else ""
-        lost = f"does not survive {FAMILIES[self.claim.family][2]} correction" if self.survives is False else ""
-        return list(filter(None, [settings, lost]))
+        """Return what must be said with the outcome: how the claim describes an estimate, and caveats."""
+        found = [(of.part, of.inference) for of in self.estimates if of.inference and not of.part.descriptive]
+        texts = [f"with {named(self.differing)}"] if self.differing else []
+        for part, inference in found:
+            described = (part.described_as or {}).items()
+            fits = [text for text, limits in described if within(limits, inference.interval())]
+            texts += [f"{part.name}: {text}" for text in fits[:1]]
+        if self.outcome in (Outcome.MIXED, Outcome.UNDECIDED):
+            least = max(fewest(part.supported, inference) for part, inference in found)
+            texts += [f"to support it takes {least:.0f} replicates even if all agree"] if least else []
+        if self.survives is False:
+            texts.append(f"does not survive {FAMILIES[self.claim.family][2]} correction")
+        return texts
 
     @property
     def row(self) -> dict[str, Any]:
@@ -121,8 +133,8 @@ def judge(
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame)
 
-    def resample(values: Array) -> Resamples:
-        return bootstrap(values, np.random.default_rng(seed), n_resamples)
+    def resample(values: Array, over: Array | None = None) -> Resamples:
+        return bootstrap(values, np.random.default_rng(seed), n_resamples, over)
 
     verdicts = [_judge(claim, runs, resample) for claim in claims]
     for family in {(claim.folder, claim.family) for claim in claims}:
@@ -146,19 +158,24 @@ def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
 
     def judge_part(part: Part, arms: Arms) -> Outcome:
         problem, _, table = table_of(part, runs, arms)
-        return Outcome.UNTESTABLE if problem else part.outcome(infer(part, numbers_of(part, table), resample))
+        return (
+            Outcome.UNTESTABLE if problem else part.outcome(infer(part, numbers_of(part, table), resample).interval())
+        )
 
-    def both(of: Callable[[Limits | None, Inference], float]) -> tuple[float, float]:
-        """Return a number for all parts together that support the claim, and for the one that refutes it first."""
-        known = [(each.part, each.inference) for each in judged if each.inference]
-        pairs = [(of(part.supported, found), of(part.refuted, found)) for part, found in known]
-        return max(supports for supports, _ in pairs), min(refutes for _, refutes in pairs)
-
-    to_support, to_refute = both(p_value)
+    known = [(of.part.limits, of.inference) for of in judged if of.inference]
+    supporting, refuting, mixing = (
+        [(limits[which], inference) for limits, inference in known if which in limits]
+        for which in (Outcome.SUPPORTED, Outcome.REFUTED, Outcome.MIXED)
+    )
     n_refuting = sum(of.part.refuted is not None for of in judged)
-    p = {Outcome.SUPPORTED: to_support, Outcome.REFUTED: min(1.0, n_refuting * to_refute)}
-    n_needed = min(both(needed)) if outcome == Outcome.UNDECIDED else None
-    verdict = replace(verdict, p=p.get(outcome, min(p.values())), replicates_needed=n_needed)
+    to_refute = min(1.0, n_refuting * min(itertools.starmap(p_value, refuting), default=1.0))
+    p = {Outcome.SUPPORTED: max(itertools.starmap(p_value, supporting), default=1.0), Outcome.REFUTED: to_refute}
+    p[Outcome.UNDECIDED] = min(p.values())
+    n_needed = [max(itertools.starmap(needed, supporting), default=math.inf)]
+    n_needed += itertools.starmap(needed, refuting + mixing)
+    verdict = replace(
+        verdict, p=p.get(outcome), replicates_needed=min(n_needed) if outcome == Outcome.UNDECIDED else None
+    )
     table = specifications(claim, data, judge_part)
     headline, explanation = headline_of(table)
     return replace(verdict, specifications=table, headline=headline, explanation=explanation)
@@ -170,44 +187,58 @@ def _reason(claim: Claim, runs: Runs, decisive: Sequence[Estimate]) -> str:
     if digests and not any(map(claim.is_about, digests)):
         return f"{claim.id} is about another table (data: {claim.data}); these runs use SHA-256 {listed(digests)}"
     if decisive[0].outcome == Outcome.UNTESTABLE:
-        can_be_made = claim.command and any(of.part.requires is None for of in decisive)
-        problems = dict.fromkeys(of.problem for of in decisive)
-        return "; ".join([*problems, *([f"to make runs: {claim.command}"] if can_be_made else [])])
-    limits = {"supported": part.supported or {}, "refuted": part.refuted or {}}
-    texts = [f"{key} {side} {bound:g}" for key, of in limits.items() for side, bound in of.items()]
+        problems = [*dict.fromkeys(of.problem for of in decisive)]
+        if claim.command and any(
+            of.n_replicates < FEWEST_REPLICATES for of in decisive
+        ):  # else more of them do not help
+            problems.append(f"to make runs: {claim.command}")
+        return "; ".join(problems)
+    texts = [f"{outcome} {side} {bound:g}" for outcome, of in part.limits.items() for side, bound in of.items()]
     numbers = (f"{of.part.name} {of.value:.3g} [{of.lower:.3g}, {of.upper:.3g}]" for of in decisive)
     return f"{'; '.join(numbers)} ({', '.join(texts)})"
 
 
 def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Array]:
     """Return why a part has no estimate (empty where it has one), R replicates, and values (R, K) of K arms."""
-    if part.statistic is None or part.requires is not None:
-        return f"{part.name} requires {part.requires}", [], np.empty((0, 1))
     for name in map(named, part.arms):
         if (n_found := len(arms.get(name, ()))) != 1:
             return f"{n_found or 'no'} configurations with {name}; one is needed", [], np.empty((0, 1))
-    columns, problems = zip(*(runs.values(arms[named(arm)][0], part.statistic) for arm in part.arms), strict=True)
-    replicates, table = matched(columns)
-    few = f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}"
-    problem = next(filter(None, problems), few if len(replicates) < FEWEST_REPLICATES else "")
+    found = [runs.values(arms[named(arm)][0], part.statistic) for arm in part.arms if part.statistic]
+    replicates, table = matched([values for values, _ in found])
+    problems = [problem for _, problem in found]
+    if len(replicates) < FEWEST_REPLICATES:
+        problems.append(f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}")
+    elif part.contrast in ("ratio", "removed"):
+        n_still = int((np.ptp(table, axis=1) < SAME).sum())  # where no curve moves, the volatilities are equal
+        if 2 * n_still > len(table):
+            problems.append(f"in {n_still} of {len(table)} replicates there is no variation to compare: flat curves")
+    problem = next(filter(None, problems), "")
     return f"{part.name}: {problem}" if problem else "", replicates, table
 
 
 def numbers_of(part: Part, table: Array) -> Array:
-    """Return the number of each replicate, (R,), from the values of its arms, (R, K)."""
+    """Return the number of each replicate, (R,), from the values of its arms, (R, K); two, (R, 2), for `removed`."""
     if part.contrast == "slope":
         return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
+    if part.contrast == "removed":
+        as_ratio = part.model_copy(update={"contrast": "ratio"})
+        own, whole = (numbers_of(as_ratio, half) for half in np.hsplit(table, 2))
+        return np.column_stack([whole - own, whole])
     where, over = np.hsplit(table, [len(part.where)])
+    if part.contrast == "earlier":
+        return np.asarray((where.mean(axis=1) < over.mean(axis=1)).astype(float))
     difference = where.mean(axis=1) - (over.mean(axis=1) if part.over else 0)
     return np.asarray(np.heaviside(difference, 0.5) if part.contrast == "order" else difference)
 
 
 def infer(part: Part, numbers: Array, resample: Resample) -> Inference:
     """Estimate a part from the numbers of R replicates, (R,); parts with as many replicates share their resamples."""
-    if part.contrast == "share":
+    if part.contrast in SHARES:
         return Share(float(numbers.sum()), len(numbers))
     if part.contrast == "order":
         return win_probability(numbers, resample)
+    if part.contrast == "removed":
+        return resample(*numbers.T)
     mean = resample(numbers)
     is_ratio = part.contrast == "ratio"
     return replace(mean, estimate=float(np.exp(mean.estimate)), values=np.exp(mean.values)) if is_ratio else mean
@@ -223,18 +254,29 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
     if problem or part.statistic is None:
         return of_runs
     numbers = numbers_of(part, table)
+    if part.contrast == "removed":
+        lower, upper = resample(numbers[:, 1]).interval()
+        if lower <= 0 <= upper:
+            return replace(of_runs, problem=f"{part.name}: there is no clear difference under {named(part.instead)}")
     inference = infer(part, numbers, resample)
     (lower, upper), effect = inference.interval(), None
-    if part.contrast not in ("share", "mean"):  # how often `where` is above `over`; the first arm above the last
+    if part.contrast in (
+        "slope",
+        "difference",
+        "ratio",
+        "order",
+    ):  # how often `where` is above `over`; the first arm above the last
         difference = {"slope": table[:, 0] - table[:, -1], "order": numbers - 0.5}.get(part.contrast or "", numbers)
         won = win_probability(np.heaviside(difference, 0.5), resample)
         of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
         effect = Effect(of, won.estimate, *won.interval(), conclusion(*won.interval()))
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
-    unit = {"order": "probability", "ratio": "ratio"}.get(part.contrast or "", part.statistic.unit + per)
+    units = {"order": "probability", "ratio": "ratio", "earlier": "share of seeds", "removed": "share"}
+    unit = units.get(part.contrast or "", part.statistic.unit + per)
     return replace(
-        of_runs, outcome=part.outcome(inference), value=inference.estimate, lower=lower, upper=upper, unit=unit,
-        effect=effect, inference=inference, numbers=dict(zip(replicates, numbers.tolist(), strict=True)),
+        of_runs, outcome=part.outcome((lower, upper)), value=inference.estimate, lower=lower, upper=upper, unit=unit,
+        effect=effect, inference=inference,
+        numbers={} if part.contrast == "removed" else dict(zip(replicates, numbers.tolist(), strict=True)),
     )  # fmt: skip
 
 

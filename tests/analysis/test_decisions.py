@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pima_hp.analysis.decisions import Outcome, benjamini_hochberg, holds, holm, needed, outcome_of, p_value
+from pima_hp.analysis.decisions import Outcome, benjamini_hochberg, fewest, holds, holm, needed, outcome_of, p_value
 from pima_hp.analysis.intervals import Share, bootstrap
 
-SUPPORTED, REFUTED, UNDECIDED, UNTESTABLE = Outcome
+SUPPORTED, REFUTED, MIXED, UNDECIDED, UNTESTABLE = Outcome
 
 
 def test_limits_hold_where_all_of_the_interval_lies_within_them():
@@ -28,7 +28,9 @@ def test_limits_hold_where_all_of_the_interval_lies_within_them():
         ((SUPPORTED, SUPPORTED), SUPPORTED),
         ((SUPPORTED, UNDECIDED), UNDECIDED),
         ((SUPPORTED, UNDECIDED, REFUTED, UNTESTABLE), REFUTED),
-        ((SUPPORTED, UNDECIDED, UNTESTABLE), UNTESTABLE),
+        ((SUPPORTED, UNDECIDED, MIXED), MIXED),
+        ((REFUTED, MIXED), REFUTED),
+        ((SUPPORTED, UNDECIDED, MIXED, UNTESTABLE), UNTESTABLE),
     ],
 )
 def test_a_claim_needs_all_its_parts_and_one_refutes_it(parts, outcome):
@@ -41,6 +43,13 @@ def test_replicates_needed_of_a_share_are_the_fewest_at_which_the_limits_hold():
     assert holds({"below": 0.8}, Share(0.74 * found, found))
     assert not holds({"below": 0.8}, Share(0.74 * (found - 1), found - 1))
     assert needed({"above": 0.8}, undecided) == needed(None, undecided) == math.inf
+
+
+def test_some_limits_are_out_of_reach_of_few_replicates():
+    assert [fewest({"above": 0.8}, Share(n / 2, n)) for n in (10, 15, 16, 100)] == [16, 16, 0, 0]
+    assert fewest({"below": 0.1}, Share(0, 34)) == 35
+    assert fewest({"above": 0.8}, bootstrap(np.arange(10), np.random.default_rng(0))) == 0
+    assert fewest(None, Share(5, 10)) == fewest({"above": 1}, Share(5, 10)) == 0
 
 
 @pytest.mark.parametrize("limits", [{"above": 0.95}, {"below": 0.05}, {"above": 0.5}, {"above": 0.4, "below": 0.6}])
