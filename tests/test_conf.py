@@ -102,7 +102,8 @@ def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experimen
 
 
 def test_the_article_is_the_union_of_its_three_studies() -> None:
-    ids = {name: {job.config.id for job in jobs_of(name)[0]} for name in options("experiment")}
+    names = ("article", "batch_size", "activation", "optimizer")
+    ids = {name: {job.config.id for job in jobs_of(name)[0]} for name in names}
     assert ids["article"] == ids["batch_size"] | ids["activation"] | ids["optimizer"]
     assert len(ids["article"]) == 11
     (baseline,) = ids["batch_size"] & ids["activation"] & ids["optimizer"]

@@ -39,7 +39,14 @@ def test_a1_a_hundred_random_kills(tmp_path: Path, uninterrupted: Uninterrupted)
 KILL, TERM = signal.SIGKILL, signal.SIGTERM
 
 
-@pytest.mark.parametrize(("signum", "nth"), [(KILL, 1), (KILL, 2), (KILL, 3), (TERM, 2)])
+@pytest.mark.parametrize(
+    ("signum", "nth"),
+    [
+        (KILL, 2),
+        (TERM, 1),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(KILL, 1), (KILL, 3), (TERM, 2)]),
+    ],
+)
 def test_a2_killed_at_every_point_one_after_the_other(
     tmp_path: Path, uninterrupted: Uninterrupted, nth: int, signum: int
 ) -> None:
