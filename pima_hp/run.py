@@ -65,6 +65,10 @@ the article). Loss in nats. `lr` is the learning rate of the epoch.
 """
 
 
+DIAGNOSTICS = "diagnostics/"
+"""Begins the key of a curve of `pima_hp.model.diagnostics`: `diagnostics/gradient_norm/layer1`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """The results of M runs that were trained together, as columns; E epochs.
@@ -78,6 +82,7 @@ class Results:
         status: (M,) how each ended.
         curves: key (`val/accuracy`, `lr`) -> (M, E); NaN from the epoch in which a run diverged, or after its last.
         scores: key (`val/auroc`) -> (M,) of the last weights; NaN for a run that diverged or failed.
+        initial: quantity (`gradient_norm/layer1`) -> (M,) before the first update; empty without diagnostics.
         n_updates: (M,) optimizer steps made; of a run that diverged, those through the end of that epoch, whichever
             engine trained it; 0 for a run that failed.
         stop_epoch: (M,) the epoch (from 1) in which a run diverged, or the last of a run that was stopped; else 0.
@@ -97,6 +102,7 @@ class Results:
     n_updates: NDArray[np.int64]
     stop_epoch: NDArray[np.int64]
     positive_rate: Array
+    initial: Mapping[str, Array] = field(default_factory=dict)
     n_train: int = 0
     duration_s: float = 0.0
     ended_s: float = field(default_factory=time.time)

@@ -16,7 +16,7 @@ from pima_hp.commands.compose import Overrides, swept_keys
 from pima_hp.commands.exits import current_command, say
 from pima_hp.commands.job import Job, checked, parse
 from pima_hp.errors import ConfigurationError
-from pima_hp.ledger import Ledger
+from pima_hp.ledger import Ledger, lacks_diagnostics
 from pima_hp.ledger.files import study_lock
 from pima_hp.run import RunStatus
 
@@ -98,6 +98,10 @@ class StudyCallback(Callback):
         if sweep and len(lacking) < len(asked):
             n_held = len(asked) - len(lacking)
             say(f"{first.folder}: {n_held:,} of {len(asked):,} runs are in the ledger; {len(lacking):,} to train")
+        if settings.diagnostics.name != "none" and len(lacking) < len(asked):
+            frame = Ledger(first.folder).frame()
+            if n_without := frame.loc[lacks_diagnostics(frame, settings.diagnostics), "run_id"].isin([*asked]).sum():
+                say(f"note: {n_without:,} of these runs are in the ledger without such diagnostics; use study=OTHER")
         return [place for place, job in enumerate(jobs) if lacking.intersection(run.id for run in job.runs)]
 
     def on_run_end(self, config: DictConfig, **given: Any) -> None:

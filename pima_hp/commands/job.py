@@ -20,7 +20,8 @@ from pima_hp.run import Run
 _INTERNAL = ("hydra", "run_name", "run_id")
 """Keys that are no settings; the last two are set for the paths of callbacks and loggers."""
 
-_ONE_OPTION = ("data", "model", "activation", "optimizer", "scheduler", "batch", "trainer", "engine", "experiment")
+_ONE_OPTION = ("data", "model", "activation", "optimizer", "scheduler", "batch", "trainer", "engine", "diagnostics",
+               "experiment")  # fmt: skip
 """Groups of which a list of options makes no sense; callbacks and loggers may be several."""
 
 
@@ -186,7 +187,7 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
     if not problems:
-        own = {*Config.model_fields, "seed", "n_replicates", "streams"}
+        own = {*Config.model_fields, "seed", "n_replicates", "streams"} - {"diagnostics"}
         values = [job.settings.model_dump(exclude=own) | {"trainer.fast_dev_run": job.is_recorded} for job in jobs]
         different = [key for key in values[0] if any(each[key] != values[0][key] for each in values)]
         problems = dict.fromkeys(f"{key}: must be the same for all jobs of a sweep" for key in different)

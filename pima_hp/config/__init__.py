@@ -150,6 +150,20 @@ class EngineSection(Section):
     stack_size: Annotated[int, Field(ge=2, le=65536)]
 
 
+class DiagnosticsSection(Section):
+    """Quantities that say why a network learns, beside its scores; see `pima_hp.model.diagnostics`."""
+
+    name: Literal["none", "initialization", "epochs"] = "none"
+    curvature: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _are_recorded(self) -> Self:
+        last = {"none": -1, "initialization": 0, "epochs": math.inf}[self.name]
+        if late := [epoch for epoch in self.curvature if epoch > last]:
+            raise ValueError(f"curvature: epochs must be recorded; found {late[0]} with diagnostics={self.name}")
+        return self
+
+
 _INERT_CALLBACKS = (
     *("ModelCheckpoint", "OnExceptionCheckpoint", "TQDMProgressBar", "RichProgressBar", "ModelSummary"),
     *("RichModelSummary", "LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor"),
@@ -185,12 +199,13 @@ class Config(Section):
     batch: BatchSection
     trainer: TrainerSection
     callbacks: dict[str, CallbackSection] = Field(default_factory=dict)
+    diagnostics: DiagnosticsSection = DiagnosticsSection()
     data_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @cached_property
     def content(self) -> dict[str, Any]:
         """What the identity is made of: no seed, no path, no device."""
-        exclude: Any = {"data": {"path"}, "trainer": INERT_ARGUMENTS, "callbacks": True}
+        exclude: Any = {"data": {"path"}, "trainer": INERT_ARGUMENTS, "callbacks": True, "diagnostics": True}
         content = self.model_dump(by_alias=True, exclude=exclude)
         acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
         content |= {"callbacks": acting} if acting else {}

@@ -7,6 +7,7 @@
 from pima_hp.ledger.ledger import Ledger as Ledger
 from pima_hp.ledger.ledger import curve_columns as curve_columns
 from pima_hp.ledger.ledger import distinct as distinct
+from pima_hp.ledger.ledger import lacks_diagnostics as lacks_diagnostics
 from pima_hp.ledger.ledger import mean as mean
 from pima_hp.ledger.ledger import quantiles as quantiles
 from pima_hp.ledger.ledger import read_study as read_study

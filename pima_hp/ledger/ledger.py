@@ -10,11 +10,21 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from pima_hp.config import DiagnosticsSection
 from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, write_atomically
-from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, frame_of, is_curve, is_setting, read_part
+from pima_hp.ledger.parts import (
+    INITIAL_PREFIX,
+    SCORE_PREFIX,
+    DamagedPartError,
+    encoded,
+    frame_of,
+    is_curve,
+    is_setting,
+    read_part,
+)
 from pima_hp.ledger.plan import Manifest
-from pima_hp.run import Array, Results, RunStatus
+from pima_hp.run import DIAGNOSTICS, Array, Results, RunStatus
 
 Found = TypeVar("Found")
 BAND = (0.05, 0.95)
@@ -32,7 +42,8 @@ def read_study(study: Path | str) -> pd.DataFrame:
     settings that decide what it computes, named as on the command line (`activation`, `optimizer.lr`,
     `model.hidden_widths` as a tuple; missing where a configuration has no such setting), and `data.path`; then its
     learning curves, each an array of shape (E,) (`val/accuracy`, `lr`, and whatever else some run has logged, NaN
-    where a run has not); then its final scores (`final/val/auroc`).
+    where a run has not); then its final scores (`final/val/auroc`). With diagnostics, these are curves, too
+    (`diagnostics/gradient_norm/layer1`), and beside the final scores are those before the first update (`initial/...`).
     Rows are in the order of the manifest, then by seed. A run whose part is damaged is missing; a warning names the
     part. `pandas.read_parquet(f"{folder}/ledger")` reads the same columns without this package, settings that not
     every configuration has as JSON.
@@ -110,7 +121,8 @@ class Ledger:
         doubled = frame["run_id"].duplicated(keep=False).to_numpy() & ~failed
         names = np.repeat([*parts], [len(table) for table in parts.values()])
         scores = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
-        results = frame[["status", "stop_epoch", "n_updates", *curve_columns(frame), *scores]].to_numpy()[doubled]
+        curves = [name for name in curve_columns(frame) if not name.startswith(DIAGNOSTICS)]  # not equal bit for bit
+        results = frame[["status", "stop_epoch", "n_updates", *curves, *scores]].to_numpy()[doubled]
         for run_id, rows in frame[doubled].groupby("run_id").indices.items():
             if len({tuple(np.asarray(cell).tobytes() for cell in row) for row in results[rows]}) > 1:
                 found = " and ".join(names[doubled][rows])
@@ -163,6 +175,22 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 def curve_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a study's frame that are learning curves (`val/accuracy`, `lr`, ...)."""
     return [name for name in frame.columns if is_curve(name)]
+
+
+def lacks_diagnostics(frame: pd.DataFrame, asked: DiagnosticsSection) -> "pd.Series[bool]":
+    """Return which runs of a study's frame have completed without the diagnostics that are asked for."""
+    first = [
+        ("gradient_norm/layer1", epoch) for epoch in range({"none": 0, "initialization": 1, "epochs": 2}[asked.name])
+    ]
+    found = pd.Series(False, index=frame.index)
+    for name, epoch in (*first, *(("gradient_noise/trace", epoch) for epoch in asked.curvature)):
+        numbers = pd.Series(np.nan, index=frame.index)
+        if epoch == 0:
+            numbers = frame.get(INITIAL_PREFIX + name, numbers)
+        elif DIAGNOSTICS + name in frame:
+            numbers = frame[DIAGNOSTICS + name].map(lambda curve, at=epoch - 1: curve[at] if at < len(curve) else 0.0)
+        found |= numbers.isna()
+    return found & (frame["status"] == RunStatus.COMPLETED)
 
 
 def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:

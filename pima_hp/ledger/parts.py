@@ -17,7 +17,7 @@ from pima_hp.config import Config
 from pima_hp.config.options import NAMED_SECTIONS, Setting, option_content, options
 from pima_hp.errors import StudyError
 from pima_hp.ledger.files import read_file
-from pima_hp.run import CURVES, Results, RunStatus
+from pima_hp.run import CURVES, DIAGNOSTICS, Results, RunStatus
 
 VERSION = 5
 """Of a study's parts and manifest; raised when the meaning of a column changes."""
@@ -25,6 +25,10 @@ VERSION = 5
 SCORE_PREFIX = "final/"
 """Begins the column of a final score, a number: `final/val/auroc`, NaN where there is none."""
 
+INITIAL_PREFIX = "initial/"
+"""Begins the column of a diagnostic before the first update, a number: `initial/gradient_norm/layer1`."""
+
+_PREFIXES = (SCORE_PREFIX, INITIAL_PREFIX)
 _SECTIONS = frozenset({*Config.model_fields, "callback_order"})
 _VERSION_KEY = b"pima_hp.schema_version"
 _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int64()
@@ -65,7 +69,7 @@ def is_curve(name: str) -> bool:
 
 def type_of(name: str) -> pa.DataType:
     """Return the type of a column; JSON of a setting that not every configuration has."""
-    usual = _JSON if is_setting(name) else _NUMBER if name.startswith(SCORE_PREFIX) else _CURVE
+    usual = _JSON if is_setting(name) else _NUMBER if name.startswith(_PREFIXES) else _CURVE
     return COLUMNS.get(name, usual)
 
 
@@ -85,6 +89,7 @@ def encoded(results: Results) -> tuple[str, bytes]:
         "message": results.message.encode(errors="backslashreplace").decode(),  # no lone surrogates
         "versions": json.dumps(dict(results.versions), sort_keys=True),
         **{SCORE_PREFIX + key: scores for key, scores in sorted(results.scores.items())},
+        **{INITIAL_PREFIX + key: numbers for key, numbers in sorted(results.initial.items())},
     }
     flats = {run.config.id: run.config.flat for run in runs}
     keys = dict.fromkeys((*filter(is_setting, COLUMNS), *_arguments(), *(key for own in flats.values() for key in own)))
@@ -100,7 +105,7 @@ def encoded(results: Results) -> tuple[str, bytes]:
     for key, values in sorted({**dict.fromkeys(CURVES, nothing), **results.curves}.items()):  # (M, E)
         starts = np.arange(len(runs) + 1, dtype=np.int32) * values.shape[1]
         table = table.append_column(key, pa.ListArray.from_arrays(starts, values.ravel()))
-    losses = [f"{key}.list.element" for key in results.curves if "loss" in key]  # no two are alike
+    losses = [f"{key}.list.element" for key in results.curves if "loss" in key or key.startswith(DIAGNOSTICS)]
     how = {"compression": "zstd", "write_statistics": False, "use_dictionary": False, "store_schema": False}
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, use_byte_stream_split=losses, **how) as writer:
@@ -159,7 +164,7 @@ def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
     table = pa.concat_tables([pa.schema(COLUMNS.items()).empty_table(), *parts], promote_options="default")
     others = sorted({*table.column_names} - {*COLUMNS})
     others = [name for name in others if not is_setting(name) or table[name].null_count < len(table)]
-    names = sorted((*COLUMNS, *others), key=lambda name: (name.startswith(SCORE_PREFIX), is_curve(name)))
+    names = sorted((*COLUMNS, *others), key=lambda name: (name.startswith(_PREFIXES), is_curve(name)))
     frame: pd.DataFrame = table.select(names).to_pandas()
     epochs = frame["trainer.max_epochs"].tolist()
     nothing = {n_epochs: np.full(n_epochs, np.nan) for n_epochs in epochs}

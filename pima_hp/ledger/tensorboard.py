@@ -16,9 +16,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 
 from pima_hp.ledger.files import explained, write_atomically
 from pima_hp.ledger.ledger import BAND, curve_columns, distinct, mean, quantiles
-from pima_hp.ledger.parts import SCORE_PREFIX
+from pima_hp.ledger.parts import INITIAL_PREFIX, SCORE_PREFIX
 from pima_hp.ledger.plan import ID_DIGITS, MAIN_SETTINGS, Manifest, run_folders, run_name
-from pima_hp.run import RunStatus, tag_of
+from pima_hp.run import DIAGNOSTICS, RunStatus, tag_of
 
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
 RUN_FILE = "events.out.tfevents.9999999999.pima_hp_run"  # read after Lightning's own, also by an open TensorBoard
@@ -93,7 +93,7 @@ def _checksum(content: bytes) -> bytes:
 
 
 def _scores(runs: pd.DataFrame) -> list[Any]:
-    """Return the events of one configuration: an epoch each (step 1 is the first), then the final scores."""
+    """Return the events of one configuration: diagnostics at step 0, an epoch each (from 1), then the final scores."""
     curves: dict[str, Any] = {}  # tag -> (E,)
     for key in curve_columns(runs):
         values = np.stack(runs[key].tolist())  # (R, E)
@@ -102,7 +102,9 @@ def _scores(runs: pd.DataFrame) -> list[Any]:
             curves |= {f"~q{level * 100:02.0f}/{key}": q for level, q in zip(BAND, quantiles(values), strict=True)}
     rows = np.stack(list(curves.values()), axis=1).tolist()  # E rows
     epochs = [_scalars(epoch, dict(zip(curves, row, strict=True))) for epoch, row in enumerate(rows, 1)]
-    epochs = [event for event in epochs if event.summary.value]
+    names = [name.removeprefix(INITIAL_PREFIX) for name in runs.columns if name.startswith(INITIAL_PREFIX)]
+    initial = {DIAGNOSTICS + name: float(runs[INITIAL_PREFIX + name].mean()) for name in names}
+    epochs = [event for event in (_scalars(0, initial), *epochs) if event.summary.value]
     # the last scores of runs that were stopped are of other lengths of training
     whole = runs[runs["status"] != RunStatus.STOPPED] if len(runs) > 1 else runs
     finals = {f"~{name}": float(whole[name].mean()) for name in _finals(runs)}

@@ -22,6 +22,9 @@ INITIALIZATIONS: dict[str, Callable[[int, int], tuple[float, float]]] = {
 }
 """Name -> half-width (of `he_normal` the standard deviation) of a layer's weights, and of its biases."""
 
+_MIX_OR_DRAW = ("GLU", "LogSoftmax", "MultiheadAttention", "PReLU", "RReLU", "Softmax", "Softmax2d", "Softmin")
+"""Activations of torch that are not elementwise, or have parameters or random numbers, which members would share."""
+
 
 class StackedLinear(nn.Module):
     """M linear layers of one shape: `nn.Linear` with a leading member axis; members never mix.
@@ -107,6 +110,13 @@ class MLP(nn.Module):
         """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""
         logits: Tensor = self.layers(features)
         return logits.squeeze(-1)
+
+
+def is_elementwise(activation: str) -> bool:
+    """Whether the class of this name is an elementwise activation of torch without parameters or random numbers."""
+    found = class_of(activation, nn.Module)
+    of_torch = found.__module__ == nn.modules.activation.__name__ and found.__name__ not in _MIX_OR_DRAW
+    return of_torch or found is nn.Identity
 
 
 def build_network(node: Mapping[str, Any], init_seed: int | Sequence[int], dtype: torch.dtype) -> nn.Module:

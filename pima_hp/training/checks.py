@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 from pima_hp.config import Component, Config
 from pima_hp.config.build import build, class_of
 from pima_hp.errors import ConfigurationError
+from pima_hp.model.mlp import is_elementwise
 from pima_hp.training.dispatch import device_of
 
 _KINDS = {
@@ -60,6 +61,12 @@ def component_problems(
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
     if trainer.precision.startswith("16") and device_of(config).type == "cpu":
         problems.append(f"trainer.precision: {trainer.precision} needs a CUDA device; on the CPU write bf16-mixed")
+    if config.diagnostics.name != "none" and not problems:
+        if config.model.target != config.model.usual:
+            problems.append(f"diagnostics: must be none for a network of your own; found model {config.model.target}")
+        elif not is_elementwise(config.activation.target):
+            rule = "diagnostics: must be none but for an elementwise activation of torch without parameters"
+            problems.append(f"{rule}; found {config.activation.target}")
     sections: dict[str, Component] = {key: getattr(config, key) for key in list(_KINDS)[:6]}
     extra = trainer.arguments.keys() - {"max_epochs", "precision", "accelerator", "devices"}
     parts = {  # the usual classes with the usual arguments need no check, and importing Lightning takes seconds

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pima_hp.config import Config
 from pima_hp.errors import EngineError, StudyError
 from pima_hp.run import Array, Results, Run, RunStatus
+from pima_hp.training.diagnostics import Recorder
 from pima_hp.training.interruption import asked_to_stop
 
 FASTEST_FIRST = ("fused", "stacked")
@@ -171,6 +172,7 @@ def results_of(
     engine: str,
     began: float,
     stopped_in: int | None = None,
+    recorder: Recorder | None = None,
 ) -> Results:
     """Return the results of M runs that were trained together; the columns may have more members.
 
@@ -184,10 +186,12 @@ def results_of(
         engine: that trained them.
         began: of `time.perf_counter`.
         stopped_in: the last epoch of runs that ended before they made all their updates.
+        recorder: of their diagnostics.
     """
     m, device = len(runs), device_of(runs[0].config).type
     ends, epochs = diverged_in[:m], np.arange(1, curves["lr"].shape[1] + 1)
     diverged = np.isfinite(ends)
+    curves = {**curves, **(recorder.curves if recorder else {})}
     ended = RunStatus.COMPLETED if stopped_in is None else RunStatus.STOPPED
     return Results(
         runs=list(runs),
@@ -197,6 +201,7 @@ def results_of(
         n_updates=n_updates[:m],
         stop_epoch=np.where(diverged, ends, stopped_in or 0).astype(np.int64),
         positive_rate=labels[:m].double().mean(1).cpu().numpy(),
+        initial=recorder.initial if recorder else {},
         n_train=labels.shape[1],
         duration_s=(time.perf_counter() - began) / m,
         engine=engine if device == "cpu" else f"{engine} on {device}",

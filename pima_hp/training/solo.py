@@ -21,6 +21,7 @@ from pima_hp.data.datamodule import PimaDataModule
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import CURVES, Array, Results, Run
 from pima_hp.seeds import Role, seeded
+from pima_hp.training.diagnostics import Recorder, vectors_of
 from pima_hp.training.dispatch import device_of, results_of
 
 # Lightning reports devices, tips and warnings about loaders that this project chose on purpose.
@@ -77,16 +78,24 @@ def fit(
     """
     began, config, n_epochs = time.perf_counter(), run.config, run.config.trainer.max_epochs
 
-    def count(trainer: L.Trainer, _: L.LightningModule) -> None:
+    def diagnose(epoch: int) -> None:
+        found = recorder.record(epoch, lambda: vectors_of(module.model))
+        for logger in loggers if found else ():
+            logger.log_metrics(found, step=epoch)
+
+    def after_epoch(trainer: L.Trainer, _: L.LightningModule) -> None:
+        diagnose(trainer.current_epoch + 1)
         if progress and trainer.current_epoch + 1 < n_epochs:  # the caller counts the rest, without rounding
             progress.update(1 / n_epochs)
 
+    watching = of_lightning.LambdaCallback(
+        on_train_start=lambda trainer, _: diagnose(trainer.current_epoch), on_train_epoch_end=after_epoch
+    )
     with quiet(), seeded(run.seeds.init, Role.NOISE):
         data = datamodule_of(config, run.seeds)
+        recorder = Recorder([config], data.tensors)
         module = module_of(config, data.n_features, run.seeds.init)
-        trainer = trainer_of(
-            config, [*callbacks, of_lightning.LambdaCallback(on_train_epoch_end=count)], loggers, **trainer_arguments
-        )
+        trainer = trainer_of(config, [*callbacks, watching], loggers, **trainer_arguments)
         for logger in loggers:
             logger.log_hyperparams({key: value for key, value in config.flat.items() if value is not None})
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
@@ -96,8 +105,9 @@ def fit(
     labels, n_updates = data.tensors("train")[1].unsqueeze(0), np.array([trainer.global_step])  # (1, n), (1,)
     stopped_in = None if whole else max(module.history, default=0)
     results = results_of(
-        [run], *columns_of(module, n_epochs), n_updates, labels, engine="solo", began=began, stopped_in=stopped_in
-    )
+        [run], *columns_of(module, n_epochs), n_updates, labels,
+        engine="solo", began=began, stopped_in=stopped_in, recorder=recorder,
+    )  # fmt: skip
     return results, module
 
 

@@ -16,10 +16,11 @@ from pima_hp.config.build import class_of
 from pima_hp.data.datamodule import BatchLoader
 from pima_hp.data.prepared import prepare
 from pima_hp.data.table import read_table
-from pima_hp.model.mlp import default_dtype
+from pima_hp.model.mlp import default_dtype, is_elementwise
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
 from pima_hp.seeds import Role, stream
+from pima_hp.training.diagnostics import Recorder, vectors_of
 from pima_hp.training.dispatch import device_of, results_of
 from pima_hp.training.solo import columns_of, module_of
 
@@ -35,9 +36,6 @@ ELEMENTWISE_OPTIMIZERS = (
     *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
 )
 """Classes of `torch.optim` that update each number by itself, so that a stack is updated as its members are."""
-
-_MIX_OR_DRAW = ("GLU", "LogSoftmax", "MultiheadAttention", "PReLU", "RReLU", "Softmax", "Softmax2d", "Softmin")
-"""Activations of torch that are not elementwise, or have parameters or random numbers, which members would share."""
 
 
 class StackedClassifier(MLPClassifier):
@@ -70,9 +68,7 @@ class StackedClassifier(MLPClassifier):
 def why_not(config: Config) -> str:
     """Return why runs of a configuration cannot be stacked; empty when they can."""
     activation, optimizer, scheduler = config.activation.target, config.optimizer.target, config.scheduler.target
-    found = class_of(activation, nn.Module)
-    elementwise = found.__module__ == nn.modules.activation.__name__ and found.__name__ not in _MIX_OR_DRAW
-    if not elementwise and found is not nn.Identity:
+    if not is_elementwise(activation):
         return f"{activation} is no elementwise activation of torch without parameters"
     if optimizer not in [f"torch.optim.{name}" for name in ELEMENTWISE_OPTIMIZERS]:
         return f"{optimizer} does not update each weight by itself"
@@ -98,6 +94,8 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     orders = [stream(seeds.order, Role.ORDER) for seeds in members] if config.batch.shuffle else []
     batches = BatchLoader(features, labels, config.batch.n_rows(labels.shape[1]), orders)
     module = module_of(config, features.shape[-1], [seeds.init for seeds in members], StackedClassifier).to(device)
+    recorder = Recorder([config] * len(runs), splits.__getitem__)
+    recorder.record(0, lambda: vectors_of(module.model, len(members)))
     with default_dtype(dtype):
         (optimizer,), schedulers = module.configure_optimizers()
         for epoch in range(1, n_epochs + 1):
@@ -110,6 +108,7 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
                 for loader, split in enumerate(("val", "train")):
                     module.validation_step(splits[split], 0, loader)
             module.on_validation_epoch_end()
+            recorder.record(epoch, lambda: vectors_of(module.model, len(members)))
             if progress and epoch < n_epochs:  # the caller counts the rest, without the rounding of fractions
                 progress.update(len(runs) / n_epochs)
             if module.score_epoch(epoch):
@@ -118,4 +117,5 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
                 scheduler["scheduler"].step()
     n_updates = np.minimum(module.diverged_in, n_epochs).astype(np.int64) * len(batches)
     module.score_splits(splits)
-    return results_of(runs, *columns_of(module, n_epochs), n_updates, labels, engine="stacked", began=began)
+    columns = columns_of(module, n_epochs)
+    return results_of(runs, *columns, n_updates, labels, engine="stacked", began=began, recorder=recorder)

@@ -14,6 +14,7 @@ from pima_hp.model.metrics import FINAL_METRICS, scored
 from pima_hp.model.mlp import MLP, build_network, initial_parameters
 from pima_hp.run import CURVES, Array, Results, Run
 from pima_hp.seeds import Role, stream
+from pima_hp.training.diagnostics import Recorder
 from pima_hp.training.dispatch import results_of
 from pima_hp.training.fused import tables
 from pima_hp.training.fused.schedules import planned
@@ -66,7 +67,12 @@ class Stack(ABC):
         rates, self._schedulers = planned([run.config for run in self.members], self.n_epochs)
         self.curves = {key: np.full_like(rates, np.nan) for key in CURVES[:N_SCORES]} | {"lr": rates}
         self._weights = self.packed(self.vectors)
+        self.recorder = Recorder([run.config for run in self.runs], self._tensors)
         self._arguments = self._constant_arguments()
+
+    def _tensors(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return the features (M, n, D) and labels (M, n) of the rows of a split."""
+        return gather(self.features, self.rows[split]), gather(self.labels, self.rows[split])
 
     def columns(self, section: str, rows: Mapping[str, Row]) -> Array:
         """Return the numbers of a section of the configurations, (M, k)."""
@@ -103,14 +109,22 @@ class Stack(ABC):
 
     def fit(self, progress: tqdm | None = None) -> None:
         """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
-        longest = 1 if self._schedulers or self.orders else min(MOST_EPOCHS, MOST_ROWS // self.rows["train"].numel())
+        # Diagnostics read the weights of each epoch; schedulers its scores.
+        each_epoch = self._schedulers or self.orders or self.recorder.section.name == "epochs"
+        longest = 1 if each_epoch else min(MOST_EPOCHS, MOST_ROWS // self.rows["train"].numel())
+        self.recorder.record(0, self._trained)
         while self.epoch < self.n_epochs:
             count = min(max(longest, 1), self.n_epochs - self.epoch)
             self.train_epochs(count)
+            self.recorder.record(self.epoch, self._trained)
             if progress and self.epoch < self.n_epochs:  # the caller counts the rest, without rounding
                 progress.update(count * len(self.runs) / self.n_epochs)
+        self.vectors = self._trained()
+
+    def _trained(self) -> Tensor:
+        """Return the weights at the end of the last epoch, (M, P)."""
         weights = self._weights.view(self.n_blocks, -1, self.lanes)
-        self.vectors = weights.transpose(1, 2).reshape(len(self.members), -1)
+        return weights.transpose(1, 2).reshape(len(self.members), -1)
 
     def train_epochs(self, count: int = 1) -> None:
         """Make epochs of updates, score each, and set the learning rates of the next.
@@ -149,7 +163,8 @@ class Stack(ABC):
         diverged_in = np.where(lost.any(1), lost.argmax(1) + 1, np.inf)
         n_updates = np.minimum(diverged_in, self.n_epochs).astype(np.int64) * self.n_steps
         labels, scores = gather(self.labels, self.rows["train"]), self._final_scores()
-        return results_of(self.runs, self.curves, scores, diverged_in, n_updates, labels, engine="fused", began=began)
+        columns = self.curves, scores, diverged_in, n_updates, labels
+        return results_of(self.runs, *columns, engine="fused", began=began, recorder=self.recorder)
 
     @torch.no_grad()
     def _final_scores(self) -> dict[str, Array]:
