@@ -124,7 +124,7 @@ class StudyCallback(Callback):
         print_summary(first, found, n_lost, n_new=int(new[found.index].sum()))
         if first.settings.report:
             from pima_hp.commands.report import report_study
-            from pima_hp.report.page import Study
+            from pima_hp.report.study import Study
 
             report_study(Study.read(first.folder, own_table=True), first.settings.claim_dir)
         if n_lost or (found["status"] == RunStatus.FAILED).any():

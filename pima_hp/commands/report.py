@@ -11,7 +11,8 @@ from pima_hp.analysis.verdicts import Verdict
 from pima_hp.commands.exits import answer, say_error
 from pima_hp.errors import ConfigurationError, PimaError
 from pima_hp.formatting import csv_text
-from pima_hp.report.page import Study, write, write_report
+from pima_hp.report.page import write, write_report
+from pima_hp.report.study import Study
 from pima_hp.report.tables import SHOWN, counts_text, side_by_side, text_table, verdict_table
 
 

@@ -12,7 +12,7 @@ from pima_hp.analysis.baselines import read_baselines
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.report.page import Study
+from pima_hp.report.study import Study
 
 BASELINE: dict[str, Any] = {
     "data.scaling": "none", "data.test_fraction": 0.2, "data.val_fraction": 0.0,

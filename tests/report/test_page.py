@@ -14,7 +14,8 @@ import pytest
 from pima_hp.analysis.claims import load_claims
 from pima_hp.errors import StorageError
 from pima_hp.ledger import Ledger, Manifest
-from pima_hp.report.page import Study, write, write_report
+from pima_hp.report.page import write, write_report
+from pima_hp.report.study import Study
 from pima_hp.run import Run
 from tests.ledger.conftest import configuration_of, results_of, seeds_of
 from tests.report.conftest import Page, Report, report_of

@@ -1,0 +1,64 @@
+"""The section of a factor: what does it do to the final score?"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.intervals import bootstrap
+from pima_hp.analysis.selection import by_seeds, matched
+from pima_hp.analysis.verdicts import Verdict
+from pima_hp.data.table import SHIPPED_SHA256
+from pima_hp.formatting import interval_text, label
+from pima_hp.report.comparable import Comparison, comparable
+from pima_hp.report.figures import figures_of
+from pima_hp.report.sections import Section
+from pima_hp.report.study import Study
+from pima_hp.report.tables import SEED, summary
+
+FINAL = Statistic(name="final_score", curve="val/accuracy")
+NOTE = (
+    "Final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs; "
+    "epochs are those of the running training accuracy."
+)
+
+
+def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken: Sequence[str]) -> Section:
+    """Return the section of a factor of a study; `taken` are the names of other sections."""
+    name = re.sub("[^a-z0-9]+", "_", factor.lower())[:60]
+    name = f"{name}_{len(taken)}" if name in taken else name
+    figures = {f"{name}_{kind}": figure for kind, figure in figures_of(study.frame, verdicts, factor).items()}
+    compared = comparable(study.frame, [factor])
+    question = f"What does the {label(factor)} do?"
+    return Section(name, question, effect_in_words(compared), figures, summary(study.frame, [factor]), NOTE)
+
+
+def effect_in_words(compared: Comparison) -> str:
+    """Return which value has the best mean final score, which the worst, and their paired difference.
+
+    Best and worst are chosen among k values, so the interval is at level 1 - 0.05/(k (k - 1)/2) (Bonferroni): it holds
+    for all pairs at once.
+    """
+    factor, rows = label(compared.factors[0]), compared.validation_rows
+    scores = {name: by_seeds(runs, FINAL) for name, runs in compared.levels.items()}
+    means = {name: np.nanmean([*of.values()]) for name, of in scores.items() if np.isfinite([*of.values()]).any()}
+    if len(means) < 2:
+        return f"Not known yet: finished runs of two values of the {factor} are needed."
+    best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    found = (
+        f"The final {rows} accuracy is highest with {factor} {best} ({means[best]:.3f}) "
+        f"and lowest with {worst} ({means[worst]:.3f})"
+    )
+    seeds, table = matched([scores[worst], scores[best]])
+    if len(seeds) < 2:
+        return f"{found}; whether that is more than chance takes more replicates."
+    n_pairs = math.comb(len(means), 2)
+    gain = bootstrap(100 * (table[:, 1] - table[:, 0]), np.random.default_rng(SEED))
+    lower, upper = gain.interval(1 - 0.05 / n_pairs)
+    who = "patients" if set(compared.runs["data_digest"]) == {SHIPPED_SHA256} else "rows"
+    kind = f"95 % interval over seeds, paired{f', for all {n_pairs} pairs at once' if n_pairs > 1 else ''}"
+    chance = "" if lower > 0 else " That may be chance."
+    number = interval_text(gain.estimate, lower, upper)
+    return f"{found}: {number} more of 100 {who} are classified correctly ({kind}).{chance}"

@@ -1,0 +1,94 @@
+"""A study on disk, as reports read it: its runs, learning curves, verdicts and factors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.baselines import keep_baselines
+from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.verdicts import Verdict, judge
+from pima_hp.errors import InputError
+from pima_hp.formatting import plain
+from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
+from pima_hp.report.comparable import missing, swept
+from pima_hp.report.tables import SEED
+from pima_hp.run import RunStatus
+
+MOST_FACTORS = 6
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on disk: its runs, learning curves and verdicts.
+
+    Attributes:
+        folder: `outputs/<study>`.
+        frame: one row per run, see `pima_hp.read_study`.
+        manifest: what was planned; None where it is missing.
+        notes: what was left out of the frame, a line each.
+        own_table: whether the path of a CSV file in the ledger may be opened, for the baselines: where this command has
+            trained from it, not where the study may come from someone else.
+    """
+
+    folder: Path
+    frame: pd.DataFrame
+    manifest: Manifest | None
+    notes: Sequence[str]
+    own_table: bool = False
+
+    @classmethod
+    def read(cls, study: Path | str, *, own_table: bool = False) -> Self:
+        """Read a study, given by its folder or its name in `outputs`; `InputError` where there is none."""
+        ledger = Ledger(study_folder(study))
+        return cls(ledger.study, ledger.frame(), Manifest.read(ledger.study), ledger.damaged, own_table)
+
+    def curves(self, key: str = "val/accuracy") -> pd.DataFrame:
+        """Return a learning curve of each run: one row a run, one column an epoch (from 1)."""
+        table = pd.DataFrame(self.frame[key].tolist(), index=self.frame["run_id"])
+        return table.rename(columns=lambda epoch: epoch + 1)
+
+    def best(self, key: str = "val/accuracy") -> dict[str, Any]:
+        """Return the settings of the configuration with the best score: mean of its runs over the last 20 epochs.
+
+        Of a loss, the lowest is the best. A configuration with a run that has no such score is never the best.
+        """
+        frame = self.frame.assign(score=self.curves(key).iloc[:, -20:].mean(axis=1, skipna=False).to_numpy())
+        means = frame.groupby("config_id", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False)).dropna()
+        if means.empty:
+            raise InputError(f"best: needs a configuration whose runs all have {key}; found none")
+        best = str(means.idxmin() if "loss" in key else means.idxmax())
+        settings = frame[frame["config_id"] == best][setting_columns(frame)].iloc[0].dropna()
+        return {name: plain(value) for name, value in {**settings, key: means[best]}.items()}
+
+    def verdicts(self, claims: Path | str | None = None) -> list[Verdict]:
+        """Return the verdict of each claim of the project, and of a folder of your own claims."""
+        return judge(load_claims(extra=Path(claims) if claims else None), self.frame, np.random.default_rng(SEED))
+
+    def report(self, claims: Path | str | None = None) -> Path:
+        """Write the report and return its page."""
+        from pima_hp.report.page import write_report
+
+        return write_report(self, self.verdicts(claims))
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """Simpler models on the splits of the runs."""
+        return keep_baselines(self.folder, self.frame, own_table=self.own_table)
+
+    @cached_property
+    def factors(self) -> list[str]:
+        """Return the settings that differ between runs: those of the sweep first, in its order."""
+        found, planned = swept(self.frame), self.manifest.swept_keys if self.manifest else ()
+        return [key for key in dict.fromkeys([*planned, *found]) if key in found][:MOST_FACTORS]
+
+    @property
+    def progress(self) -> str:
+        """Return `1,099 of 1,100 runs finished; 1 of 1,100 failed`."""
+        n_planned = max(len(self.manifest.run_ids) if self.manifest else 0, len(self.frame))
+        n_finished = int((self.frame["status"] != RunStatus.FAILED).sum())
+        return "; ".join(filter(None, [f"{n_finished:,} of {n_planned:,} runs finished", missing(self.frame)]))
