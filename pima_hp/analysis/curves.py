@@ -6,16 +6,20 @@ were stopped early before calling these functions (`selection.conclusive`).
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy import special
 
 from pima_hp.config import Section
 from pima_hp.run import Array
+
+Tables = Sequence[tuple[NDArray[np.intp], Array]]
+"""Places of runs, and their curves, for each length of a curve: `by_length`."""
 
 WINDOW_EPOCHS = 20
 """The last epochs that final score and volatility look at: epochs 81-100 of 100."""
@@ -31,6 +35,12 @@ def aligned(curves: Iterable[Array | None]) -> Array:
     for row, curve in zip(table, rows, strict=True):
         row[: len(curve)] = curve
     return table
+
+
+def by_length(curves: "pd.Series[Any]") -> Tables:
+    """Return the curves of each length: their places among all R, and the curves (R_l, E_l)."""
+    groups = pd.Series(range(len(curves))).groupby(curves.map(np.size).to_numpy()).indices
+    return [(np.asarray(rows), aligned(curves.iloc[rows])) for rows in groups.values()]
 
 
 def final_score(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
@@ -211,13 +221,12 @@ class Statistic(Section):
             return "share of runs"
         return "epochs" if self.name in TIMES else "nats" if "loss" in self.curve else "accuracy"
 
-    def of(self, runs: pd.DataFrame) -> Array:
-        """Return the statistic of each run of a study's frame, (R,); curves of one length are computed together."""
+    def of(self, runs: pd.DataFrame, tables: Tables | None = None) -> Array:
+        """Return the statistic of each run of a study's frame, (R,); `tables` are `by_length` of its curve."""
         arguments, values = self.arguments, np.full(len(runs), np.nan)
         facts = [fact for fact in _FACTS if fact in arguments]
-        for rows in runs.groupby(runs[self.curve].map(np.size).to_numpy()).indices.values():
+        for rows, curves in by_length(runs[self.curve]) if tables is None else tables:
             known = {fact: runs[fact].iloc[rows].to_numpy(float) for fact in facts}
-            curves = aligned(runs[self.curve].iloc[rows])  # (R, E)
             values[rows] = STATISTICS[self.name](**arguments | known | {"curves": curves})
         return values
 

@@ -5,23 +5,23 @@ and of analysis choices, which need no new runs. Sources: Steegen et al. (2016),
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.claims import Claim, Part
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.claims import SHARES, Claim, Part
 from pima_hp.analysis.decisions import Outcome, outcome_of
+from pima_hp.analysis.intervals import Interval
 from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.formatting import counted, listed, plain, value_text
 from pima_hp.ledger import follows, varying
 
 ROBUST_SHARE = 0.90
-CHOICES = {
-    "threshold": "threshold", "window": "window_epochs", "training scores": "curve", "duration": "sustained_epochs",
-}  # fmt: skip
-"""Analysis choice -> the argument of a statistic that it changes."""
+CHOICES = ("threshold", "window", "training scores", "duration", "much before", "learning by",
+           "supported limit", "margin")  # fmt: skip
+"""The analysis choices."""
 
 Arms = Mapping[str, Sequence[str]]
 """Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested."""
@@ -60,81 +60,153 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     return sorted(best, key=lambda item: len(differing(item[0])))
 
 
-def levels_of(statistic: Statistic) -> dict[str, dict[str, Any]]:
-    """Return analysis choice -> level -> value of its argument, as stated first, for the choices that it has."""
-    found: dict[str, dict[str, Any]] = {}
-    stated, running = statistic.arguments, statistic.curve.removesuffix("_end")
+def levels_of(part: Part) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return analysis choice -> level -> what it changes, as stated first, for the choices that a part has.
+
+    What it changes: arguments of the statistic, or limits. The limit of *mixed* is that of *supported* and goes with
+    it. A margin is the distance of a limit from no effect, 0 or the ratio 1; of a ratio, that of its logarithm.
+    """
+    if part.statistic is None:
+        return {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    stated, curve = part.statistic.arguments, part.statistic.curve
+    running, is_ratio = curve.removesuffix("_end"), part.contrast == "ratio"
     if (threshold := stated.get("threshold")) is not None:
         shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02}
-        found["threshold"] = {level: round(threshold + shift, 9) for level, shift in shifts.items()}
-    if "window_epochs" in stated:
-        found["window"] = {f"{n} epochs": n for n in (stated["window_epochs"], 10, 30)}
+        found["threshold"] = {level: {"threshold": round(threshold + shift, 9)} for level, shift in shifts.items()}
+    if window := stated.get("window_epochs"):
+        found["window"] = {f"{n} epochs": {"window_epochs": n} for n in (window, 10, 20, 30)}
     if "train/" in running:
-        curves = {"running": running, "end of epoch": f"{running}_end"}
-        found["training scores"] = dict(sorted(curves.items(), key=lambda item: item[1] != statistic.curve))
-    if "sustained_epochs" in stated:
-        lengths = stated["sustained_epochs"], 3
-        found["duration"] = {"any epoch" if n == 1 else f"{n} epochs in a row": n for n in lengths}
+        curves = {"running": {"curve": running}, "end of epoch": {"curve": f"{running}_end"}}
+        found["training scores"] = dict(sorted(curves.items(), key=lambda item: item[1]["curve"] != curve))
+    if length := stated.get("sustained_epochs"):
+        lengths = {n: {"sustained_epochs": n} for n in (length, 3)}
+        found["duration"] = {"any epoch" if n == 1 else f"{n} epochs in a row": of for n, of in lengths.items()}
+    if latest := stated.get("by_epoch"):
+        epochs = (latest, round(2 * latest / 3), round(1.2 * latest))
+        found["much before"] = {f"by epoch {n}": {"by_epoch": n} for n in epochs}
+    if "by_accuracy" in stated:
+        own, other = ("accuracy", "loss") if stated["by_accuracy"] else ("loss", "accuracy")
+        found["learning by"] = {own: {}, other: {"curve": curve.replace(own, other)}}
+    limits = {key: getattr(part, key) for key in ("supported", "refuted", "mixed") if getattr(part, key)}
+    above = limits.get("supported", {}).get("above")
+    if part.contrast in SHARES and above is not None:
+        bounds = [round(above + shift, 9) for shift in (0, -0.1, 0.1) if 0 < above + shift < 1]
+        goes_with = limits.get("mixed") == {"below": above}
+        found["supported limit"] = {
+            f"above {bound:.2f}": {"supported": {"above": bound}} | ({"mixed": {"below": bound}} if goes_with else {})
+            for bound in bounds
+        }
+    if part.contrast in ("slope", "difference", "ratio"):
+        found["margin"] = {
+            level: {key: {side: bound**factor if is_ratio else bound * factor for side, bound in of.items()}
+                    for key, of in limits.items()}
+            for level, factor in {"as stated": 1.0, "half": 0.5, "twice": 2.0}.items()
+        }  # fmt: skip
     return found
 
 
 def at_levels(part: Part, chosen: Mapping[str, str]) -> Part:
     """Return a part with these levels of the analysis choices; a choice that it does not have changes nothing."""
-    if part.statistic is None:
-        return part
-    levels = {choice: own for choice, own in levels_of(part.statistic).items() if chosen[choice] in own}
-    update = {CHOICES[choice]: own[chosen[choice]] for choice, own in levels.items()}
-    return part.model_copy(update={"statistic": part.statistic.model_copy(update=update)})
+    for choice, level in chosen.items():
+        changes = levels_of(part).get(choice, {}).get(level, {})
+        if part.statistic and choice not in ("supported limit", "margin"):
+            changes = {"statistic": part.statistic.model_copy(update=changes)}
+        part = part.model_copy(update=changes)
+    return part
 
 
 def specifications(
-    claim: Claim, data: Sequence[tuple[Settings, Arms]], judge: Callable[[Part, Arms], Outcome]
-) -> pd.DataFrame:
-    """Return the outcome in every specification, one row each, as stated first; untestable ones are left out.
+    claim: Claim, data: Sequence[tuple[Settings, Arms]], infer: Callable[[Part, Arms], Interval | None]
+) -> tuple[pd.DataFrame, int]:
+    """Return the outcome in every specification, one row each, as stated first, and how many are untestable.
 
     Args:
         claim: as its file states it.
         data: `data_specifications`.
-        judge: returns the outcome of a part, with the same resamples that the verdict rests on.
+        infer: returns the 95 % interval of a part, with the same resamples that the verdict rests on; None where it
+            has none. Called once for the specifications that differ in limits alone.
 
     Returns:
-        A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`.
+        A column of text for each setting that varies and each analysis choice that applies to the claim, and `outcome`;
+        without the rows that are untestable.
     """
     judged = [part for part in claim.parts if not part.descriptive]
-    statistics = [part.statistic for part in reversed(judged) if part.statistic]
-    levels = {choice: names for statistic in statistics for choice, names in levels_of(statistic).items()}
-    choices = [dict(zip(levels, names, strict=True)) for names in itertools.product(*levels.values())]
-    variants = [(chosen, [at_levels(part, chosen) for part in judged]) for chosen in choices]
+    levels = [levels_of(part) for part in judged]
+    named_levels = {choice: [level for of in levels for level in of.get(choice, ())] for choice in CHOICES}
+    choices = {choice: [*dict.fromkeys(names)] for choice, names in named_levels.items() if names}
+    combinations = [dict(zip(choices, names, strict=True)) for names in itertools.product(*choices.values())]
+    variants = [(chosen, [at_levels(part, chosen) for part in judged]) for chosen in combinations]
+    keyed = [(chosen, [((place, repr(part.statistic)), part) for place, part in enumerate(parts)])
+             for chosen, parts in variants]  # fmt: skip
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
-    rows = [
-        {key: value_text(settings[key]) for key in keys}
-        | chosen
-        | {"outcome": str(outcome_of([judge(part, arms) for part in parts]))}
-        for (settings, arms), (chosen, parts) in itertools.product(data, variants)
-    ]
-    return pd.DataFrame([row for row in rows if row["outcome"] != Outcome.UNTESTABLE])
+    rows = []
+    for settings, arms in data:
+        texts = {key: value_text(settings[key]) for key in keys}
+        intervals = {key: infer(part, arms) for key, part in {key: part for _, of in keyed for key, part in of}.items()}
+        for chosen, parts in keyed:
+            outcome = outcome_of([part.outcome(intervals[key]) for key, part in parts])
+            rows.append(texts | chosen | {"outcome": str(outcome)})
+    testable = [row for row in rows if row["outcome"] != Outcome.UNTESTABLE]
+    return pd.DataFrame(testable), len(rows) - len(testable)
 
 
 def headline_of(table: pd.DataFrame) -> tuple[str, str]:
-    """Return how robust the primary outcome is across specifications, and a sentence that explains it.
+    """Return the outcome over all specifications in a few words, and a sentence that explains it.
 
-    `robust`: at least 90 % of all specifications give the same outcome, where the study has other data settings; where
-    it has none, `robust to analysis choices`. Else the choice that, all else equal, most often changes the outcome.
-    Both are empty where there was no choice.
+    `robust`: at least 90 % of them have the primary outcome; where no data setting varies, `robust to analysis
+    choices`. Else X is the choice that, all else equal, most often changes the outcome: `depends on X` where another
+    outcome is as frequent as the primary one, and otherwise the primary outcome, its share and X.
+
+    Args:
+        table: `specifications`, the primary one first.
     """
     factors = [key for key in table.columns if key != "outcome" and len(set(table[key])) > 1]
+    primary, shares = str(table["outcome"].iloc[0]), _shares(table)
     if not factors:
-        return "", ""
-    primary = table["outcome"].iloc[0]
-    share = (table["outcome"] == primary).mean()
-    sentence = f"{primary} in {share:.0%} of {counted(len(table), 'specification')}"
-    if share >= ROBUST_SHARE:
-        return ("robust to analysis choices" if set(factors) <= set(CHOICES) else "robust"), f"{sentence}."
+        return primary, ""
+    if shares[primary] >= ROBUST_SHARE:
+        kind = "robust to analysis choices" if set(factors) <= set(CHOICES) else "robust"
+        return f"{primary}, {kind}", f"{_shares_text(table)}."
     flips = {factor: _flips(table, factor) for factor in factors}
     worst = max(factors, key=lambda factor: flips[factor])
     name = f"the {worst}" if worst in CHOICES else worst
-    often = f"{name} changes it most often, in {flips[worst]:.0%} of pairs that differ in nothing else"
-    return f"depends on {name}", f"{sentence}; {often}."
+    often = f"{name} changes it most often, in {flips[worst]:.0%} of pairs that differ in nothing else."
+    most = [outcome for outcome, share in shares.items() if share == max(shares.values())]
+    frequent = f"{listed(most)} in {shares[most[0]]:.0%}{' each' if len(most) > 1 else ''} of specifications"
+    if most == [primary]:
+        headline = f"{frequent}, most changed by {name}"
+    else:
+        headline = f"depends on {name}: {frequent}, {primary} in the primary one"
+    return headline, f"{_shares_text(table)}; {often}"
+
+
+def without(table: pd.DataFrame, settings: Settings, finding: Settings) -> str:
+    """Return the outcomes without the data settings of another claim's finding; empty where that changes nothing.
+
+    Args:
+        table: `specifications`.
+        settings: of the primary one.
+        finding: such as `{optimizer: sgd, optimizer.lr: 0.001}`.
+    """
+    keys = [key for key in finding if key in table]
+    if not keys or any(settings.get(key) != plain(value) for key, value in finding.items() if key not in table):
+        return ""
+    is_finding = (table[keys] == [value_text(finding[key]) for key in keys]).all(axis=1)
+    if is_finding.all() or not is_finding.any():
+        return ""
+    return f"Without {named({key: finding[key] for key in keys})}: {_shares_text(table[~is_finding])}."
+
+
+def _shares(table: pd.DataFrame) -> dict[str, float]:
+    """Return the share of the specifications with each outcome, the most frequent first."""
+    return {outcome: n / len(table) for outcome, n in Counter(map(str, table["outcome"])).most_common()}
+
+
+def _shares_text(table: pd.DataFrame) -> str:
+    shares = _shares(table).items()
+    texts = [f"{outcome} in {f'{share:.0%}' if share >= 0.005 else 'below 1%'}" for outcome, share in shares]
+    return f"{', '.join(texts)} of {counted(len(table), 'specification')}"
 
 
 def _flips(table: pd.DataFrame, factor: str) -> float:

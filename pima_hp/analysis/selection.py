@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import EVENTS, TIMES, Statistic
+from pima_hp.analysis.curves import EVENTS, TIMES, Statistic, Tables, by_length
 from pima_hp.config import Config
 from pima_hp.config.options import CONF, Setting, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
@@ -46,13 +46,16 @@ class Runs:
         self._replicates = replicates_of(self.frame)
         self._is_stopped = (self.frame["status"] == RunStatus.STOPPED).tolist()
         self._statistics: dict[str, dict[int, float]] = {}
+        self._tables: dict[str, Tables] = {}
 
     def values(self, config_id: str, statistic: Statistic) -> tuple[ByReplicate, str]:
         """Return the value of each replicate of a configuration, and why they cannot be used; empty where they can."""
         if statistic.curve not in self.frame:
             return {}, f"the curve {statistic.curve} must be recorded; train again in another study"
         if (key := repr(statistic)) not in self._statistics:
-            numbers = statistic.of(self._conclusive).tolist()
+            if (curve := statistic.curve) not in self._tables:
+                self._tables[curve] = by_length(self._conclusive[curve])
+            numbers = statistic.of(self._conclusive, self._tables[curve]).tolist()
             self._statistics[key] = dict(zip(self._conclusive.index, numbers, strict=True))
         numbers_of, rows = self._statistics[key], self.rows[config_id]
         found = {self._replicates[row]: numbers_of[row] for row in rows if row in numbers_of}

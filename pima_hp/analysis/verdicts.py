@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -14,10 +14,19 @@ from pydantic_core import to_json
 from pima_hp.analysis.claims import SHARES, Claim, Part
 from pima_hp.analysis.curves import slope_on_log2
 from pima_hp.analysis.decisions import FAMILIES, Outcome, fewest, needed, outcome_of, p_value, within
-from pima_hp.analysis.intervals import Inference, Resample, Resamples, Share, bootstrap, conclusion, win_probability
-from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications
+from pima_hp.analysis.intervals import (
+    Inference,
+    Interval,
+    Resample,
+    Resamples,
+    Share,
+    bootstrap,
+    conclusion,
+    win_probability,
+)
+from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications, without
 from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, Settings, differing, matched, named
-from pima_hp.formatting import listed
+from pima_hp.formatting import counted, listed
 from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
@@ -76,7 +85,7 @@ class Verdict:
     reason: str
     differing: Settings  # settings of the runs other than the defaults
     specifications: pd.DataFrame = field(default_factory=pd.DataFrame)  # the outcome in each, this verdict's first
-    headline: str = ""  # robust, or what the outcome depends on
+    headline: str = ""  # the outcome over all specifications: robust, with its share, or what it depends on
     explanation: str = ""  # of the headline
     replicates_needed: float | None = None  # when undecided; infinite when the estimate would have to move
     p: float | None = None  # smallest alpha at which intervals at 1 - alpha still decide; None if untestable or mixed
@@ -136,7 +145,8 @@ def judge(
     def resample(values: Array, over: Array | None = None) -> Resamples:
         return bootstrap(values, np.random.default_rng(seed), n_resamples, over)
 
-    verdicts = [_judge(claim, runs, resample) for claim in claims]
+    findings = {claim.id: claim.finding for claim in claims if claim.finding}
+    verdicts = [_judge(claim, runs, resample, findings) for claim in claims]
     for family in {(claim.folder, claim.family) for claim in claims}:
         members = [n for n, claim in enumerate(claims) if (claim.folder, claim.family) == family]
         adjusted = FAMILIES[family[1]][0]([verdicts[n].p or 1.0 for n in members])
@@ -145,7 +155,7 @@ def judge(
     return verdicts
 
 
-def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
+def _judge(claim: Claim, runs: Runs, resample: Resample, findings: Mapping[str, Settings]) -> Verdict:
     data = data_specifications(claim, runs)
     settings, arms = data[0] if data else ({}, {})
     estimates = [estimate(part, runs, arms, resample) for part in claim.parts]
@@ -156,11 +166,9 @@ def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     if outcome == Outcome.UNTESTABLE:
         return verdict
 
-    def judge_part(part: Part, arms: Arms) -> Outcome:
+    def interval_of(part: Part, arms: Arms) -> Interval | None:
         problem, _, table = table_of(part, runs, arms)
-        return (
-            Outcome.UNTESTABLE if problem else part.outcome(infer(part, numbers_of(part, table), resample).interval())
-        )
+        return None if problem else infer(part, numbers_of(part, table), resample).interval()
 
     known = [(of.part.limits, of.inference) for of in judged if of.inference]
     supporting, refuting, mixing = (
@@ -176,9 +184,11 @@ def _judge(claim: Claim, runs: Runs, resample: Resample) -> Verdict:
     verdict = replace(
         verdict, p=p.get(outcome), replicates_needed=min(n_needed) if outcome == Outcome.UNDECIDED else None
     )
-    table = specifications(claim, data, judge_part)
+    table, n_untestable = specifications(claim, data, interval_of)
     headline, explanation = headline_of(table)
-    return replace(verdict, specifications=table, headline=headline, explanation=explanation)
+    notes = [explanation, *(without(table, settings, of) for other, of in findings.items() if other != claim.id)]
+    notes += [f"{counted(n_untestable, 'other specification')} cannot be tested."] if n_untestable else []
+    return replace(verdict, specifications=table, headline=headline, explanation=" ".join(filter(None, notes)))
 
 
 def _reason(claim: Claim, runs: Runs, decisive: Sequence[Estimate]) -> str:
