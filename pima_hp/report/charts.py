@@ -1,4 +1,4 @@
-"""Charts in Altair: lines with bands, and single runs in rows. A figure is a few of them, each a static SVG.
+"""Charts in Altair: lines with bands, single runs in rows, bars. A figure is a few of them, each a static SVG.
 
 The page lays the charts of a figure out, so that it fits a desktop, a phone and paper without a plotting library.
 
@@ -32,7 +32,9 @@ Looks = Mapping[str, tuple[str, list[int]]]
 """Name of a line or row -> its color and dash."""
 MAX_TICKS = 200
 """Single runs drawn of a value; of more, so many evenly spaced order statistics."""
-ROW_HEIGHT = 36
+ROW_HEIGHT, BAR_HEIGHT = 36, 22
+WHOLE: dict[str, Any] = {"tickCount": 5, "tickMinStep": 1}
+"""Ticks of an axis of epochs or other whole numbers."""
 RULE = re.compile(r'<line aria-label="([^"]*)"[^>]*( transform[^>]*)/>')
 """A rule with the text of a tooltip, one line after each semicolon, as Vega writes it."""
 INK = "currentColor"
@@ -74,7 +76,7 @@ class Figure:
 
 def lines(
     points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends], *,
-    title: str = "", subtitle: str = "", size: tuple[int, int] = (165, 150), stepped: bool = False,
+    title: str = "", subtitle: str = "", size: tuple[int, int] = (165, 150), stepped: bool = False, log: bool = False,
 ) -> Chart:  # fmt: skip
     """Draw lines with their bands, named at their right ends; a tooltip has the numbers of all lines at a place.
 
@@ -86,21 +88,24 @@ def lines(
         subtitle: how many runs are missing.
         size: width and height.
         stepped: whether a value holds until the next.
+        log: whether the x axis is logarithmic.
     """
     (x_title, x_ends), (y_title, y_ends) = axes.items()
-    x = _axis(alt.X, x_title, x_ends, grid=False, tickCount=5, tickMinStep=1)
-    y = _axis(alt.Y, y_title, y_ends)
+    x = axis_of(alt.X, x_title, x_ends, log, grid=False, **({} if log or x_ends[1] < 5 else WHOLE), labelOverlap=True)
+    y = axis_of(alt.Y, y_title, y_ends)
     points = points[points["mean"].between(*y_ends)]
     points = points.assign(low=points["low"].clip(*y_ends), high=points["high"].clip(*y_ends))
     names = points.drop_duplicates("line", keep="last")
     names = names.assign(at=apart(names["mean"].to_numpy(), 12 / size[1] * (y_ends[1] - y_ends[0]), y_ends[1]))
     is_point = len(set(points["x"])) == 1  # a line through one point is invisible
     way: Any = "step-after" if stepped else "linear"
-    color, text = _look(alt.Color, looks, 0), alt.Text("line", type="nominal")
-    drawn, ends = _chart(points, x=x("x"), color=color), _chart(names, x=x("x"), color=color)
+    color, text = look_of(alt.Color, looks, 0), alt.Text("line", type="nominal")
+    drawn, ends = chart_of(points, x=x("x"), color=color), chart_of(names, x=x("x"), color=color)
     layers = (
-        drawn.encode(y=y("low"), y2=alt.Y2("high")).mark_area(opacity=0.15, interpolate=way),
-        drawn.encode(y=y("mean"), strokeDash=_look(alt.StrokeDash, looks, 1)).mark_line(
+        drawn.encode(y=y("low"), y2=alt.Y2("high")).mark_area(
+            opacity=0.15 if len(looks) <= 4 else 0.08, interpolate=way
+        ),
+        drawn.encode(y=y("mean"), strokeDash=look_of(alt.StrokeDash, looks, 1)).mark_line(
             point=is_point, interpolate=way
         ),
         ends.encode(x2=alt.X2("x"), y=y("mean"), y2=alt.Y2("at")).mark_rule(strokeWidth=0.8, x2Offset=13),
@@ -109,8 +114,8 @@ def lines(
     known = points.dropna()
     texts = [f"{of.line}: {of.mean:.3f} [{of.low:.3f}, {of.high:.3f}]" for of in known.itertuples()]
     tips = known.assign(text=texts).groupby("x")["text"].agg("; ".join).reset_index()
-    tips["text"] = [f"{x_title} {place}; {text}" for place, text in zip(tips["x"], tips["text"], strict=True)]
-    rules = _chart(tips, x=x("x")).mark_rule(opacity=0, strokeWidth=size[0] / max(1, len(tips)) + 0.5, aria=True)
+    tips["text"] = [f"{x_title} {place:.4g}; {text}" for place, text in zip(tips["x"], tips["text"], strict=True)]
+    rules = chart_of(tips, x=x("x")).mark_rule(opacity=0, strokeWidth=size[0] / max(1, len(tips)) + 0.5, aria=True)
     heading = alt.Title(title, subtitle=subtitle, limit=250)
     return alt.layer(*layers, rules.encode(description="text:N"), width=size[0], height=size[1], title=heading)
 
@@ -133,19 +138,51 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
     table = pd.DataFrame(means, columns=["mean", "lower", "upper"]).assign(line=list(rows), row=labels)
     drawn: list[Any] = [np.sort(some)[evenly_spaced(len(some), MAX_TICKS)] for some in rows.values()]
     runs = table[["line", "row"]].assign(value=drawn).explode("value")
-    x = _axis(alt.X, x_title, None, tickCount=5, labelOverlap=True, labelSeparation=6)
+    x = axis_of(alt.X, x_title, None, tickCount=5, labelOverlap=True, labelSeparation=6)
     axis = alt.Axis(domain=False, ticks=False, labelLimit=200, labelOffset=-7, labelExpr="split(datum.label, '\\n')")
     y = alt.Y("row", type="nominal", title=None, axis=axis, scale=alt.Scale(domain=labels))
-    single = _chart(runs, x=x("value"), y=y, color=_look(alt.Color, looks, 0))
+    single = chart_of(runs, x=x("value"), y=y, color=look_of(alt.Color, looks, 0))
     layers = [
         single.mark_tick(thickness=1.2, size=22, opacity=0.5),
-        _chart(table, x=x("lower"), x2=alt.X2("upper"), y=y).mark_rule(strokeWidth=2.5),
-        _chart(table, x=x("mean"), y=y).mark_circle(size=50, opacity=1),
+        chart_of(table, x=x("lower"), x2=alt.X2("upper"), y=y).mark_rule(strokeWidth=2.5),
+        chart_of(table, x=x("mean"), y=y).mark_circle(size=50, opacity=1),
     ]
     if level is not None:
-        dashed = _chart(pd.DataFrame({"level": [level]}), x=x("level"))
+        dashed = chart_of(pd.DataFrame({"level": [level]}), x=x("level"))
         layers.append(dashed.mark_rule(strokeDash=[4, 4], strokeWidth=1.4, opacity=0.7))
     return alt.layer(*layers, width=250, height=ROW_HEIGHT * len(rows))
+
+
+def bars(table: pd.DataFrame, looks: Looks, x_title: str, *, title: str = "", width: int = 250) -> Chart:
+    """Draw horizontal bars with their intervals and numbers, in the order of the rows; several in a row have names.
+
+    Args:
+        table: `name` of a row and `line` of a bar in it, `value`, `low` and `high` (NaN where there is no interval).
+        looks: of each line.
+        x_title: with its unit.
+        title: of the chart.
+        width: of the bars, without the names.
+    """
+    rows, several = list(dict.fromkeys(table["name"])), len(looks) > 1
+    numbers = table[["value", "low", "high"]].to_numpy(float)
+    texts = interval_texts([tuple(row) for row in numbers.tolist()])
+    named = [f"{line} {text}" if several else text for line, text in zip(table["line"], texts, strict=True)]
+    table = table.assign(text=named, end=np.nanmax([*numbers.T, np.zeros(len(table))], axis=0))
+    ends = min(0.0, float(np.nanmin(numbers))), float(table["end"].max()) or 1.0
+    x = axis_of(alt.X, x_title, ends, tickCount=5, labelOverlap=True)
+    axis = alt.Axis(domain=False, ticks=False, labelLimit=200)
+    places: dict[str, Any] = {"y": alt.Y("name", type="nominal", title=None, axis=axis, scale=alt.Scale(domain=rows))}
+    if several:
+        places["yOffset"] = alt.YOffset("line", type="nominal", scale=alt.Scale(domain=list(looks)))
+    drawn = chart_of(table, **places)
+    layers = (
+        drawn.encode(x=x("value"), color=look_of(alt.Color, looks, 0)).mark_bar(
+            opacity=0.75, height=alt.RelativeBandSize(0.7)
+        ),
+        drawn.encode(x=x("low"), x2=alt.X2("high")).mark_rule(strokeWidth=1.5),
+        drawn.encode(x=x("end"), text=alt.Text("text", type="nominal")).mark_text(align="left", dx=6),
+    )
+    return alt.layer(*layers, width=width, height=BAR_HEIGHT * max(len(table), len(rows)), title=title)
 
 
 def looks_of(names: Iterable[str]) -> Looks:
@@ -168,19 +205,20 @@ def _with_tooltip(rule: re.Match[str]) -> str:
     return f'<g class="tip"><line{rule[2]}/><text font-size="11" opacity="0">{lines}</text></g>'
 
 
-def _chart(table: pd.DataFrame, **channels: Any) -> Any:
+def chart_of(table: pd.DataFrame, **channels: Any) -> Any:
     """Begin a chart of some rows; they travel as one string, which Altair need not copy with every method."""
-    rows = table.to_json(orient="records", double_precision=7)
+    rows = table.to_json(orient="records", double_precision=12)
     return alt.Chart(alt.InlineData(values=rows, format={"type": "json"})).encode(**channels)
 
 
-def _axis(channel: Any, title: str, ends: Ends | None, **axis: Any) -> partial[Any]:
+def axis_of(channel: Any, title: str, ends: Ends | None, log: bool = False, **axis: Any) -> partial[Any]:
     """Return a channel without its field: all that is drawn on an axis has the same title and scale."""
-    scale = alt.Scale(domain=ends, nice=False, zero=False) if ends else alt.Scale(nice=False, zero=False, padding=9)
+    look: dict[str, Any] = {"domain": list(ends)} if ends else {"padding": 9}
+    scale = alt.Scale(nice=False, **look, **({"type": "log"} if log else {"zero": False}))
     return partial(channel, type="quantitative", title=title, scale=scale, axis=alt.Axis(**axis))
 
 
-def _look(channel: Any, looks: Looks, part: int) -> Any:
+def look_of(channel: Any, looks: Looks, part: int) -> Any:
     """Return the colors (part 0) or dashes (part 1) of lines as a channel."""
     scale = alt.Scale(domain=list(looks), range=[look[part] for look in looks.values()])
     return channel("line", type="nominal", scale=scale, legend=None)
