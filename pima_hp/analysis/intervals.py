@@ -160,6 +160,20 @@ def conclusion(lower: float, upper: float) -> str:
     return ("significant and meaningful" if far > 0.75 else "significant but not meaningful") + direction
 
 
+def t_tests(values: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Return mean, standard deviation, ends of the 95 % t interval and two-sided p value of each row's mean, against 0.
+
+    Shapes: (C, R) -> (C,) each. NaN is left out; a row without two values has no interval and no p value.
+    """
+    n = np.isfinite(values).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.nansum(values, axis=1) / n
+        sd = np.sqrt(np.nansum((values - mean[:, None]) ** 2, axis=1) / (n - 1))
+        error = np.where(n > 1, sd / np.sqrt(n), np.nan)
+        half, t = special.stdtrit(n - 1, 0.975) * error, np.where(mean == 0, 0, mean / error)
+    return mean, sd, mean - half, mean + half, np.where(n > 1, 2 * special.stdtr(n - 1, -np.abs(t)), np.nan)
+
+
 def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0.95) -> Interval:
     """Return the interval of a mean test score over R random splits, (R,), as a statement about new patients.
 

@@ -13,7 +13,7 @@ from pima_hp.config import Config
 from pima_hp.config.options import CONF, Setting, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import plain, value_text
-from pima_hp.ledger import distinct, replicates_of, setting_columns
+from pima_hp.ledger import distinct, replicates_of, setting_columns, varying
 from pima_hp.run import Array, RunStatus
 
 Seeds = tuple[int, ...]
@@ -74,6 +74,34 @@ def by_seeds(runs: pd.DataFrame, statistic: Statistic) -> ByReplicate:
     """Return the statistic of each conclusive run by its seeds, NaN where there is none."""
     kept = conclusive(runs)
     return dict(zip(replicates_of(kept), statistic.of(kept).tolist(), strict=True))
+
+
+def varying_settings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the settings that take several values in a study, without those that follow from another's value.
+
+    One row a configuration, `config_id` as index.
+    """
+    firsts = frame.drop_duplicates("config_id").set_index("config_id")
+    columns = {key: [plain(value) for value in firsts[key]] for key in sorted(setting_columns(frame))}
+    return pd.DataFrame({key: columns[key] for key in varying(columns)}, index=firsts.index, dtype=object)
+
+
+def by_configuration(frame: pd.DataFrame, statistic: Statistic) -> pd.DataFrame:
+    """Return the statistic of each run: one row a configuration, one column a replicate, NaN where there is none.
+
+    A replicate must be independent of the others. Where rows are shuffled in some configurations only, the runs that
+    differ in the order alone are averaged; where streams are crossed, those of one split.
+    """
+    runs = conclusive(distinct(frame))
+    seeds = replicates_of(runs)
+    n_streams = min(map(len, seeds), default=0)
+    shared = [own[:n_streams] for own in seeds]
+    if len(set(shared)) > max((len(set(stream)) for stream in zip(*shared, strict=True)), default=0):
+        shared = [(split,) for _, split, *_ in shared]
+    columns = {own: column for column, own in enumerate(sorted(set(shared)))}
+    table = pd.DataFrame({"config_id": runs["config_id"].to_numpy(), "replicate": map(columns.get, shared)})
+    values = table.assign(value=statistic.of(runs)).pivot_table("value", "config_id", "replicate", dropna=False)
+    return values.reindex(frame["config_id"].unique())
 
 
 def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.selection import COUNTED, Runs, differing
+from pima_hp.analysis.selection import COUNTED, Runs, differing, varying_settings
 from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
-from pima_hp.ledger import follows, setting_columns, varying
+from pima_hp.ledger import follows, setting_columns
 
 MAX_LEVELS = 20
 """Values of a setting that one figure shows."""
@@ -118,8 +118,7 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
 
 def swept(frame: pd.DataFrame) -> list[str]:
     """Return the settings that take several values in a study, without those that follow from another's value."""
-    settings = Runs(frame).settings.values()
-    return varying({key: [of[key] for of in settings] for key in setting_columns(frame)})
+    return [*map(str, varying_settings(frame))]
 
 
 def missing(runs: pd.DataFrame) -> str:

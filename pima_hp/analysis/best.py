@@ -1,0 +1,69 @@
+"""Which settings are best: the configurations of a study by a score, and those that seeds cannot tell from the best."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.decisions import ALPHA, holm
+from pima_hp.analysis.intervals import t_tests
+from pima_hp.analysis.selection import COUNTED, by_configuration, varying_settings
+from pima_hp.ledger import distinct
+
+MARGIN = 0.02
+"""A run left the majority class if its final training accuracy is above that of always predicting it by this much."""
+TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The configurations of a study by their mean score over seeds.
+
+    Attributes:
+        table: one row a configuration, the best first, those without a whole score last, `config_id` as index: the
+            settings that vary; `n_runs`, `n_diverged`, `n_stopped`, `n_failed`; `share_off_majority`, the share of
+            runs that left the majority class; `mean`, `sd` over seeds, t interval `lower` to `upper`; the mean paired
+            difference to the best (`behind`) and the p value of its two-sided t test, adjusted by Holm's method (`p`).
+        factors: the settings that vary.
+        by_halves: the mean score in one half of the seeds of the configuration that is best in the other half, both
+            halves averaged: not flattered by the choice; NaN of a single replicate.
+    """
+
+    table: pd.DataFrame
+    factors: Sequence[str]
+    by_halves: float
+
+    @property
+    def rivals(self) -> pd.DataFrame:
+        """Return the configurations whose difference to the best is not significant at 0.05, without the best."""
+        return self.table[self.table["p"] > ALPHA]
+
+
+def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
+    """Rank the configurations of a study by a score; high is good. None where no configuration has a whole score.
+
+    A configuration has a whole score if all its runs have one (leaving out those that diverged would flatter it) and
+    if it has at least half as many as the others, where a study was interrupted.
+    """
+    runs, table = distinct(frame), varying_settings(frame)
+    factors, rates = [*map(str, table)], runs["positive_rate"].to_numpy(float)
+    groups = runs.assign(off=TRAINING.of(runs) >= np.maximum(rates, 1 - rates) + MARGIN).groupby("config_id")
+    counts = {name: runs["status"].eq(status).groupby(runs["config_id"]).sum() for name, status in COUNTED.items()}
+    table = table.assign(n_runs=groups.size(), **counts, share_off_majority=groups["off"].mean())
+    scores = by_configuration(frame, score)  # (C, R)
+    n = scores.notna().sum(axis=1)
+    scores = scores[(n == table["n_runs"]) & (n >= n.max() / 2) & (n > 0)]
+    if scores.empty:
+        return None
+    results = pd.DataFrame(dict(zip(("mean", "sd", "lower", "upper"), t_tests(scores.to_numpy()), strict=False)))
+    table = table.join(results.set_index(scores.index))
+    best = table["mean"].idxmax()
+    others = scores.drop(index=best)
+    behind, *_, p = t_tests((scores.loc[best] - others).to_numpy())  # paired by seed
+    table = table.join(pd.DataFrame({"behind": behind, "p": holm([*p])}, others.index))
+    first, second = (scores.iloc[:, start::2].mean(axis=1) for start in (0, 1))
+    by_halves = (second[first.idxmax()] + first[second.idxmax()]) / 2 if scores.shape[1] > 1 else math.nan
+    return Ranking(table.sort_values("mean", ascending=False, kind="stable"), factors, by_halves)

@@ -1,0 +1,247 @@
+"""What matters: the shares of the variance between settings that each factor and each pair of factors explains.
+
+On a complete grid the functional ANOVA (Hutter, Hoos, Leyton-Brown 2014) is the ordinary decomposition by group means
+and needs no surrogate. An incomplete design is filled by a random forest.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.intervals import Resamples, t_tests
+from pima_hp.analysis.selection import by_configuration, varying_settings
+from pima_hp.config.options import Setting
+from pima_hp.formatting import value_order
+from pima_hp.run import Array
+
+JOINT = " x "
+"""Stands between the factors of an interaction."""
+REST = "higher order"
+"""Everything beyond main effects and two-way interactions."""
+FEWEST_SEEDS = 5
+"""Replicates below which there is no interval."""
+FEWEST_CELLS = 20
+"""Configurations below which no random forest is fitted."""
+LEARNING_SHARE = 0.25
+"""A level learns if at least this share of its runs does: one in four."""
+N_REFITS, N_TREES, MOST_LEVELS = 20, 16, 8
+
+Levels = Mapping[str, Sequence[Setting]]
+"""Factor -> its values, in order."""
+Effect = tuple[int, ...]
+"""The places of the factors of an effect; of three or more, the rest: all that fewer do not explain."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What explains the differences between the settings of a study.
+
+    Attributes:
+        shares: one row for each set of levels (`levels`: `all` or `learning`), target and effect (factors joined by
+            ` x `, or `higher order`): share of the variance between settings with its interval over seeds, that
+            component as a standard deviation in the unit of the target (`sd`), the `method` and the replicates.
+        levels: factor -> its values, in order, of the grid that was analyzed.
+        dropped: factor -> its values at which fewer than one run in four learns.
+        n_cells: configurations in the grid, and in the study.
+        scores: target -> one row a configuration, with the places of its values as index; one column a replicate.
+    """
+
+    shares: pd.DataFrame
+    levels: Levels
+    dropped: Levels
+    n_cells: tuple[int, int]
+    scores: Mapping[str, pd.DataFrame]
+
+    def means(self, target: str, factors: Sequence[str]) -> pd.DataFrame:
+        """Return mean and t interval over seeds at each combination of some factors' values, the others averaged."""
+        table = self.scores[target].groupby(level=list(factors)).mean()  # (combinations, R)
+        mean, _, low, high, _ = t_tests(table.to_numpy())
+        found = table.index.to_frame(index=False).assign(mean=mean, low=low, high=high)
+        return found.assign(**{key: [self.levels[key][place] for place in found[key]] for key in factors})
+
+
+def importance(
+    frame: pd.DataFrame, targets: Mapping[str, Statistic], rng: np.random.Generator, n_resamples: int = 1_000
+) -> Importance | None:
+    """Return the importance of the settings that vary in a study; None where fewer than two are crossed.
+
+    A complete grid is analyzed as it is, an incomplete crossed design by a random forest. Of a union of grids, in
+    which settings do not vary together, the largest complete grid of at least two factors is analyzed.
+
+    Args:
+        frame: of a study.
+        targets: name -> statistic of a run; for example its final accuracy.
+        rng: for the resamples of seeds.
+        n_resamples: S.
+    """
+    settings = varying_settings(frame)
+    levels = {str(key): sorted(dict.fromkeys(column), key=value_order) for key, column in settings.items()}
+    cells = pd.DataFrame({key: map(found.index, settings[key]) for key, found in levels.items()}, settings.index)
+    if not _is_complete(cells) and not _is_crossed(cells):
+        cells = _largest_grid(cells)
+    factors = _varying(cells)
+    if len(factors) < 2:
+        return None
+    cells = cells[factors].sort_values(factors)
+    scores = {name: _scores(frame, cells, statistic) for name, statistic in targets.items()}
+    learns = _scores(frame, cells, Statistic(name="learns", curve="train/loss")).mean(axis=1)
+    shares = {key: learns.groupby(level=key).mean() for key in factors}
+    weak = {key: of.index[of < LEARNING_SHARE] for key, of in shares.items()}
+    kept = ~np.any([cells[key].isin(weak[key]) for key in factors], axis=0)
+    sets = {"all": kept | True} | ({"learning": kept} if not kept.all() else {})
+    tables = [
+        _shares(table[rows], rng, n_resamples).assign(levels=name, target=target)
+        for name, rows in sets.items()
+        if len(_varying(cells[rows])) > 1
+        for target, table in scores.items()
+    ]
+    return Importance(
+        shares=pd.concat(tables, ignore_index=True),
+        levels={key: levels[key] for key in factors},
+        dropped={key: [levels[key][place] for place in found] for key, found in weak.items() if len(found)},
+        n_cells=(len(cells), len(settings)),
+        scores=scores,
+    )
+
+
+def components(values: Array) -> dict[Effect, Array]:
+    """Return the products (R, R) of each effect's component in two replicates, averaged over the grid (L1, ..., Lk, R).
+
+    An effect is the mean over all other factors minus the effects of fewer factors. The replicate's own mean over the
+    grid is removed first: settings share seeds, so it cancels from every comparison.
+    """
+    *shape, n_replicates = values.shape
+    axes = tuple(range(len(shape)))
+    values, found = values - values.mean(axis=axes), dict[Effect, Array]()
+    for effect in dict.fromkeys([*combinations(axes, 1), *combinations(axes, 2), axes]):
+        others = tuple(axis for axis in axes if axis not in effect)
+        marginal = values.mean(axis=others).reshape(-1, n_replicates)
+        parts = [of for key, of in found.items() if {*key} < {*effect}]
+        found[effect] = marginal.T @ marginal / len(marginal) - np.sum(parts, axis=0)
+    return found
+
+
+def noise_free(products: Array, weights: Array) -> Array:
+    """Return each effect's variance (S, U) without that of its noise, from products (U, R, R) and weights (S, R).
+
+    The mean of a component's products over pairs of two different replicates: its noise is independent between these
+    and averages to zero, whatever its size in each setting and however settings share it. With independent noise
+    of variance s² it is, in expectation, the square of the mean component minus df/N s²/R. A single replicate has no
+    pair; its noise stays in. Weights say how often a resample has a replicate: a replicate and its copy are no pair.
+
+    The interval of a share, from resampled weights as `Resamples` takes it, covered the true share in 89 to 93 % (5
+    replicates), 92 to 93 % (10), 93 to 94 % (20) and 94 % (60) of 2,000 simulated studies with skewed noise that
+    settings partly share; that of an absent effect in more than 99 %.
+    """
+    same = (weights**2) @ np.diagonal(products, axis1=1, axis2=2).T  # (S, U)
+    every = ((weights @ products) * weights).sum(axis=2).T
+    n_pairs = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
+    if products.shape[1] == 1:
+        return np.asarray(every)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one replicate alone
+        return np.asarray((every - same) / n_pairs[:, None])
+
+
+def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> pd.DataFrame:
+    """Return share, interval and standard deviation of each effect on the scores (C, R) of a grid's configurations."""
+    factors = _varying(table.index.to_frame())
+    table = table.droplevel([key for key in table.index.names if key not in factors])
+    shape = [table.index.unique(key).size for key in factors]
+    whole = table.loc[:, table.notna().all()]
+    if len(table) == math.prod(shape) and whole.shape[1] >= max(1, table.shape[1] / 2):
+        method, n = "group means", whole.shape[1]
+        found = components(whole.to_numpy().reshape(*shape, n))
+        weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), n_resamples)])
+        drawn = noise_free(np.stack([*found.values()]), weights)
+        variances, drawn = drawn[0], drawn[np.isfinite(drawn).all(axis=1)]
+    elif len(table := table.dropna(how="all")) >= FEWEST_CELLS:
+        method, n = "random forest", table.shape[1]
+        found = components(_filled(table, rng))
+        drawn = np.diagonal([*found.values()], axis1=1, axis2=2).T  # (refits, U)
+        variances = drawn.mean(axis=0)
+    else:
+        return pd.DataFrame()
+    names = [JOINT.join(factors[place] for place in effect) if len(effect) < 3 else REST for effect in found]
+    totals, has_interval = drawn.sum(axis=1, keepdims=True), n >= FEWEST_SEEDS
+    is_known = variances.sum() > 0 and not (has_interval and np.quantile(totals, 0.025) <= 0)
+    unknown, columns = np.full((2, len(names)), np.nan), np.sort(drawn / totals, axis=0).T
+    ends = [Resamples(0, n, column).interval() for column in columns] if has_interval and is_known else unknown.T
+    lower, upper = np.clip(ends, 0, 1).T
+    rows = {"effect": names, "share": (variances / variances.sum()).clip(0, 1) if is_known else unknown[0]}
+    rows |= {"lower": lower, "upper": upper, "sd": np.sqrt(variances.clip(0)), "method": method, "n_replicates": n}
+    return pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable")
+
+
+def _filled(table: pd.DataFrame, rng: np.random.Generator) -> Array:
+    """Return the predictions (L1, ..., Lk, refits) of random forests on the grid of all levels.
+
+    Each forest is fitted to the means over other resampled seeds. Of a factor with more levels than `MOST_LEVELS`,
+    so many evenly spaced ones span the grid.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+
+    levels = [table.index.unique(key).sort_values().to_numpy() for key in table.index.names]
+    drawn = [of[np.unique(np.linspace(0, len(of) - 1, min(len(of), MOST_LEVELS)).astype(int))] for of in levels]
+    grid = np.stack(np.meshgrid(*drawn, indexing="ij"), axis=-1)  # (L1, ..., Lk, k)
+    settings, predictions = table.index.to_frame().to_numpy(), []
+    for _ in range(N_REFITS):
+        seeds = rng.integers(table.shape[1], size=table.shape[1])
+        means = table.iloc[:, seeds].mean(axis=1).fillna(table.mean(axis=1))
+        forest = RandomForestRegressor(N_TREES, random_state=int(rng.integers(2**31))).fit(settings, means)
+        predictions.append(forest.predict(grid.reshape(-1, len(drawn))).reshape(grid.shape[:-1]))
+    return np.stack(predictions, axis=-1)
+
+
+def _scores(frame: pd.DataFrame, cells: pd.DataFrame, statistic: Statistic) -> pd.DataFrame:
+    """Return a statistic of a grid's configurations in each replicate, their places in the grid as index."""
+    table = by_configuration(frame, statistic).reindex(cells.index)
+    return table.set_axis(pd.MultiIndex.from_frame(cells))
+
+
+def _varying(cells: pd.DataFrame) -> list[str]:
+    """Return the factors that take several values."""
+    return [str(key) for key, places in cells.items() if places.min() < places.max()]
+
+
+def _is_complete(cells: pd.DataFrame) -> bool:
+    return len(cells) == math.prod(cells.nunique())
+
+
+def _is_crossed(cells: pd.DataFrame) -> bool:
+    """Return whether all factors vary together: each pair leaves its most frequent levels at once.
+
+    In at least half as many configurations as if they were independent. In a union of grids about one baseline they
+    never do.
+    """
+    apart = (cells != cells.mode().iloc[0]).to_numpy(float)  # (C, k)
+    shares = apart.mean(axis=0)
+    return bool((apart.T @ apart / len(apart) >= np.outer(shares, shares) / 2).all())
+
+
+def _largest_grid(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the configurations of a large complete grid of at least two factors, all other settings equal."""
+    best = cells.iloc[:0]
+    for size in range(len(cells.columns), 1, -1):
+        for factors in combinations(cells.columns, size):
+            others = [key for key in cells if key not in factors]
+            groups = [group for _, group in cells.groupby(others, sort=False)] if others else [cells]
+            for group in groups:
+                if len(group) > len(best):
+                    found = _completed(group)
+                    best = found if len(found) > len(best) and len(_varying(found)) > 1 else best
+    return best
+
+
+def _completed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return a complete grid: the level that lacks most of its combinations is left out until none does."""
+    while not _is_complete(cells):
+        counts = [(key, places.value_counts()) for key, places in cells.items()]
+        filled = [(count * len(found), str(key), place) for key, found in counts for place, count in found.items()]
+        _, key, place = min(filled)
+        cells = cells[cells[key] != place]
+    return cells
