@@ -75,7 +75,8 @@ def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: 
 @cache
 def jobs_of(experiment: str) -> tuple[list[Job], list[str], dict[str, object]]:
     """The jobs of an experiment as the sweeper composes them, their labels, and the sweep's own settings."""
-    own = [f"experiment={experiment}", "trainer.max_epochs=1", "outputs=nowhere"]  # not beside studies of the checkout
+    # Not beside studies of the checkout; one run a configuration, for those that say how many they need.
+    own = [f"experiment={experiment}", "trainer.max_epochs=1", "outputs=nowhere", "n_replicates=1"]
     with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
@@ -91,10 +92,15 @@ def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experimen
     jobs, labels, settings = jobs_of(experiment)
     assert settings["study"] == experiment == jobs[0].folder.name
     assert settings["hydra"]["mode"] == "MULTIRUN"  # type: ignore[index]
+    comment = (CONF / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8").partition("\nstudy:")[0]
+    n_runs = len({run.id for job in jobs for run in job.runs}) * int(settings.get("n_replicates", 1))  # type: ignore[call-overload]
+    if n_runs > len({job.config.id for job in jobs}):  # it says how large it is, and which command trains it
+        assert f"{n_runs:,} runs" in comment
+        assert f"\n# pima-hp-train -m experiment={experiment} report=true" in comment
     ids = {job.config.id for job in jobs}
     assert len(ids) > 1
     assert len(set(labels)) == len(ids)
-    runs = [run for job in jobs for run in job.runs]
+    runs = [job.runs[0] for job in jobs]
     stacks = stacks_of(runs, together=True)
     assert {engine for engine, _ in stacks} == {"fused"}
     assert sum(len(stack) for _, stack in stacks) == len(runs)

@@ -43,11 +43,21 @@ SLIPS = {
     "-m batch.size=range(0)": "a sweep must have 1 to 10,000 jobs; found 0",
     "-m seed=0,1 hydra.sweeper.limit=-1": "hydra.sweeper.limit: ",
     "-m seed=interval(0,1)": "interval|INTERVAL",
+    "-m optimizer.lr=logspace(0,1,9)": "logspace: must be logspace.first,last,n., two different positive numbers",
+    "-m optimizer.lr=logspace(1e-4,1,9.5)": "a whole number from 2 to 10,000; found logspace.1e-4,1,9.5.",
+    "-m optimizer.lr=linspace(1,2)": "linspace: must be linspace.first,last,n., two different numbers",
+    "-m optimizer.lr=linspace(1,1.0000001,9)": "two different numbers .*; found linspace.1,1.0000001,9.",
+    "optimizer.lr=logspace(1e-4,1,9)": "optimizer.lr=0.0001,0.000316228.*--multirun",
+    "-m optimizer.lr=[logspace(1e-4,1,9)]": "Unknown function 'logspace'",
+    "streams.split=[]": "streams.split: ",
+    "streams.split=[0,0.5]": "streams.split.1: must be a valid integer; found 0.5",
+    "streams.split=[0,1] debug=overfit": "n_replicates, streams: must be of one run with .*; found 2 runs",
+    "streams.split=[0,1] n_replicates=1000000": "n_replicates, streams: must be of at most 1,000,000 runs",
     "--config-dir nodir": "--config-dir: must be a folder; found 'nodir'",
     "-m study=a,b": "study: must be one name for all jobs",
     "-m engine=fused,solo study=s": "engine: must be the same for all jobs",
     "-m test=true study=s": "test: must go with one run",
-    "test=true n_replicates=2": "n_replicates: must be 1 with ckpt_path, test or debug; found 2",
+    "test=true n_replicates=2": "n_replicates, streams: must be of one run with ckpt_path, test or debug; found 2",
     "activation=softplus activation.beta=0": "activation.beta: must be greater than 0; found 0",
     "optimizer=adam optimizer.betas=[0.9]": "optimizer.betas: ",
     "+activation.slope=1": "activation: .*slope",
@@ -230,16 +240,29 @@ def test_d16_what_is_swept_is_stored_literally_below_the_study(command: Command,
     assert all(re.fullmatch(r"[A-Za-z0-9._=,+-]+", path.name) for path in (study / "jobs").iterdir())
 
 
-def test_a_grid_holds_no_setting_of_hydra(command: Command, tmp_path: Path) -> None:
+GRIDS = {
+    "hydra.job_logging.handlers.file.class: [evil.H]": "must not set Hydra's own settings",
+    '"batch.size, optimizer.lr": [[5, 0.1], [10]]': "rows of 2 values each; found [[5, 0.1], [10]]",
+    '"batch.size, optimizer.lr": 5': "rows of 2 values each; found 5",
+    '"batch.size, optimizer.lr": [[5, "0.1,0.2"], [10, 0.3]]': "must have as many values of each",
+    "optimizer.lr: logspace(1,1,3)": "logspace: must be",
+}
+
+
+@pytest.mark.parametrize("line", GRIDS)
+def test_a_grid_that_is_wrong_is_refused_and_none_holds_a_setting_of_hydra(
+    command: Command, tmp_path: Path, line: str
+) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('marker').touch()\nH = 1\n", encoding="utf-8")
     (folder / "mine.yaml").write_text(
         "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    grids:\n"
-        "      - hydra.job_logging.handlers.file.class: [evil.H]\n        batch.size: [5, 10]\n",
+        f"      - {line}\n        batch.shuffle: [true]\n",
         encoding="utf-8",
     )
     done = command("--config-dir", str(tmp_path / "mine"), "experiment=mine", "trainer.max_epochs=1")
     assert done.code == 2
-    assert "must not set Hydra's own settings" in done.refusals[0]
+    (refusal,) = done.refusals
+    assert GRIDS[line] in refusal
     assert not (tmp_path / "marker").exists()

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from pima_hp.commands import study as studies
-from pima_hp.commands.compose import composed, swept_keys
+from pima_hp.commands.compose import composed, spaced, swept_keys
 from pima_hp.commands.exits import running_command
 from pima_hp.commands.hydra_callback import StudyCallback, name_study
 from pima_hp.commands.main import train as task
@@ -49,9 +50,9 @@ def train(*overrides: str) -> TrainedRun:
     from pima_hp.commands.solo import train_solo
 
     with running_command():
-        config = composed(overrides)
-        if config.n_replicates != 1:
-            raise InputError(f"n_replicates: must be 1; found {config.n_replicates}; pima_hp.sweep trains several runs")
+        config = composed([*map(spaced, overrides)])
+        if config.n_replicates != 1 or any(map(OmegaConf.is_list, config.streams.values())):
+            raise InputError("n_replicates, streams: must be of one run; pima_hp.sweep trains several runs")
         config.debug = config.debug or not any(line.startswith("study=") for line in overrides)
         config.engine.name = "solo"
         name_study(config)
@@ -77,7 +78,7 @@ def sweep(*overrides: str, **settings: object) -> Study:
     lines = [*overrides, *(f"{key}={value}" for key, value in settings.items()), "hydra.mode=MULTIRUN", *quiet]
     with running_command() as command, initialize_config_dir(str(CONF), job_name="pima_hp", version_base="1.3"):
         with suppress(SystemExit):  # some runs failed: their status says so
-            GlobalHydra.instance().hydra.multirun("config", task, lines)  # type: ignore[union-attr]
+            GlobalHydra.instance().hydra.multirun("config", task, [*map(spaced, lines)])  # type: ignore[union-attr]
         return Study.read(command.study or Path(), own_table=True)
 
 

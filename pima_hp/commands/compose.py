@@ -6,7 +6,9 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,11 @@ _FREE = ("mode", "overrides.", "job.override_dirname", "runtime.", "searchpath",
 
 _INSTALLED = ("hydra_plugins.", "hydra._internal.core_plugins.")
 
+MOST_VALUES = 10_000
+"""Of `logspace` and `linspace`: as many as a sweep may have jobs."""
+
+_SPACED = re.compile(r"\b(logspace|linspace)\s*\(([^()]*)\)")
+
 
 class ComposedJobs:
     """Configurations of jobs by their overrides, so that none is composed twice between sweeper and launcher.
@@ -50,6 +57,8 @@ class ComposedJobs:
         self.config_loader, self.master, self.checked = config_loader, master, checked
         self._known: dict[Overrides, DictConfig] = {}
         self._chosen: dict[Overrides, bytes] = {}
+        parser = OverridesParser.create(config_loader=config_loader)
+        self._parsed: Callable[[str], Override] = functools.cache(lambda text: parser.parse_overrides([text])[0])
         self._is_group = functools.cache(lambda key: bool(config_loader.get_group_options(key, ObjectType.CONFIG)))
 
     def get_all(self, jobs: Sequence[Sequence[str]]) -> list[DictConfig]:
@@ -78,7 +87,7 @@ class ComposedJobs:
         return config
 
     def _composed(self, overrides: Overrides) -> DictConfig:
-        parsed = OverridesParser.create(config_loader=self.config_loader).parse_overrides(list(overrides))
+        parsed = [self._parsed(text) for text in overrides]
         values = [one for one in parsed if self._is_value(one)]
         chosen = tuple(str(one.input_line) for one in parsed if one not in values)
         if chosen not in self._chosen:
@@ -110,13 +119,44 @@ def swept_keys(jobs: Sequence[Overrides]) -> list[str]:
     return list(dict.fromkeys(override.partition("=")[0].lstrip("+") for override in own))
 
 
+def spaced(override: str) -> str:
+    """Write out `logspace(first,last,n)` and `linspace(first,last,n)` in an override: n values, both ends among them.
+
+    Values between the ends have six digits, so that round ones stay round, and equal ones of two grids are equal.
+    What stands in quotes, brackets or braces is left as it is.
+
+    >>> spaced("optimizer.lr=logspace(1e-4,1,5)"), spaced("batch.size=linspace(8,32,4),64")
+    ('optimizer.lr=0.0001,0.001,0.01,0.1,1', 'batch.size=8,16,24,32,64')
+
+    Raises:
+        ConfigurationError: the ends or the number of values are wrong.
+    """
+    return override if re.search(r"['\"[{]", override) else _SPACED.sub(_written_out, override)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    name, is_log = found[1], found[1] == "logspace"
+    with suppress(ValueError):
+        first, last, n = (read(text) for read, text in zip((float, float, int), found[2].split(","), strict=True))
+        if 2 <= n <= MOST_VALUES and math.isfinite(last - first) and (not is_log or min(first, last) > 0):
+            shares = [place / (n - 1) for place in range(1, n - 1)]
+            between = [first ** (1 - t) * last**t if is_log else first * (1 - t) + last * t for t in shares]
+            values = [f"{first:.15g}", *(f"{value:.6g}" for value in between), f"{last:.15g}"]
+            if len({*values}) == n:
+                return ",".join(values)
+    ends = "positive numbers" if is_log else "numbers"
+    rule = f"{name}(first,last,n), two different {ends} and how many values, a whole number from 2 to {MOST_VALUES:,}"
+    raise ConfigurationError(f"{name}: must be {rule}; found {found[0]:.60}")
+
+
 def expand(
     arguments: Sequence[str], grids: Sequence[Mapping[str, Any]], config_loader: ConfigLoader, limit: int
 ) -> tuple[list[Overrides], list[str]]:
     """Return the jobs of the union of grids, each crossed with the command line's own sweeps, and what is swept.
 
     A key on the command line replaces the same key of every grid. The values of a key in a grid are a list,
-    or a sweep in Hydra's grammar (`1,2,3`, `range(0,5)`, `choice(a,b)`, `glob(*)`).
+    or a sweep in Hydra's grammar (`1,2,3`, `range(0,5)`, `choice(a,b)`, `glob(*)`), or `logspace(1e-4,1,9)`.
+    Several keys with commas between them vary together: `batch.size, optimizer.lr: [[5, 0.0005], [10, 0.001]]`.
 
     Args:
         arguments: overrides from the command line, swept or fixed.
@@ -136,17 +176,43 @@ def expand(
     jobs: dict[Overrides, None] = {}
     plain: Any = OmegaConf.to_container(OmegaConf.create([*grids] or [{}]))
     for grid in plain:
-        overrides = parser.parse_overrides([f"{key}={_listed(values)}" for key, values in grid.items()])
+        columns, names_of = _columns(grid)
+        overrides = parser.parse_overrides([spaced(f"{key}={_listed(values)}") for key, values in columns.items()])
         if any(one.is_hydra_override() for one in overrides):
             raise ConfigurationError(f"hydra.sweeper.grids: must not set Hydra's own settings; found {', '.join(grid)}")
         axes = _axes(overrides)
         swept |= dict.fromkeys(key for key in axes if key not in own)
-        axes = own | axes | own
-        n_jobs = math.prod(map(len, axes.values()))
+        together = defaultdict(list)
+        for key, values in (own | axes | own).items():
+            together[key if key in own else names_of.get(key, key)].append(values)
+        if unequal := [names for names, axis in together.items() if len(set(map(len, axis))) > 1]:
+            raise ConfigurationError(
+                f"hydra.sweeper.grids: {unequal[0]!r} must have as many values of each; found others"
+            )
+        choices = [[*zip(*axis, strict=True)] for axis in together.values()]
+        n_jobs = math.prod(map(len, choices))
         if not 0 < n_jobs <= limit - len(jobs):
             raise ConfigurationError(f"hydra.sweeper.limit: a sweep must have 1 to {limit:,} jobs; found {n_jobs:,}")
-        jobs.update(dict.fromkeys(itertools.product(*axes.values())))
+        jobs.update(dict.fromkeys(tuple(itertools.chain(*job)) for job in itertools.product(*choices)))
     return list(jobs), [key.lstrip("+") for key in swept]
+
+
+def _columns(grid: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of each key of a grid, and for keys that vary together the names that join them."""
+    columns: dict[str, Any] = {}
+    names_of: dict[str, str] = {}
+    for names, values in grid.items():
+        keys = [key.strip() for key in str(names).split(",")]
+        rows = values if isinstance(values, list) else [values]
+        if len(keys) == 1:
+            columns[names] = values
+        elif all(isinstance(row, list) and len(row) == len(keys) for row in rows):
+            columns |= dict(zip(keys, map(list, zip(*rows, strict=True)), strict=True))
+            names_of |= dict.fromkeys(keys, names)
+        else:
+            rule = f"{names!r} must be a list of rows of {len(keys)} values each"
+            raise ConfigurationError(f"hydra.sweeper.grids: {rule}; found {json.dumps(values):.60}")
+    return columns, names_of
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:

@@ -74,6 +74,7 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def run() -> None:
+        gc.set_threshold(100_000, 50, 100)  # what a large sweep composes stays; looking for garbage took a quarter
         code = exit_code(main)
         # Collecting all that a large sweep has composed takes seconds. Where Triton was imported, objects that are not
         # collected would be reported as leaks by its binding.
@@ -86,19 +87,23 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
 def exit_code(main: Callable[[], object]) -> int:
     """Run a Hydra application with the arguments in `sys.argv`, print errors as lines, and return the exit code."""
-    from pima_hp.commands.compose import check_arguments
+    from pima_hp.commands.compose import check_arguments, spaced
 
+    given = sys.argv
     show_traces = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"  # errors come to us instead of Hydra's own printer
     listen()
     try:
         with running_command() as running:
+            sys.argv = [*given[:1], *map(spaced, given[1:])]  # Hydra refuses functions that it does not know
+            if "COMP_LINE" in os.environ:  # nor does its tab completion know quotes
+                os.environ["COMP_LINE"] = spaced(re.sub(r"'(\S*)'", r"\1", os.environ["COMP_LINE"]))
             check_arguments(sys.argv[1:])
             main()
     except BaseException as error:  # raised again where it is a bug, or tracebacks are wanted
         if stop := asked_to_stop(error):
             stop_listening()  # Lightning puts handlers back that were there before it
-            say(f"stopped by {stop}: {_kept(running.study)}")
+            say(f"stopped by {stop}: {_kept(running.study, given[1:])}")
             return stop.exit_code
         if isinstance(error, BrokenPipeError):
             discard_output()
@@ -109,15 +114,16 @@ def exit_code(main: Callable[[], object]) -> int:
             raise
         return say_error(error)
     finally:
+        sys.argv = given
         stop_listening()
         if not show_traces:
             os.environ.pop(_FULL_ERROR, None)
     return 0
 
 
-def _kept(study: Path | None) -> str:
+def _kept(study: Path | None, arguments: list[str]) -> str:
     """Return how many runs are recorded, and the command that resumes, as text."""
-    found, arguments = "nothing was trained", sys.argv[1:]
+    found = "nothing was trained"
     if study:
         from pima_hp.ledger import Ledger, Manifest
 

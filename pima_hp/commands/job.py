@@ -1,5 +1,7 @@
 """One composed job: its settings checked, the runs that it asks for, and how they are trained."""
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +31,26 @@ def _without_null(nodes: Any) -> Any:
     return {name: node for name, node in nodes.items() if node is not None} if isinstance(nodes, Mapping) else nodes
 
 
+MOST_RUNS = 1_000_000
+"""Of a job."""
+
 _Named = Annotated[dict[str, CallbackSection], BeforeValidator(_without_null)]
 _FromText = Field(strict=False)
 
 
-class StreamsSection(Section):
-    """Seeds of single random streams; null: the run's own seed."""
+def _listed(seeds: Any) -> Any:
+    return seeds if isinstance(seeds, list | None) else [seeds]
 
-    init: Seed | None
-    split: Seed | None
-    order: Seed | None
+
+_Seeds = Annotated[Annotated[list[Seed], Field(min_length=1)] | None, BeforeValidator(_listed)]
+
+
+class StreamsSection(Section):
+    """Seeds of single random streams; several are crossed with those of the others. None: the run's own seed."""
+
+    init: _Seeds
+    split: _Seeds
+    order: _Seeds
 
 
 class JobSettings(Config):
@@ -50,7 +62,7 @@ class JobSettings(Config):
     engine: EngineSection
     streams: StreamsSection
     seed: Seed
-    n_replicates: Annotated[int, Field(ge=1, le=1_000_000)]
+    n_replicates: Annotated[int, Field(ge=1, le=MOST_RUNS)]
     train: bool
     test: bool
     ckpt_path: Annotated[FilePath, _FromText] | None
@@ -72,7 +84,7 @@ class Job:
     Attributes:
         cfg: as Hydra composed it; callbacks and loggers are built from it for each run that Lightning trains.
         settings: the same, checked.
-        runs: one per replicate, all of one configuration.
+        runs: one per replicate, all of one configuration; streams with several seeds are crossed.
         notes: what may mislead a training on this table.
     """
 
@@ -130,8 +142,10 @@ def parse(cfg: DictConfig) -> Job:
     acting = {name: each for name, each in sections["callbacks"].items() if not each.is_inert}
     own = {name: sections[name] for name in Config.model_fields} | {"callbacks": acting, "data_digest": table.digest}
     config, streams = Config(**own), settings.streams.model_dump(exclude_none=True)
-    seeds = [dict.fromkeys(Seeds._fields, settings.seed + n) | streams for n in range(settings.n_replicates)]
-    return Job(cfg, settings, tuple(Run(config, Seeds(**each)) for each in seeds), table.notes)
+    crossed = [dict(zip(streams, seeds, strict=True)) for seeds in itertools.product(*streams.values())]
+    own_seeds = [dict.fromkeys(Seeds._fields, settings.seed + n) for n in range(settings.n_replicates)]
+    runs = [Run(config, Seeds(**(seeds | each))) for seeds in own_seeds for each in crossed]
+    return Job(cfg, settings, tuple(runs), table.notes)
 
 
 def _plain(value: Any) -> Any:
@@ -166,8 +180,11 @@ def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
         yield f"n_replicates: the last seed must be at most {MAX_SEED}"
     if not settings.train and not (settings.test and settings.ckpt_path):
         yield "train: false must go with test=true ckpt_path=FILE"
-    if settings.n_replicates > 1 and (settings.ckpt_path or settings.test or settings.debug):
-        yield f"n_replicates: must be 1 with ckpt_path, test or debug; found {settings.n_replicates}"
+    n_runs = settings.n_replicates * math.prod(map(len, settings.streams.model_dump(exclude_none=True).values()))
+    if n_runs > MOST_RUNS:
+        yield f"n_replicates, streams: must be of at most {MOST_RUNS:,} runs; found {n_runs:,}"
+    if n_runs > 1 and (settings.ckpt_path or settings.test or settings.debug):
+        yield f"n_replicates, streams: must be of one run with ckpt_path, test or debug; found {n_runs:,} runs"
 
 
 def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:

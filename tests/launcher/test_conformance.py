@@ -108,6 +108,7 @@ def swept(runner: TSweepRunner, tmpdir: Path, *overrides: str) -> list[list[str]
         ),
         (["hydra.sweeper.grids=[{foo:[1,2]},{bar:[3,1]},{foo:[2]}]"], [["foo=1"], ["foo=2"], ["bar=3"], ["bar=1"]]),
         (["hydra.sweeper.grids=[{foo:[1,2],bar:[1,2]}]", "foo=7"], [["foo=7", "bar=1"], ["foo=7", "bar=2"]]),
+        (["hydra.sweeper.grids=[{foo:'logspace(1,100,3)'}]"], [["foo=1"], ["foo=10"], ["foo=100"]]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value[0], str) else "",
 )
