@@ -29,12 +29,15 @@ LABELS = {
 
 def label(key: str) -> str:
     """Return the display name of a setting: `optimizer.lr` -> `learning rate`."""
+    key = key.removesuffix("._target_")
     return LABELS.get(key) or shown(key.rpartition(".")[2].replace("_", " "), 40)
 
 
 def with_labels(text: str) -> str:
     """Return a sentence with labels for its keys: `depends on batch.shuffle` -> `depends on shuffling`."""
-    text = re.sub(r"\b(\w+)\._target_=(?:\w+\.)*(\w+)", r"\1 \2", text)
+    text = re.sub(
+        r"\b(\w+)\._target_(=(?:\w+\.)*(\w+))?", lambda found: " ".join(filter(None, found.group(1, 3))), text
+    )
     return re.sub("|".join(map(re.escape, LABELS)), lambda found: LABELS[found[0]], text)
 
 
@@ -102,6 +105,11 @@ def interval_texts(estimates: Sequence[tuple[float, float, float]]) -> list[str]
 def interval_text(value: float | None, lower: float | None = math.nan, upper: float | None = math.nan) -> str:
     """Return one estimate with its interval: `0.742 [0.731, 0.752]`; a dash without one."""
     return MISSING if value is None or lower is None or upper is None else interval_texts([(value, lower, upper)])[0]
+
+
+def per_hundred(value: float, lower: float, upper: float, noun: str) -> str:
+    """Return a difference of accuracies and its interval as such: `1.1 [0.9, 1.3] of 100 patients`."""
+    return f"{interval_text(100 * value, 100 * lower, 100 * upper)} of 100 {noun}"
 
 
 def csv_text(table: "pd.DataFrame") -> str:

@@ -102,8 +102,8 @@ def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFram
 
     Intervals are those of Nadeau and Bengio, for new patients; NaN where there is only one split. The network's
     accuracy is its final score: the mean over the last 20 epochs where the test rows are the validation rows, else that
-    of the last weights. Runs that share a split are averaged within it. `nearest` marks the configuration of each
-    kind of split that is nearest `conf/config.yaml`.
+    of the last weights. Runs that share a split are averaged within it. `nearest` marks the configuration that is
+    nearest `conf/config.yaml`, for each kind of split and each scaling of the network's features (`scaling`).
     """
     if baselines.empty:
         return pd.DataFrame()
@@ -117,11 +117,13 @@ def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFram
     own = {config_id: differing(settings) for config_id, settings in runs.settings.items()}
     groups = pairs.groupby(["config_id", *KIND, "baseline"], sort=False)
     rows: list[dict[str, Any]] = []
-    nearest: dict[str, str] = {}
+    nearest: dict[tuple[str, str], str] = {}
     for (config_id, *kind, model), known in sorted(groups, key=lambda group: (len(own[group[0][0]]), group[0][0])):
         name = named(dict(zip(KIND, kind, strict=True)))
         row = {"splits": name, "config_id": config_id, "differing": named(own[config_id]), "baseline": model}
-        row |= {"nearest": nearest.setdefault(name, config_id) == config_id, "n_splits": len(known)}
+        scaling = str(runs.settings[config_id].get("data.scaling"))
+        is_nearest = nearest.setdefault((name, scaling), config_id) == config_id
+        row |= {"scaling": scaling, "nearest": is_nearest, "n_splits": len(known)}
         for key in ("network", "accuracy", "difference"):
             bounds = nadeau_bengio(known[key].to_numpy(), known["n_train"].iloc[0], known["n_test"].iloc[0])
             row |= {key: known[key].mean(), f"{key}_lower": bounds[0], f"{key}_upper": bounds[1]}

@@ -2,76 +2,22 @@
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic_core import to_json
 
-from pima_hp.analysis.claims import SHARES, Claim, Part
-from pima_hp.analysis.curves import slope_on_log2
+from pima_hp.analysis.claims import Claim, Part
 from pima_hp.analysis.decisions import FAMILIES, Outcome, fewest, needed, outcome_of, p_value, within
-from pima_hp.analysis.intervals import (
-    Inference,
-    Interval,
-    Resample,
-    Resamples,
-    Share,
-    bootstrap,
-    conclusion,
-    win_probability,
-)
+from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate, estimate, infer, numbers_of, table_of
+from pima_hp.analysis.intervals import Interval, Resample, Resamples, bootstrap
 from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications, without
-from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, Settings, differing, matched, named
+from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.formatting import counted, listed
-from pima_hp.run import Array, RunStatus
-
-FEWEST_REPLICATES = 10  # distinct ones
-SAME = 1e-9  # log volatilities that differ by less are of curves that do not move
-
-
-@dataclass(frozen=True)
-class Effect:
-    """P(X > Y) + P(X = Y)/2 over pairs of one seed, with its 95 % interval."""
-
-    of: str  # X and Y
-    probability: float
-    lower: float
-    upper: float
-    conclusion: str
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The estimate of one part of a claim, and the runs behind it."""
-
-    part: Part
-    outcome: Outcome  # of this part alone
-    problem: str  # why there is no estimate; empty where there is one
-    config_ids: Sequence[str]
-    n_replicates: int  # with a value in every configuration of the part
-    n_runs: int  # of the configurations, each counted once, those that follow included
-    n_diverged: int
-    n_stopped: int  # stopped early: they have no value
-    n_failed: int  # left out
-    value: float | None = None
-    lower: float | None = None  # bound of the 95 % interval
-    upper: float | None = None
-    unit: str = ""
-    effect: Effect | None = None  # of paired contrasts
-    inference: Inference | None = None
-    numbers: ByReplicate = field(default_factory=dict)  # whose mean (of a ratio: its exp) is the value
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Return the columns for files."""
-        inner = ("part", "outcome", "inference", "numbers")
-        columns = {key: value for key, value in vars(self).items() if key not in inner}
-        of_part = self.part.model_dump(include={"name", "descriptive", "supported", "refuted"})
-        return of_part | columns | {"effect": self.effect and asdict(self.effect)}
+from pima_hp.run import Array
 
 
 @dataclass(frozen=True)
@@ -97,6 +43,11 @@ class Verdict:
         if self.p_adjusted is None or self.outcome not in (Outcome.SUPPORTED, Outcome.REFUTED):
             return None
         return self.p_adjusted <= FAMILIES[self.claim.family][1]
+
+    @property
+    def word(self) -> str:
+        """Return the headline in one word: the outcome, or `depends` where most specifications have another one."""
+        return "depends" if self.headline.startswith("depends") else str(self.outcome)
 
     @property
     def qualifiers(self) -> list[str]:
@@ -206,88 +157,6 @@ def _reason(claim: Claim, runs: Runs, decisive: Sequence[Estimate]) -> str:
     texts = [f"{outcome} {side} {bound:g}" for outcome, of in part.limits.items() for side, bound in of.items()]
     numbers = (f"{of.part.name} {of.value:.3g} [{of.lower:.3g}, {of.upper:.3g}]" for of in decisive)
     return f"{'; '.join(numbers)} ({', '.join(texts)})"
-
-
-def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Array]:
-    """Return why a part has no estimate (empty where it has one), R replicates, and values (R, K) of K arms."""
-    for name in map(named, part.arms):
-        if (n_found := len(arms.get(name, ()))) != 1:
-            return f"{n_found or 'no'} configurations with {name}; one is needed", [], np.empty((0, 1))
-    found = [runs.values(arms[named(arm)][0], part.statistic) for arm in part.arms if part.statistic]
-    replicates, table = matched([values for values, _ in found])
-    problems = [problem for _, problem in found]
-    if len(replicates) < FEWEST_REPLICATES:
-        problems.append(f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}")
-    elif part.contrast in ("ratio", "removed"):
-        n_still = int((np.ptp(table, axis=1) < SAME).sum())  # where no curve moves, the volatilities are equal
-        if 2 * n_still > len(table):
-            problems.append(f"in {n_still} of {len(table)} replicates there is no variation to compare: flat curves")
-    problem = next(filter(None, problems), "")
-    return f"{part.name}: {problem}" if problem else "", replicates, table
-
-
-def numbers_of(part: Part, table: Array) -> Array:
-    """Return the number of each replicate, (R,), from the values of its arms, (R, K); two, (R, 2), for `removed`."""
-    if part.contrast == "slope":
-        return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
-    if part.contrast == "removed":
-        as_ratio = part.model_copy(update={"contrast": "ratio"})
-        own, whole = (numbers_of(as_ratio, half) for half in np.hsplit(table, 2))
-        return np.column_stack([whole - own, whole])
-    where, over = np.hsplit(table, [len(part.where)])
-    if part.contrast == "earlier":
-        return np.asarray((where.mean(axis=1) < over.mean(axis=1)).astype(float))
-    difference = where.mean(axis=1) - (over.mean(axis=1) if part.over else 0)
-    return np.asarray(np.heaviside(difference, 0.5) if part.contrast == "order" else difference)
-
-
-def infer(part: Part, numbers: Array, resample: Resample) -> Inference:
-    """Estimate a part from the numbers of R replicates, (R,); parts with as many replicates share their resamples."""
-    if part.contrast in SHARES:
-        return Share(float(numbers.sum()), len(numbers))
-    if part.contrast == "order":
-        return win_probability(numbers, resample)
-    if part.contrast == "removed":
-        return resample(*numbers.T)
-    mean = resample(numbers)
-    is_ratio = part.contrast == "ratio"
-    return replace(mean, estimate=float(np.exp(mean.estimate)), values=np.exp(mean.values)) if is_ratio else mean
-
-
-def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate:
-    """Estimate a part, and record what the estimate rests on."""
-    problem, replicates, table = table_of(part, runs, arms)
-    config_ids = list(dict.fromkeys(config_id for arm in part.arms for config_id in arms.get(named(arm), ())))
-    n_with = Counter(runs.frame["status"].iloc[[row for config_id in config_ids for row in runs.rows[config_id]]])
-    lost = n_with[RunStatus.DIVERGED], n_with[RunStatus.STOPPED], n_with[RunStatus.FAILED]
-    of_runs = Estimate(part, Outcome.UNTESTABLE, problem, config_ids, len(replicates), n_with.total(), *lost)
-    if problem or part.statistic is None:
-        return of_runs
-    numbers = numbers_of(part, table)
-    if part.contrast == "removed":
-        lower, upper = resample(numbers[:, 1]).interval()
-        if lower <= 0 <= upper:
-            return replace(of_runs, problem=f"{part.name}: there is no clear difference under {named(part.instead)}")
-    inference = infer(part, numbers, resample)
-    (lower, upper), effect = inference.interval(), None
-    if part.contrast in (
-        "slope",
-        "difference",
-        "ratio",
-        "order",
-    ):  # how often `where` is above `over`; the first arm above the last
-        difference = {"slope": table[:, 0] - table[:, -1], "order": numbers - 0.5}.get(part.contrast or "", numbers)
-        won = win_probability(np.heaviside(difference, 0.5), resample)
-        of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
-        effect = Effect(of, won.estimate, *won.interval(), conclusion(*won.interval()))
-    per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
-    units = {"order": "probability", "ratio": "ratio", "earlier": "share of seeds", "removed": "share"}
-    unit = units.get(part.contrast or "", part.statistic.unit + per)
-    return replace(
-        of_runs, outcome=part.outcome((lower, upper)), value=inference.estimate, lower=lower, upper=upper, unit=unit,
-        effect=effect, inference=inference,
-        numbers={} if part.contrast == "removed" else dict(zip(replicates, numbers.tolist(), strict=True)),
-    )  # fmt: skip
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> bytes:

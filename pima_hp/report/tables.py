@@ -12,9 +12,10 @@ import pandas as pd
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.decisions import Outcome
+from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
 from pima_hp.analysis.intervals import Share, bootstrap
 from pima_hp.analysis.selection import COUNTED, conclusive, matched
-from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate, Verdict
+from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
 from pima_hp.report.comparable import comparable
 
@@ -56,8 +57,9 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return one row per claim that can be tested, with its decisive estimate: fits a terminal."""
     rows = [
         {"claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
-         "verdict": ", ".join(filter(None, [verdict.outcome, verdict.headline, *verdict.qualifiers])),
-         "estimate": f"{of.part.name} {interval_text(of.value, of.lower, of.upper)}", "n": of.n_replicates}
+         "verdict": "; ".join([verdict.headline, *verdict.qualifiers]),
+         "estimate, 95% over seeds": f"{of.part.name} {interval_text(of.value, of.lower, of.upper)}",
+         "n": of.n_replicates}
         for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive]
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -97,9 +99,9 @@ def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.Data
 
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:
-    """Return how many verdicts there are of each outcome: `4 supported, 5 refuted, 2 untestable`."""
-    outcomes = [verdict.outcome for verdict in verdicts]
-    return ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in Outcome if outcome in outcomes)
+    """Return how many headlines there are of each kind: `4 supported, 5 refuted, 1 depends, 1 untestable`."""
+    words = [verdict.word for verdict in verdicts]
+    return ", ".join(f"{words.count(word)} {word}" for word in (*Outcome, "depends") if word in words)
 
 
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
