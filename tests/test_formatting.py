@@ -43,6 +43,10 @@ def test_values_are_ordered_by_size_before_words():
 
 
 def test_settings_have_labels_alone_and_in_sentences():
+    assert (label("optimizer._target_"), with_labels("depends on optimizer._target_")) == (
+        "optimizer",
+        "depends on optimizer",
+    )
     assert (label("optimizer.lr"), label("data.zero_is_missing")) == ("learning rate", "zero is missing")
     text = "depends on batch.shuffle, optimizer._target_=torch.optim.Adam"
     assert with_labels(text) == "depends on shuffling, optimizer Adam"

@@ -40,7 +40,7 @@ def study(arms: list[tuple[Selector, np.ndarray]], statuses: Mapping[tuple[int, 
 
 
 def arms_of(claim: Claim) -> list[Selector]:
-    found = [arm for part in claim.parts for arm in [*part.where, *part.over]]
+    found = [arm for part in claim.parts for arm in part.arms]
     return list({repr(arm): arm for arm in found}.values())
 
 

@@ -58,6 +58,17 @@ def test_a_network_is_paired_with_each_baseline_in_the_same_splits():
     assert expected[1] - expected[0] > 0.05  # far wider than seeds alone would say: splits share rows
 
 
+def test_raw_and_standardized_features_are_each_compared_with_the_baselines():
+    arms = [({"data.scaling": scaling} | own, np.full((12, 100), level))
+            for scaling, level in (("none", 0.7), ("standard", 0.74)) for own in ({}, {"batch.size": 32})]  # fmt: skip
+    table = baselines_table(study(arms), baselines())
+    nearest = table[table["nearest"] & (table["baseline"] == MODELS[0])]
+    assert dict(zip(nearest["scaling"], nearest["difference"], strict=True)) == pytest.approx(
+        {"none": 0.1, "standard": 0.14}
+    )
+    assert nearest["differing"].tolist() == ["", "data.scaling=standard"]
+
+
 def test_only_splits_in_which_the_network_has_a_score_are_compared():
     frame = study([({}, np.full((12, 100), 0.7))], {(0, 0): "diverged", (0, 1): "failed"})
     assert set(baselines_table(frame, baselines())["n_splits"]) == {10}

@@ -156,15 +156,25 @@ def test_the_articles_claims_are_all_there():
     assert {claim.id for claim in CLAIMS.values() if claim.family == "exploratory"} == {"H3a", "H4a"}
 
 
-def test_the_multiverse_sweep_makes_the_runs_that_h3a_and_h4a_ask_for():
-    grids = yaml.safe_load((CONF / "experiment/article_multiverse.yaml").read_text())["hydra"]["sweeper"]["grids"]
-    keys = ("batch.size", "trainer.max_epochs", "optimizer.lr", "batch.shuffle", "activation")
-    asked = {key: default_settings()[key] for key in keys}
-    for arm in [*arms_of(CLAIMS["H3a"]), *arms_of(CLAIMS["H4a"])]:
+@pytest.mark.parametrize(
+    ("experiment", "claims"), [("article_multiverse", [*{*CLAIMS} - {"H7"}]), ("article_full", [*CLAIMS])]
+)
+def test_a_sweep_makes_the_runs_of_the_claims(experiment, claims):
+    grids = yaml.safe_load((CONF / f"experiment/{experiment}.yaml").read_text())["hydra"]["sweeper"]["grids"]
+    keys = ("batch.size", "trainer.max_epochs", "optimizer.lr", "batch.shuffle", "activation", "optimizer",
+            "model.initialization", "data.scaling")  # fmt: skip
+    asked = {key: default_settings()[key] for key in keys} | {"activation": "relu", "optimizer": "rmsprop"}
+    for arm in [arm for claim_id in claims for arm in arms_of(CLAIMS[claim_id])]:
         wanted = asked | arm
         assert any(
             all(float_of(wanted[key]) in map(float_of, grid.get(key, [asked[key]])) for key in wanted) for grid in grids
         ), arm
+
+
+def test_the_experiment_that_the_claims_name_trains_the_runs_of_all_of_them():
+    assert {claim.command for claim in CLAIMS.values()} == {"pima-hp-train -m experiment=article_full n_replicates=100"}
+    content = yaml.safe_load((CONF / "experiment/article_full.yaml").read_text())
+    assert (content["study"], content["defaults"]) == ("article", [{"override /diagnostics": "initialization"}])
 
 
 def float_of(value):

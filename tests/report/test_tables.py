@@ -7,7 +7,7 @@ import pytest
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.verdicts import judge
 from pima_hp.report.comparable import swept
-from pima_hp.report.tables import cells, estimates_table, summary, text_table, verdict_table
+from pima_hp.report.tables import cells, counts_text, estimates_table, summary, text_table, verdict_table
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 ACTIVATIONS = [{"activation": name} for name in ("tanh", "sigmoid")]
@@ -78,6 +78,17 @@ def test_verdicts_fit_a_terminal_and_keep_their_words(make_study):
     assert max(map(len, text.splitlines())) <= 100
     assert len(verdict_table(verdicts)) == sum(verdict.outcome != "untestable" for verdict in verdicts) >= 3
     assert {"H1:", "accuracy", "exceeds", "batch"} <= set(text.split())
+
+
+def test_verdicts_are_counted_by_their_headline(make_study):
+    frame = make_study([{"optimizer": "sgd", "data.scaling": scaling} for scaling in ("none", "standard")], 20)
+    high = (frame["data.scaling"] == "standard").to_numpy()
+    for key in ("train/accuracy", "train/accuracy_end"):
+        frame[key] = [(0.9 if is_high else 0.6) * np.ones(100) for is_high in high]
+    (verdict,) = judge([claim for claim in load_claims() if claim.id == "H8"], frame, np.random.default_rng(0), 200)
+    assert (verdict.outcome, verdict.word) == ("supported", "depends")
+    assert counts_text([verdict]) == "1 depends"
+    assert verdict_table([verdict])["verdict"][0].startswith(verdict.headline)
 
 
 def test_a_descriptive_estimate_has_no_outcome(make_study):
