@@ -107,11 +107,6 @@ def interval_text(value: float | None, lower: float | None = math.nan, upper: fl
     return MISSING if value is None or lower is None or upper is None else interval_texts([(value, lower, upper)])[0]
 
 
-def per_hundred(value: float, lower: float, upper: float, noun: str) -> str:
-    """Return a difference of accuracies and its interval as such: `1.1 [0.9, 1.3] of 100 patients`."""
-    return f"{interval_text(100 * value, 100 * lower, 100 * upper)} of 100 {noun}"
-
-
 def csv_text(table: "pd.DataFrame") -> str:
     """Return a table as CSV; an apostrophe keeps a spreadsheet from running a text that looks like a formula."""
     texts = table.select_dtypes(exclude=["number", "bool"])

@@ -182,13 +182,8 @@ _EVENTS = (does_not_learn, exceeds, learns, never_exceeds, never_reaches, reache
 EVENTS: dict[str, Callable[..., Array]] = {function.__name__: function for function in _EVENTS}
 """Statistics that are 1 (yes) or 0 (no)."""
 
-TIMES: dict[str, Callable[..., Array]] = {
-    function.__name__: function for function in (first_epoch_reaching, restricted_epochs)
-}
-"""Statistics in epochs."""
-
-_NUMBERS = (excess_loss, final_score, log_scalar, log_volatility, volatility)
-STATISTICS = EVENTS | TIMES | {function.__name__: function for function in _NUMBERS}
+_NUMBERS = (excess_loss, final_score, first_epoch_reaching, log_scalar, log_volatility, restricted_epochs, volatility)
+STATISTICS = EVENTS | {function.__name__: function for function in _NUMBERS}
 _FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger: what is known of the training rows
 _Epochs = Annotated[int | None, Field(ge=1)]
 
@@ -219,7 +214,10 @@ class Statistic(Section):
         """Return the unit of its values."""
         if self.name in EVENTS:
             return "share of runs"
-        return "epochs" if self.name in TIMES else "nats" if "loss" in self.curve else "accuracy"
+        if self.name.startswith("log_"):
+            return "logarithm"
+        of_curve = "nats" if "loss" in self.curve else self.curve.rpartition("/")[2].removesuffix("_end")
+        return "epochs" if "epoch" in self.name else of_curve
 
     def of(self, runs: pd.DataFrame, tables: Tables | None = None) -> Array:
         """Return the statistic of each run of a study's frame, (R,); `tables` are `by_length` of its curve."""

@@ -1,5 +1,6 @@
 """Estimate the parts of a claim from the runs of a study: values, intervals, effects, counts."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,11 +14,10 @@ from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Inference, Resample, Share, conclusion, win_probability
 from pima_hp.analysis.multiverse import Arms
 from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, matched, named
-from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.formatting import per_hundred
 from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
+WON = ("slope", "difference", "ratio", "order")  # contrasts that have an effect
 SAME = 1e-9  # log volatilities that differ by less are of curves that do not move
 
 
@@ -49,7 +49,6 @@ class Estimate:
     lower: float | None = None  # bound of the 95 % interval
     upper: float | None = None
     unit: str = ""
-    per_100: str = ""  # of accuracies: the effect in patients (or rows) per 100, in words
     effect: Effect | None = None  # of paired contrasts
     inference: Inference | None = None
     numbers: ByReplicate = field(default_factory=dict)  # whose mean (of a ratio: its exp) is the value
@@ -73,27 +72,40 @@ def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Arra
     problems = [problem for _, problem in found]
     if len(replicates) < FEWEST_REPLICATES:
         problems.append(f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}")
-    elif part.contrast in ("ratio", "removed"):
+    elif part.contrast == "ratio":
         n_still = int((np.ptp(table, axis=1) < SAME).sum())  # where no curve moves, the volatilities are equal
         if 2 * n_still > len(table):
             problems.append(f"in {n_still} of {len(table)} replicates there is no variation to compare: flat curves")
+    elif part.contrast == "removed":
+        whole = difference_of(part, np.hsplit(table, 2)[1])
+        if abs(whole.mean()) <= 3 * whole.std() / math.sqrt(len(whole)):
+            problems.append(f"there is no clear difference under {named(part.instead)} that could be removed")
     problem = next(filter(None, problems), "")
     return f"{part.name}: {problem}" if problem else "", replicates, table
 
 
 def numbers_of(part: Part, table: Array) -> Array:
-    """Return the number of each replicate, (R,), from the values of its arms, (R, K); two, (R, 2), for `removed`."""
+    """Return the number of each replicate, (R,), from the values of its arms, (R, K).
+
+    For `removed`, 1 - ratio of two means: that of its linear approximation, which has the same mean.
+    """
     if part.contrast == "slope":
         return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
     if part.contrast == "removed":
-        as_ratio = part.model_copy(update={"contrast": "ratio"})
-        own, whole = (numbers_of(as_ratio, half) for half in np.hsplit(table, 2))
-        return np.column_stack([whole - own, whole])
-    where, over = np.hsplit(table, [len(part.where)])
+        own, whole = (difference_of(part, half) for half in np.hsplit(table, 2))
+        ratio = own.mean() / whole.mean()
+        return np.asarray(1 - ratio - (own - ratio * whole) / whole.mean())
+    difference = difference_of(part, table)
     if part.contrast == "earlier":
-        return np.asarray((where.mean(axis=1) < over.mean(axis=1)).astype(float))
-    difference = where.mean(axis=1) - (over.mean(axis=1) if part.over else 0)
+        return np.asarray(difference < 0, float)  # NaN, where neither comes at all, is not
     return np.asarray(np.heaviside(difference, 0.5) if part.contrast == "order" else difference)
+
+
+def difference_of(part: Part, table: Array) -> Array:
+    """Return `where` minus `over`, each averaged over its arms: (R, K) -> (R,)."""
+    where, over = np.hsplit(table, [len(part.where)])
+    with np.errstate(invalid="ignore"):  # of times that are infinite
+        return np.asarray(where.mean(axis=1) - (over.mean(axis=1) if part.over else 0))
 
 
 def infer(part: Part, numbers: Array, resample: Resample) -> Inference:
@@ -102,8 +114,6 @@ def infer(part: Part, numbers: Array, resample: Resample) -> Inference:
         return Share(float(numbers.sum()), len(numbers))
     if part.contrast == "order":
         return win_probability(numbers, resample)
-    if part.contrast == "removed":
-        return resample(*numbers.T)
     mean = resample(numbers)
     is_ratio = part.contrast == "ratio"
     return replace(mean, estimate=float(np.exp(mean.estimate)), values=np.exp(mean.values)) if is_ratio else mean
@@ -119,31 +129,17 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
     if problem or part.statistic is None:
         return of_runs
     numbers = numbers_of(part, table)
-    if part.contrast == "removed":
-        lower, upper = resample(numbers[:, 1]).interval()
-        if lower <= 0 <= upper:
-            return replace(of_runs, problem=f"{part.name}: there is no clear difference under {named(part.instead)}")
     inference = infer(part, numbers, resample)
     (lower, upper), effect = inference.interval(), None
-    if part.contrast in (
-        "slope",
-        "difference",
-        "ratio",
-        "order",
-    ):  # how often `where` is above `over`; the first arm above the last
+    if part.contrast in WON:  # how often `where` is above `over`; the first arm above the last
         difference = {"slope": table[:, 0] - table[:, -1], "order": numbers - 0.5}.get(part.contrast or "", numbers)
         won = win_probability(np.heaviside(difference, 0.5), resample)
         of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
         effect = Effect(of, won.estimate, *won.interval(), conclusion(*won.interval()))
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
-    per_100 = ""
-    if part.statistic.unit == "accuracy" and part.contrast in ("slope", "difference"):
-        is_shipped = all(runs.settings[config_id]["data_digest"] == SHIPPED_SHA256 for config_id in config_ids)
-        per_100 = per_hundred(inference.estimate, lower, upper, "patients" if is_shipped else "rows")
     units = {"order": "probability", "ratio": "ratio", "earlier": "share of seeds", "removed": "share"}
     unit = units.get(part.contrast or "", part.statistic.unit + per)
     return replace(
         of_runs, outcome=part.outcome((lower, upper)), value=inference.estimate, lower=lower, upper=upper, unit=unit,
-        per_100=per_100, effect=effect, inference=inference,
-        numbers={} if part.contrast == "removed" else dict(zip(replicates, numbers.tolist(), strict=True)),
+        effect=effect, inference=inference, numbers=dict(zip(replicates, numbers.tolist(), strict=True)),
     )  # fmt: skip

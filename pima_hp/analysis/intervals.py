@@ -94,37 +94,30 @@ class Resamples:
 Inference = Share | Resamples
 """An estimate of n replicates with its interval at any level."""
 
-Resample = Callable[..., Resamples]
-"""`bootstrap` with its generator and number of resamples chosen: takes values, and what their mean is divided by."""
+Resample = Callable[[Array], Resamples]
+"""`bootstrap` with its generator and number of resamples chosen."""
 
 
-def bootstrap(
-    values: Array, rng: np.random.Generator, n_resamples: int = 10_000, over: Array | None = None
-) -> Resamples:
+def bootstrap(values: Array, rng: np.random.Generator, n_resamples: int = 10_000) -> Resamples:
     """Resample the mean of replicates, one number per seed: contrasts within a seed stay paired.
-
-    With `over`: that mean divided by the mean of `over`; the acceleration is that of its linear approximation.
 
     Constant values give an interval that is a point (scipy.stats.bootstrap gives NaN, and no second level).
 
     Args:
         values: (R,).
-        over: (R,), all of its means of one sign.
         rng: the same state gives the same resamples for the same R, and so the same interval.
         n_resamples: S.
     """
     values = np.asarray(values, float)
     n, seed = len(values), int(rng.integers(2**62))
-    if over is None and (values == values[0]).all():
+    if (values == values[0]).all():
         return Resamples(float(values[0]), n, values[:1])
-    divisors = np.ones(n) if over is None else over
-    estimate, rows = float(values.sum() / divisors.sum()), max(1, _NUMBERS_AT_ONCE // n)
+    estimate, rows = float(values.sum() / n), max(1, _NUMBERS_AT_ONCE // n)
     starts = range(0, n_resamples, rows)
-    columns = values if over is None else np.column_stack([values, over])
-    sums = np.concatenate([_counts(seed + start, n, min(rows, n_resamples - start)) @ columns for start in starts])
-    means = np.sort(sums / n if over is None else sums[:, 0] / sums[:, 1])
+    sums = np.concatenate([_counts(seed + start, n, min(rows, n_resamples - start)) @ values for start in starts])
+    means = np.sort(sums / n)
     below = float(np.mean(means < estimate) + np.mean(means <= estimate)) / 2  # ties count half
-    deviations = values - estimate * divisors
+    deviations = values - estimate
     acceleration = float((deviations**3).sum()) / (6 * float((deviations**2).sum()) ** 1.5)  # skewness / (6 sqrt(n))
     bias = _NORMAL.inv_cdf(min(max(below, 1 / n_resamples), 1 - 1 / n_resamples))
     return Resamples(estimate, n, means, bias, acceleration)

@@ -5,6 +5,7 @@ and of analysis choices, which need no new runs. Sources: Steegen et al. (2016),
 """
 
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,9 +31,9 @@ Arms = Mapping[str, Sequence[str]]
 def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]:
     """Return every combination of settings that a claim leaves open, with the configurations of its arms under them.
 
-    Only those under which the most arms have one configuration; that nearest `conf/config.yaml` comes first. Settings
-    of a section that the claim varies go with it (`optimizer.betas` with `optimizer`) unless they vary within one of
-    its values; a configuration without such a setting fits any value of it (`activation.negative_slope` with
+    Only those under which the most judged arms have one configuration; that nearest `conf/config.yaml` comes first.
+    Settings of a section that the claim varies go with it (`optimizer.betas` with `optimizer`) unless they vary within
+    one of its values; a configuration without such a setting fits any value of it (`activation.negative_slope` with
     `activation: relu`).
     """
     selectors = {named(arm): arm for part in claim.parts for arm in part.arms}
@@ -55,7 +56,8 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
         (settings, {name: [key for key in ids if fits(rest[key], settings)] for name, ids in arms.items()})
         for settings in {repr(settings): settings for settings in rest.values()}.values()
     ]
-    n_testable = [sum(len(ids) == 1 for ids in of.values()) for _, of in found]
+    judged = {named(arm) for part in claim.parts if not part.descriptive for arm in part.arms}
+    n_testable = [sum(len(ids) == 1 for name, ids in of.items() if name in judged) for _, of in found]
     best = (item for item, n in zip(found, n_testable, strict=True) if n == max(n_testable))
     return sorted(best, key=lambda item: len(differing(item[0])))
 
@@ -70,7 +72,7 @@ def levels_of(part: Part) -> dict[str, dict[str, dict[str, Any]]]:
         return {}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     stated, curve = part.statistic.arguments, part.statistic.curve
-    running, is_ratio = curve.removesuffix("_end"), part.contrast == "ratio"
+    running = curve.removesuffix("_end")
     if (threshold := stated.get("threshold")) is not None:
         shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02}
         found["threshold"] = {level: {"threshold": round(threshold + shift, 9)} for level, shift in shifts.items()}
@@ -92,17 +94,14 @@ def levels_of(part: Part) -> dict[str, dict[str, dict[str, Any]]]:
     above = limits.get("supported", {}).get("above")
     if part.contrast in SHARES and above is not None:
         bounds = [round(above + shift, 9) for shift in (0, -0.1, 0.1) if 0 < above + shift < 1]
-        goes_with = limits.get("mixed") == {"below": above}
         found["supported limit"] = {
-            f"above {bound:.2f}": {"supported": {"above": bound}} | ({"mixed": {"below": bound}} if goes_with else {})
-            for bound in bounds
+            f"above {of:.2f}": {"supported": {"above": of}, "mixed": part.mixed and {"below": of}} for of in bounds
         }
     if part.contrast in ("slope", "difference", "ratio"):
-        found["margin"] = {
-            level: {key: {side: bound**factor if is_ratio else bound * factor for side, bound in of.items()}
-                    for key, of in limits.items()}
-            for level, factor in {"as stated": 1.0, "half": 0.5, "twice": 2.0}.items()
-        }  # fmt: skip
+        move = operator.pow if part.contrast == "ratio" else operator.mul
+        for level, factor in {"as stated": 1.0, "half": 0.5, "twice": 2.0}.items():
+            moved = {key: {side: move(bound, factor) for side, bound in of.items()} for key, of in limits.items()}
+            found.setdefault("margin", {})[level] = moved
     return found
 
 
@@ -136,16 +135,16 @@ def specifications(
     named_levels = {choice: [level for of in levels for level in of.get(choice, ())] for choice in CHOICES}
     choices = {choice: [*dict.fromkeys(names)] for choice, names in named_levels.items() if names}
     combinations = [dict(zip(choices, names, strict=True)) for names in itertools.product(*choices.values())]
-    variants = [(chosen, [at_levels(part, chosen) for part in judged]) for chosen in combinations]
-    keyed = [(chosen, [((place, repr(part.statistic)), part) for place, part in enumerate(parts)])
-             for chosen, parts in variants]  # fmt: skip
+    variants = [{(n, repr((of := at_levels(part, chosen)).statistic)): of for n, part in enumerate(judged)}
+                for chosen in combinations]  # fmt: skip
+    estimated = {key: part for parts in variants for key, part in parts.items()}  # one of those that differ in limits
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
     rows = []
     for settings, arms in data:
         texts = {key: value_text(settings[key]) for key in keys}
-        intervals = {key: infer(part, arms) for key, part in {key: part for _, of in keyed for key, part in of}.items()}
-        for chosen, parts in keyed:
-            outcome = outcome_of([part.outcome(intervals[key]) for key, part in parts])
+        intervals = {key: infer(part, arms) for key, part in estimated.items()}
+        for chosen, parts in zip(combinations, variants, strict=True):
+            outcome = outcome_of([part.outcome(intervals[key]) for key, part in parts.items()])
             rows.append(texts | chosen | {"outcome": str(outcome)})
     testable = [row for row in rows if row["outcome"] != Outcome.UNTESTABLE]
     return pd.DataFrame(testable), len(rows) - len(testable)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import EVENTS, TIMES, Statistic, Tables, by_length
+from pima_hp.analysis.curves import Statistic, Tables, by_length
 from pima_hp.config import Config
 from pima_hp.config.options import CONF, Setting, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
@@ -61,7 +61,7 @@ class Runs:
         found = {self._replicates[row]: numbers_of[row] for row in rows if row in numbers_of}
         # Leaving out the runs that have no answer would bias a share and a time.
         n_lost = sum(self._is_stopped[row] for row in rows) + sum(map(math.isnan, found.values()))
-        is_biased = statistic.name in EVENTS | TIMES and n_lost
+        is_biased = statistic.unit in ("share of runs", "epochs") and n_lost
         return found, f"{n_lost} runs stopped early or are too short to have an answer" if is_biased else ""
 
 

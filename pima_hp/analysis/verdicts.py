@@ -1,8 +1,7 @@
 """Judge claims by the runs of a study: supported, refuted, mixed, undecided or untestable."""
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +10,9 @@ import pandas as pd
 from pydantic_core import to_json
 
 from pima_hp.analysis.claims import Claim, Part
-from pima_hp.analysis.decisions import FAMILIES, Outcome, fewest, needed, outcome_of, p_value, within
+from pima_hp.analysis.decisions import FAMILIES, Limits, Outcome, fewest, needed, outcome_of, p_value, within
 from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate, estimate, infer, numbers_of, table_of
-from pima_hp.analysis.intervals import Interval, Resample, Resamples, bootstrap
+from pima_hp.analysis.intervals import Inference, Interval, Resample, Resamples, bootstrap
 from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications, without
 from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.formatting import counted, listed
@@ -93,8 +92,8 @@ def judge(
     """
     seed, runs = int(rng.integers(2**62)), Runs(frame)
 
-    def resample(values: Array, over: Array | None = None) -> Resamples:
-        return bootstrap(values, np.random.default_rng(seed), n_resamples, over)
+    def resample(values: Array) -> Resamples:
+        return bootstrap(values, np.random.default_rng(seed), n_resamples)
 
     findings = {claim.id: claim.finding for claim in claims if claim.finding}
     verdicts = [_judge(claim, runs, resample, findings) for claim in claims]
@@ -121,20 +120,19 @@ def _judge(claim: Claim, runs: Runs, resample: Resample, findings: Mapping[str, 
         problem, _, table = table_of(part, runs, arms)
         return None if problem else infer(part, numbers_of(part, table), resample).interval()
 
-    known = [(of.part.limits, of.inference) for of in judged if of.inference]
-    supporting, refuting, mixing = (
-        [(limits[which], inference) for limits, inference in known if which in limits]
-        for which in (Outcome.SUPPORTED, Outcome.REFUTED, Outcome.MIXED)
-    )
+    def each(of: Callable[[Limits, Inference], float], which: Outcome) -> list[float]:
+        found = [(part.part.limits.get(which), part.inference) for part in judged]
+        return [of(limits, inference) for limits, inference in found if limits and inference]
+
     n_refuting = sum(of.part.refuted is not None for of in judged)
-    to_refute = min(1.0, n_refuting * min(itertools.starmap(p_value, refuting), default=1.0))
-    p = {Outcome.SUPPORTED: max(itertools.starmap(p_value, supporting), default=1.0), Outcome.REFUTED: to_refute}
-    p[Outcome.UNDECIDED] = min(p.values())
-    n_needed = [max(itertools.starmap(needed, supporting), default=math.inf)]
-    n_needed += itertools.starmap(needed, refuting + mixing)
-    verdict = replace(
-        verdict, p=p.get(outcome), replicates_needed=min(n_needed) if outcome == Outcome.UNDECIDED else None
-    )
+    to_support = max(each(p_value, Outcome.SUPPORTED), default=1.0)
+    to_refute = min(1.0, n_refuting * min(each(p_value, Outcome.REFUTED), default=1.0))
+    if outcome == Outcome.UNDECIDED:
+        n_all = max(each(needed, Outcome.SUPPORTED), default=math.inf)
+        n_needed = min(n_all, *each(needed, Outcome.REFUTED), *each(needed, Outcome.MIXED))
+        verdict = replace(verdict, p=min(to_support, to_refute), replicates_needed=n_needed)
+    else:
+        verdict = replace(verdict, p={Outcome.SUPPORTED: to_support, Outcome.REFUTED: to_refute}.get(outcome))
     table, n_untestable = specifications(claim, data, interval_of)
     headline, explanation = headline_of(table)
     notes = [explanation, *(without(table, settings, of) for other, of in findings.items() if other != claim.id)]
@@ -149,9 +147,7 @@ def _reason(claim: Claim, runs: Runs, decisive: Sequence[Estimate]) -> str:
         return f"{claim.id} is about another table (data: {claim.data}); these runs use SHA-256 {listed(digests)}"
     if decisive[0].outcome == Outcome.UNTESTABLE:
         problems = [*dict.fromkeys(of.problem for of in decisive)]
-        if claim.command and any(
-            of.n_replicates < FEWEST_REPLICATES for of in decisive
-        ):  # else more of them do not help
+        if claim.command and any(of.n_replicates < FEWEST_REPLICATES for of in decisive):  # else they do not help
             problems.append(f"to make runs: {claim.command}")
         return "; ".join(problems)
     texts = [f"{outcome} {side} {bound:g}" for outcome, of in part.limits.items() for side, bound in of.items()]

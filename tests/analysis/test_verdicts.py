@@ -8,7 +8,6 @@ import pytest
 
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.verdicts import judge, verdicts_json
-from pima_hp.formatting import interval_text
 from tests.analysis.conftest import study
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
@@ -51,18 +50,6 @@ def test_a_diverged_run_has_no_final_score_and_its_pair_is_left_out():
     slope, order = verdict(CLAIMS["H3"], frame).estimates
     assert (len(slope.numbers), slope.n_diverged) == (28, 2)
     assert (len(order.numbers), order.n_diverged) == (29, 1)
-
-
-def test_differences_of_accuracy_are_also_told_in_patients():
-    sizes = (5, 10, 16, 32)
-    levels = [curves(0.7 - 0.01 * np.log2(size), seed=size) for size in sizes]  # 1 of 100 per doubling
-    frame = study([(RELU | {"batch.size": size}, table) for size, table in zip(sizes, levels, strict=True)])
-    found = verdict(CLAIMS["H3"], frame).decisive
-    assert found.per_100 == f"{interval_text(100 * found.value, 100 * found.lower, 100 * found.upper)} of 100 patients"
-    assert found.per_100.startswith("\N{MINUS SIGN}1.00")
-    claim = CLAIMS["H3"].model_copy(update={"data": "any"})
-    assert verdict(claim, frame.assign(data_digest=OTHER)).decisive.per_100.endswith("of 100 rows")
-    assert verdict(SMALL, study([(SGD, curves(0.6))])).decisive.per_100 == ""
 
 
 def test_without_runs_or_replicates_a_claim_is_untestable_and_the_reason_says_what_is_missing():
