@@ -29,6 +29,8 @@ FEWEST_CELLS = 20
 """Configurations below which no random forest is fitted."""
 LEARNING_SHARE = 0.25
 """A level learns if at least this share of its runs does: one in four."""
+ROUNDING = 1e-16
+"""Variance between settings that is none."""
 N_REFITS, N_TREES, MOST_LEVELS = 20, 16, 8
 
 Levels = Mapping[str, Sequence[Setting]]
@@ -58,8 +60,12 @@ class Importance:
     scores: Mapping[str, pd.DataFrame]
 
     def means(self, target: str, factors: Sequence[str]) -> pd.DataFrame:
-        """Return mean and t interval over seeds at each combination of some factors' values, the others averaged."""
-        table = self.scores[target].groupby(level=list(factors)).mean()  # (combinations, R)
+        """Return mean and t interval over seeds at each combination of some factors' values, the others averaged.
+
+        Each seed's mean over all settings is replaced by that of all seeds: it cancels from every comparison.
+        """
+        scores = self.scores[target]
+        table = (scores - scores.mean() + scores.mean().mean()).groupby(level=list(factors)).mean()  # (combinations, R)
         mean, _, low, high, _ = t_tests(table.to_numpy())
         found = table.index.to_frame(index=False).assign(mean=mean, low=low, high=high)
         return found.assign(**{key: [self.levels[key][place] for place in found[key]] for key in factors})
@@ -167,13 +173,14 @@ def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> 
     else:
         return pd.DataFrame()
     names = [JOINT.join(factors[place] for place in effect) if len(effect) < 3 else REST for effect in found]
+    shares = ends = np.full((len(names), 2), np.nan)
     totals, has_interval = drawn.sum(axis=1, keepdims=True), n >= FEWEST_SEEDS
-    is_known = variances.sum() > 0 and not (has_interval and np.quantile(totals, 0.025) <= 0)
-    unknown, columns = np.full((2, len(names)), np.nan), np.sort(drawn / totals, axis=0).T
-    ends = [Resamples(0, n, column).interval() for column in columns] if has_interval and is_known else unknown.T
-    lower, upper = np.clip(ends, 0, 1).T
-    rows = {"effect": names, "share": (variances / variances.sum()).clip(0, 1) if is_known else unknown[0]}
-    rows |= {"lower": lower, "upper": upper, "sd": np.sqrt(variances.clip(0)), "method": method, "n_replicates": n}
+    if variances.sum() > ROUNDING and not (has_interval and np.quantile(totals, 0.025) <= ROUNDING):
+        shares = (variances / variances.sum()).clip(0, 1)[:, None]
+        columns = np.sort(drawn / totals, axis=0).T if has_interval else ()
+        ends = np.clip([Resamples(0, n, column).interval() for column in columns] or ends, 0, 1)
+    rows = {"effect": names, "share": shares[:, 0], "lower": ends[:, 0], "upper": ends[:, 1]}
+    rows |= {"sd": np.sqrt(variances.clip(0)), "method": method, "n_replicates": n}
     return pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable")
 
 

@@ -16,8 +16,10 @@ from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
 from pima_hp.formatting import csv_text, interval_text, label, listed, shown, with_labels
 from pima_hp.ledger.files import write_atomically
+from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
 from pima_hp.report.factors import factor_section
+from pima_hp.report.importance import importance_section
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import cells, counts_text, estimates_table
@@ -25,8 +27,8 @@ from pima_hp.run import RunStatus
 
 MakeSection = Callable[[Study], Section | None]
 """Returns a section, or None where the study cannot answer its question."""
-BEFORE_FACTORS: tuple[MakeSection, ...] = ()
-"""Best settings, importance: in the order of the page; a section for each factor follows."""
+BEFORE_FACTORS: tuple[MakeSection, ...] = (importance_section, best_section)
+"""Importance, best settings: in the order of the page; a section for each factor follows."""
 AFTER_FACTORS: tuple[MakeSection, ...] = ()
 """Fair comparison, variance, diagnosis."""
 

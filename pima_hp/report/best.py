@@ -1,0 +1,68 @@
+"""The section "Which settings are best?": the best one, those that seeds cannot tell from it, the worst."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from pima_hp.analysis.best import Ranking, rank
+from pima_hp.analysis.selection import COUNTED
+from pima_hp.formatting import counted, interval_text, label, value_text
+from pima_hp.report.comparable import Comparison, comparable
+from pima_hp.report.factors import FINAL
+from pima_hp.report.sections import Section
+from pima_hp.report.study import Study
+
+NOTE = (
+    "Final: mean over the last 20 epochs; ±: standard deviation over seeds; lower, upper: 95 % t interval over seeds. "
+    "behind: mean difference to the best under the same seed; p: its t test, adjusted for all comparisons (Holm). "
+    "Share off majority: runs whose final training accuracy is at least 0.02 above that of always predicting the "
+    "majority class. A setting with a run that has no final score has no mean."
+)
+
+
+def best_section(study: Study) -> Section | None:
+    """Return which settings are best; None for one configuration, for several tables, and without any score."""
+    is_one_table = len(set(study.frame["data_digest"])) == 1
+    ranking = rank(study.frame, FINAL) if is_one_table else None
+    if ranking is None or len(ranking.table) < 2:
+        return None
+    compared, table = comparable(study.frame, []), ranking.table
+    score = f"final_{compared.validation_rows}_accuracy".replace(" ", "_")
+    shown = table.drop(columns=[name for name in COUNTED if not table[name].any()]).assign(config_id=table.index)
+    shown = shown.rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
+    return Section("best_settings", "Which settings are best?", answer(ranking, compared), table=shown, note=NOTE)
+
+
+def answer(ranking: Ranking, compared: Comparison) -> str:
+    """Return in words the best setting, those not distinguishable from it, the worst, those without a mean."""
+    table, rows = ranking.table, compared.validation_rows
+    whole = table[table["mean"].notna()]
+    best, worst, n, n_seeds = whole.iloc[0], whole.iloc[-1], len(table), int(whole["n_runs"].iloc[0])
+
+    def named(row: "pd.Series[Any]") -> str:
+        return ", ".join(f"{label(key)} {value_text(row[key])}" for key in ranking.factors if row[key] is not None)
+
+    about = f"95 % interval over {n_seeds} seeds" if n_seeds > 1 else "one run: no interval"
+    number = interval_text(best["mean"], best["lower"], best["upper"])
+    sentences = [f"Of {n:,} settings the best by final {rows} accuracy is {named(best)}: {number} ({about})."]
+    if n_seeds > 1:
+        nearest = "".join(f", the first with {named(row)}" for _, row in ranking.rivals.head(1).iterrows())
+        sentences.append(f"Not distinguishable from it: {len(ranking.rivals) or 'none'} of the others{nearest}.")
+    sentences.append(f"The worst is {named(worst)}: {worst['mean']:.3f}.")
+    if lost := n - len(whole):
+        sentences.append(f"{counted(lost, 'setting')} with diverged, stopped, failed or missing runs: no mean.")
+    if stuck := int((table["share_off_majority"] == 0).sum()):
+        sentences.append(f"{counted(stuck, 'setting')} never left the majority class.")
+    if stuck == n:
+        usual = [("model.initialization", "glorot_uniform"), ("data.scaling", "standard")]
+        new = [f"{key}={value}" for key, value in usual if value not in set(compared.runs[key])]
+        sentences.append(f"No run beat it: try {[*new, 'a larger optimizer.lr'][0]}.")
+    if not math.isnan(ranking.by_halves):
+        sentences.append(
+            "The choice flatters the best of many: chosen by one half of the seeds, it has "
+            f"{ranking.by_halves:.3f} in the other half."
+        )
+    if rows == "test":
+        sentences.append("The test rows chose it; data.val_fraction=0.2 sets rows aside for the choice.")
+    return " ".join(sentences)

@@ -1,0 +1,148 @@
+"""The section "What matters?": shares of variance as bars and a table, and the largest interactions."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pima_hp.analysis.best import TRAINING
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, importance
+from pima_hp.formatting import MISSING, counted, label, listed, value_text
+from pima_hp.report.charts import DASHED, Chart, Figure, bars, lines, looks_of
+from pima_hp.report.comparable import comparable
+from pima_hp.report.factors import FINAL
+from pima_hp.report.heat import heat
+from pima_hp.report.sections import Section
+from pima_hp.report.study import Study
+from pima_hp.report.tables import SEED
+
+MOST_EFFECTS, MOST_INTERACTIONS, MOST_LINES = 8, 4, 6
+SIGN = " \N{MULTIPLICATION SIGN} "
+NOTE = (
+    "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
+    "alone; higher order: three and more together. Functional ANOVA by group means (Hutter et al. 2014), without the "
+    "variance that seeds add; estimates below 0 are shown as 0. [ ]: 95 % interval, seeds resampled. Log loss has no "
+    "upper limit: a few settings that are wrong with confidence can carry most of its variance. Epochs: a run that "
+    "never gets there counts its last epoch."
+)
+
+
+def importance_section(study: Study) -> Section | None:
+    """Return what matters most in a study; None where no two settings are crossed, or of several tables."""
+    if len(set(study.frame["data_digest"])) != 1:
+        return None
+    compared = comparable(study.frame, [])
+    score, reach = f"final {compared.validation_rows} accuracy", compared.reach
+    loss = Statistic(name="final_score", curve="train/loss_end")
+    targets = {score: FINAL, "final training accuracy": TRAINING, "final training log loss": loss}
+    if reach is not None:
+        name = f"epochs to training accuracy {reach:.2f}"
+        targets[name] = Statistic(name="restricted_epochs", curve="train/accuracy", threshold=reach)
+    found = importance(study.frame, targets, np.random.default_rng(SEED))
+    if found is None or not (found.shares["target"] == score).any():
+        return None
+    texts = [_percent(*row) for row in found.shares[["share", "lower", "upper"]].to_numpy().tolist()]
+    names = [SIGN.join(map(label, effect.split(JOINT))) for effect in found.shares["effect"]]
+    shares = found.shares.assign(name=names, text=texts)
+    by_levels = {str(levels): rows for levels, rows in shares.groupby("levels", sort=False)}
+    answer, every = ranked(by_levels["all"], score), by_levels["all"]
+    if dropped := listed(f"{label(key)} {value_text(value)}" for key, of in found.dropped.items() for value in of):
+        answer += f" Fewer than one run in four learns with {dropped}."
+        answer += f" Without: {ranked(by_levels['learning'], score)}" if "learning" in by_levels else ""
+    known = {levels: rows.dropna(subset="share") for levels, rows in by_levels.items()}
+    figures = {f"what_matters_{levels}": _bars(rows, levels) for levels, rows in known.items() if len(rows)}
+    large = every.loc[(every["target"] == score) & (every["share"] >= 0.01), "effect"]
+    pairs = [effect.split(JOINT) for effect in large if JOINT in effect]
+    if charts := [interaction(found, score, pair, compared.majority) for pair in pairs[:MOST_INTERACTIONS]]:
+        caption = (
+            f"Mean {score} over all other settings and seeds. Bands and intervals: 95 %, t over seeds, without each "
+            "seed's mean over all settings. Lines that are not parallel are an interaction. Dashed: majority class."
+        )
+        figures["what_matters_interactions"] = Figure("The largest interactions", caption, charts)
+    table = shares.pivot_table("text", ["levels", "name"], "target", aggfunc="first", sort=False)[[*targets]]
+    answer = f"{answer} {what_was_analyzed(found)}"
+    return Section(
+        "what_matters", "What matters?", answer, figures, table.reset_index(names=["levels", "effect"]), NOTE
+    )
+
+
+def ranked(rows: pd.DataFrame, target: str) -> str:
+    """Return in words what explains most of a target; effects whose intervals reach the largest share lead with it."""
+    rows = rows[(rows["target"] == target) & (rows["effect"] != REST)]
+    if math.isnan(rows["share"].iloc[0]):
+        return f"No difference between settings in {target} is larger than what seeds alone make."
+    factors = [list(map(label, effect.split(JOINT))) for effect in rows["effect"]]
+    names = [f"the {'interaction of ' if len(of) == 2 else ''}{listed(of)}" for of in factors]
+    n, texts = min(3, max(1, int((rows["upper"] >= rows["lower"].iloc[0]).sum()))), [*rows["text"]]
+    verb = "matter most: they explain" if n > 1 else "matters most: it explains"
+    lead = f"{listed(names[:n])} {verb} {listed(texts[:n])} of the variance of {target} between settings"
+    more = range(n, min(n + 2, int((rows["share"] >= 0.005).sum())))
+    following = listed(f"{names[place]}, {texts[place]}" for place in more)
+    return f"{lead[0].upper()}{lead[1:]}{f'; next {following}' if following else ''}."
+
+
+def what_was_analyzed(found: Importance) -> str:
+    """Return which grid was analyzed, and what differs from the analysis of a complete one."""
+    (n, n_study), n_seeds = found.n_cells, int(found.shares["n_replicates"].min())
+    size = SIGN.join(f"{len(of)} {label(key)}" for key, of in found.levels.items())
+    union = f"; the study is a union of grids, and this is the largest complete one, {n} of {n_study} settings"
+    text = f"Analyzed: {size} values, {counted(n_seeds, 'replicate')}{union if n < n_study else ''}."
+    if (found.shares["method"] == "random forest").any():
+        text += (
+            " The grid is not complete: random forests fill it; intervals are the spread over refits to other seeds."
+        )
+    if n_seeds < FEWEST_SEEDS:
+        text += f" Fewer than {FEWEST_SEEDS} replicates: no intervals{', and noise stays in' if n_seeds == 1 else ''}."
+    return text
+
+
+def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart:
+    """Draw the means of a pair: lines over a number, a heat map over two with many values, bars without a number."""
+    levels: dict[str, list[Any]] = {key: [*found.levels[key]] for key in pair}
+    numeric = {key for key, of in levels.items() if all(type(value) in (int, float) for value in of)}
+    across, line = sorted(pair, key=lambda key: (key not in numeric, -len(levels[key])))
+    log = [key in numeric and 0 < 10 * min(levels[key]) <= max(levels[key]) for key in (across, line)]
+    means, title = found.means(target, pair), f"{label(across)} and {label(line)}"
+    names, numbers, looks = (
+        means[line].map(value_text),
+        means[["mean", "low", "high"]],
+        looks_of(map(value_text, levels[line])),
+    )
+    if not numeric:
+        rows = 100 * (numbers - numbers["mean"].mean()).rename(columns={"mean": "value"})
+        rows = rows.assign(name=means[across].map(value_text), line=names)
+        return bars(rows, looks, f"{target}, points above the mean of all settings", title=title)
+    points = numbers.assign(x=means[across].astype(float), line=names).sort_values("x")
+    if line in numeric and len(levels[line]) > MOST_LINES:
+        cells = points.assign(y=means[line].astype(float), value=points["mean"])
+        return heat(cells, (label(across), label(line)), log=(log[0], log[1]), title=f"{target}: {title}")
+    ends = float(min(levels[across])), float(max(levels[across]))
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    dashed = pd.DataFrame({"line": "majority", "x": ends, "mean": majority}).dropna()
+    axes = {label(across): ends, target: (math.floor(50 * low) / 50, math.ceil(50 * high) / 50)}
+    drawn, looks = pd.concat([points, dashed]), {**looks, "majority": DASHED}
+    return lines(drawn, looks, axes, title=title, size=(300, 220), log=log[0])
+
+
+def _bars(rows: pd.DataFrame, levels: str) -> Figure:
+    """Draw the largest effects on each target, in the order of the first."""
+    names = rows.groupby("name")["share"].mean().nlargest(MOST_EFFECTS).index
+    ordered, targets = [name for name in dict.fromkeys(rows["name"]) if name in names], dict.fromkeys(rows["target"])
+    rows = (100 * rows.set_index("name")[["share", "lower", "upper"]]).assign(target=[*rows["target"]], line="share")
+    rows = rows.rename(columns={"share": "value", "lower": "low", "upper": "high"})
+    charts = [
+        bars(rows[rows["target"] == of].loc[ordered].reset_index(), looks_of(["share"]), "% of the variance", title=of)
+        for of in targets
+    ]
+    kind = "all levels" if levels == "all" else "without levels at which fewer than one run in four learns"
+    caption = "Bars: share of the variance between settings that an effect explains; lines: 95 % interval over seeds."
+    return Figure(f"What explains the differences, {kind}", caption, charts)
+
+
+def _percent(share: float, lower: float, upper: float) -> str:
+    """Return a share in percent with its interval: `24 % [21, 27]`."""
+    interval = "" if math.isnan(lower) else f" [{100 * lower:.0f}, {100 * upper:.0f}]"
+    return MISSING if math.isnan(share) else f"{100 * share:.0f} %{interval}"
