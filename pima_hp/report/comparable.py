@@ -16,8 +16,8 @@ from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
 from pima_hp.ledger import follows, setting_columns
 
-MAX_LEVELS = 20
-"""Values of a setting that one figure shows."""
+MAX_LEVELS, FEW_LEVELS = 20, 6
+"""Values of a setting that one figure shows; a number with more than `FEW_LEVELS` is an axis, with so many panels."""
 REACH_SHARE = 0.2
 """The training accuracy whose first epoch is reported is so far from the majority class to 1: the article's 0.72."""
 SETTINGS = ("activation", "optimizer", "scheduler", *LABELS)
@@ -37,11 +37,18 @@ class Comparison:
     def levels(self) -> dict[str, pd.DataFrame]:
         """Return the runs by the name of the first factor's value; of very many values, some evenly spaced."""
         every, levels = list(self.by_values.items()), dict[str, pd.DataFrame]()
-        for place in evenly_spaced(len(every), MAX_LEVELS):
+        for place in evenly_spaced(len(every), FEW_LEVELS if self.is_axis else MAX_LEVELS):
             (value, *_), runs = every[place]
             name = shown(value_text(value), 34)
             levels[f"{name} ({place})" if name in levels else name] = runs
         return levels
+
+    @cached_property
+    def is_axis(self) -> bool:
+        """Return whether the first factor is a number that takes many values: it is drawn as an axis."""
+        values = {value for value, *_ in self.by_values}
+        is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        return is_number and len(values) > FEW_LEVELS
 
     @cached_property
     def majority(self) -> float | None:
@@ -63,15 +70,13 @@ class Comparison:
     @property
     def caption(self) -> str:
         """Return how many replicates there are, how many are missing, what is fixed and what is left out."""
-        sizes = sorted({len(runs) for runs in self.levels.values()})
+        sizes = sorted({len(runs) for runs in self.by_values.values()})
         several = f"{sizes[0]} to {sizes[-1]} replicates" if len(sizes) > 1 else counted(sizes[0], "replicate")
         fixed = {key: set(map(value_text, self.runs[key])) for key in SETTINGS if key in self.runs}
         shared = [f"{label(key)} {text}" for key, texts in fixed.items() if len(texts) == 1 for text in texts]
         sentences = [f"{several} a setting", f"Fixed: {', '.join(shared)}"]
         if incomplete := missing(self.runs):
             sentences.append(f"Missing: {incomplete}; a mean is over the runs that have a value")
-        if len(self.by_values) > len(self.levels):
-            sentences.append(f"Drawn: {len(self.levels)} of {len(self.by_values)} values, evenly spaced")
         if owners := [key for key in self.others if key.rpartition(".")[0] not in self.others]:
             sentences.append(f"Not drawn: other combinations of {listed(map(label, owners[:6]))}")
         return ". ".join(sentences) + "."

@@ -14,6 +14,7 @@ from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import interval_text, label
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.figures import figures_of
+from pima_hp.report.numeric import number_answer
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED, summary
@@ -29,10 +30,15 @@ def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken
     """Return the section of a factor of a study; `taken` are the names of other sections."""
     name = re.sub("[^a-z0-9]+", "_", factor.lower())[:60]
     name = f"{name}_{len(taken)}" if name in taken else name
-    figures = {f"{name}_{kind}": figure for kind, figure in figures_of(study.frame, verdicts, factor).items()}
-    compared = comparable(study.frame, [factor])
+    figures, compared = figures_of(study.frame, verdicts, factor), comparable(study.frame, [factor])
+    if compared.is_axis:
+        answer, against = number_answer(study.frame, factor, study.factors)
+        figures = {**against, **figures}
+    else:
+        answer = effect_in_words(compared)
+    figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
     question = f"What does the {label(factor)} do?"
-    return Section(name, question, effect_in_words(compared), figures, summary(study.frame, [factor]), NOTE)
+    return Section(name, question, answer, figures, summary(study.frame, [factor]), NOTE)
 
 
 def effect_in_words(compared: Comparison) -> str:

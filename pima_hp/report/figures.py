@@ -39,12 +39,16 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
         if part.statistic and any(factor in arm for arm in part.where)
     ]
     for kind, (draw, statistics) in FIGURES.items():
+        if compared.is_axis and kind != "curves":
+            continue  # `numeric` draws them against the value
         shown = [pair for pair in named if pair[0].name in statistics]
         figure = draw(compared, [statistic for statistic, _ in shown])
         if figure and figure.charts:
             judged = [of for _, of in shown if of.outcome != Outcome.UNTESTABLE]
             outcomes = [f"Claim {of.claim.id}, {of.outcome}: {with_labels(of.reason)}." for of in judged]
-            caption = " ".join(dict.fromkeys([figure.caption, compared.caption, *outcomes]))
+            few, n_values = len(compared.levels), len(compared.by_values)
+            drawn = [f"Drawn: {few} of {n_values:,} values, evenly spaced."] if few < n_values else []
+            caption = " ".join(dict.fromkeys([figure.caption, *drawn, compared.caption, *outcomes]))
             figures[kind] = replace(figure, title=f"{figure.title}, by {label(factor)}", caption=caption)
     return figures
 

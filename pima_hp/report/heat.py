@@ -46,7 +46,7 @@ def heat(table: pd.DataFrame, titles: tuple[str, str], *, log: tuple[bool, bool]
 
 
 def contours(x: Array, y: Array, values: Array) -> pd.DataFrame:
-    """Return the contour lines of values (Y, X) at some seven round levels, a row a segment from (x, y) to (x2, y2).
+    """Return the contour lines of values (Y, X) at about eight round levels, a row a segment from (x, y) to (x2, y2).
 
     Each square of four neighbors is two triangles; within a triangle the values are a plane, and a level has one
     segment: from the side between its lowest and highest corner to one of the others. A triangle that lacks a value
@@ -60,7 +60,7 @@ def contours(x: Array, y: Array, values: Array) -> pd.DataFrame:
     order = np.argsort(corners[:, :, 2], axis=1)
     low, mid, high = np.take_along_axis(corners, order[:, :, None], axis=1).transpose(1, 0, 2)
     bottom, top = (float(values[np.isfinite(values)].min()), float(np.nanmax(values))) if len(corners) else (0.0, 0.0)
-    step = next((step for step in STEPS if step >= (top - bottom) / 7), STEPS[-1])
+    step = next((step for step in STEPS if step >= (top - bottom) / 10), STEPS[-1])
     found = []
     for level in step * np.arange(np.floor(bottom / step) + 1, top / step):
         is_crossed, is_upper = (low[:, 2] < level) & (level <= high[:, 2]), level > mid[:, 2]

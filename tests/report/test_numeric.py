@@ -1,0 +1,82 @@
+"""A number of many values is an axis: the best values are found, lines and cells are means of the runs."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pima_hp.report.comparable import comparable
+from pima_hp.report.factors import factor_section
+from pima_hp.report.numeric import is_log, number_answer, places_of
+from pima_hp.report.study import Study
+
+RATES = np.logspace(-4, 0, 9).tolist()
+
+
+def planted(make_study, settings, peak_of):
+    """Runs whose final validation accuracy is highest at a learning rate known for each setting."""
+    frame = make_study(settings, 4, epochs=5)
+    distance = np.log10(frame["optimizer.lr"]) - np.log10(frame.apply(peak_of, axis=1).astype(float))
+    return frame.assign(**{"val/accuracy": [np.full(5, 0.75 - 0.05 * abs(of)) for of in distance]})
+
+
+def drawn(figure, layer=0):
+    return pd.DataFrame(json.loads(figure.charts[0].layer[layer].data.values))
+
+
+def test_the_best_value_is_named_for_each_value_of_a_crossed_factor(make_study):
+    peaks = {"adam": 0.01, "sgd": 0.1}
+    settings = [{"optimizer": name, "optimizer.lr": rate} for name in peaks for rate in RATES]
+    frame = planted(make_study, settings, lambda run: peaks[run["optimizer"]])
+    answer, figures = number_answer(frame, "optimizer.lr", ["optimizer", "optimizer.lr"])
+    assert "The best learning rate by optimizer: adam 0.01 (0.750), sgd 0.1 (0.750)." in answer
+    assert list(figures) == ["final", "with_optimizer"]
+    points = drawn(figures["with_optimizer"])
+    of_adam = points[points["line"] == "adam"]
+    np.testing.assert_allclose(of_adam["x"], RATES, rtol=1e-6)
+    np.testing.assert_allclose(of_adam["mean"], 0.75 - 0.05 * abs(np.log10(RATES) + 2), atol=1e-9)
+    assert "95 % interval of the mean over seeds" in figures["with_optimizer"].caption
+
+
+def test_two_numbers_of_many_values_are_a_heat_map(make_study):
+    settings = [{"batch.size": size, "optimizer.lr": rate} for size in range(2, 10) for rate in RATES]
+    frame = planted(make_study, settings, lambda run: 0.001 * run["batch.size"])
+    factors = ["optimizer.lr", "batch.size"]
+    _, figures = number_answer(frame, "optimizer.lr", factors)
+    assert len(drawn(figures["with_batch_size"])) == 72
+    assert list(number_answer(frame, "batch.size", factors)[1]) == ["final"]  # one map of a pair
+    section = factor_section(Study(None, frame, None, []), [], "batch.size", [])
+    assert list(section.figures) == ["batch_size_final", "batch_size_with_optimizer_lr", "batch_size_curves"]
+    assert "Drawn: 6 of 8 values" in section.figures["batch_size_curves"].caption
+
+
+def test_very_many_values_are_averaged_in_bins(make_study):
+    rates = np.exp(np.random.default_rng(0).uniform(np.log(1e-4), 0, 300)).tolist()
+    frame = planted(make_study, [{"optimizer.lr": rate} for rate in rates], lambda _: 0.01)
+    answer, figures = number_answer(frame, "optimizer.lr", ["optimizer.lr"])
+    best = float(answer.partition("at learning rate ")[2].partition(":")[0])
+    assert abs(np.log10(best) + 2) < 0.1
+    assert "300 values of the learning rate in 40 bins" in figures["final"].caption
+
+
+@pytest.mark.parametrize(
+    ("values", "log"), [(RATES, True), ([1, 2, 3, 4], False), ([0, 0.1, 1, 10], False), ([4, 8, 16, 32, 64], True)]
+)
+def test_the_axis_is_logarithmic_where_the_spacing_is(values, log):
+    assert is_log(np.array(values, float)) == log
+
+
+def test_places_keep_the_order_of_their_numbers():
+    numbers = np.sort(np.random.default_rng(0).uniform(0.5, 99, 500))
+    places = places_of(numbers)
+    assert (np.diff(places) >= 0).all()
+    assert np.abs(places - numbers).max() <= np.ptp(numbers) / 80 + 1e-9
+
+
+def test_a_truth_value_and_a_few_numbers_are_no_axis(make_study):
+    assert not comparable(
+        make_study([{"batch.shuffle": value} for value in (True, False)], 1), ["batch.shuffle"]
+    ).is_axis
+    assert not comparable(make_study([{"batch.size": size} for size in range(1, 7)], 1), ["batch.size"]).is_axis
+    assert comparable(make_study([{"batch.size": size} for size in range(1, 8)], 1), ["batch.size"]).is_axis
