@@ -82,8 +82,8 @@ def against_by_level(compared: Comparison, table: pd.DataFrame, levels: Collecti
 def over_two(compared: Comparison, table: pd.DataFrame) -> Figure:
     """Draw the mean final validation accuracy over two numbers: a heat map with contour lines."""
     numbers = [table["number"].to_numpy(), table["value"].to_numpy(float)]
-    cells = table.assign(y=places_of(numbers[1])).groupby(["place", "y"], as_index=False)["validation"].mean()
-    cells = pd.DataFrame(cells.to_numpy(float), columns=["x", "y", "value"]).dropna()
+    means = table.assign(y=places_of(numbers[1])).groupby(["place", "y"])["validation"].mean().dropna()
+    cells = means.rename("value").rename_axis(["x", "y"]).reset_index()
     highest, (second, first) = cells.nlargest(1, "value").iloc[0], map(label, compared.factors)
     caption = (
         f"Color: mean over runs, {cells['value'].min():.3f} (dark) to {highest['value']:.3f} (bright); white lines: "
