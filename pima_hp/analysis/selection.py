@@ -131,8 +131,9 @@ def copies_in_words(frame: pd.DataFrame) -> str:
 
 
 def named(settings: Settings) -> str:
-    """Return settings as one would type them: `batch.size=5, batch.shuffle=true`."""
-    return ", ".join(f"{key}={value_text(value)}" for key, value in settings.items())
+    """Return settings as one would type them, an option without its class: `batch.size=5, batch.shuffle=true`."""
+    typed = {key: value for key, value in settings.items() if key.removesuffix("._target_") not in {*settings} - {key}}
+    return ", ".join(f"{key}={value_text(value)}" for key, value in typed.items())
 
 
 def differing(settings: Settings) -> Settings:

@@ -99,9 +99,10 @@ def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.Data
 
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:
-    """Return how many headlines there are of each kind: `4 supported, 5 refuted, 1 depends, 1 untestable`."""
+    """Return how many headlines there are of each kind: `4 supported, 1 untestable, 2 that depend on choices`."""
     words = [verdict.word for verdict in verdicts]
-    return ", ".join(f"{words.count(word)} {word}" for word in (*Outcome, "depends") if word in words)
+    texts = {outcome: outcome for outcome in map(str, Outcome)} | {"depends": "that depend on choices"}
+    return ", ".join(f"{words.count(word)} {text}" for word, text in texts.items() if word in words)
 
 
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
