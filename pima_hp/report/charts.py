@@ -33,8 +33,8 @@ Looks = Mapping[str, tuple[str, list[int]]]
 MAX_TICKS = 200
 """Single runs drawn of a value; of more, so many evenly spaced order statistics."""
 ROW_HEIGHT, BAR_HEIGHT = 36, 22
-WHOLE: dict[str, Any] = {"tickCount": 5, "tickMinStep": 1}
-"""Ticks of an axis of epochs or other whole numbers."""
+DECADES: dict[str, Any] = {"tickMinStep": 1, "labelExpr": "format(pow(10, datum.value), '~g')"}
+"""Labels of an axis whose numbers are logarithms to base 10."""
 RULE = re.compile(r'<line aria-label="([^"]*)"[^>]*( transform[^>]*)/>')
 """A rule with the text of a tooltip, one line after each semicolon, as Vega writes it."""
 INK = "currentColor"
@@ -77,6 +77,7 @@ class Figure:
 def lines(
     points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends], *,
     title: str = "", subtitle: str = "", size: tuple[int, int] = (165, 150), stepped: bool = False, log: bool = False,
+    decades: bool = False,
 ) -> Chart:  # fmt: skip
     """Draw lines with their bands, named at their right ends; a tooltip has the numbers of all lines at a place.
 
@@ -89,10 +90,12 @@ def lines(
         size: width and height.
         stepped: whether a value holds until the next.
         log: whether the x axis is logarithmic.
+        decades: whether the numbers are logarithms to base 10; the axis and tooltips have the numbers themselves.
     """
     (x_title, x_ends), (y_title, y_ends) = axes.items()
-    x = axis_of(alt.X, x_title, x_ends, log, grid=False, **({} if log or x_ends[1] < 5 else WHOLE), labelOverlap=True)
-    y = axis_of(alt.Y, y_title, y_ends)
+    whole = {} if log or (points["x"] % 1).any() else {"tickMinStep": 1, "tickCount": min(5, x_ends[1] - x_ends[0])}
+    x = axis_of(alt.X, x_title, x_ends, log, grid=False, **whole, labelOverlap=True)
+    y = axis_of(alt.Y, y_title, y_ends, **(DECADES if decades else {}))
     points = points[points["mean"].between(*y_ends)]
     points = points.assign(low=points["low"].clip(*y_ends), high=points["high"].clip(*y_ends))
     names = points.drop_duplicates("line", keep="last")
@@ -112,7 +115,10 @@ def lines(
         ends.encode(y=y("at"), text=text).mark_text(align="left", dx=15, fontWeight="bold"),
     )
     known = points.dropna()
-    texts = [f"{of.line}: {of.mean:.3f} [{of.low:.3f}, {of.high:.3f}]" for of in known.itertuples()]
+    numbers = known[["mean", "low", "high"]].to_numpy(float)
+    written = "{}: {:.2g} [{:.2g}, {:.2g}]" if decades else "{}: {:.3f} [{:.3f}, {:.3f}]"
+    rows = (10**numbers if decades else numbers).tolist()
+    texts = [written.format(line, *row) for line, row in zip(known["line"], rows, strict=True)]
     tips = known.assign(text=texts).groupby("x")["text"].agg("; ".join).reset_index()
     tips["text"] = [f"{x_title} {place:.4g}; {text}" for place, text in zip(tips["x"], tips["text"], strict=True)]
     rules = chart_of(tips, x=x("x")).mark_rule(opacity=0, strokeWidth=size[0] / max(1, len(tips)) + 0.5, aria=True)

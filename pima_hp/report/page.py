@@ -18,6 +18,7 @@ from pima_hp.formatting import csv_text, interval_text, label, listed, shown, wi
 from pima_hp.ledger.files import write_atomically
 from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
+from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.factors import factor_section
 from pima_hp.report.importance import importance_section
 from pima_hp.report.sections import Section
@@ -29,7 +30,7 @@ MakeSection = Callable[[Study], Section | None]
 """Returns a section, or None where the study cannot answer its question."""
 BEFORE_FACTORS: tuple[MakeSection, ...] = (importance_section, best_section)
 """Importance, best settings: in the order of the page; a section for each factor follows."""
-AFTER_FACTORS: tuple[MakeSection, ...] = ()
+AFTER_FACTORS: tuple[MakeSection, ...] = (diagnosis_section,)
 """Fair comparison, variance, diagnosis."""
 
 

@@ -152,6 +152,8 @@ def _cells(column: Sequence[Any], longest: int) -> list[str]:
     def text(value: Any) -> str:
         if not isinstance(value, float):
             return shown(value_text(value), longest)
+        if 0 < abs(value) < 0.5 * 10**-decimals:
+            return f"{value:.1e}"
         return MISSING if np.isnan(value) else f"{value:.{decimals}f}" if np.isfinite(value) else "never"
 
     return [text(value) for value in column]
