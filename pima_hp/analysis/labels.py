@@ -27,9 +27,6 @@ LABELS = ("diverged", "dead", "saturated", "collapsed to the majority", "still i
 LEAST_FALL = 0.001
 """Nats by which the loss of a run that is still improving falls over the window, however smooth its curve."""
 
-NORM = f"{INITIAL_PREFIX}gradient_norm/layer"
-"""Begins the column of a layer's gradient norm at initialization."""
-
 
 def labels_of(runs: pd.DataFrame) -> NDArray[np.str_]:
     """Return the label of each run, (R,); that of a run which failed or was stopped is its status.
@@ -71,10 +68,10 @@ def plateau_length(losses: Array, positive_rate: Array) -> Array:
     return first_epoch_reaching(entropy(positive_rate)[:, None] - 0.02 - losses, np.nextafter(0, 1))
 
 
-def gradient_norms(runs: pd.DataFrame) -> Array:
-    """Return the geometric mean over runs of each layer's initial gradient norm, (L,); empty where none is known."""
-    keys = [key for layer in range(1, 18) if (key := f"{NORM}{layer}") in runs and runs[key].notna().any()]
-    return np.array([np.exp(np.nanmean(log_scalar(runs[[key]].to_numpy(float)))) for key in keys])
+def norm_columns(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of the layers' gradient norms before the first update, those that some of the runs have."""
+    columns = (f"{INITIAL_PREFIX}gradient_norm/layer{layer}" for layer in range(1, 18))  # an MLP has at most 17
+    return [key for key in columns if key in runs and runs[key].notna().any()]
 
 
 def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence[str]) -> pd.DataFrame:
@@ -89,19 +86,22 @@ def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence
     """
     rows = []
     for values, runs in groups.items():
-        kept, labels, norms = conclusive(runs), labels_of(runs), gradient_norms(runs)
+        kept, labels = conclusive(runs), labels_of(runs)
         losses, rate = aligned(kept["train/loss"]), kept["positive_rate"].to_numpy(float)
+        norms = [float(np.exp(np.nanmean(log_scalar(runs[[key]].to_numpy(float))))) for key in norm_columns(runs)]
         row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
         row["share_that_learns"] = pd.Series(learns(losses, rate)).mean()
         row["median_plateau"] = pd.Series(plateau_length(losses, rate)).median()
-        row |= {"first_gradient": norms[0], "over_last": norms[0] / norms[-1]} if len(norms) else {}
-        rows.append(row | {"over_relu": np.nan} | {label: int((labels == label).sum()) for label in LABELS})
+        row |= {"first_gradient": norms[0], "over_last": norms[0] / norms[-1], "over_relu": np.nan} if norms else {}
+        rows.append(row | {label: int((labels == label).sum()) for label in LABELS})
     table = pd.DataFrame(rows)
-    if "activation" in factors and "first_gradient" in table:
-        of_relu = table["first_gradient"].where(table["activation"] == "relu")
+    if "activation" in factors and "over_relu" in table:
         cells = [table[factor] for factor in factors if factor != "activation"] or [table["n_runs"] * 0]
-        table["over_relu"] = table["first_gradient"] / of_relu.groupby(cells).transform("max")
-    return table.loc[:, [key not in (*LABELS, "over_relu") or bool(table[key].fillna(0).any()) for key in table]]
+        of_relu = table["first_gradient"].where(table["activation"] == "relu").groupby(cells).transform("max")
+        table["over_relu"] = table["first_gradient"] / of_relu
+    return table.drop(
+        columns=[key for key in (*LABELS, "over_relu") if key in table and not table[key].fillna(0).any()]
+    )
 
 
 def _last(runs: pd.DataFrame, quantity: str) -> Array:

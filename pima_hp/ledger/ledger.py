@@ -10,19 +10,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from pima_hp.config import DiagnosticsSection
 from pima_hp.errors import InputError, StorageError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, write_atomically
-from pima_hp.ledger.parts import (
-    INITIAL_PREFIX,
-    SCORE_PREFIX,
-    DamagedPartError,
-    encoded,
-    frame_of,
-    is_curve,
-    is_setting,
-    read_part,
-)
+from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, frame_of, is_curve, is_setting, read_part
 from pima_hp.ledger.plan import Manifest
 from pima_hp.run import DIAGNOSTICS, Array, Results, RunStatus
 
@@ -175,22 +165,6 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 def curve_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a study's frame that are learning curves (`val/accuracy`, `lr`, ...)."""
     return [name for name in frame.columns if is_curve(name)]
-
-
-def lacks_diagnostics(frame: pd.DataFrame, asked: DiagnosticsSection) -> "pd.Series[bool]":
-    """Return which runs of a study's frame have completed without the diagnostics that are asked for."""
-    first = [
-        ("gradient_norm/layer1", epoch) for epoch in range({"none": 0, "initialization": 1, "epochs": 2}[asked.name])
-    ]
-    found = pd.Series(False, index=frame.index)
-    for name, epoch in (*first, *(("gradient_noise/trace", epoch) for epoch in asked.curvature)):
-        numbers = pd.Series(np.nan, index=frame.index)
-        if epoch == 0:
-            numbers = frame.get(INITIAL_PREFIX + name, numbers)
-        elif DIAGNOSTICS + name in frame:
-            numbers = frame[DIAGNOSTICS + name].map(lambda curve, at=epoch - 1: curve[at] if at < len(curve) else 0.0)
-        found |= numbers.isna()
-    return found & (frame["status"] == RunStatus.COMPLETED)
 
 
 def replicates_of(frame: pd.DataFrame) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pima_hp.config import Config
+from pima_hp.config import Config, DiagnosticsSection
 from pima_hp.config.options import NAMED_SECTIONS, Setting, option_content, options
 from pima_hp.errors import StudyError
 from pima_hp.ledger.files import read_file
@@ -178,6 +178,19 @@ def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
         elif type_of(name) == _JSON:
             columns[name] = [*map(_decoded, table[name].to_pylist())]
     return frame.assign(**columns)
+
+
+def lacks_diagnostics(frame: pd.DataFrame, asked: DiagnosticsSection) -> "pd.Series[bool]":
+    """Return which runs of a study's frame have completed without the diagnostics that are asked for."""
+    epochs = {
+        "gradient_norm/layer1": [0, 1][: 2 if asked.name == "epochs" else 1],
+        "gradient_noise/trace": asked.curvature,
+    }
+    found = pd.Series(False, index=frame.index)
+    for name, epoch in ((name, epoch) for name, some in epochs.items() for epoch in some):
+        numbers = frame.get(f"{DIAGNOSTICS if epoch else INITIAL_PREFIX}{name}", pd.Series(np.nan, index=frame.index))
+        found |= numbers.map(lambda cell, at=epoch: np.isnan(np.atleast_1d(cell)[max(at - 1, 0) : max(at, 1)]).any())
+    return found & (frame["status"] == RunStatus.COMPLETED)
 
 
 @cache

@@ -61,12 +61,10 @@ def component_problems(
         problems.append("trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu")
     if trainer.precision.startswith("16") and device_of(config).type == "cpu":
         problems.append(f"trainer.precision: {trainer.precision} needs a CUDA device; on the CPU write bf16-mixed")
-    if config.diagnostics.name != "none" and not problems:
-        if config.model.target != config.model.usual:
-            problems.append(f"diagnostics: must be none for a network of your own; found model {config.model.target}")
-        elif not is_elementwise(config.activation.target):
-            rule = "diagnostics: must be none but for an elementwise activation of torch without parameters"
-            problems.append(f"{rule}; found {config.activation.target}")
+    model, activation = config.model.target, config.activation.target
+    if config.diagnostics.name != "none" and not (model == config.model.usual and is_elementwise(activation)):
+        rule = "diagnostics: must go with the project's MLP and an elementwise activation of torch without parameters"
+        problems.append(f"{rule}; found {model}, {activation}")
     sections: dict[str, Component] = {key: getattr(config, key) for key in list(_KINDS)[:6]}
     extra = trainer.arguments.keys() - {"max_epochs", "precision", "accelerator", "devices"}
     parts = {  # the usual classes with the usual arguments need no check, and importing Lightning takes seconds

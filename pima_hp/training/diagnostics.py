@@ -1,7 +1,6 @@
 """Record the diagnostics of runs while they are trained, whichever engine trains them."""
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from pima_hp.config import Config
 from pima_hp.config.build import build
-from pima_hp.model.diagnostics import Rows, diagnose, distance, update_ratios
+from pima_hp.model.diagnostics import Rows, diagnose, layer_norms
 from pima_hp.run import DIAGNOSTICS, Array
 
 
@@ -36,10 +35,8 @@ class Recorder:
         self.initial: dict[str, Array] = {}
         self.curves: dict[str, Array] = {}
         self._seen: list[Tensor] = []  # weights: the first, the last
-        self._path: Tensor | float = 0.0
-        self._members: dict[str, list[int]] = defaultdict(list)  # activation -> the runs that have it
-        for place, config in enumerate(configs):
-            self._members[json.dumps(config.activation.node)].append(place)
+        self._path = torch.zeros(())
+        self._activations = np.array([json.dumps(config.activation.node) for config in configs])
         if self.section.name != "none":
             self._rows = [(x.view(-1, *x.shape[-2:]), y.view(-1, y.shape[-1])) for x, y in map(rows, ("train", "val"))]
             self._widths = [self._rows[0][0].shape[2], *configs[0].model.hidden_widths]
@@ -54,28 +51,26 @@ class Recorder:
         if self.section.name == "none" or (epoch and self.section.name != "epochs"):
             return {}
         found = {name: values.cpu().numpy() for name, values in self._quantities(epoch, vectors()).items()}
-        if not epoch:
-            self.initial = found
+        self.initial = self.initial if epoch else found
         for name, values in found.items() if epoch else ():
-            curve = self.curves.setdefault(DIAGNOSTICS + name, np.full(self._shape, np.nan))
-            curve[:, epoch - 1] = values
+            self.curves.setdefault(DIAGNOSTICS + name, np.full(self._shape, np.nan))[:, epoch - 1] = values
         return {DIAGNOSTICS + name: float(values[0]) for name, values in found.items()}
 
     def _quantities(self, epoch: int, vectors: Tensor) -> dict[str, Tensor]:
         """Return quantity -> (M,) of the weights after an epoch."""
-        weights = vectors[: self._shape[0]].detach().to(self._rows[0][0], copy=True)
-        found: dict[str, Tensor] = {}
-        for node, members in self._members.items():
-            rows = [(features[members], labels[members]) for features, labels in self._rows]
-            of_some = diagnose(
-                weights[members], self._widths, build(json.loads(node), nn.Module), *rows,
-                curvature=epoch in self.section.curvature,
-            )  # fmt: skip
+        now, found = vectors[: self._shape[0]].detach().to(self._rows[0][0], copy=True), dict[str, Tensor]()
+        for node in np.unique(self._activations):  # members of a fused stack may have slopes of their own
+            places = torch.from_numpy(np.flatnonzero(self._activations == node))
+            train, val = ((x[places], y[places]) for x, y in self._rows)
+            activation, curvature = build(json.loads(node), nn.Module), epoch in self.section.curvature
+            of_some = diagnose(now[places], self._widths, activation, train, val, curvature=curvature)
             for name, values in of_some.items():
-                found.setdefault(name, values.new_empty(len(weights)))[members] = values
+                found.setdefault(name, values.new_empty(len(now)))[places] = values
         if self._seen:
-            self._path = self._path + distance(weights, self._seen[-1])
-            found |= {"distance": distance(weights, self._seen[0]), "path_length": self._path}
-            found |= update_ratios(self._seen[-1], weights, self._widths)
-        self._seen[1:] = [weights]
+            moved = layer_norms(now - self._seen[-1], self._widths)
+            ratios = moved / layer_norms(self._seen[-1], self._widths)  # of theta(e + 1) - theta(e) to theta(e)
+            found |= {f"update_ratio/layer{k}": ratio for k, ratio in enumerate(ratios.unbind(1), 1)}
+            found["distance"] = layer_norms(now - self._seen[0], self._widths).norm(dim=1)
+            found["path_length"] = self._path = self._path.to(moved) + moved.norm(dim=1)
+        self._seen[1:] = [now]
         return found

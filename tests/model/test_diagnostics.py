@@ -12,10 +12,9 @@ from pima_hp.model.diagnostics import (
     activity,
     calibration_error,
     diagnose,
-    distance,
     forward,
+    layer_norms,
     linear_r2,
-    update_ratios,
 )
 from tests.networks import load_vectors
 
@@ -89,11 +88,11 @@ def test_slopes_saturation_and_one_sided_units_are_those_of_differences_and_coun
 
 def test_dead_and_always_on_units_are_counted_where_their_number_is_planted() -> None:
     z = torch.tensor([[[-1.0, 2.0, 0.0, 1.0], [-2.0, 1.0, 0.0, -1.0]]])
-    found = activity([z], nn.ReLU())
+    found = activity([z], [z.relu()], [z], nn.ReLU())
     assert found["dead_units/layer1"].tolist() == [0.5]
     assert found["always_on_units/layer1"].tolist() == [0.25]
     assert "saturation/layer1" not in found
-    assert "dead_units/layer1" not in activity([z], nn.Tanh())
+    assert "dead_units/layer1" not in activity([z], [z.tanh()], [z], nn.Tanh())
 
 
 @EACH
@@ -162,7 +161,7 @@ def test_movement_is_measured_by_layer_and_as_a_whole() -> None:
     vectors, _, _ = data()
     after = vectors.clone()
     after[:, :25] *= 1.5  # the first layer: 20 weights and 5 biases
-    ratios = update_ratios(vectors, after, WIDTHS)
-    assert ratios["update_ratio/layer1"].tolist() == pytest.approx([0.5] * M)
-    assert ratios["update_ratio/layer2"].tolist() == ratios["update_ratio/layer3"].tolist() == [0.0] * M
-    assert distance(after, vectors).tolist() == pytest.approx((vectors[:, :25].norm(dim=1) / 2).tolist())
+    moved, before = layer_norms(after - vectors, WIDTHS), layer_norms(vectors, WIDTHS)
+    assert (moved / before)[:, 0].tolist() == pytest.approx([0.5] * M)
+    assert moved[:, 1:].tolist() == [[0.0, 0.0]] * M
+    assert before.norm(dim=1).tolist() == pytest.approx(vectors.norm(dim=1).tolist())

@@ -35,11 +35,10 @@ def test_the_answer_says_where_the_gradient_vanishes_and_what_decides_who_learns
     section = diagnosis(planted(make_study, tmp_path))
     assert section is not None
     assert section.question == "Why?"
-    assert (
-        "relative to the last is 1 with relu and 0.01 with sigmoid: it vanishes with sigmoid (uniform)"
-        in section.answer
+    ratios = (
+        "relative to the last is, where it is smallest, 1 with relu and 0.01 with sigmoid: it vanishes with sigmoid."
     )
-    assert "Relative to that of relu it is 0.02 times with sigmoid." in section.answer
+    assert ratios in section.answer
     assert "At least 80 % of the runs learn in 3 of 4 settings; at most 20 % learn in 1, such as sigmoid, uniform." in (
         section.answer
     )

@@ -109,7 +109,7 @@ def test_a_single_run_logs_them_and_records_them(command: Command, tmp_path: Pat
 
 
 REFUSED = {
-    "activation._target_=torch.nn.PReLU": "diagnostics: must be none but for an elementwise activation",
+    "activation._target_=torch.nn.PReLU": "diagnostics: must go with the project's MLP and an elementwise activation",
     "diagnostics.curvature=[3]": "diagnostics: curvature: epochs must be recorded; found 3",
 }
 
@@ -126,4 +126,4 @@ def test_a_network_of_ones_own_is_refused(tmp_path: Path) -> None:
     from pima_hp.training.checks import component_problems
 
     config = job_of("diagnostics=initialization", "model._target_=torch.nn.Linear").config
-    assert component_problems(config)[0].startswith("diagnostics: must be none for a network of your own")
+    assert component_problems(config)[0].startswith("diagnostics: must go with the project's MLP")
