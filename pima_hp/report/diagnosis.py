@@ -29,14 +29,14 @@ MAX_PANELS = 8
 NOTE = (
     "Learns: mean loss of the last 20 epochs more than 0.02 nats below the entropy of the labels; plateau: first epoch "
     "with such a loss. Gradient: Frobenius norm by the first layer's weights before the first update, geometric mean "
-    "over runs; over last, over relu: as a ratio to the last layer's, to that of ReLU. Label: the first that applies of "
+    "over runs; over last, over relu: as a ratio to the last layer's, to ReLU's. Label: the first that applies of "
     "diverged, dead (each unit of a ReLU layer is 0 on all rows), saturated (does not learn, most outputs of a layer "
     "near their ends), collapsed (does not learn, its accuracy is the majority's), still improving (its loss falls "
     "beyond its noise in the last 20 epochs), settled. Dead and saturated need diagnostics=epochs."
 )
 
 
-def diagnosis(study: Study) -> Section | None:
+def diagnosis_section(study: Study) -> Section | None:
     """Return the section, without figures where no run has recorded gradients; None where no run has ended."""
     keys = [key for key in RESCUES if key in study.factors] or study.factors[:2] or ["activation"]
     if conclusive(study.frame).empty or conclusive((compared := comparable(study.frame, keys)).runs).empty:
@@ -103,8 +103,8 @@ def gradients(runs: pd.DataFrame, keys: Sequence[str]) -> dict[str, Figure]:
             for panel in panels[:MAX_PANELS]
         ]
         caption = (
-            "Lines: geometric mean over runs; bands: 5-95 % of single runs. The gradient is that of the mean loss of "
-            f"all training rows by a layer's weights. {counted(len(runs), 'run')}; charts: {len(charts)} of {len(panels)}."
+            "Lines: geometric mean over runs; bands: 5-95 % of single runs. Gradient: of the mean loss of all training "
+            f"rows by a layer's weights. {counted(len(runs), 'run')}; {len(charts)} of {len(panels)} charts."
         )
         figures[f"why_{kind}"] = Figure(f"Gradient norm {title}", caption, charts)
     return figures

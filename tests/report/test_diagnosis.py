@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pima_hp.report.diagnosis import diagnosis
+from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.page import picture
 from pima_hp.report.study import Study
 from tests.report.conftest import MakeStudy, texts
@@ -32,7 +32,7 @@ def planted(make_study: MakeStudy, folder: Path, *, recorded: bool = True) -> St
 def test_the_answer_says_where_the_gradient_vanishes_and_what_decides_who_learns(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:
-    section = diagnosis(planted(make_study, tmp_path))
+    section = diagnosis_section(planted(make_study, tmp_path))
     assert section is not None
     assert section.question == "Why?"
     ratios = (
@@ -48,7 +48,7 @@ def test_the_answer_says_where_the_gradient_vanishes_and_what_decides_who_learns
 
 
 def test_figures_have_a_chart_for_each_initialization_and_powers_of_ten(make_study: MakeStudy, tmp_path: Path) -> None:
-    section = diagnosis(planted(make_study, tmp_path))
+    section = diagnosis_section(planted(make_study, tmp_path))
     assert section is not None
     assert [*section.figures] == ["why_layers", "why_epochs"]
     written = texts(picture(section.figures["why_layers"]))
@@ -61,9 +61,9 @@ def test_figures_have_a_chart_for_each_initialization_and_powers_of_ten(make_stu
 
 
 def test_without_diagnostics_it_says_what_became_of_the_runs(make_study: MakeStudy, tmp_path: Path) -> None:
-    section = diagnosis(planted(make_study, tmp_path, recorded=False))
+    section = diagnosis_section(planted(make_study, tmp_path, recorded=False))
     assert section is not None
     assert (section.question, dict(section.figures)) == ("What became of the runs?", {})
     assert "gradient" not in section.answer
-    assert diagnosis(Study(tmp_path, make_study([{}]).assign(status="failed"), None, ())) is None
-    assert diagnosis(Study(tmp_path, make_study([{}], n_replicates=1), None, ())) is not None
+    assert diagnosis_section(Study(tmp_path, make_study([{}]).assign(status="failed"), None, ())) is None
+    assert diagnosis_section(Study(tmp_path, make_study([{}], n_replicates=1), None, ())) is not None
