@@ -1,12 +1,14 @@
 """What a command prints: the plan of a dry run, and at the end scores by setting, counts and paths."""
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
 
-from pima_hp.analysis.selection import COUNTED, copies_in_words
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.selection import COUNTED, by_configuration, copies_in_words
 from pima_hp.commands.exits import answer, say
 from pima_hp.commands.job import Job
 from pima_hp.commands.study import missing, stacks_of
@@ -16,6 +18,8 @@ from pima_hp.report.comparable import swept
 from pima_hp.report.tables import summary, text_table
 
 _MOST_ROWS = 40
+_SHOWN = {"best": 12, "middle": 6, "worst": 12}
+"""Settings shown of more than `_MOST_ROWS`."""
 
 
 def print_plan(jobs: Sequence[Job], manifest: Manifest, *, together: bool) -> None:
@@ -50,11 +54,10 @@ def print_summary(job: Job, found: pd.DataFrame, n_lost: int, n_new: int) -> Non
         n_new: how many of those found this command has trained.
     """
     if len(found):
-        table = summary(found, swept(found))
+        table, note = settings_table(found)
         table = table.drop(columns=[name for name in COUNTED if not table[name].any()])  # narrow terminals
-        more = f"\n... and {len(table) - _MOST_ROWS} more settings" if len(table) > _MOST_ROWS else ""
-        note = "final: mean over the last 20 epochs at most; ±: standard deviation over runs"
-        answer(f"{text_table(table.head(_MOST_ROWS))}{more}\n{note}")
+        note += "final: mean over the last 20 epochs at most; ±: standard deviation over runs"
+        answer(f"{text_table(table)}\n{note}")
     counts = found["status"].value_counts().drop("completed", errors="ignore")
     others = "".join(f"; {count:,} {status}" for status, count in counts.items())
     say(f"trained {counted(n_new, 'run')}{others}" if n_new else f"nothing to train{others}")
@@ -70,3 +73,18 @@ def print_summary(job: Job, found: pd.DataFrame, n_lost: int, n_new: int) -> Non
         say(f"checkpoint   {shlex.quote(str(checkpoints[0]))}")
     if job.has_tensorboard:
         say(f"TensorBoard  tensorboard --logdir {shlex.quote(f'{job.folder}/tensorboard')}")
+
+
+def settings_table(found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the summary of each setting; of very many the best, middle and worst by validation score, and a note."""
+    factors, n = swept(found), found["config_id"].nunique()
+    if n <= _MOST_ROWS:
+        return summary(found, factors), ""
+    score = Statistic(name="final_score", curve="val/accuracy")
+    means = by_configuration(found, score).mean(axis=1).sort_values(ascending=False, kind="stable")
+    starts = {"best": 0, "middle": (n - _SHOWN["middle"]) // 2, "worst": n - _SHOWN["worst"]}
+    places = [start + place for part, start in starts.items() for place in range(_SHOWN[part])]
+    table = summary(found[found["config_id"].isin(means.index[places])], factors)
+    own = table[[str(name) for name in table if str(name).endswith("accuracy_mean")][-1]].fillna(-math.inf)
+    table.insert(0, "place", [1 + int((means > mean + 1e-9).sum()) for mean in own])  # equal means share a place
+    return table.sort_values("place", kind="stable"), f"the best, middle and worst of {n:,} settings; "
