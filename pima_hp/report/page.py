@@ -22,7 +22,7 @@ from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.factors import factor_section
 from pima_hp.report.importance import importance_section
 from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Study, shaped
 from pima_hp.report.tables import cells, counts_text, estimates_table
 from pima_hp.run import RunStatus
 
@@ -52,6 +52,7 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
 
     Files of the same name are replaced, each of them whole.
     """
+    study = shaped(study)
     frame, folder = study.frame, study.folder / "report"
     if link := next((path for path in (folder, folder / "figures", folder / "tables") if path.is_symlink()), None):
         raise StorageError(f"{str(link)!r} must be a folder of its own; found a link; remove it")

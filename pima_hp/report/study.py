@@ -1,7 +1,7 @@
 """A study on disk, as reports read it: its runs, learning curves, verdicts and factors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -92,3 +92,15 @@ class Study:
         n_planned = max(len(self.manifest.run_ids) if self.manifest else 0, len(self.frame))
         n_finished = int((self.frame["status"] != RunStatus.FAILED).sum())
         return "; ".join(filter(None, [f"{n_finished:,} of {n_planned:,} runs finished", missing(self.frame)]))
+
+
+def shaped(study: Study) -> Study:
+    """Return a study with width and depth of the networks as two numbers in place of the list of widths, for a report.
+
+    It is returned as it is unless several networks were trained, and in each all hidden layers are equally wide.
+    """
+    widths = study.frame.get("model.hidden_widths", pd.Series(dtype=object)).map(plain)
+    if widths.nunique() < 2 or not all(isinstance(each, tuple) and len({*each}) == 1 for each in widths):
+        return study
+    shape = pd.DataFrame({"model.width": widths.str[0].astype(int), "model.depth": widths.map(len)})
+    return replace(study, frame=study.frame.drop(columns="model.hidden_widths").join(shape))
