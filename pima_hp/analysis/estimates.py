@@ -72,6 +72,8 @@ def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Arra
     problems = [problem for _, problem in found]
     if len(replicates) < FEWEST_REPLICATES:
         problems.append(f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}")
+    elif len(replicates) > max(len(set(stream)) for stream in zip(*replicates, strict=True)):
+        problems.append("replicates must be independent; found crossed streams")
     elif part.contrast == "ratio":
         n_still = int((np.ptp(table, axis=1) < SAME).sum())  # where no curve moves, the volatilities are equal
         if 2 * n_still > len(table):

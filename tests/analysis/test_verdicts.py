@@ -64,6 +64,13 @@ def test_without_runs_or_replicates_a_claim_is_untestable_and_the_reason_says_wh
     assert {found.outcome for found in judged(CLAIMS.values(), empty).values()} == {"untestable"}
 
 
+def test_replicates_that_share_streams_in_a_crossed_design_are_not_counted_as_independent():
+    frame = study([(SGD, curves(0.6, n=20))])
+    crossed = frame.assign(init_seed=frame["seed"] % 5, split_seed=frame["seed"] // 5)
+    assert "replicates must be independent; found crossed streams" in verdict(SMALL, crossed).reason
+    assert verdict(SMALL, frame.assign(split_seed=0)).outcome == "supported"
+
+
 def test_a_part_that_refutes_is_enough():
     assert verdict(CLAIMS["H1"], study([(RELU | {"batch.size": 5}, curves(0.6))])).outcome == "refuted"
 
