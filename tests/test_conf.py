@@ -97,7 +97,8 @@ def shortened(run: Run) -> Run:
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experiment: str) -> None:
     jobs, labels, settings = jobs_of(experiment)
-    assert settings["study"] == experiment == jobs[0].folder.name
+    # article_full adds runs to the study of article.
+    assert settings["study"] == experiment.removesuffix("_full") == jobs[0].folder.name
     assert settings["hydra"]["mode"] == "MULTIRUN"  # type: ignore[index]
     comment = (CONF / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8").partition("\nstudy:")[0]
     n_runs = len({run.id for job in jobs for run in job.runs}) * int(settings.get("n_replicates", 1))  # type: ignore[call-overload]
@@ -115,10 +116,11 @@ def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experimen
 
 
 def test_the_article_is_the_union_of_its_three_studies() -> None:
-    names = ("article", "batch_size", "activation", "optimizer")
+    names = ("article", "batch_size", "activation", "optimizer", "article_full")
     ids = {name: {job.config.id for job in jobs_of(name)[0]} for name in names}
     assert ids["article"] == ids["batch_size"] | ids["activation"] | ids["optimizer"]
     assert len(ids["article"]) == 11
+    assert ids["article"] < ids["article_full"]
     (baseline,) = ids["batch_size"] & ids["activation"] & ids["optimizer"]
     assert baseline == job_of().config.id
 

@@ -137,7 +137,7 @@ def test_a_descriptive_estimate_has_no_outcome(studies, own_claims):
     rows = rows[rows["claim"] == "mine"].set_index("name")
     assert rows["outcome"].fillna("").tolist() == ["refuted", ""]
     assert {"headline", "p_adjusted", "survives", "replicates_needed"} <= set(rows.columns)
-    assert rows.loc["batch 16", "headline"] == "robust to analysis choices"
+    assert rows.loc["batch 16", "headline"] == "refuted, robust to analysis choices"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_descriptive_estimate_has_no_outcome(studies, own_claims):
         (["nowhere"], "must be the folder of a study"),
         (
             ["{low}", "--fail-on", "refuted,maybe"],
-            "--fail-on: must be of supported, refuted, undecided, untestable; found 'refuted,maybe'",
+            "--fail-on: must be of supported, refuted, mixed, undecided, untestable; found 'refuted,maybe'",
         ),
         (["{low}", "--claims", "/nonexistent"], "must be a folder of claims"),
         (["{low}", "--compare", "nowhere"], "must be the folder of a study"),
