@@ -214,13 +214,14 @@ def test_the_same_table_under_another_path_is_the_same_data(tmp_path: Path) -> N
     assert config_id(f"data.path={tmp_path / 'other.csv'}") != config_id()
 
 
-BASE = job_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half").config
+BASE = job_of("optimizer=adam", "activation=leaky_relu", "scheduler=plateau_half", "diagnostics=initialization").config
 OTHER: dict[str, Any] = {
     "path": "elsewhere.csv", "label": "age", "missing": "median", "scaling": "minmax", "features": ["age"],
     "zero_is_missing": ["bmi"], "hidden_widths": [12, 9], "initialization": "he_normal", "precision": "64-true",
     "accelerator": "gpu", "devices": "auto", "monitor": "train/loss", "threshold_mode": "rel", "betas": [0.8, 0.999],
+    "name": "epochs", "curvature": [0],
 }  # fmt: skip
-NOT_IDENTITY = ("data.path", "trainer.accelerator", "trainer.devices")
+NOT_IDENTITY = ("data.path", "trainer.accelerator", "trainer.devices", "diagnostics.name", "diagnostics.curvature")
 OTHER_TARGETS = {"activation": "torch.nn.Tanh", "optimizer": "torch.optim.SGD"}
 
 

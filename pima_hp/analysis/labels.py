@@ -24,6 +24,9 @@ from pima_hp.run import DIAGNOSTICS, Array, RunStatus
 LABELS = ("diverged", "dead", "saturated", "collapsed to the majority", "still improving", "settled")
 """Labels of runs: the first that applies."""
 
+GRADIENTS = ("first_gradient", "over_last", "over_relu")
+"""Columns of a table of settings: see `by_setting`."""
+
 LEAST_FALL = 0.001
 """Nats by which the loss of a run that is still improving falls over the window, however smooth its curve."""
 
@@ -92,7 +95,7 @@ def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence
         row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
         row["share_that_learns"] = pd.Series(learns(losses, rate)).mean()
         row["median_plateau"] = pd.Series(plateau_length(losses, rate)).median()
-        row |= {"first_gradient": norms[0], "over_last": norms[0] / norms[-1], "over_relu": np.nan} if norms else {}
+        row |= dict(zip(GRADIENTS, (norms[0], norms[0] / norms[-1], np.nan), strict=True)) if norms else {}
         rows.append(row | {label: int((labels == label).sum()) for label in LABELS})
     table = pd.DataFrame(rows)
     if "activation" in factors and "over_relu" in table:

@@ -8,7 +8,7 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis.curves import aligned
-from pima_hp.analysis.labels import by_setting, labels_of, norm_columns
+from pima_hp.analysis.labels import GRADIENTS, LABELS, by_setting, labels_of, norm_columns
 from pima_hp.analysis.selection import Runs, conclusive
 from pima_hp.formatting import counted, label, listed, value_text
 from pima_hp.ledger import mean, quantiles
@@ -25,7 +25,7 @@ RESCUES = ("activation", "model.initialization", "data.scaling", "optimizer")
 VANISHES = 0.1
 """The gradient of the first layer vanishes where it is below this part of the last layer's."""
 
-MAX_PANELS = 8
+MAX_PANELS, MOST_NAMED = 8, 5
 NOTE = (
     "Learns: mean loss of the last 20 epochs more than 0.02 nats below the entropy of the labels; plateau: first epoch "
     "with such a loss. Gradient: Frobenius norm by the first layer's weights before the first update, geometric mean "
@@ -44,15 +44,19 @@ def diagnosis_section(study: Study) -> Section | None:
     table = by_setting(compared.by_values, keys)
     counts = Counter(labels_of(Runs(study.frame).frame).tolist())
     question = "Why?" if "over_last" in table else "What became of the runs?"
-    figures = gradients(conclusive(compared.runs), keys)
-    return Section("why", question, in_words(table, keys, counts), figures, table, NOTE)
+    answer, figures = in_words(table, keys, counts), gradients(conclusive(compared.runs), keys)
+    if (cells := keys[:-1]) and keys[-1] == "optimizer":  # the gradients of a cell are those of each of its optimizers
+        shares = table.pivot_table("share_that_learns", cells, "optimizer").add_prefix("learn_with_")
+        kept = {key: "first" if key in GRADIENTS else "sum" for key in (*GRADIENTS, *LABELS) if key in table}
+        table = shares.join(table.groupby(cells).agg(kept)).reset_index()
+    return Section("why", question, answer, figures, table, NOTE)
 
 
 def in_words(table: pd.DataFrame, keys: Sequence[str], counts: Counter[str]) -> str:
     """Return where the gradient vanishes, which settings learn, and what became of the runs."""
     share, sentences = table["share_that_learns"], list[str]()
     if "over_last" in table:
-        least = table.groupby(keys[0], sort=False)["over_last"].min()
+        least = table.groupby(keys[0])["over_last"].min().nsmallest(MOST_NAMED)
         ratios = listed(f"{ratio:.2g} with {name}" for name, ratio in least.items())
         vanishing = listed(least.index[least < VANISHES]) or "none"
         sentences.append(
@@ -66,8 +70,8 @@ def in_words(table: pd.DataFrame, keys: Sequence[str], counts: Counter[str]) -> 
     means = {key: table.groupby(key, sort=False)["share_that_learns"].mean() for key in keys}
     most = max(means, key=lambda key: float(np.ptp(means[key])))
     if np.ptp(means[most]) > VANISHES:
-        found = listed(f"{100 * of:.0f} % with {name}" for name, of in means[most].items())
-        sentences.append(f"The {label(most)} decides most: {found} learn.")
+        ends = [f"{100 * of:.0f} % ({name})" for name, of in means[most].sort_values().iloc[[0, -1]].items()]
+        sentences.append(f"The {label(most)} decides most: from {ends[0]} to {ends[1]} learn.")
     became = listed(f"{n:,} {name}" for name, n in counts.most_common())
     return " ".join([*sentences, f"Labels of {counted(sum(counts.values()), 'run')}: {became}."])
 

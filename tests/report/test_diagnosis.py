@@ -36,15 +36,37 @@ def test_the_answer_says_where_the_gradient_vanishes_and_what_decides_who_learns
     assert section is not None
     assert section.question == "Why?"
     ratios = (
-        "relative to the last is, where it is smallest, 1 with relu and 0.01 with sigmoid: it vanishes with sigmoid."
+        "relative to the last is, where it is smallest, 0.01 with sigmoid and 1 with relu: it vanishes with sigmoid."
     )
     assert ratios in section.answer
     assert "At least 80 % of the runs learn in 3 of 4 settings; at most 20 % learn in 1, such as sigmoid, uniform." in (
         section.answer
     )
-    assert "The activation decides most: 100 % with relu and 50 % with sigmoid learn." in section.answer
+    assert "The activation decides most: from 50 % (sigmoid) to 100 % (relu) learn." in section.answer
     assert "Labels of 32 runs: " in section.answer
     assert section.table["over_last"].tolist() == pytest.approx([1, 1, 0.01, 0.01])
+
+
+def test_a_cell_has_one_row_with_the_share_that_learns_of_each_optimizer(make_study: MakeStudy, tmp_path: Path) -> None:
+    names = [(activation, optimizer) for activation in ("tanh", "relu") for optimizer in ("sgd", "adam")]
+    frame = make_study([{"activation": activation, "optimizer": optimizer} for activation, optimizer in names])
+    frame["train/loss"] = [np.full(100, 0.5 if name == "adam" else 0.7) for name in frame["optimizer"]]
+    section = diagnosis_section(Study(tmp_path, frame, None, ()))
+    assert section is not None
+    rows = section.table.to_dict("records")
+    assert [row["activation"] for row in rows] == ["relu", "tanh"]
+    assert [(row["learn_with_sgd"], row["learn_with_adam"]) for row in rows] == [(0, 1)] * 2
+    assert section.table[["settled", "still improving"]].to_numpy().sum() == 32
+    assert "The optimizer decides most: from 0 % (sgd) to 100 % (adam) learn." in section.answer
+
+
+def test_a_factor_of_many_values_is_not_listed(make_study: MakeStudy, tmp_path: Path) -> None:
+    frame = make_study([{"optimizer.lr": 10.0**-place} for place in range(30)], n_replicates=1, epochs=5)
+    frame["initial/gradient_norm/layer1"] = frame["initial/gradient_norm/layer2"] = 0.1
+    section = diagnosis_section(Study(tmp_path, frame, None, ()))
+    assert section is not None
+    assert len(section.table) == 30
+    assert len(section.answer) < 500
 
 
 def test_figures_have_a_chart_for_each_initialization_and_powers_of_ten(make_study: MakeStudy, tmp_path: Path) -> None:
