@@ -30,6 +30,7 @@ def best_section(study: Study) -> Section | None:
     compared, table = comparable(study.frame, []), ranking.table
     score = f"final_{compared.validation_rows}_accuracy".replace(" ", "_")
     shown = table.drop(columns=[name for name in COUNTED if not table[name].any()]).assign(config_id=table.index)
+    shown = shown.assign(**{key: table[key].map(value_text) for key in ranking.factors})
     shown = shown.rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
     return Section("best_settings", "Which settings are best?", answer(ranking, compared), table=shown, note=NOTE)
 

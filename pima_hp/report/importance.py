@@ -51,7 +51,7 @@ def importance_section(study: Study) -> Section | None:
     answer, every = ranked(by_levels["all"], score), by_levels["all"]
     if dropped := listed(f"{label(key)} {value_text(value)}" for key, of in found.dropped.items() for value in of):
         answer += f" Fewer than one run in four learns with {dropped}."
-        answer += f" Without: {ranked(by_levels['learning'], score)}" if "learning" in by_levels else ""
+        answer += f" Without these levels {ranked(by_levels['learning'], score)}" if "learning" in by_levels else ""
     known = {levels: rows.dropna(subset="share") for levels, rows in by_levels.items()}
     figures = {f"what_matters_{levels}": _bars(rows, levels) for levels, rows in known.items() if len(rows)}
     large = every.loc[(every["target"] == score) & (every["share"] >= 0.01), "effect"]
@@ -63,7 +63,7 @@ def importance_section(study: Study) -> Section | None:
         )
         figures["what_matters_interactions"] = Figure("The largest interactions", caption, charts)
     table = shares.pivot_table("text", ["levels", "name"], "target", aggfunc="first", sort=False)[[*targets]]
-    answer = f"{answer} {what_was_analyzed(found)}"
+    answer = f"{answer[0].upper()}{answer[1:]} {what_was_analyzed(found)}"
     return Section(
         "what_matters", "What matters?", answer, figures, table.reset_index(names=["levels", "effect"]), NOTE
     )
@@ -73,23 +73,23 @@ def ranked(rows: pd.DataFrame, target: str) -> str:
     """Return in words what explains most of a target; effects whose intervals reach the largest share lead with it."""
     rows = rows[(rows["target"] == target) & (rows["effect"] != REST)]
     if math.isnan(rows["share"].iloc[0]):
-        return f"No difference between settings in {target} is larger than what seeds alone make."
+        return f"no difference between settings in {target} is larger than what seeds alone make."
     factors = [list(map(label, effect.split(JOINT))) for effect in rows["effect"]]
     names = [f"the {'interaction of ' if len(of) == 2 else ''}{listed(of)}" for of in factors]
     n, texts = min(3, max(1, int((rows["upper"] >= rows["lower"].iloc[0]).sum()))), [*rows["text"]]
     verb = "matter most: they explain" if n > 1 else "matters most: it explains"
-    lead = f"{listed(names[:n])} {verb} {listed(texts[:n])} of the variance of {target} between settings"
     more = range(n, min(n + 2, int((rows["share"] >= 0.005).sum())))
     following = listed(f"{names[place]}, {texts[place]}" for place in more)
-    return f"{lead[0].upper()}{lead[1:]}{f'; next {following}' if following else ''}."
+    lead = f"{listed(names[:n])} {verb} {listed(texts[:n])} of the variance of {target} between settings"
+    return f"{lead}{f'; next {following}' if following else ''}."
 
 
 def what_was_analyzed(found: Importance) -> str:
     """Return which grid was analyzed, and what differs from the analysis of a complete one."""
     (n, n_study), n_seeds = found.n_cells, int(found.shares["n_replicates"].min())
-    size = SIGN.join(f"{len(of)} {label(key)}" for key, of in found.levels.items())
+    size = SIGN.join(f"{label(key)} ({len(of)})" for key, of in found.levels.items())
     union = f"; the study is a union of grids, and this is the largest complete one, {n} of {n_study} settings"
-    text = f"Analyzed: {size} values, {counted(n_seeds, 'replicate')}{union if n < n_study else ''}."
+    text = f"Analyzed: {size}, {counted(n_seeds, 'replicate')}{union if n < n_study else ''}."
     if (found.shares["method"] == "random forest").any():
         text += (
             " The grid is not complete: random forests fill it; intervals are the spread over refits to other seeds."

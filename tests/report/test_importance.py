@@ -31,7 +31,7 @@ def test_the_first_sentence_names_what_matters_most_with_its_share_and_interval(
     assert found.answer.startswith("The learning rate matters most: it explains 77 % [")
     assert "; next the optimizer, 18 % [" in found.answer
     assert "the interaction of activation and optimizer, 5 % [" in found.answer
-    assert f"Analyzed: 2 activation{SIGN}2 optimizer{SIGN}3 learning rate values, 6 replicates." in found.answer
+    assert f"Analyzed: activation (2){SIGN}optimizer (2){SIGN}learning rate (3), 6 replicates." in found.answer
     assert found.table["effect"][0] == "learning rate"
     assert [*found.figures] == ["what_matters_all", "what_matters_interactions"]
 
@@ -53,7 +53,8 @@ def test_levels_that_do_not_learn_are_named_and_the_answer_without_them_follows(
     found = section_of(planted(), losses=losses)
     assert found is not None
     assert (
-        "Fewer than one run in four learns with learning rate 0.001. Without: The learning rate matters" in found.answer
+        "Fewer than one run in four learns with learning rate 0.001. Without these levels the learning rate matters"
+        in found.answer
     )
     assert "what_matters_learning" in found.figures
     assert set(found.table["levels"]) == {"all", "learning"}
