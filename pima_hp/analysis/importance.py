@@ -31,7 +31,7 @@ LEARNING_SHARE = 0.25
 """A level learns if at least this share of its runs does: one in four."""
 ROUNDING = 1e-16
 """Variance between settings that is none."""
-N_REFITS, N_TREES, MOST_LEVELS = 20, 16, 8
+N_REFITS, N_TREES, MOST_LEVELS = 20, 10, 8
 
 Levels = Mapping[str, Sequence[Setting]]
 """Factor -> its values, in order."""

@@ -49,7 +49,8 @@ def answer(ranking: Ranking, compared: Comparison) -> str:
     sentences = [f"Of {n:,} settings the best by final {rows} accuracy is {named(best)}: {number} ({about})."]
     if n_seeds > 1:
         nearest = "".join(f", the first with {named(row)}" for _, row in ranking.rivals.head(1).iterrows())
-        sentences.append(f"Not distinguishable from it: {len(ranking.rivals) or 'none'} of the others{nearest}.")
+        few = "; more seeds would tell more of them apart" if len(ranking.rivals) > n / 2 else ""
+        sentences.append(f"Not distinguishable from it: {len(ranking.rivals) or 'none'} of the others{nearest}{few}.")
     sentences.append(f"The worst is {named(worst)}: {worst['mean']:.3f}.")
     if lost := n - len(whole):
         sentences.append(f"{counted(lost, 'setting')} with diverged, stopped, failed or missing runs: no mean.")

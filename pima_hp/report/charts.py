@@ -182,9 +182,7 @@ def bars(table: pd.DataFrame, looks: Looks, x_title: str, *, title: str = "", wi
         places["yOffset"] = alt.YOffset("line", type="nominal", scale=alt.Scale(domain=list(looks)))
     drawn = chart_of(table, **places)
     layers = (
-        drawn.encode(x=x("value"), color=look_of(alt.Color, looks, 0)).mark_bar(
-            opacity=0.75, height=alt.RelativeBandSize(0.7)
-        ),
+        drawn.encode(x=x("value"), color=look_of(alt.Color, looks, 0)).mark_bar(opacity=0.75, height=BAR_HEIGHT * 0.6),
         drawn.encode(x=x("low"), x2=alt.X2("high")).mark_rule(strokeWidth=1.5),
         drawn.encode(x=x("end"), text=alt.Text("text", type="nominal")).mark_text(align="left", dx=6),
     )

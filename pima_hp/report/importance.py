@@ -19,7 +19,7 @@ from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
 
-MOST_EFFECTS, MOST_INTERACTIONS, MOST_LINES = 8, 4, 6
+MOST_EFFECTS, MOST_INTERACTIONS, MOST_LINES, MOST_BARS = 8, 4, 6, 30
 SIGN = " \N{MULTIPLICATION SIGN} "
 NOTE = (
     "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
@@ -56,7 +56,8 @@ def importance_section(study: Study) -> Section | None:
     figures = {f"what_matters_{levels}": _bars(rows, levels) for levels, rows in known.items() if len(rows)}
     large = every.loc[(every["target"] == score) & (every["share"] >= 0.01), "effect"]
     pairs = [effect.split(JOINT) for effect in large if JOINT in effect]
-    if charts := [interaction(found, score, pair, compared.majority) for pair in pairs[:MOST_INTERACTIONS]]:
+    drawn = [interaction(found, score, pair, compared.majority) for pair in pairs]
+    if charts := [chart for chart in drawn if chart is not None][:MOST_INTERACTIONS]:
         caption = (
             f"Mean {score} over all other settings and seeds. Bands and intervals: 95 %, t over seeds, without each "
             "seed's mean over all settings. Lines that are not parallel are an interaction. Dashed: majority class."
@@ -77,7 +78,7 @@ def ranked(rows: pd.DataFrame, target: str) -> str:
     factors = [list(map(label, effect.split(JOINT))) for effect in rows["effect"]]
     names = [f"the {'interaction of ' if len(of) == 2 else ''}{listed(of)}" for of in factors]
     n, texts = min(3, max(1, int((rows["upper"] >= rows["lower"].iloc[0]).sum()))), [*rows["text"]]
-    verb = "matter most: they explain" if n > 1 else "matters most: it explains"
+    verb = "matter most: they explain" if n > 1 or names[0].endswith("s") else "matters most: it explains"
     more = range(n, min(n + 2, int((rows["share"] >= 0.005).sum())))
     following = listed(f"{names[place]}, {texts[place]}" for place in more)
     lead = f"{listed(names[:n])} {verb} {listed(texts[:n])} of the variance of {target} between settings"
@@ -99,26 +100,28 @@ def what_was_analyzed(found: Importance) -> str:
     return text
 
 
-def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart:
-    """Draw the means of a pair: lines over a number, a heat map over two with many values, bars without a number."""
+def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart | None:
+    """Draw the means of a pair: lines over a number, a heat map over two with many values, bars without a number.
+
+    None for more lines or bars than one can read.
+    """
     levels: dict[str, list[Any]] = {key: [*found.levels[key]] for key in pair}
     numeric = {key for key, of in levels.items() if all(type(value) in (int, float) for value in of)}
     across, line = sorted(pair, key=lambda key: (key not in numeric, -len(levels[key])))
     log = [key in numeric and 0 < 10 * min(levels[key]) <= max(levels[key]) for key in (across, line)]
     means, title = found.means(target, pair), f"{label(across)} and {label(line)}"
-    names, numbers, looks = (
-        means[line].map(value_text),
-        means[["mean", "low", "high"]],
-        looks_of(map(value_text, levels[line])),
-    )
-    if not numeric:
-        rows = 100 * (numbers - numbers["mean"].mean()).rename(columns={"mean": "value"})
-        rows = rows.assign(name=means[across].map(value_text), line=names)
-        return bars(rows, looks, f"{target}, points above the mean of all settings", title=title)
-    points = numbers.assign(x=means[across].astype(float), line=names).sort_values("x")
-    if line in numeric and len(levels[line]) > MOST_LINES:
-        cells = points.assign(y=means[line].astype(float), value=points["mean"])
+    numbers, looks = means[["mean", "low", "high"]], looks_of(map(value_text, levels[line]))
+    if len(numeric) == 2 and len(levels[line]) > MOST_LINES:
+        cells = pd.DataFrame({"x": means[across], "y": means[line], "value": means["mean"]}).astype(float)
         return heat(cells, (label(across), label(line)), log=(log[0], log[1]), title=f"{target}: {title}")
+    if len(levels[line]) > len(looks) or (not numeric and len(means) > MOST_BARS):
+        return None
+    points = numbers.assign(line=means[line].map(value_text))
+    if not numeric:
+        points[[*numbers]] = 100 * (numbers - numbers["mean"].mean())
+        points = points.rename(columns={"mean": "value"}).assign(name=means[across].map(value_text))
+        return bars(points, looks, f"{target}, points above the mean of all settings", title=title)
+    points = points.assign(x=means[across].astype(float)).sort_values("x")
     ends = float(min(levels[across])), float(max(levels[across]))
     low, high = np.nanmin(numbers), np.nanmax(numbers)
     dashed = pd.DataFrame({"line": "majority", "x": ends, "mean": majority}).dropna()
