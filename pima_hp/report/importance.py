@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,12 @@ from pima_hp.formatting import MISSING, counted, label, listed, value_text
 from pima_hp.report.charts import DASHED, Chart, Figure, bars, lines, looks_of
 from pima_hp.report.comparable import comparable
 from pima_hp.report.factors import FINAL
-from pima_hp.report.heat import heat
+from pima_hp.report.numeric import is_log
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
 
-MOST_EFFECTS, MOST_INTERACTIONS, MOST_LINES, MOST_BARS = 8, 4, 6, 30
+MOST_EFFECTS, MOST_INTERACTIONS, MOST_BARS = 8, 4, 30
 SIGN = " \N{MULTIPLICATION SIGN} "
 NOTE = (
     "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
@@ -47,15 +46,15 @@ def importance_section(study: Study) -> Section | None:
     texts = [_percent(*row) for row in found.shares[["share", "lower", "upper"]].to_numpy().tolist()]
     names = [SIGN.join(map(label, effect.split(JOINT))) for effect in found.shares["effect"]]
     shares = found.shares.assign(name=names, text=texts)
-    by_levels = {str(levels): rows for levels, rows in shares.groupby("levels", sort=False)}
-    answer, every = ranked(by_levels["all"], score), by_levels["all"]
+    of_score = shares[shares["target"] == score]
+    every, learning = (of_score[of_score["levels"] == levels] for levels in ("all", "learning"))
+    answer = ranked(every, score)
     if dropped := listed(f"{label(key)} {value_text(value)}" for key, of in found.dropped.items() for value in of):
         answer += f" Fewer than one run in four learns with {dropped}."
-        answer += f" Without these levels {ranked(by_levels['learning'], score)}" if "learning" in by_levels else ""
-    known = {levels: rows.dropna(subset="share") for levels, rows in by_levels.items()}
-    figures = {f"what_matters_{levels}": _bars(rows, levels) for levels, rows in known.items() if len(rows)}
-    large = every.loc[(every["target"] == score) & (every["share"] >= 0.01), "effect"]
-    pairs = [effect.split(JOINT) for effect in large if JOINT in effect]
+        answer += f" Without these levels {ranked(learning, score)}" if len(learning) else ""
+    answer = f"{answer[0].upper()}{answer[1:]} {what_was_analyzed(found)}"
+    figures = {"what_matters_shares": _bars(shares)} if shares["share"].notna().any() else {}
+    pairs = [effect.split(JOINT) for effect in every.loc[every["share"] >= 0.01, "effect"] if JOINT in effect]
     drawn = [interaction(found, score, pair, compared.majority) for pair in pairs]
     if charts := [chart for chart in drawn if chart is not None][:MOST_INTERACTIONS]:
         caption = (
@@ -64,15 +63,13 @@ def importance_section(study: Study) -> Section | None:
         )
         figures["what_matters_interactions"] = Figure("The largest interactions", caption, charts)
     table = shares.pivot_table("text", ["levels", "name"], "target", aggfunc="first", sort=False)[[*targets]]
-    answer = f"{answer[0].upper()}{answer[1:]} {what_was_analyzed(found)}"
-    return Section(
-        "what_matters", "What matters?", answer, figures, table.reset_index(names=["levels", "effect"]), NOTE
-    )
+    table = table.reset_index(names=["levels", "effect"])
+    return Section("what_matters", "What matters?", answer, figures, table, NOTE)
 
 
 def ranked(rows: pd.DataFrame, target: str) -> str:
     """Return in words what explains most of a target; effects whose intervals reach the largest share lead with it."""
-    rows = rows[(rows["target"] == target) & (rows["effect"] != REST)]
+    rows = rows[rows["effect"] != REST]
     if math.isnan(rows["share"].iloc[0]):
         return f"no difference between settings in {target} is larger than what seeds alone make."
     factors = [list(map(label, effect.split(JOINT))) for effect in rows["effect"]]
@@ -89,32 +86,23 @@ def what_was_analyzed(found: Importance) -> str:
     """Return which grid was analyzed, and what differs from the analysis of a complete one."""
     (n, n_study), n_seeds = found.n_cells, int(found.shares["n_replicates"].min())
     size = SIGN.join(f"{label(key)} ({len(of)})" for key, of in found.levels.items())
-    union = f"; the study is a union of grids, and this is the largest complete one, {n} of {n_study} settings"
-    text = f"Analyzed: {size}, {counted(n_seeds, 'replicate')}{union if n < n_study else ''}."
+    text = f"Analyzed: {size}, {counted(n_seeds, 'replicate')}."
+    if n < n_study:
+        text += f" The study is a union of grids; this is the largest complete one, {n} of {n_study} settings."
     if (found.shares["method"] == "random forest").any():
-        text += (
-            " The grid is not complete: random forests fill it; intervals are the spread over refits to other seeds."
-        )
+        text += " The grid is not complete: random forests fill it; intervals: spread over refits to other seeds."
     if n_seeds < FEWEST_SEEDS:
-        text += f" Fewer than {FEWEST_SEEDS} replicates: no intervals{', and noise stays in' if n_seeds == 1 else ''}."
+        text += f" Fewer than {FEWEST_SEEDS} replicates: no intervals{', and noise stays in' * (n_seeds == 1)}."
     return text
 
 
 def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart | None:
-    """Draw the means of a pair: lines over a number, a heat map over two with many values, bars without a number.
-
-    None for more lines or bars than one can read.
-    """
-    levels: dict[str, list[Any]] = {key: [*found.levels[key]] for key in pair}
-    numeric = {key for key, of in levels.items() if all(type(value) in (int, float) for value in of)}
-    across, line = sorted(pair, key=lambda key: (key not in numeric, -len(levels[key])))
-    log = [key in numeric and 0 < 10 * min(levels[key]) <= max(levels[key]) for key in (across, line)]
+    """Draw the means of a pair: lines over a number, bars without one; None for more than one can read."""
+    numeric = {key for key in pair if all(type(value) in (int, float) for value in found.levels[key])}
+    across, line = sorted(pair, key=lambda key: (key not in numeric, -len(found.levels[key])))
     means, title = found.means(target, pair), f"{label(across)} and {label(line)}"
-    numbers, looks = means[["mean", "low", "high"]], looks_of(map(value_text, levels[line]))
-    if len(numeric) == 2 and len(levels[line]) > MOST_LINES:
-        cells = pd.DataFrame({"x": means[across], "y": means[line], "value": means["mean"]}).astype(float)
-        return heat(cells, (label(across), label(line)), log=(log[0], log[1]), title=f"{target}: {title}")
-    if len(levels[line]) > len(looks) or (not numeric and len(means) > MOST_BARS):
+    numbers, looks = means[["mean", "low", "high"]], looks_of(map(value_text, found.levels[line]))
+    if len(found.levels[line]) > len(looks) or (not numeric and len(means) > MOST_BARS):
         return None
     points = numbers.assign(line=means[line].map(value_text))
     if not numeric:
@@ -122,27 +110,31 @@ def interaction(found: Importance, target: str, pair: Sequence[str], majority: f
         points = points.rename(columns={"mean": "value"}).assign(name=means[across].map(value_text))
         return bars(points, looks, f"{target}, points above the mean of all settings", title=title)
     points = points.assign(x=means[across].astype(float)).sort_values("x")
-    ends = float(min(levels[across])), float(max(levels[across]))
-    low, high = np.nanmin(numbers), np.nanmax(numbers)
-    dashed = pd.DataFrame({"line": "majority", "x": ends, "mean": majority}).dropna()
-    axes = {label(across): ends, target: (math.floor(50 * low) / 50, math.ceil(50 * high) / 50)}
-    drawn, looks = pd.concat([points, dashed]), {**looks, "majority": DASHED}
-    return lines(drawn, looks, axes, title=title, size=(300, 220), log=log[0])
+    places, low, high = points["x"].to_numpy(), np.nanmin(numbers), np.nanmax(numbers)
+    dashed = pd.DataFrame({"line": "majority", "x": places[[0, -1]], "mean": majority}).dropna()
+    heights = math.floor(50 * low) / 50, math.ceil(50 * high) / 50
+    axes, drawn = {label(across): (places[0], places[-1]), target: heights}, pd.concat([points, dashed])
+    return lines(drawn, {**looks, "majority": DASHED}, axes, title=title, size=(300, 220), log=is_log(places))
 
 
-def _bars(rows: pd.DataFrame, levels: str) -> Figure:
-    """Draw the largest effects on each target, in the order of the first."""
-    names = rows.groupby("name")["share"].mean().nlargest(MOST_EFFECTS).index
-    ordered, targets = [name for name in dict.fromkeys(rows["name"]) if name in names], dict.fromkeys(rows["target"])
-    rows = (100 * rows.set_index("name")[["share", "lower", "upper"]]).assign(target=[*rows["target"]], line="share")
-    rows = rows.rename(columns={"share": "value", "lower": "low", "upper": "high"})
+def _bars(shares: pd.DataFrame) -> Figure:
+    """Draw the largest effects on each target, with all levels and without those that do not learn."""
+    rows = shares.dropna(subset="share").rename(columns={"levels": "line"})
+    rows[["value", "low", "high"]] = 100 * rows[["share", "lower", "upper"]]
+    largest = rows.groupby("name")["share"].mean().nlargest(MOST_EFFECTS).index
+    names, looks = (
+        [name for name in dict.fromkeys(rows["name"]) if name in largest],
+        looks_of(dict.fromkeys(rows["line"])),
+    )
     charts = [
-        bars(rows[rows["target"] == of].loc[ordered].reset_index(), looks_of(["share"]), "% of the variance", title=of)
-        for of in targets
+        bars(of.set_index("name").loc[names].reset_index(), looks, "% of the variance", title=str(target))
+        for target, of in rows.groupby("target", sort=False)
     ]
-    kind = "all levels" if levels == "all" else "without levels at which fewer than one run in four learns"
-    caption = "Bars: share of the variance between settings that an effect explains; lines: 95 % interval over seeds."
-    return Figure(f"What explains the differences, {kind}", caption, charts)
+    caption = (
+        "Bars: share of the variance between settings that an effect explains; lines: 95 % interval over seeds. "
+        "learning: without the levels at which fewer than one run in four learns."
+    )
+    return Figure("What explains the differences between settings", caption, charts)
 
 
 def _percent(share: float, lower: float, upper: float) -> str:
