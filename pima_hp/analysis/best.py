@@ -28,12 +28,14 @@ class Ranking:
             runs that left the majority class; `mean`, `sd` over seeds, t interval `lower` to `upper`; the mean paired
             difference to the best (`behind`) and the p value of its two-sided t test, adjusted by Holm's method (`p`).
         factors: the settings that vary.
+        n_seeds: replicates of the best.
         by_halves: the mean score in one half of the seeds of the configuration that is best in the other half, both
             halves averaged: not flattered by the choice; NaN of a single replicate.
     """
 
     table: pd.DataFrame
     factors: Sequence[str]
+    n_seeds: int
     by_halves: float
 
     @property
@@ -50,12 +52,13 @@ def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
     """
     runs, table = distinct(frame), varying_settings(frame)
     factors, rates = [*map(str, table)], runs["positive_rate"].to_numpy(float)
-    groups = runs.assign(off=TRAINING.of(runs) >= np.maximum(rates, 1 - rates) + MARGIN).groupby("config_id")
+    off, has_score = TRAINING.of(runs) >= np.maximum(rates, 1 - rates) + MARGIN, np.isfinite(score.of(runs))
+    groups = runs.assign(off=off, has_score=has_score).groupby("config_id", sort=False)
     counts = {name: runs["status"].eq(status).groupby(runs["config_id"]).sum() for name, status in COUNTED.items()}
     table = table.assign(n_runs=groups.size(), **counts, share_off_majority=groups["off"].mean())
     scores = by_configuration(frame, score)  # (C, R)
     n = scores.notna().sum(axis=1)
-    scores = scores[(n == table["n_runs"]) & (n >= n.max() / 2) & (n > 0)]
+    scores = scores[groups["has_score"].all().reindex(scores.index) & (n >= n.max() / 2) & (n > 0)]
     if scores.empty:
         return None
     results = pd.DataFrame(dict(zip(("mean", "sd", "lower", "upper"), t_tests(scores.to_numpy()), strict=False)))
@@ -66,4 +69,5 @@ def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
     table = table.join(pd.DataFrame({"behind": behind, "p": holm([*p])}, others.index))
     first, second = (scores.iloc[:, start::2].mean(axis=1) for start in (0, 1))
     by_halves = (second[first.idxmax()] + first[second.idxmax()]) / 2 if scores.shape[1] > 1 else math.nan
-    return Ranking(table.sort_values("mean", ascending=False, kind="stable"), factors, by_halves)
+    ordered = table.sort_values("mean", ascending=False, kind="stable")
+    return Ranking(ordered, factors, int(scores.loc[best].notna().sum()), by_halves)

@@ -39,7 +39,7 @@ def answer(ranking: Ranking, compared: Comparison) -> str:
     """Return in words the best setting, those not distinguishable from it, the worst, those without a mean."""
     table, rows = ranking.table, compared.validation_rows
     whole = table[table["mean"].notna()]
-    best, worst, n, n_seeds = whole.iloc[0], whole.iloc[-1], len(table), int(whole["n_runs"].iloc[0])
+    best, worst, n, n_seeds = whole.iloc[0], whole.iloc[-1], len(table), ranking.n_seeds
 
     def named(row: "pd.Series[Any]") -> str:
         return ", ".join(f"{label(key)} {value_text(row[key])}" for key in ranking.factors if row[key] is not None)

@@ -105,3 +105,12 @@ def test_the_truly_best_configuration_is_rarely_excluded() -> None:
         assert found is not None
         kept.append("c0" in {found.table.index[0], *found.rivals.index})
     assert np.mean(kept) >= 0.95
+
+
+def test_crossed_streams_are_averaged_by_split() -> None:
+    """Two initializations by four splits are four independent replicates, not eight."""
+    frame = frame_of([{"batch.size": 5}, {"batch.size": 10}], noisy([0.70, 0.75], 8))
+    frame["init_seed"], frame["split_seed"] = frame["seed"] // 4, frame["seed"] % 4
+    found = rank(frame, SCORE)
+    assert found is not None
+    assert (found.n_seeds, found.table["n_runs"].tolist()) == (4, [8, 8])
