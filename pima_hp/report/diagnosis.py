@@ -58,15 +58,15 @@ def in_words(table: pd.DataFrame, keys: Sequence[str], counts: Counter[str]) -> 
     if "over_last" in table:
         least = table.groupby(keys[0])["over_last"].min().nsmallest(MOST_NAMED)
         ratios = listed(f"{ratio:.2g} with {name}" for name, ratio in least.items())
-        vanishing = listed(least.index[least < VANISHES]) or "none"
+        vanishing = listed(least.index[least < VANISHES])
         sentences.append(
             "Before the first update, the gradient of the first layer relative to the last is, where it is smallest, "
-            f"{ratios}: it vanishes with {vanishing}."
+            f"{ratios}: it {f'vanishes with {vanishing}' if vanishing else 'does not vanish'}."
         )
     low = [", ".join(row) for row in table.loc[share <= 0.2, keys].to_numpy()]
     few = f"; at most 20 % learn in {len(low)}, such as {low[0]}" if low else ""
-    learned = f"in {(share >= 0.8).sum()} of {counted(len(table), 'setting')}"
-    sentences.append(f"At least 80 % of the runs learn {learned}{few}.")
+    learned = f"At least 80 % of the runs learn in {(share >= 0.8).sum()} of {len(table)} settings{few}."
+    sentences.append(learned if len(table) > 1 else f"{100 * share[0]:.0f} % of the runs learn.")
     means = {key: table.groupby(key, sort=False)["share_that_learns"].mean() for key in keys}
     most = max(means, key=lambda key: float(np.ptp(means[key])))
     if np.ptp(means[most]) > VANISHES:
