@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,18 +76,21 @@ def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: 
 
 
 @cache
-def jobs_of(experiment: str) -> tuple[list[Job], list[str], dict[str, object]]:
-    """The jobs of an experiment as the sweeper composes them, their labels, and the sweep's own settings."""
+def jobs_of(experiment: str, most: int = 250) -> tuple[list[Job], list[str], dict[str, Any]]:
+    """The jobs of an experiment as the sweeper composes them, their labels, and the sweep's own settings.
+
+    Of more than `most` jobs, every seventh, which has all values of all settings.
+    """
     # Not beside studies of the checkout; one run a configuration, for those that say how many they need.
     own = [f"experiment={experiment}", "outputs=nowhere", "n_replicates=1"]
     with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
         jobs, swept = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
-        found = checked(ComposedJobs(loader, master).get_all(jobs), together=True)
-    settings = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
-    assert isinstance(settings, dict)
-    return found, list(planned(found, swept, write=False).labels.values()), settings  # type: ignore[return-value]
+        part = jobs[:: 7 if len(jobs) > most else 1]
+        found = checked(ComposedJobs(loader, master).get_all(part), together=True)
+    settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
+    return found, list(planned(found, swept, write=False).labels.values()), settings
 
 
 def shortened(run: Run) -> Run:
@@ -94,17 +98,19 @@ def shortened(run: Run) -> Run:
     return replace(run, config=run.config.model_copy(update={"trainer": trainer}))
 
 
+@pytest.mark.parametrize("most", [250, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experiment: str) -> None:
-    jobs, labels, settings = jobs_of(experiment)
+def test_an_experiment_is_expanded_and_each_of_its_jobs_can_be_trained(experiment: str, most: int) -> None:
+    jobs, labels, settings = jobs_of(experiment, most)
     # article_full adds runs to the study of article.
     assert settings["study"] == experiment.removesuffix("_full") == jobs[0].folder.name
-    assert settings["hydra"]["mode"] == "MULTIRUN"  # type: ignore[index]
-    comment = (CONF / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8").partition("\nstudy:")[0]
-    n_runs = len({run.id for job in jobs for run in job.runs}) * int(settings.get("n_replicates", 1))  # type: ignore[call-overload]
-    if n_runs > len({job.config.id for job in jobs}):  # it says how large it is, and which command trains it
-        assert f"{n_runs:,} runs" in comment
-        assert f"\n# pima-hp-train -m experiment={experiment} report=true" in comment
+    assert settings["hydra"]["mode"] == "MULTIRUN"
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    if n_replicates := settings.get("n_replicates"):  # it says how many runs it trains, and by which command
+        assert f"\n# pima-hp-train -m experiment={experiment} report=true" in text
+        n_runs = len({run.id for job in jobs for run in job.runs}) * int(n_replicates)
+        (told,) = (int(number.replace(",", "")) for number in re.findall(r"([\d,]+) runs\.\n", text))
+        assert told == n_runs or math.ceil(told / 7 / int(n_replicates)) == len(jobs) > most / 7
     ids = {job.config.id for job in jobs}
     assert len(ids) > 1
     assert len(set(labels)) == len(ids)
