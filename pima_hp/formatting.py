@@ -93,7 +93,7 @@ def interval_texts(estimates: Sequence[tuple[float, float, float]]) -> list[str]
     decimals = min((min(5, max(0, math.ceil(0.3 - math.log10(half)))) for half in halves), default=3)
 
     def number(value: float) -> str:
-        text = f"{value:.3g}" if abs(value) >= 1e5 else f"{value:.{decimals}f}"
+        text = f"{value:.3g}" if abs(value) >= 1e5 else f"{value:z.{decimals}f}"
         return text.replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else "no value"
 
     return [

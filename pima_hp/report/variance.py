@@ -1,0 +1,58 @@
+"""The section about the spread between runs: how many seeds does a study need?"""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.fair import TEST, VALIDATION
+from pima_hp.analysis.variance import JOINT, REST, budgets
+from pima_hp.formatting import interval_text, listed
+from pima_hp.report.charts import Figure, bars, looks_of
+from pima_hp.report.sections import Section
+from pima_hp.report.tables import SEED
+
+if TYPE_CHECKING:
+    from pima_hp.report.study import Study
+
+STANDARD_ERROR = 0.5
+"""Of a mean accuracy, in patients per 100."""
+NOTE = (
+    "sd: standard deviation in patients per 100. Share of the variance in %, with a 95 % interval: bootstrap over the "
+    "seeds of each stream. Rest: the interaction of all streams. Differences are between configurations under the same "
+    "seeds. Random-effects analysis of variance, method of moments, negative estimates as 0 (Bouthillier et al. 2021)."
+)
+
+
+def variance_section(study: "Study") -> Section | None:
+    """Return what the spread between runs is made of; None where no streams are crossed."""
+    score = TEST if TEST in study.frame and study.frame[TEST].notna().all() else VALIDATION
+    table = budgets(study.frame, Statistic(name="final_score", curve=score), np.random.default_rng(SEED))
+    if table.empty:
+        return None
+    table = table.assign(variance=1e4 * table["variance"], sd=100 * np.sqrt(table["variance"]))
+    table[["share", "lower", "upper"]] *= 100
+    totals = table.groupby("configuration", sort=False)["variance"].sum()
+    base, total = str(totals.index[0]), float(totals.iloc[0])
+    rows = table[table["configuration"] == base].set_index("component").drop(REST)
+    mains = rows[~rows.index.str.contains(JOINT)].sort_values("variance", ascending=False)
+    parts = [f"{name} {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()]
+    top, largest = mains.index[0], float(mains["variance"].iloc[0])
+    n_one, n_five = (math.ceil((largest + (total - largest) / n) / STANDARD_ERROR**2) for n in (1, 5))
+    pairs = [of for of in totals.index if of in set(table.loc[table["is_difference"], "configuration"])]
+    needed = [f"{name} {math.ceil(totals[name] / STANDARD_ERROR**2)}" for name in pairs]
+    answer = (
+        f"Between runs of {base!r}, test accuracy has a standard deviation of {math.sqrt(total):.1f} patients per 100. "
+        f"Shares of its variance: {', '.join(parts)}, interactions and the rest {100 - mains['share'].sum():.0f} %. A "
+        f"mean with a standard error of {STANDARD_ERROR} per 100 takes {n_one} runs, each with other seeds of all "
+        f"streams (with five runs for each {top}: {n_five} times 5); with one {top} for all, {math.sqrt(largest):.1f} "
+        "remain, however many runs."
+    ) + (f" Runs for a difference paired by seed: {listed(needed)}." if needed else "")
+    columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
+    drawn = table[~table["is_difference"]].rename(columns=columns)
+    chart = bars(drawn, looks_of(dict.fromkeys(drawn["line"])), "share of the variance between runs (%)")
+    caption = "Final test accuracy; lines: 95 % intervals, bootstrap over the seeds of each stream."
+    figures = {"variance_shares": Figure("What the spread between runs is made of", caption, [chart])}
+    shown = table[["configuration", "component", "sd", "share", "lower", "upper"]]
+    return Section("variance", "How many seeds does a study need?", answer, figures, shown, NOTE)

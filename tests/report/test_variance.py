@@ -1,0 +1,37 @@
+"""The section about the spread between runs: its sentence has the numbers of a planted study."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pima_hp.report.study import Study
+from pima_hp.report.variance import variance_section
+from tests.analysis.grids import frame_of
+from tests.analysis.test_variance import seeds_crossed, simulated
+from tests.report.conftest import texts
+
+SHAPE = (10, 8, 5)
+
+
+def test_the_sentence_says_what_the_spread_is_made_of_and_how_many_runs_a_mean_takes() -> None:
+    rng = np.random.default_rng(0)
+    split = np.linspace(-1, 1, 10)
+    values = 0.7 + np.broadcast_to(0.03 * split[:, None, None] / split.std(ddof=1), SHAPE)  # a split variance of 0.03²
+    adam = values + simulated(rng, [0, 0, 0, 0, 0, 0, 0.01], SHAPE)
+    settings = [{"batch.shuffle": True}, {"batch.shuffle": True, "optimizer": "adam"}]
+    frame = seeds_crossed(frame_of(settings, np.stack([values, adam]).reshape(2, -1)), SHAPE)
+    found = variance_section(Study(Path("planted"), frame, None, ()))
+    assert found is not None
+    assert "Between runs of 'base', test accuracy has a standard deviation of 3.0 patients per 100" in found.answer
+    assert "Shares of its variance: split 100" in found.answer
+    assert "A mean with a standard error of 0.5 per 100 takes 36 runs" in found.answer  # (3.0 / 0.5)²
+    assert "with one split for all, 3.0 remain" in found.answer
+    assert found.answer.endswith("paired by seed: adam minus base 5.")  # (1.0 / 0.5)² = 4, of 400 random scores
+    (figure,) = found.figures.values()
+    drawn = {text for panel in figure.panels for text in texts(panel)}
+    assert {"split", "split x initialization", "rest", "share of the variance between runs (%)"} <= drawn
+
+
+def test_seeds_that_vary_together_have_no_budget() -> None:
+    frame = frame_of([{}], 0.7 + np.random.default_rng(0).normal(0, 0.01, (1, 20)))
+    assert variance_section(Study(Path("planted"), frame, None, ())) is None
