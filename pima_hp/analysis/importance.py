@@ -45,8 +45,8 @@ class Importance:
 
     Attributes:
         shares: one row for each set of levels (`levels`: `all` or `learning`), target and effect (factors joined by
-            ` x `, or `higher order`): share of the variance between settings with its interval over seeds, that
-            component as a standard deviation in the unit of the target (`sd`), the `method` and the replicates.
+            ` x `, or `higher order`): share of the variance between settings with its interval over seeds, the
+            `method` and the replicates.
         levels: factor -> its values, in order, of the grid that was analyzed.
         dropped: factor -> its values at which fewer than one run in four learns.
         n_cells: configurations in the grid, and in the study.
@@ -180,8 +180,9 @@ def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> 
         columns = np.sort(drawn / totals, axis=0).T if has_interval else ()
         ends = np.clip([Resamples(0, n, column).interval() for column in columns] or ends, 0, 1)
     rows = {"effect": names, "share": shares[:, 0], "lower": ends[:, 0], "upper": ends[:, 1]}
-    rows |= {"sd": np.sqrt(variances.clip(0)), "method": method, "n_replicates": n}
-    return pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable")
+    return pd.DataFrame({**rows, "method": method, "n_replicates": n}).sort_values(
+        "share", ascending=False, kind="stable"
+    )
 
 
 def _filled(table: pd.DataFrame, rng: np.random.Generator) -> Array:

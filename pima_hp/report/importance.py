@@ -68,13 +68,13 @@ def importance_section(study: Study) -> Section | None:
 
 
 def ranked(rows: pd.DataFrame, target: str) -> str:
-    """Return in words what explains most of a target; effects whose intervals reach the largest share lead with it."""
+    """Return in words what explains most of a target; those within the interval of the largest lead with it."""
     rows = rows[rows["effect"] != REST]
     if math.isnan(rows["share"].iloc[0]):
         return f"no difference between settings in {target} is larger than what seeds alone make."
     factors = [list(map(label, effect.split(JOINT))) for effect in rows["effect"]]
     names = [f"the {'interaction of ' if len(of) == 2 else ''}{listed(of)}" for of in factors]
-    n, texts = min(3, max(1, int((rows["upper"] >= rows["lower"].iloc[0]).sum()))), [*rows["text"]]
+    n, texts = min(3, max(1, int((rows["share"] >= rows["lower"].iloc[0]).sum()))), [*rows["text"]]
     verb = "matter most: they explain" if n > 1 or names[0].endswith("s") else "matters most: it explains"
     more = range(n, min(n + 2, int((rows["share"] >= 0.005).sum())))
     following = listed(f"{names[place]}, {texts[place]}" for place in more)

@@ -39,7 +39,7 @@ def test_the_first_sentence_names_what_matters_most_with_its_share_and_interval(
 def test_effects_that_seeds_do_not_rank_lead_together() -> None:
     both = np.array([-0.02, 0.02])
     scores = 0.7 + both[:, None, None, None] + both[:, None, None] + np.zeros((2, 2, 3, 6))
-    found = section_of(scores + 0.02 * np.random.default_rng(0).normal(size=scores.shape))
+    found = section_of(scores + 0.02 * np.random.default_rng(3).normal(size=scores.shape))
     assert found is not None
     assert found.answer.startswith("The ")
     assert "matter most: they explain" in found.answer
