@@ -58,7 +58,6 @@ class Part(_Quantity):
     over: Selectors = Field(default=[])  # those compared with (earlier, difference, ratio, order, removed)
     instead: Selector = Field(default={})  # settings under which `removed` finds the difference that it compares with
     descriptive: bool = False  # shown with the others; the claim's outcome does not depend on it
-    only_refutes: bool = False  # it refutes the claim or says nothing: it has no `supported`
 
     @property
     def arms(self) -> list[Selector]:
@@ -69,9 +68,8 @@ class Part(_Quantity):
     @property
     def problem(self) -> str:
         """Return why the part cannot be estimated from any runs; empty where it can."""
-        has_rule = self.descriptive or (self.refuted if self.only_refutes else self.supported)
-        if self.statistic is None or self.contrast is None or not has_rule:
-            return "must have a statistic, a contrast and `supported`, its own or the claim's"
+        if self.statistic is None or self.contrast is None or not (self.limits or self.descriptive):
+            return "must have a statistic, a contrast and limits, its own or the claim's"
         sizes = {arm.get(self.along or "", "") for arm in self.where}
         has_sizes = len(sizes) > 1 and all(isinstance(size, int | float) and size > 0 for size in sizes)
         rules = {
@@ -85,10 +83,13 @@ class Part(_Quantity):
         return next((rule for rule, is_kept in rules.items() if not is_kept), "")
 
     def outcome(self, interval: Interval | None) -> Outcome:
-        """Return the outcome of this part alone, from its 95 % interval; None where there is none."""
+        """Return the outcome of this part alone, from its 95 % interval; None where there is none.
+
+        A part without limits that support it refutes the claim or does not stand against it.
+        """
         if interval is None:
             return Outcome.UNTESTABLE
-        otherwise = Outcome.SUPPORTED if self.only_refutes else Outcome.UNDECIDED
+        otherwise = Outcome.UNDECIDED if self.supported else Outcome.SUPPORTED
         return next((outcome for outcome, limits in self.limits.items() if within(limits, interval)), otherwise)
 
 
@@ -113,14 +114,13 @@ class Claim(_Quantity):
     def _complete(self) -> Self:
         """Fill in the parts from the claim, then check them."""
         for number, part in enumerate(self.parts):
-            keys = set(_Quantity.model_fields) - ({"supported", "mixed"} if part.only_refutes else set())
-            inherited = {key: getattr(self, key) for key in keys if getattr(part, key) is None}
+            inherited = {key: getattr(self, key) for key in _Quantity.model_fields if getattr(part, key) is None}
             arms = {key: [self.where | arm for arm in getattr(part, key)] for key in ("where", "over")}
             self.parts[number] = part = part.model_copy(update=inherited | arms)
             if part.problem:
                 raise ValueError(f"{part.name}: {part.problem}")
-        if all(part.descriptive for part in self.parts):
-            raise ValueError("parts: must have one that is not descriptive")
+        if not any(part.supported for part in self.parts if not part.descriptive):
+            raise ValueError("parts: must have one with `supported` that is not descriptive")
         return self
 
     def is_about(self, digest: object) -> bool:

@@ -79,7 +79,7 @@ def test_a_rule_finds_planted_truth_falsehood_and_doubt(path):
 
 
 def test_all_claims_about_a_share_of_runs_have_the_same_limits():
-    limits = [part.limits for claim in CLAIMS.values() for part in claim.parts if not part.only_refutes
+    limits = [part.limits for claim in CLAIMS.values() for part in claim.parts if part.supported
               and part.contrast in ("share", "earlier") and not part.descriptive]  # fmt: skip
     assert len(limits) == 15
     assert all(of == {SUPPORTED: {"above": 0.80}, REFUTED: {"below": 0.50}, MIXED: {"below": 0.80}} for of in limits)
@@ -88,7 +88,7 @@ def test_all_claims_about_a_share_of_runs_have_the_same_limits():
 @pytest.mark.parametrize(("learning", "outcome"), [(0.9, REFUTED), (0.5, SUPPORTED), (0.0, SUPPORTED)])
 def test_a_network_that_learns_refutes_that_its_gradient_vanishes(learning, outcome):
     claim = CLAIMS["H7"]
-    lines = {repr(part.where): part for part in claim.parts if part.only_refutes}
+    lines = {repr(part.where): part for part in claim.parts if part.refuted and not part.supported}
     arms = [(arm, events(lines[repr([arm])].statistic, round(learning * R)) if repr([arm]) in lines
              else np.ones((R, E))) for arm in arms_of(claim)]  # fmt: skip
     frame = study(arms)
@@ -217,14 +217,14 @@ BAD = [
     ({"statistic": None}, ["relu: must have a statistic"]),
     ({"family": "secondary"}, ["family: must be 'primary' or 'exploratory'"]),
     ({"margn": 1.0}, ["margn: no such setting"]),
-    ({"supported": None}, ["relu: must have a statistic, a contrast and `supported`"]),
+    ({"supported": None}, ["parts: must have one with `supported`"]),
     ({"supported": {"above": "__import__('os')"}}, ["supported.above", "number"]),
     ({"supported": {"abov": 1}}, ["supported", "{above: 0.80}", "abov"]),
     ({"supported": {}}, ["supported", "{above: 0.80}"]),
     ({"supported": {"all": "lower > 0.5"}}, ["supported", "{above: 0.80}", "lower > 0.5"]),  # of earlier versions
     ({"parts": [{"name": "a", "where": "relu"}]}, ["parts.0.where.0", "dictionary"]),
     ({"parts": [{"name": "a", "where": [{"batch.size": 5}, {"batch.size": 10}]}]}, ["a: share must be of one conf"]),
-    ({"parts": [{"name": "a", "descriptive": True}]}, ["parts: must have one that is not descriptive"]),
+    ({"parts": [{"name": "a", "descriptive": True}]}, ["parts: must have one with `supported` that is not desc"]),
     ({"parts": [{"name": "a", "over": {"batch.size": 5}}]}, ["a: over must be given for earlier, difference, ratio"]),
     ({"contrast": "slope", "statistic": FINAL}, ["relu: slope must have `along`"]),
     ({"data": "c62fdc4"}, ["data", "shipped|any"]),
