@@ -16,6 +16,7 @@ from pima_hp.report.tables import SEED
 if TYPE_CHECKING:
     from pima_hp.report.study import Study
 
+QUESTION = "Is the comparison fair?"
 REFUSAL = (
     "Not known: to tune each value takes validation rows that are not the test rows (data=pima_honest), one setting of "
     "the data and 10 complete replicates, as in pima-hp-train experiment=tuned."
@@ -28,12 +29,16 @@ NOTE = (
 )
 
 
+def unfair_section(study: "Study") -> Section | None:
+    """Return why values cannot be compared tuned, where optimizers or activations have several learning rates."""
+    is_asked = "optimizer.lr" in study.factors and {"optimizer", "activation"} & {*study.factors}
+    return Section("fair_comparison", QUESTION, REFUSAL) if is_asked and not grids(study.frame) else None
+
+
 def fair_section(study: "Study") -> Section | None:
     """Return what tuning changes about each factor with named values; None where none is crossed with another."""
-    question, found = "Is the comparison fair?", grids(study.frame)
-    if not found:
-        is_asked = "optimizer.lr" in study.factors and {"optimizer", "activation"} & {*study.factors}
-        return Section("fair_comparison", question, REFUSAL) if is_asked else None
+    if not (found := grids(study.frame)):
+        return None
     found.sort(key=lambda grid: -np.var(grid.scores["untuned"].mean(axis=1)))  # the largest differences first
     tables, figures = [_table(grid) for grid in found], dict[str, Figure]()
     for grid, table in zip(found, tables, strict=True):
@@ -51,7 +56,7 @@ def fair_section(study: "Study") -> Section | None:
         )
         figures[f"{stem}_trials"] = Figure(f"{what.capitalize()}: after k random trials", caption, [_curves(grid)])
     answer = " ".join(map(_answer, found))
-    return Section("fair_comparison", question, answer, figures, pd.concat(tables), NOTE)
+    return Section("fair_comparison", QUESTION, answer, figures, pd.concat(tables), NOTE)
 
 
 def _table(grid: Grid) -> pd.DataFrame:
@@ -72,9 +77,9 @@ def _answer(grid: Grid) -> str:
     """Return how much of the factor is its nuisance settings, and what tuning makes of its best and worst value."""
     spread, nuisance = grid.spread(np.random.default_rng(SEED)), listed(map(label, grid.nuisance))
     untuned, tuned = (interval_text(*(100 * np.sqrt(row))) for row in spread[:2])
-    lead = f"{interval_text(*(100 * spread[2]))} % of the variance between its values is {nuisance}"
+    lead = f"tuning {nuisance} removes {interval_text(*(100 * spread[2]))} % of the variance between its values"
     if np.isnan(spread[2, 0]):
-        lead = f"its values differ too little to say how much of that is {nuisance}"
+        lead = f"its values differ too little to say how much of that tuning {nuisance} removes"
     means, trials = grid.scores["untuned"].mean(axis=1), grid.trials()  # (L,), (L, R, k)
     best, worst, level = int(means.argmax()), int(means.argmin()), 1 - 0.05 / math.comb(len(means), 2)  # of all pairs
     gains = [bootstrap(100 * (of[best] - of[worst]), np.random.default_rng(SEED)) for of in grid.scores.values()]

@@ -20,7 +20,7 @@ from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
 from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.factors import factor_section
-from pima_hp.report.fair import fair_section
+from pima_hp.report.fair import fair_section, unfair_section
 from pima_hp.report.importance import importance_section
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study, shaped
@@ -30,10 +30,10 @@ from pima_hp.run import RunStatus
 
 MakeSection = Callable[[Study], Section | None]
 """Returns a section, or None where the study cannot answer its question."""
-BEFORE_FACTORS: tuple[MakeSection, ...] = (importance_section, best_section)
-"""Importance, best settings: in the order of the page; a section for each factor follows."""
-AFTER_FACTORS: tuple[MakeSection, ...] = (fair_section, variance_section, diagnosis_section)
-"""Fair comparison, variance, diagnosis."""
+BEFORE_FACTORS: tuple[MakeSection, ...] = (fair_section, variance_section, importance_section, best_section)
+"""In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow."""
+AFTER_FACTORS: tuple[MakeSection, ...] = (unfair_section, diagnosis_section)
+"""What cannot be known of a fair comparison, diagnosis."""
 
 
 def _printable(value: Any) -> Any:
