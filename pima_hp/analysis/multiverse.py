@@ -204,7 +204,7 @@ def _shares(table: pd.DataFrame) -> dict[str, float]:
 
 def _shares_text(table: pd.DataFrame) -> str:
     shares = _shares(table).items()
-    texts = [f"{outcome} in {f'{share:.0%}' if share >= 0.005 else 'below 1%'}" for outcome, share in shares]
+    texts = [f"{outcome} in {f'{share:.0%}' if share >= 0.005 else 'less than 1%'}" for outcome, share in shares]
     return f"{', '.join(texts)} of {counted(len(table), 'specification')}"
 
 
