@@ -19,6 +19,7 @@ from pima_hp.commands.main import train as task
 from pima_hp.config.options import CONF
 from pima_hp.errors import InputError
 from pima_hp.ledger import study_folder
+from pima_hp.ledger.parts import INITIAL_PREFIX
 from pima_hp.report.study import Study
 from pima_hp.run import Array
 
@@ -31,7 +32,7 @@ class TrainedRun:
         run_id: digest of its configuration and seeds.
         status: how it ended.
         curves: `val/accuracy`, ... -> (E,).
-        scores: `val/auroc`, ... of the last weights.
+        scores: `val/auroc`, ... of the last weights; with diagnostics `initial/...` of the first ones.
         module: the LightningModule with the last weights; `module.trainer` is its Trainer.
     """
 
@@ -67,7 +68,8 @@ def train(*overrides: str) -> TrainedRun:
             trained = train_solo(job, run, run.id)
     results, module = trained
     curves = {key: curve[0] for key, curve in results.curves.items()}
-    scores = {key: float(score[0]) for key, score in results.scores.items()}
+    numbers = {**results.scores, **{INITIAL_PREFIX + name: first for name, first in results.initial.items()}}
+    scores = {key: float(score[0]) for key, score in numbers.items()}
     return TrainedRun(run.id, results.status[0], curves, scores, module)
 
 

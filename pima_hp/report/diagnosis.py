@@ -67,11 +67,12 @@ def in_words(table: pd.DataFrame, keys: Sequence[str], counts: Counter[str]) -> 
     few = f"; at most 20 % learn in {len(low)}, such as {low[0]}" if low else ""
     learned = f"At least 80 % of the runs learn in {(share >= 0.8).sum()} of {len(table)} settings{few}."
     sentences.append(learned if len(table) > 1 else f"{100 * share[0]:.0f} % of the runs learn.")
-    means = {key: table.groupby(key, sort=False)["share_that_learns"].mean() for key in keys}
-    most = max(means, key=lambda key: float(np.ptp(means[key])))
-    if np.ptp(means[most]) > VANISHES:
-        ends = [f"{100 * of:.0f} % ({name})" for name, of in means[most].sort_values().iloc[[0, -1]].items()]
-        sentences.append(f"The {label(most)} decides most: from {ends[0]} to {ends[1]} learn.")
+    means = {key: table.groupby(key)["share_that_learns"].mean().dropna().sort_values() for key in keys}
+    most = max(keys, key=lambda key: float(np.ptp(means[key])))
+    if np.ptp(means[most]) > VANISHES and len(table) == np.prod([len(found) for found in means.values()]):
+        (low_name, least_share), *_, (name, most_share) = means[most].items()
+        learn = f"from {100 * least_share:.0f} % ({low_name}) to {100 * most_share:.0f} % ({name}) learn"
+        sentences.append(f"The {label(most)} decides most: {learn}.")
     became = listed(f"{n:,} {name}" for name, n in counts.most_common())
     return " ".join([*sentences, f"Labels of {counted(sum(counts.values()), 'run')}: {became}."])
 

@@ -42,7 +42,7 @@ class Recorder:
             self._widths = [self._rows[0][0].shape[2], *configs[0].model.hidden_widths]
 
     def record(self, epoch: int, vectors: Callable[[], Tensor]) -> dict[str, float]:
-        """Record the diagnostics after an epoch, if they are asked for, and return those of the first run.
+        """Record the diagnostics after an epoch, if they are asked for, and return the first run's, without NaN.
 
         Args:
             epoch: from 1; 0 is before the first update.
@@ -54,7 +54,7 @@ class Recorder:
         self.initial = self.initial if epoch else found
         for name, values in found.items() if epoch else ():
             self.curves.setdefault(DIAGNOSTICS + name, np.full(self._shape, np.nan))[:, epoch - 1] = values
-        return {DIAGNOSTICS + name: float(values[0]) for name, values in found.items()}
+        return {DIAGNOSTICS + name: float(of[0]) for name, of in found.items() if not np.isnan(of[0])}  # for loggers
 
     def _quantities(self, epoch: int, vectors: Tensor) -> dict[str, Tensor]:
         """Return quantity -> (M,) of the weights after an epoch."""

@@ -78,18 +78,18 @@ def fit(
     """
     began, config, n_epochs = time.perf_counter(), run.config, run.config.trainer.max_epochs
 
-    def diagnose(epoch: int) -> None:
+    def diagnose(trainer: L.Trainer, epoch: int) -> None:
         found = recorder.record(epoch, lambda: vectors_of(module.model))
-        for logger in loggers if found else ():
+        for logger in trainer.loggers if found else ():
             logger.log_metrics(found, step=epoch)
 
     def after_epoch(trainer: L.Trainer, _: L.LightningModule) -> None:
-        diagnose(trainer.current_epoch + 1)
+        diagnose(trainer, trainer.current_epoch + 1)
         if progress and trainer.current_epoch + 1 < n_epochs:  # the caller counts the rest, without rounding
             progress.update(1 / n_epochs)
 
     watching = of_lightning.LambdaCallback(
-        on_train_start=lambda trainer, _: diagnose(trainer.current_epoch), on_train_epoch_end=after_epoch
+        on_train_start=lambda trainer, _: diagnose(trainer, trainer.current_epoch), on_train_epoch_end=after_epoch
     )
     with quiet(), seeded(run.seeds.init, Role.NOISE):
         data = datamodule_of(config, run.seeds)

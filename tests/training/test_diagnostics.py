@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import pima_hp
 from pima_hp.ledger import read_study
 from tests.conftest import Command, job_of, members_of
 from tests.training.conftest import ENGINES, MODULES, RunsOf, alone, same_bits
@@ -106,6 +107,12 @@ def test_a_single_run_logs_them_and_records_them(command: Command, tmp_path: Pat
     (folder,) = (tmp_path / "outputs" / "one" / "tensorboard").glob("*, seed 0, *")
     points = EventAccumulator(str(folder)).Reload().Scalars(f"diagnostics/{FIRST}")
     assert [point.value for point in points] == pytest.approx([run[f"initial/{FIRST}"], *run[f"diagnostics/{FIRST}"]])
+
+
+def test_a_run_trained_from_python_has_them() -> None:
+    trained = pima_hp.train("trainer.max_epochs=1", "batch=full", "diagnostics=epochs")
+    assert trained.scores[f"initial/{FIRST}"] > 0
+    assert trained.curves[f"diagnostics/{FIRST}"].shape == (1,)
 
 
 REFUSED = {
