@@ -6,7 +6,7 @@ and of analysis choices, which need no new runs. Sources: Steegen et al. (2016),
 
 import itertools
 import operator
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,10 +52,17 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     def fits(own: Settings, settings: Settings) -> bool:
         return all(own[key] == value or (key in loose and own[key] is None) for key, value in settings.items())
 
+    strict = [key for key in columns if key not in fixed | loose]
+    alike: dict[tuple[Any, ...], list[str]] = defaultdict(list)  # in a large study, few have to be compared one by one
+    for name, config_id in ((name, config_id) for name, ids in arms.items() for config_id in ids):
+        alike[name, *(rest[config_id][key] for key in strict)].append(config_id)
     found = [
-        (settings, {name: [key for key in ids if fits(rest[key], settings)] for name, ids in arms.items()})
+        (settings, {
+            name: [key for key in alike[name, *(settings[key] for key in strict)] if fits(rest[key], settings)]
+            for name in arms
+        })
         for settings in {repr(settings): settings for settings in rest.values()}.values()
-    ]
+    ]  # fmt: skip
     judged = {named(arm) for part in claim.parts if not part.descriptive for arm in part.arms}
     n_testable = [sum(len(ids) == 1 for name, ids in of.items() if name in judged) for _, of in found]
     best = (item for item, n in zip(found, n_testable, strict=True) if n == max(n_testable))

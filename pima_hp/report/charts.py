@@ -160,33 +160,33 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
 
 
 def bars(table: pd.DataFrame, looks: Looks, x_title: str, *, title: str = "", width: int = 250) -> Chart:
-    """Draw horizontal bars with their intervals and numbers, in the order of the rows; several in a row have names.
+    """Draw horizontal bars with their intervals and numbers, in the order of the table, those of one name together.
 
     Args:
-        table: `name` of a row and `line` of a bar in it, `value`, `low` and `high` (NaN where there is no interval).
+        table: `name` of a group and `line` of a bar in it, `value`, `low` and `high` (NaN where there is no interval).
         looks: of each line.
         x_title: with its unit.
         title: of the chart.
         width: of the bars, without the names.
     """
-    rows, several = list(dict.fromkeys(table["name"])), len(looks) > 1
-    numbers = table[["value", "low", "high"]].to_numpy(float)
+    several, numbers = len(looks) > 1, table[["value", "low", "high"]].to_numpy(float)
     texts = interval_texts([tuple(row) for row in numbers.tolist()])
     named = [f"{line} {text}" if several else text for line, text in zip(table["line"], texts, strict=True)]
-    table = table.assign(text=named, end=np.nanmax([*numbers.T, np.zeros(len(table))], axis=0))
+    first = ~table["name"].duplicated()  # only the first bar of a row has its name; a number keeps rows apart
+    rows = [
+        f"{name if is_first else ''}\n{n}" for n, (name, is_first) in enumerate(zip(table["name"], first, strict=True))
+    ]
+    table = table.assign(row=rows, text=named, end=np.nanmax([*numbers.T, np.zeros(len(table))], axis=0))
     ends = min(0.0, float(np.nanmin(numbers))), float(table["end"].max()) or 1.0
     x = axis_of(alt.X, x_title, ends, tickCount=5, labelOverlap=True)
-    axis = alt.Axis(domain=False, ticks=False, labelLimit=200)
-    places: dict[str, Any] = {"y": alt.Y("name", type="nominal", title=None, axis=axis, scale=alt.Scale(domain=rows))}
-    if several:
-        places["yOffset"] = alt.YOffset("line", type="nominal", scale=alt.Scale(domain=list(looks)))
-    drawn = chart_of(table, **places)
+    axis = alt.Axis(domain=False, ticks=False, labelLimit=200, labelExpr="split(datum.label, '\\n')[0]")
+    drawn = chart_of(table, y=alt.Y("row", type="nominal", title=None, axis=axis, scale=alt.Scale(domain=rows)))
     layers = (
-        drawn.encode(x=x("value"), color=look_of(alt.Color, looks, 0)).mark_bar(opacity=0.75, height=BAR_HEIGHT * 0.6),
+        drawn.encode(x=x("value"), color=look_of(alt.Color, looks, 0)).mark_bar(opacity=0.75, height=13),
         drawn.encode(x=x("low"), x2=alt.X2("high")).mark_rule(strokeWidth=1.5),
         drawn.encode(x=x("end"), text=alt.Text("text", type="nominal")).mark_text(align="left", dx=6),
     )
-    return alt.layer(*layers, width=width, height=BAR_HEIGHT * max(len(table), len(rows)), title=title)
+    return alt.layer(*layers, width=width, height=(17 if several else BAR_HEIGHT) * len(table), title=title)
 
 
 def looks_of(names: Iterable[str]) -> Looks:

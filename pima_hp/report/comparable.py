@@ -17,7 +17,7 @@ from pima_hp.formatting import LABELS, counted, label, listed, shown, value_orde
 from pima_hp.ledger import follows, setting_columns
 
 MAX_LEVELS, FEW_LEVELS = 20, 6
-"""Values of a setting that one figure shows; a number with more than `FEW_LEVELS` is an axis, with so many panels."""
+"""Values of a setting that one figure shows; a number of more than `FEW_LEVELS` is an axis."""
 REACH_SHARE = 0.2
 """The training accuracy whose first epoch is reported is so far from the majority class to 1: the article's 0.72."""
 SETTINGS = ("activation", "optimizer", "scheduler", *LABELS)
@@ -30,23 +30,28 @@ class Comparison:
 
     factors: Sequence[str]
     runs: pd.DataFrame  # without copies
-    by_values: Mapping[tuple[Any, ...], pd.DataFrame]  # the runs by values of the factors, in the order of values
+    places: Mapping[tuple[Any, ...], NDArray[np.intp]]  # of the runs by values of the factors, in the order of values
     others: Sequence[str]  # the settings in which other combinations of them differ that also vary the factors
+
+    @cached_property
+    def by_values(self) -> dict[tuple[Any, ...], pd.DataFrame]:
+        """Return the runs by values of the factors, in the order of values."""
+        return {values: self.runs.iloc[places] for values, places in self.places.items()}
 
     @cached_property
     def levels(self) -> dict[str, pd.DataFrame]:
         """Return the runs by the name of the first factor's value; of very many values, some evenly spaced."""
-        every, levels = list(self.by_values.items()), dict[str, pd.DataFrame]()
-        for place in evenly_spaced(len(every), FEW_LEVELS if self.is_axis else MAX_LEVELS):
-            (value, *_), runs = every[place]
-            name = shown(value_text(value), 34)
-            levels[f"{name} ({place})" if name in levels else name] = runs
+        every, levels = list(self.places.items()), dict[str, pd.DataFrame]()
+        for place in evenly_spaced(len(every), MAX_LEVELS):
+            (value, *_), rows = every[place]
+            name = shown(value_text(float(f"{value:.4g}") if isinstance(value, float) else value), 34)
+            levels[f"{name} ({place})" if name in levels else name] = self.runs.iloc[rows]
         return levels
 
     @cached_property
     def is_axis(self) -> bool:
         """Return whether the first factor is a number that takes many values: it is drawn as an axis."""
-        values = {value for value, *_ in self.by_values}
+        values = {value for value, *_ in self.places}
         is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         return is_number and len(values) > FEW_LEVELS
 
@@ -70,7 +75,7 @@ class Comparison:
     @property
     def caption(self) -> str:
         """Return how many replicates there are, how many are missing, what is fixed and what is left out."""
-        sizes = sorted({len(runs) for runs in self.by_values.values()})
+        sizes = sorted(set(map(len, self.places.values())))
         several = f"{sizes[0]} to {sizes[-1]} replicates" if len(sizes) > 1 else counted(sizes[0], "replicate")
         fixed = {key: set(map(value_text, self.runs[key])) for key in SETTINGS if key in self.runs}
         shared = [f"{label(key)} {text}" for key, texts in fixed.items() if len(texts) == 1 for text in texts]
@@ -113,10 +118,11 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
         if context == chosen:
             rows.setdefault(values[config_id], []).extend(runs.rows[config_id])
     ordered = sorted(rows, key=lambda found: [*map(value_order, found)])
+    kept = sorted(row for found in rows.values() for row in found)
     return Comparison(
         factors=factors,
-        runs=runs.frame.iloc[sorted(row for found in rows.values() for row in found)],
-        by_values={value: runs.frame.iloc[sorted(rows[value])] for value in ordered},
+        runs=runs.frame.iloc[kept],
+        places={value: np.searchsorted(kept, sorted(rows[value])) for value in ordered},
         others=[key for key, *found in zip(others, *rivals, strict=True) if len(set(found)) > 1],
     )
 

@@ -3,17 +3,18 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.intervals import bootstrap
-from pima_hp.analysis.selection import by_seeds, matched
+from pima_hp.analysis.selection import by_seeds, conclusive, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import interval_text, label
 from pima_hp.report.comparable import Comparison, comparable
-from pima_hp.report.figures import figures_of
+from pima_hp.report.figures import figures_of, learning_curves
 from pima_hp.report.numeric import number_answer
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
@@ -28,14 +29,13 @@ NOTE = (
 
 def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken: Sequence[str]) -> Section:
     """Return the section of a factor of a study; `taken` are the names of other sections."""
-    name = re.sub("[^a-z0-9]+", "_", factor.lower())[:60]
+    name = re.sub("[^a-z0-9]+", "_", label(factor).lower())[:60]
     name = f"{name}_{len(taken)}" if name in taken else name
-    figures, compared = figures_of(study.frame, verdicts, factor), comparable(study.frame, [factor])
+    compared = comparable(study.frame, [factor])
     if compared.is_axis:
-        answer, against = number_answer(study.frame, factor, study.factors)
-        figures = {**against, **figures}
+        answer, figures = number_answer(study.frame, factor, study.factors)
     else:
-        answer = effect_in_words(compared)
+        answer, figures = effect_in_words(compared), figures_of(study.frame, verdicts, factor)
     figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
     question = f"What does the {label(factor)} do?"
     return Section(name, question, answer, figures, summary(study.frame, [factor]), NOTE)
@@ -68,3 +68,21 @@ def effect_in_words(compared: Comparison) -> str:
     chance = "" if lower > 0 else " That may be chance."
     number = interval_text(gain.estimate, lower, upper)
     return f"{found}: {number} more of 100 {who} are classified correctly ({kind}).{chance}"
+
+
+def single_section(study: Study) -> Section | None:
+    """Return how well the one configuration of a study learns; None where there are several or no runs."""
+    if study.factors or study.frame.empty:
+        return None
+    compared = comparable(study.frame, ["activation"])
+    scores = FINAL.of(conclusive(compared.runs))
+    known, figure = scores[np.isfinite(scores)], learning_curves(compared, [])
+    if not len(known):
+        return None
+    ends = bootstrap(known, np.random.default_rng(SEED)).interval() if len(known) > 1 else (math.nan, math.nan)
+    kind = " (95 % interval over seeds)" if len(known) > 1 else "; one run says nothing about chance"
+    level = "" if compared.majority is None else f" Always predicting the majority class has {compared.majority:.3f}."
+    answer = f"Its final {compared.validation_rows} accuracy is {interval_text(known.mean(), *ends)}{kind}.{level}"
+    figure = replace(figure, caption=f"{figure.caption} {compared.caption}")
+    table, figures = summary(study.frame, []), {"learning_curves": figure}
+    return Section("learning", "How well does it learn?", answer, figures, table, NOTE)

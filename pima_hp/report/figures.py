@@ -28,7 +28,7 @@ MAX_EPOCHS = 120
 def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) -> dict[str, Figure]:
     """Return the figures of a factor by name, the outcomes of the claims that they show in their captions.
 
-    Claims about other tables are left out.
+    Claims about other tables are left out. A number of many values is drawn by `numeric`.
     """
     compared, figures = comparable(frame, [factor]), {}
     named = [
@@ -39,14 +39,12 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
         if part.statistic and any(factor in arm for arm in part.where)
     ]
     for kind, (draw, statistics) in FIGURES.items():
-        if compared.is_axis and kind != "curves":
-            continue  # `numeric` draws them against the value
         shown = [pair for pair in named if pair[0].name in statistics]
         figure = draw(compared, [statistic for statistic, _ in shown])
         if figure and figure.charts:
             judged = [of for _, of in shown if of.outcome != Outcome.UNTESTABLE]
             outcomes = [f"Claim {of.claim.id}, {of.outcome}: {with_labels(of.reason)}." for of in judged]
-            few, n_values = len(compared.levels), len(compared.by_values)
+            few, n_values = len(compared.levels), len(compared.places)
             drawn = [f"Drawn: {few} of {n_values:,} values, evenly spaced."] if few < n_values else []
             caption = " ".join(dict.fromkeys([figure.caption, *drawn, compared.caption, *outcomes]))
             figures[kind] = replace(figure, title=f"{figure.title}, by {label(factor)}", caption=caption)
@@ -103,7 +101,7 @@ def waiting_times(compared: Comparison, statistics: Sequence[Statistic]) -> Figu
     axes = {"epoch": (0, drawn["x"].max()), f"share of runs that have not {verb} {threshold:.2f}": (0, 1)}
     caption = (
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
-        "a run that diverged never does. Bands: 95 % intervals (Wilson)."
+        "a run that diverged never does. Bands: 95 % intervals over seeds (Wilson)."
     )
     charts = [lines(drawn, looks_of(compared.levels), axes, size=(400, 270), stepped=True)] if points else []
     return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}", caption, charts)
@@ -172,7 +170,7 @@ def _spread(
             known = {value: numbers[np.isfinite(numbers)] for value, numbers in drawn.items()}
             if any(map(len, known.values())):
                 charts.append(strips(known, looks_of(levels), *rows))
-    ticks = "Ticks: single runs; bar: mean and its 95 % interval (bootstrap over seeds)."
+    ticks = "Ticks: single runs; bar: mean and its 95 % interval over seeds (bootstrap)."
     return Figure(title, f"{ticks} Then the difference from {against} under the same seed. {caption}", charts)
 
 

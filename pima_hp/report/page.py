@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from pima_hp.analysis.baselines import baselines_table
+from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.multiverse import holding_together
-from pima_hp.analysis.selection import copies_in_words
+from pima_hp.analysis.selection import COUNTED, copies_in_words
 from pima_hp.analysis.verdicts import Verdict, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
@@ -19,7 +21,7 @@ from pima_hp.ledger.files import write_atomically
 from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
 from pima_hp.report.diagnosis import diagnosis_section
-from pima_hp.report.factors import factor_section
+from pima_hp.report.factors import factor_section, single_section
 from pima_hp.report.fair import fair_section, unfair_section
 from pima_hp.report.importance import importance_section
 from pima_hp.report.sections import Section
@@ -30,7 +32,9 @@ from pima_hp.run import RunStatus
 
 MakeSection = Callable[[Study], Section | None]
 """Returns a section, or None where the study cannot answer its question."""
-BEFORE_FACTORS: tuple[MakeSection, ...] = (fair_section, variance_section, importance_section, best_section)
+BEFORE_FACTORS: tuple[MakeSection, ...] = (
+    fair_section, variance_section, importance_section, best_section, single_section,
+)  # fmt: skip
 """In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow."""
 AFTER_FACTORS: tuple[MakeSection, ...] = (unfair_section, diagnosis_section)
 """What cannot be known of a fair comparison, diagnosis."""
@@ -43,6 +47,8 @@ def _printable(value: Any) -> Any:
     return shown(" ".join(value.split()) if value.strip() else value, 2_000)
 
 
+MOST_ROWS = 40
+"""Rows of a table on the page; files have all."""
 TEMPLATES = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
@@ -73,12 +79,14 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
         if len(table.columns):
             write(folder / "tables" / f"{name}.csv", csv_text(table))
     write(folder / "verdicts.json", verdicts_json(verdicts))
-    verb, subject = "do" if len(study.factors) > 1 else "does", listed(map(label, study.factors)) or "one configuration"
     baselines, digests = tables["baselines"], sorted(set(frame.get("data_digest", ())))
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
     page = TEMPLATES.get_template("page.html").render(
-        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells,
-        question=f"What {verb} {subject} do to a small neural network?",
+        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
+        noun="patients" if digests == [SHIPPED_SHA256] else "rows", most=MOST_ROWS,
+        question=title(study.factors, frame),
+        untestable=[of for of in verdicts if of.outcome == Outcome.UNTESTABLE],
+        testable=[of for of in verdicts if of.outcome != Outcome.UNTESTABLE],
         counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
         baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
         shipped=digests == [SHIPPED_SHA256], digests=digests, interval_text=interval_text, with_labels=with_labels,
@@ -94,6 +102,23 @@ def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str])
     for factor in study.factors:
         factors.append(factor_section(study, verdicts, factor, [*names, *(section.name for section in factors)]))
     return [section for section in (*before, *factors, *after) if section]
+
+
+def title(factors: Sequence[str], frame: pd.DataFrame) -> str:
+    """Return the question of a study, with its data: `What does batch size do to a small network on my.csv?`."""
+    paths = {Path(str(path)).name for path in frame.get("data.path", pd.Series(dtype=object)).dropna()}
+    shipped = {SHIPPED_SHA256} & set(frame.get("data_digest", ()))
+    data = listed([*(["the Pima diabetes table"] if shipped else []), *sorted(paths)]) or "a table"
+    if not factors:
+        return f"How well does a small neural network learn {data}?"
+    verb = "do" if len(factors) > 1 else "does the"
+    return f"What {verb} {listed(map(label, factors))} do to a small neural network on {data}?"
+
+
+def told(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what the page shows of a table: no identities, no counts that are 0 in all its rows."""
+    empty = [name for name in COUNTED if name in table and not table[name].any()]
+    return table.drop(columns=["config_id", *empty], errors="ignore")
 
 
 def picture(figure: Figure) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis import curves
+from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
 from pima_hp.analysis.intervals import Share, bootstrap
@@ -37,20 +37,23 @@ def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
     """
     comparison = comparable(frame, factors)
     validation, reach = comparison.validation_rows.replace(" ", "_"), comparison.reach
-    rows: list[dict[str, Any]] = []
-    for values, runs in comparison.by_values.items():
-        row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
-        row |= {name: int((runs["status"] == status).sum()) for name, status in COUNTED.items()}
-        with_result = conclusive(runs)
-        for name, key in (("training", "train/accuracy_end"), (validation, "val/accuracy")):
-            scores = pd.Series(curves.final_score(curves.aligned(with_result[key])))
-            row |= {f"final_{name}_accuracy_mean": scores.mean(), f"final_{name}_accuracy_sd": scores.std()}
-        if reach is not None:
-            first = curves.first_epoch_reaching(curves.aligned(with_result["train/accuracy"]), reach)
-            row[f"median_epoch_at_{reach:.2f}"] = pd.Series(first).median()
-            row[f"share_that_reached_{reach:.2f}"] = pd.Series(first < np.inf).mean()
-        rows.append(row)
-    return pd.DataFrame(rows)
+    runs, places = comparison.runs.reset_index(drop=True), comparison.places
+    with_result, row = conclusive(runs), np.repeat(0, len(runs))
+    for number, of in enumerate(places.values()):
+        row[of] = number
+    settings = [dict(zip(factors, map(value_text, values), strict=True)) for values in places]
+    table = pd.DataFrame(settings, index=range(len(places))).assign(n_runs=[*map(len, places.values())])
+    for name, status in COUNTED.items():
+        table[name] = (runs["status"] == status).groupby(row).sum()
+    for name, key in (("training", "train/accuracy_end"), (validation, "val/accuracy")):
+        scores = pd.Series(Statistic(name="final_score", curve=key).of(with_result)).groupby(row[with_result.index])
+        table[f"final_{name}_accuracy_mean"], table[f"final_{name}_accuracy_sd"] = scores.mean(), scores.std()
+    if reach is not None:
+        reaching = Statistic(name="first_epoch_reaching", curve="train/accuracy", threshold=reach)
+        first = pd.Series(reaching.of(with_result))
+        table[f"median_epoch_at_{reach:.2f}"] = first.groupby(row[with_result.index]).median()
+        table[f"share_that_reached_{reach:.2f}"] = (first < np.inf).groupby(row[with_result.index]).mean()
+    return table
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -47,8 +47,7 @@ def test_two_numbers_of_many_values_are_a_heat_map(make_study):
     assert len(drawn(figures["with_batch_size"])) == 72
     assert list(number_answer(frame, "batch.size", factors)[1]) == ["final"]  # one map of a pair
     section = factor_section(Study(None, frame, None, []), [], "batch.size", [])
-    assert list(section.figures) == ["batch_size_final", "batch_size_with_optimizer_lr", "batch_size_curves"]
-    assert "Drawn: 6 of 8 values" in section.figures["batch_size_curves"].caption
+    assert list(section.figures) == ["batch_size_final", "batch_size_with_optimizer_lr"]
 
 
 def test_very_many_values_are_averaged_in_bins(make_study):

@@ -162,8 +162,31 @@ def test_only_the_page_of_the_shipped_table_speaks_of_it(make_study, tmp_path):
     other = page_of(report_of(frame.assign(data_digest="1a2b3c4d" * 8), tmp_path / "other")).text
     assert not re.findall(of_the_shipped, other)
     words = {word.lower() for word in re.findall(of_the_shipped, shipped)}
-    assert words == {"glucose", "pedigree", "insulin", "women", "patients", "literature", "statlog"}
+    assert words == {"glucose", "pedigree", "insulin", "women", "patients", "literature", "statlog", "pima"}
     assert "data.scaling=standard" in other
+
+
+def test_the_title_names_the_data_and_claims_come_first_where_the_study_tests_most(make_study, tmp_path):
+    frame = make_study(ARTICLE, 12)
+    claims = [claim for claim in load_claims() if claim.id in ("H1", "H2", "H8")]
+    page = page_of(report_of(frame, tmp_path / "article", claims))
+    assert "What do activation and batch size do to a small neural network on the Pima diabetes table?" in page.text
+    names = page.attributes("id")
+    assert names.index("verdicts") < names.index("batch-size-curves")
+    own = frame.assign(**{"data_digest": "1a2b3c4d" * 8, "data.path": "/somewhere/heart.csv"})
+    page = page_of(report_of(own, tmp_path / "own", claims))
+    assert "on heart.csv?" in page.text
+    assert "/somewhere" not in page.text.split("Methods")[0]
+    assert "These runs test none of the 3 claims" in page.text
+    names = page.attributes("id")
+    assert names.index("verdicts") > names.index("batch-size-curves")
+
+
+def test_one_configuration_is_asked_how_well_it_learns(make_study, tmp_path):
+    page = page_of(report_of(make_study(ARTICLE[:1], 12), tmp_path / "s"))
+    assert "How well does a small neural network learn the Pima diabetes table?" in page.text
+    assert "Its final test accuracy is 0.7" in page.text
+    assert "learning-curves" in page.attributes("id")
 
 
 def test_a_study_without_runs_or_with_failed_ones_alone_has_a_page(make_study, tmp_path):
