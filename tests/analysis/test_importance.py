@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,27 @@ def test_what_noise_adds_is_removed_even_where_settings_share_it() -> None:
         drawn.append(noise_free(np.stack([*products.values()]), np.ones((1, 5)))[0])
     means, errors = np.mean(drawn, axis=0), np.std(drawn, axis=0) / n**0.5
     assert (np.abs(means - [*planted.values()]) < 4 * errors).all()
+
+
+def test_shares_are_those_of_an_analysis_of_variance_with_the_effect_by_seed_error() -> None:
+    """Written out with tables: mean squares of each effect minus those of its interaction with the seed."""
+    rng = np.random.default_rng(0)
+    scores = effects(rng)[..., None] + 0.02 * rng.normal(size=(3, 1, 1, 7)) + 0.02 * rng.normal(size=(*SHAPE, 7))
+    table = pd.DataFrame(scores.reshape(24, 7), pd.MultiIndex.from_frame(pd.DataFrame(grid_of(LEVELS))))
+    table = table - table.mean()
+
+    def variance(component: pd.DataFrame) -> float:
+        mean = component.mean(axis=1)
+        error = (component.sub(mean, axis=0) ** 2).sum(axis=1) / (7 * 6)
+        return float((mean**2 - error).mean())
+
+    shares = shares_of(importance_of(scores))
+    for pair in combinations(LEVELS, 2):
+        first, second = (table.groupby(level=key).transform("mean") for key in pair)
+        both = table.groupby(level=[*pair]).transform("mean") - first - second
+        for effect, component in ((pair[0], first), (" x ".join(pair), both)):
+            expected = max(0, variance(component) / variance(table))
+            assert shares[effect] == pytest.approx(expected, abs=1e-9)
 
 
 def coverage(n_studies: int, n_replicates: int) -> np.ndarray:
