@@ -31,7 +31,7 @@ LEARNING_SHARE = 0.25
 """A level learns if at least this share of its runs does: one in four."""
 ROUNDING = 1e-16
 """Variance between settings that is none."""
-N_REFITS, N_TREES, MOST_LEVELS = 20, 10, 8
+N_REFITS, N_TREES, MOST_CELLS = 20, 10, 50_000
 
 Levels = Mapping[str, Sequence[Setting]]
 """Factor -> its values, in order."""
@@ -188,13 +188,14 @@ def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> 
 def _filled(table: pd.DataFrame, rng: np.random.Generator) -> Array:
     """Return the predictions (L1, ..., Lk, refits) of random forests on the grid of all levels.
 
-    Each forest is fitted to the means over other resampled seeds. Of a factor with more levels than `MOST_LEVELS`,
-    so many evenly spaced ones span the grid.
+    Each forest is fitted to the means over other resampled seeds. Of a grid of more than `MOST_CELLS`, evenly spaced
+    levels of the factors with most levels are predicted.
     """
     from sklearn.ensemble import RandomForestRegressor
 
     levels = [table.index.unique(key).sort_values().to_numpy() for key in table.index.names]
-    drawn = [of[np.unique(np.linspace(0, len(of) - 1, min(len(of), MOST_LEVELS)).astype(int))] for of in levels]
+    most = next(most for most in range(999, 1, -1) if math.prod(min(len(of), most) for of in levels) <= MOST_CELLS)
+    drawn = [of[np.unique(np.linspace(0, len(of) - 1, min(len(of), most)).astype(int))] for of in levels]
     grid = np.stack(np.meshgrid(*drawn, indexing="ij"), axis=-1)  # (L1, ..., Lk, k)
     settings, predictions = table.index.to_frame().to_numpy(), []
     for _ in range(N_REFITS):
@@ -237,11 +238,10 @@ def _largest_grid(cells: pd.DataFrame) -> pd.DataFrame:
     for size in range(len(cells.columns), 1, -1):
         for factors in combinations(cells.columns, size):
             others = [key for key in cells if key not in factors]
-            groups = [group for _, group in cells.groupby(others, sort=False)] if others else [cells]
-            for group in groups:
-                if len(group) > len(best):
-                    found = _completed(group)
-                    best = found if len(found) > len(best) and len(_varying(found)) > 1 else best
+            number = cells.groupby(others, sort=False).ngroup().to_numpy() if others else np.zeros(len(cells), int)
+            for group in np.flatnonzero(np.bincount(number) > max(3, len(best))):
+                found = _completed(cells[number == group])
+                best = found if len(found) > len(best) and len(_varying(found)) > 1 else best
     return best
 
 

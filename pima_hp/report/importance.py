@@ -49,7 +49,7 @@ def importance_section(study: Study) -> Section | None:
     of_score = shares[shares["target"] == score]
     every, learning = (of_score[of_score["levels"] == levels] for levels in ("all", "learning"))
     answer = ranked(every, score)
-    if dropped := listed(f"{label(key)} {value_text(value)}" for key, of in found.dropped.items() for value in of):
+    if dropped := listed(f"{label(key)} {listed(map(value_text, of))}" for key, of in found.dropped.items()):
         answer += f" Fewer than one run in four learns with {dropped}."
         answer += f" Without these levels {ranked(learning, score)}" if len(learning) else ""
     answer = f"{answer[0].upper()}{answer[1:]} {what_was_analyzed(found)}"
