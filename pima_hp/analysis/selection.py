@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -71,9 +71,24 @@ def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_seeds(runs: pd.DataFrame, statistic: Statistic) -> ByReplicate:
-    """Return the statistic of each conclusive run by its seeds, NaN where there is none."""
+    """Return the statistic of each independent replicate of a configuration by its seeds, NaN where there is none."""
     kept = conclusive(runs)
-    return dict(zip(replicates_of(kept), statistic.of(kept).tolist(), strict=True))
+    return averaged(zip(independent(replicates_of(kept)), statistic.of(kept).tolist(), strict=True))
+
+
+def averaged(values: Iterable[tuple[Seeds, float]]) -> ByReplicate:
+    """Return the mean of the values of equal seeds."""
+    groups = defaultdict(list)
+    for seeds, value in values:
+        groups[seeds].append(value)
+    return {seeds: sum(found) / len(found) for seeds, found in groups.items()}
+
+
+def independent(replicates: Sequence[Seeds]) -> list[Seeds]:
+    """Return the seeds by which runs are independent: their own, or the split alone where streams are crossed."""
+    if len(set(replicates)) > max((len(set(stream)) for stream in zip(*replicates, strict=True)), default=0):
+        return [(split,) for _, split, *_ in replicates]
+    return list(replicates)
 
 
 def varying_settings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -95,9 +110,7 @@ def by_configuration(frame: pd.DataFrame, statistic: Statistic) -> pd.DataFrame:
     runs = conclusive(distinct(frame))
     seeds = replicates_of(runs)
     n_streams = min(map(len, seeds), default=0)
-    shared = [own[:n_streams] for own in seeds]
-    if len(set(shared)) > max((len(set(stream)) for stream in zip(*shared, strict=True)), default=0):
-        shared = [(split,) for _, split, *_ in shared]
+    shared = independent([own[:n_streams] for own in seeds])
     columns = {own: column for column, own in enumerate(sorted(set(shared)))}
     table = pd.DataFrame({"config_id": runs["config_id"].to_numpy(), "replicate": map(columns.get, shared)})
     values = table.assign(value=statistic.of(runs)).pivot_table("value", "config_id", "replicate", dropna=False)
@@ -111,14 +124,9 @@ def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:
     column that differ in the order alone are averaged, so that a run of the other columns is in one pair.
     """
     n_streams = min(len(next(iter(column), ())) for column in columns)
-    averaged = []
-    for column in columns:
-        groups = defaultdict(list)
-        for seeds, value in column.items():
-            groups[seeds[:n_streams]].append(value)
-        averaged.append({seeds: sum(values) / len(values) for seeds, values in groups.items()})
-    shared = sorted(set(averaged[0]).intersection(*averaged[1:]))
-    table = np.array([[column[seeds] for column in averaged] for seeds in shared]).reshape(-1, len(columns))
+    means = [averaged((seeds[:n_streams], value) for seeds, value in column.items()) for column in columns]
+    shared = sorted(set(means[0]).intersection(*means[1:]))
+    table = np.array([[column[seeds] for column in means] for seeds in shared]).reshape(-1, len(columns))
     complete = ~np.isnan(table).any(axis=1)
     return [seeds for seeds, kept in zip(shared, complete, strict=True) if kept], table[complete]
 

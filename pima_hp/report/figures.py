@@ -170,7 +170,9 @@ def _spread(
             known = {value: numbers[np.isfinite(numbers)] for value, numbers in drawn.items()}
             if any(map(len, known.values())):
                 charts.append(strips(known, looks_of(levels), *rows))
-    ticks = "Ticks: single runs; bar: mean and its 95 % interval over seeds (bootstrap)."
+    are_crossed = any(len(of[value]) < len(conclusive(runs)) for value, runs in levels.items())
+    ticks = f"Ticks: {'means by split' if are_crossed else 'single runs'}; "
+    ticks += "bar: mean and its 95 % interval over seeds (bootstrap)."
     return Figure(title, f"{ticks} Then the difference from {against} under the same seed. {caption}", charts)
 
 
