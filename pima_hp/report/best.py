@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from pima_hp.analysis.best import Ranking, rank
-from pima_hp.analysis.selection import COUNTED
 from pima_hp.formatting import counted, interval_text, label, value_text
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.factors import FINAL
@@ -29,9 +28,8 @@ def best_section(study: Study) -> Section | None:
         return None
     compared, table = comparable(study.frame, []), ranking.table
     score = f"final_{compared.validation_rows}_accuracy".replace(" ", "_")
-    shown = table.drop(columns=[name for name in COUNTED if not table[name].any()]).assign(config_id=table.index)
-    shown = shown.assign(**{key: table[key].map(value_text) for key in ranking.factors})
-    shown = shown.rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
+    typed = {key: table[key].map(value_text) for key in ranking.factors}
+    shown = table.assign(**typed, config_id=table.index).rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
     return Section("best_settings", "Which settings are best?", answer(ranking, compared), table=shown, note=NOTE)
 
 
