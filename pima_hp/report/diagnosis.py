@@ -107,9 +107,10 @@ def gradients(runs: pd.DataFrame, keys: Sequence[str]) -> dict[str, Figure]:
             lines(points[points["panel"] == panel], looks, axes, title=panel, size=(215, 190), decades=True)
             for panel in panels[:MAX_PANELS]
         ]
+        left_out = f"; {len(charts)} of {len(panels)} charts" if len(panels) > len(charts) else ""
         caption = (
             "Lines: geometric mean over runs; bands: 5-95 % of single runs. Gradient: of the mean loss of all training "
-            f"rows by a layer's weights. {counted(len(runs), 'run')}; {len(charts)} of {len(panels)} charts."
+            f"rows by a layer's weights. {counted(len(runs), 'run')}{left_out}."
         )
         figures[f"why_{kind}"] = Figure(f"Gradient norm {title}", caption, charts)
     return figures
