@@ -86,7 +86,8 @@ class Grid:
             weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), n_resamples)])
             found += noise_free(products, weights) / 2
         found = found[np.isfinite(found).all(axis=1)]
-        every = np.column_stack([found.clip(min=0), np.minimum(1, 1 - found[:, 1] / found[:, 0])])
+        with np.errstate(divide="ignore", invalid="ignore"):  # no difference at all
+            every = np.column_stack([found.clip(min=0), np.minimum(1, 1 - found[:, 1] / found[:, 0])])
         rows = np.array([[of[0], *Resamples(0, n, np.sort(of[1:])).interval()] for of in every.T])
         rows[2] = np.nan if rows[0, 1] <= 0 else rows[2]
         return rows

@@ -105,7 +105,9 @@ def budgets(frame: pd.DataFrame, statistic: Statistic, rng: np.random.Generator)
     runs, every = conclusive(distinct(frame)), dict[str, tuple[list[str], Array]]()
     for config_id, own in [*varying_settings(frame).to_dict("index").items()][:MOST_CONFIGURATIONS]:
         texts = map(value_text, differing({str(key): value for key, value in own.items()}).values())
-        every[", ".join(texts) or "base"] = crossed(runs[runs["config_id"] == config_id], statistic)
+        name = ", ".join(texts) or "base"
+        name = f"{name} ({config_id})" if name in every else name
+        every[name] = crossed(runs[runs["config_id"] == config_id], statistic)
     every = {name: of for name, of in every.items() if of[0]}
     pairs = {f"{name} minus {first}": (of[0], of[1] - every[first][1]) for first in [*every][:1]
              for name, of in [*every.items()][1:] if of[1].shape == every[first][1].shape}  # fmt: skip

@@ -23,7 +23,7 @@ REFUSAL = (
 )
 NOTE = (
     "Untuned: at the settings nearest conf/config.yaml. Tuned: at those with the best mean validation accuracy in one "
-    "half of the seeds, judged by test accuracy in the other half, and the reverse. Difference: in patients per 100, "
+    "half of the seeds, judged by test accuracy in the other half, and the reverse. Difference: in % of rows, "
     "paired by seed, to the value of conf/config.yaml, both untuned or both tuned; 95 % intervals over seeds given "
     "the settings, for all values at once (Bonferroni). Sources: Choi et al. (2019), Sivaprasad et al. (2020)."
 )
@@ -46,8 +46,8 @@ def fair_section(study: "Study") -> Section | None:
         size = f"{len(grid.settings)} settings, {grid.test.shape[2]} replicates."
         size += f" {grid.n_diverged} runs diverged and count as the majority class." if grid.n_diverged else ""
         columns = {"value": "name", "settings": "line", "difference": "value", "lower": "low", "upper": "high"}
-        drawn = table[table["value"] != reference].drop(columns="accuracy").rename(columns=columns)
-        chart = bars(drawn, looks_of(grid.scores), f"difference to {what} {reference} (patients per 100)")
+        drawn = table[table["value"] != reference].drop(columns="test_accuracy").rename(columns=columns)
+        chart = bars(drawn, looks_of(grid.scores), f"difference to {what} {reference} ({study.noun} per 100)")
         caption = f"Test accuracy minus that of {reference} under the same seed; lines: 95 % intervals. {size}"
         figures[stem] = Figure(f"{what.capitalize()}: untuned and tuned", caption, [chart])
         caption = (
@@ -55,7 +55,7 @@ def fair_section(study: "Study") -> Section | None:
             "medians over splits; bands: 95 % by order statistics, for any distribution and all k at once."
         )
         figures[f"{stem}_trials"] = Figure(f"{what.capitalize()}: after k random trials", caption, [_curves(grid)])
-    answer = " ".join(map(_answer, found))
+    answer = " ".join(_answer(grid, study.noun) for grid in found)
     return Section("fair_comparison", QUESTION, answer, figures, pd.concat(tables), NOTE)
 
 
@@ -64,16 +64,16 @@ def _table(grid: Grid) -> pd.DataFrame:
     rows = []
     for place, level in enumerate(grid.levels):
         for kind, scores in grid.scores.items():
-            settings = [grid.settings[at] for at in dict.fromkeys(grid.chosen[:, place] * (kind == "tuned"))]
+            settings = [grid.settings[at] for at in (sorted({*grid.chosen[:, place]}) if kind == "tuned" else [0])]
             texts = [", ".join(f"{label(key)} {value_text(own[key])}" for key in grid.nuisance) for own in settings]
             found = bootstrap(100 * (scores[place] - scores[grid.reference]), np.random.default_rng(SEED))
             numbers = (scores[place].mean(), found.estimate, *found.interval(1 - 0.05 / max(1, len(grid.levels) - 1)))
             rows.append((label(grid.factor), level, kind, " or ".join(texts), *numbers))
-    columns = ["factor", "value", "settings", "chosen", "accuracy", "difference", "lower", "upper"]
+    columns = ["factor", "value", "settings", "chosen", "test_accuracy", "difference", "lower", "upper"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _answer(grid: Grid) -> str:
+def _answer(grid: Grid, noun: str) -> str:
     """Return how much of the factor is its nuisance settings, and what tuning makes of its best and worst value."""
     spread, nuisance = grid.spread(np.random.default_rng(SEED)), listed(map(label, grid.nuisance))
     untuned, tuned = (interval_text(*(100 * np.sqrt(row))) for row in spread[:2])
@@ -89,7 +89,7 @@ def _answer(grid: Grid) -> str:
     until = [*is_shown, False].index(False)
     return (
         f"{label(grid.factor).capitalize()}: {lead}. At the default {nuisance}, the {len(means)} values differ by a "
-        f"standard deviation of {untuned} patients per 100; each tuned over {len(grid.settings)} settings, by {tuned}. "
+        f"standard deviation of {untuned} {noun} per 100; each tuned over {len(grid.settings)} settings, by {tuned}. "
         f"{grid.levels[best]}, the best at the default, minus {grid.levels[worst]}, the worst, is {one} there and "
         f"{other} tuned. That it is better in most splits after k random trials is shown "
         f"{f'up to k = {until}' if until else 'for no k'}."

@@ -83,7 +83,7 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
     page = TEMPLATES.get_template("page.html").render(
         study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
-        noun="patients" if digests == [SHIPPED_SHA256] else "rows", most=MOST_ROWS,
+        noun=study.noun, most=MOST_ROWS,
         question=title(study.factors, frame),
         untestable=[of for of in verdicts if of.outcome == Outcome.UNTESTABLE],
         testable=[of for of in verdicts if of.outcome != Outcome.UNTESTABLE],

@@ -12,6 +12,7 @@ import pandas as pd
 from pima_hp.analysis.baselines import keep_baselines
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.verdicts import Verdict, judge
+from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
 from pima_hp.formatting import plain
 from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
@@ -85,6 +86,11 @@ class Study:
         """Return the settings that differ between runs: those of the sweep first, in its order."""
         found, planned = swept(self.frame), self.manifest.swept_keys if self.manifest else ()
         return [key for key in dict.fromkeys([*planned, *found]) if key in found][:MOST_FACTORS]
+
+    @property
+    def noun(self) -> str:
+        """Return what rows are: patients in the shipped table."""
+        return "patients" if set(self.frame["data_digest"]) == {SHIPPED_SHA256} else "rows"
 
     @property
     def progress(self) -> str:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pima_hp.report.study import Study
 
 STANDARD_ERROR = 0.5
-"""Of a mean accuracy, in patients per 100."""
+"""Of a mean accuracy, in % of rows."""
 NOTE = (
-    "sd: standard deviation in patients per 100. Share of the variance in %, with a 95 % interval: bootstrap over the "
+    "sd: standard deviation in % of rows. Share of the variance in %, with a 95 % interval: bootstrap over the "
     "seeds of each stream. Rest: the interaction of all streams. Differences are between configurations under the same "
     "seeds. Random-effects analysis of variance, method of moments, negative estimates as 0 (Bouthillier et al. 2021)."
 )
@@ -37,15 +37,15 @@ def variance_section(study: "Study") -> Section | None:
     base, total = str(totals.index[0]), float(totals.iloc[0])
     rows = table[table["configuration"] == base].set_index("component").drop(REST)
     mains = rows[~rows.index.str.contains(JOINT)].sort_values("variance", ascending=False)
-    parts = [f"{name} {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()]
+    parts = [f"the {name} makes {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()]
     top, largest = mains.index[0], float(mains["variance"].iloc[0])
     n_one, n_five = (math.ceil((largest + (total - largest) / n) / STANDARD_ERROR**2) for n in (1, 5))
     pairs = [of for of in totals.index if of in set(table.loc[table["is_difference"], "configuration"])]
     needed = [f"{name} {math.ceil(totals[name] / STANDARD_ERROR**2)}" for name in pairs]
     answer = (
-        f"Between runs of {base!r}, test accuracy has a standard deviation of {math.sqrt(total):.1f} patients per 100. "
-        f"Shares of its variance: {', '.join(parts)}, interactions and the rest {100 - mains['share'].sum():.0f} %. A "
-        f"mean with a standard error of {STANDARD_ERROR} per 100 takes {n_one} runs, each with other seeds of all "
+        f"Test accuracy varies between runs of {base!r} by a standard deviation of {math.sqrt(total):.1f} {study.noun} "
+        f"per 100. Of its variance, {', '.join(parts)}, interactions and the rest {100 - mains['share'].sum():.0f} %. "
+        f"A mean with a standard error of {STANDARD_ERROR} per 100 takes {n_one} runs, each with other seeds of all "
         f"streams (with five runs for each {top}: {n_five} times 5); with one {top} for all, {math.sqrt(largest):.1f} "
         "remain, however many runs."
     ) + (f" Runs for a difference paired by seed: {listed(needed)}." if needed else "")

@@ -122,3 +122,9 @@ def test_a_difference_is_that_of_the_paired_scores():
     found = components(values[1] - values[0], whole((5, 6, 7)))[0].clip(min=0)
     np.testing.assert_allclose(table.loc["adam minus base", "variance"], found, atol=1e-12)
     np.testing.assert_allclose(table.groupby(level=0)["share"].sum(), 1)
+
+
+def test_configurations_of_one_name_stay_apart():
+    frame, _ = study(np.random.default_rng(0), settings=({}, {"activation.alpha": 0.1}))
+    names = budgets(frame, SCORE, np.random.default_rng(0))["configuration"].unique()
+    assert [*names] == ["base", "base (c1)", "base (c1) minus base"]

@@ -39,7 +39,7 @@ def test_both_verdicts_stand_side_by_side() -> None:
     table = found.table.set_index(["value", "settings"])
     assert table["difference"]["sgd", "untuned"] == pytest.approx(-10, abs=0.5)
     assert table["lower"]["sgd", "tuned"] < 0 < table["upper"]["sgd", "tuned"]
-    assert table["accuracy"]["sgd", "untuned"] == pytest.approx(0.65, abs=0.02)
+    assert table["test_accuracy"]["sgd", "untuned"] == pytest.approx(0.65, abs=0.02)
     assert table["chosen"].xs("tuned", level=1).tolist() == [
         "learning rate 0.001", "learning rate 0.001", "learning rate 0.01",
     ]  # fmt: skip
@@ -70,3 +70,12 @@ def test_a_study_of_one_learning_rate_has_no_such_section() -> None:
     frame = planted()
     study = Study(Path("planted"), frame[frame["optimizer.lr"] == 0.001], None, ())
     assert (fair_section(study), unfair_section(study)) == (None, None)
+
+
+def test_where_nothing_differs_the_sentence_claims_nothing() -> None:
+    frame = planted().assign(**{"val/accuracy": [np.array([0.65])] * 180, TEST: 0.65})
+    found = section_of(frame)
+    assert found is not None
+    assert found.answer.startswith("Optimizer: its values differ too little to say how much")
+    assert found.answer.endswith("shown for no k.")
+    assert all(len(figure.panels) == 1 for figure in found.figures.values())

@@ -22,8 +22,8 @@ def test_the_sentence_says_what_the_spread_is_made_of_and_how_many_runs_a_mean_t
     frame = seeds_crossed(frame_of(settings, np.stack([values, adam]).reshape(2, -1)), SHAPE)
     found = variance_section(Study(Path("planted"), frame, None, ()))
     assert found is not None
-    assert "Between runs of 'base', test accuracy has a standard deviation of 3.0 patients per 100" in found.answer
-    assert "Shares of its variance: split 100" in found.answer
+    assert "Test accuracy varies between runs of 'base' by a standard deviation of 3.0 patients per 100" in found.answer
+    assert "Of its variance, the split makes 100" in found.answer
     assert "A mean with a standard error of 0.5 per 100 takes 36 runs" in found.answer  # (3.0 / 0.5)²
     assert "with one split for all, 3.0 remain" in found.answer
     assert found.answer.endswith("paired by seed: adam minus base 5.")  # (1.0 / 0.5)² = 4, of 400 random scores
