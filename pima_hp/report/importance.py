@@ -64,7 +64,8 @@ def importance_section(study: Study) -> Section | None:
         figures["what_matters_interactions"] = Figure("The largest interactions", caption, charts)
     table = shares.pivot_table("text", ["levels", "name"], "target", aggfunc="first", sort=False)[[*targets]]
     table = table.reset_index(names=["levels", "effect"])
-    return Section("what_matters", "What matters?", answer, figures, table, NOTE)
+    is_whole = found.n_cells[0] == found.n_cells[1]
+    return Section("what_matters", "What matters?", answer, figures, table, NOTE, leads=is_whole)
 
 
 def ranked(rows: pd.DataFrame, target: str) -> str:

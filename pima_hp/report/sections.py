@@ -19,6 +19,7 @@ class Section:
         figures: stem of a file -> figure.
         table: its first rows are shown, all are in `tables/<name>.csv`.
         note: what the columns of the table mean, methods, source.
+        leads: whether it comes before the claims of the article even where most of these can be tested.
     """
 
     name: str
@@ -27,3 +28,4 @@ class Section:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     note: str = ""
+    leads: bool = False

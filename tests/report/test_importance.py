@@ -33,6 +33,7 @@ def test_the_first_sentence_names_what_matters_most_with_its_share_and_interval(
     assert "the interaction of activation and optimizer, 5 % [" in found.answer
     assert f"Analyzed: activation (2){SIGN}optimizer (2){SIGN}learning rate (3), 6 replicates." in found.answer
     assert found.table["effect"][0] == "learning rate"
+    assert found.leads
     assert [*found.figures] == ["what_matters_shares", "what_matters_interactions"]
 
 
