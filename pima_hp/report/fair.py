@@ -77,22 +77,20 @@ def _answer(grid: Grid, noun: str) -> str:
     """Return how much of the factor is its nuisance settings, and what tuning makes of its best and worst value."""
     spread, nuisance = grid.spread(np.random.default_rng(SEED)), listed(map(label, grid.nuisance))
     untuned, tuned = (interval_text(*(100 * np.sqrt(row))) for row in spread[:2])
-    lead = f"tuning {nuisance} removes {interval_text(*(100 * spread[2]))} % of the variance between its values"
+    lead = f"tuning the {nuisance} removes {interval_text(*(100 * spread[2]))} % of the variance between"
     if np.isnan(spread[2, 0]):
-        lead = f"its values differ too little to say how much of that tuning {nuisance} removes"
+        lead = f"without clear differences at the default {nuisance} between"
     means, trials = grid.scores["untuned"].mean(axis=1), grid.trials()  # (L,), (L, R, k)
     best, worst, level = int(means.argmax()), int(means.argmin()), 1 - 0.05 / math.comb(len(means), 2)  # of all pairs
     gains = [bootstrap(100 * (of[best] - of[worst]), np.random.default_rng(SEED)) for of in grid.scores.values()]
     one, other = (interval_text(gain.estimate, *gain.interval(level)) for gain in gains)
     won = np.heaviside(trials[best] - trials[worst], 0.5).sum(axis=0)  # (k,)
     is_shown = [Share(of, trials.shape[1]).interval(level)[0] > 0.5 for of in won.tolist()]
-    until = [*is_shown, False].index(False)
     return (
-        f"{label(grid.factor).capitalize()}: {lead}. At the default {nuisance}, the {len(means)} values differ by a "
-        f"standard deviation of {untuned} {noun} per 100; each tuned over {len(grid.settings)} settings, by {tuned}. "
-        f"{grid.levels[best]}, the best at the default, minus {grid.levels[worst]}, the worst, is {one} there and "
-        f"{other} tuned. That it is better in most splits after k random trials is shown "
-        f"{f'up to k = {until}' if until else 'for no k'}."
+        f"{label(grid.factor).capitalize()}: {lead} the {len(means)} values (standard deviation {untuned} {noun} per "
+        f"100 at the default, {tuned} tuned over {len(grid.settings)} settings). {grid.levels[best]}, the best at the "
+        f"default, is {one} above {grid.levels[worst]}, the worst; tuned, {other}. It is shown to be better in most "
+        f"splits for up to {[*is_shown, False].index(False)} random trials."
     )
 
 

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.fair import TEST, VALIDATION
@@ -51,8 +52,9 @@ def variance_section(study: "Study") -> Section | None:
     ) + (f" Runs for a difference paired by seed: {listed(needed)}." if needed else "")
     columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
     drawn = table[~table["is_difference"]].rename(columns=columns)
-    chart = bars(drawn, looks_of(dict.fromkeys(drawn["line"])), "share of the variance between runs (%)")
+    together = pd.concat([of for _, of in drawn.groupby("name", sort=False)])
+    chart = bars(together, looks_of(dict.fromkeys(drawn["line"])), "share of the variance between runs (%)")
     caption = "Final test accuracy; lines: 95 % intervals, bootstrap over the seeds of each stream."
     figures = {"variance_shares": Figure("What the spread between runs is made of", caption, [chart])}
-    shown = table[["configuration", "component", "sd", "share", "lower", "upper"]]
+    shown = table[["configuration", "component", "sd", "share", "lower", "upper"]].round(1)
     return Section("variance", "How many seeds does a study need?", answer, figures, shown, NOTE)

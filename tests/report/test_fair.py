@@ -32,10 +32,10 @@ def section_of(frame: pd.DataFrame) -> Section | None:
 def test_both_verdicts_stand_side_by_side() -> None:
     found = section_of(planted())
     assert found is not None
-    assert " % of the variance between its values. At the default learning rate, the 3 values differ by" in found.answer
-    assert "by a standard deviation of 4." in found.answer  # of 0.74, 0.75 and 0.65
-    assert "rmsprop, the best at the default, minus sgd, the worst, is 9.8 [9.4, 10.1] there" in found.answer  # 10
-    assert found.answer.endswith("is shown up to k = 2.")  # after three trials, all three rates
+    assert found.answer.startswith("Optimizer: tuning the learning rate removes 9")
+    assert " % of the variance between the 3 values (standard deviation 4." in found.answer  # of 0.74, 0.75 and 0.65
+    assert "rmsprop, the best at the default, is 9.8 [9.4, 10.1] above sgd, the worst; tuned, " in found.answer  # 10
+    assert found.answer.endswith("for up to 2 random trials.")  # three are all learning rates
     table = found.table.set_index(["value", "settings"])
     assert table["difference"]["sgd", "untuned"] == pytest.approx(-10, abs=0.5)
     assert table["lower"]["sgd", "tuned"] < 0 < table["upper"]["sgd", "tuned"]
@@ -76,6 +76,6 @@ def test_where_nothing_differs_the_sentence_claims_nothing() -> None:
     frame = planted().assign(**{"val/accuracy": [np.array([0.65])] * 180, TEST: 0.65})
     found = section_of(frame)
     assert found is not None
-    assert found.answer.startswith("Optimizer: its values differ too little to say how much")
-    assert found.answer.endswith("shown for no k.")
+    assert found.answer.startswith("Optimizer: without clear differences")
+    assert found.answer.endswith("for up to 0 random trials.")
     assert all(len(figure.panels) == 1 for figure in found.figures.values())
