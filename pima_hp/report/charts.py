@@ -169,6 +169,7 @@ def bars(table: pd.DataFrame, looks: Looks, x_title: str, *, title: str = "", wi
         title: of the chart.
         width: of the bars, without the names.
     """
+    table = table.iloc[np.argsort(pd.factorize(table["name"])[0], kind="stable")]
     several, numbers = len(looks) > 1, table[["value", "low", "high"]].to_numpy(float)
     texts = interval_texts([tuple(row) for row in numbers.tolist()])
     named = [f"{line} {text}" if several else text for line, text in zip(table["line"], texts, strict=True)]

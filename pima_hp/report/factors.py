@@ -66,7 +66,7 @@ def effect_in_words(compared: Comparison) -> str:
     who = "patients" if set(compared.runs["data_digest"]) == {SHIPPED_SHA256} else "rows"
     kind = f"95 % interval over seeds, paired{f', for all {n_pairs} pairs at once' if n_pairs > 1 else ''}"
     chance = "" if lower > 0 else " That may be chance."
-    number = interval_text(gain.estimate, lower, upper)
+    number = f"{gain.estimate:.1f} [{lower:.1f}, {upper:.1f}]".replace("-", "\N{MINUS SIGN}")
     return f"{found}: {number} more of 100 {who} are classified correctly ({kind}).{chance}"
 
 

@@ -71,6 +71,7 @@ def learning_curves(compared: Comparison, _: Sequence[Statistic]) -> Figure:
             {"epoch": (1, max(n_epochs, 2)), "accuracy (fraction of rows)": ends},
             title=f"{label(compared.factors[0])} {name}",
             subtitle=missing(runs),
+            size=(165, 150) if len(compared.levels) > 1 else (400, 250),
         )
         for name, runs in compared.levels.items()
         if len(drawn := pd.concat([points[points["level"] == name], dashed]))

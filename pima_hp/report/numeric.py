@@ -17,7 +17,7 @@ from pima_hp.run import Array
 MOST_PLACES, MOST_LINES = 40, 13
 """Values drawn on an axis, where more are averaged in bins of equal width; lines in a figure."""
 WITHIN = 0.01
-"""Means this close to the highest are called as good: 1 of 100 rows."""
+"""Means this close to the highest are called as good."""
 SCORES = {
     "training": Statistic(name="final_score", curve="train/accuracy_end"),
     "validation": Statistic(name="final_score", curve="val/accuracy"),
@@ -38,8 +38,8 @@ def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> t
     good = means.index[means >= means.max() - WITHIN]
     answer = (
         f"The final {alone.validation_rows} accuracy is highest at {name} {means.idxmax():.3g}: "
-        f"{interval_text(means.max(), *ends)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}. "
-        f"From {good.min():.3g} to {good.max():.3g}, values are within 1 of 100 rows of the highest."
+        f"{interval_text(means.max(), *ends)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
+        + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
     )
     figures = {"final": against(alone, table)}
     for other in (other for other in factors if other != factor):
