@@ -73,6 +73,17 @@ class Comparison:
         return "test" if not any(fractions) else "validation" if all(fractions) else "test or validation"
 
     @property
+    def owners(self) -> list[str]:
+        """Return the first settings that the study varies and these runs do not, without those that belong to one."""
+        return [key for key in self.others if key.rpartition(".")[0] not in self.others][:6]
+
+    @property
+    def context(self) -> str:
+        """Return the values of these settings: `With learning rate 0.001, the`; `The` where there are none."""
+        values = [f"{label(key)} {shown(value_text(self.runs[key].iloc[0]), 34)}" for key in self.owners]
+        return f"With {listed(values)}, the" if values else "The"
+
+    @property
     def caption(self) -> str:
         """Return how many replicates there are, how many are missing, what is fixed and what is left out."""
         sizes = sorted(set(map(len, self.places.values())))
@@ -82,8 +93,8 @@ class Comparison:
         sentences = [f"{several} a setting", f"Fixed: {', '.join(shared)}"]
         if incomplete := missing(self.runs):
             sentences.append(f"Missing: {incomplete}; a mean is over the runs that have a value")
-        if owners := [key for key in self.others if key.rpartition(".")[0] not in self.others]:
-            sentences.append(f"Not drawn: other combinations of {listed(map(label, owners[:6]))}")
+        if self.owners:
+            sentences.append(f"Not drawn: other combinations of {listed(map(label, self.owners))}")
         return ". ".join(sentences) + "."
 
 

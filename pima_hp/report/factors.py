@@ -38,7 +38,7 @@ def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken
         answer, figures = effect_in_words(compared), figures_of(study.frame, verdicts, factor)
     figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
     question = f"What does the {label(factor)} do?"
-    return Section(name, question, answer, figures, summary(study.frame, [factor]), NOTE)
+    return Section(name, question, answer, figures, summary(study.frame, [factor]), NOTE, shared=compared.caption)
 
 
 def effect_in_words(compared: Comparison) -> str:
@@ -54,7 +54,7 @@ def effect_in_words(compared: Comparison) -> str:
         return f"Not known yet: finished runs of two values of the {factor} are needed."
     best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
     found = (
-        f"The final {rows} accuracy is highest with {factor} {best} ({means[best]:.3f}) "
+        f"{compared.context} final {rows} accuracy is highest with {factor} {best} ({means[best]:.3f}) "
         f"and lowest with {worst} ({means[worst]:.3f})"
     )
     seeds, table = matched([scores[worst], scores[best]])
@@ -85,4 +85,4 @@ def single_section(study: Study) -> Section | None:
     answer = f"Its final {compared.validation_rows} accuracy is {interval_text(known.mean(), *ends)}{kind}.{level}"
     figure = replace(figure, caption=f"{figure.caption} {compared.caption}")
     table, figures = summary(study.frame, []), {"learning_curves": figure}
-    return Section("learning", "How well does it learn?", answer, figures, table, NOTE)
+    return Section("learning", "How well does it learn?", answer, figures, table, NOTE, shared=compared.caption)

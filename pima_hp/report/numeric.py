@@ -37,7 +37,7 @@ def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> t
         ends, kind = bootstrap(known, np.random.default_rng(0)).interval(), " (95 % interval over seeds)"
     good = means.index[means >= means.max() - WITHIN]
     answer = (
-        f"The final {alone.validation_rows} accuracy is highest at {name} {means.idxmax():.3g}: "
+        f"{alone.context} final {alone.validation_rows} accuracy is highest at {name} {means.idxmax():.3g}: "
         f"{interval_text(means.max(), *ends)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
         + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
     )

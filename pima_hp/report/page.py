@@ -47,8 +47,8 @@ def _printable(value: Any) -> Any:
     return shown(" ".join(value.split()) if value.strip() else value, 2_000)
 
 
-MOST_ROWS = 40
-"""Rows of a table on the page; files have all."""
+FEW_ROWS, MOST_ROWS = 12, 60
+"""Rows of a table that the page shows, and those that it shows on demand; files have all."""
 TEMPLATES = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
@@ -83,7 +83,7 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
     page = TEMPLATES.get_template("page.html").render(
         study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
-        noun=study.noun, most=MOST_ROWS,
+        noun=study.noun, most=MOST_ROWS, few=FEW_ROWS,
         question=title(study.factors, frame),
         untestable=[of for of in verdicts if of.outcome == Outcome.UNTESTABLE],
         testable=[of for of in verdicts if of.outcome != Outcome.UNTESTABLE],

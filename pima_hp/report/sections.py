@@ -19,6 +19,7 @@ class Section:
         figures: stem of a file -> figure.
         table: its first rows are shown, all are in `tables/<name>.csv`.
         note: what the columns of the table mean, methods, source.
+        shared: what all captions of its figures say; the page says it once, below the table.
         leads: whether it comes before the claims of the article even where most of these can be tested.
     """
 
@@ -29,3 +30,4 @@ class Section:
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     note: str = ""
     leads: bool = False
+    shared: str = ""
