@@ -77,7 +77,8 @@ def importance(
     """Return the importance of the settings that vary in a study; None where fewer than two are crossed.
 
     A complete grid is analyzed as it is, an incomplete crossed design by a random forest. Of a union of grids, in
-    which settings do not vary together, the largest complete grid of at least two factors is analyzed.
+    which settings do not vary together, the largest complete grid of at least two factors is analyzed, if it has half
+    of the configurations: what matters in a corner of a study is not what matters in it.
 
     Args:
         frame: of a study.
@@ -91,7 +92,7 @@ def importance(
     if not _is_complete(cells) and not _is_crossed(cells):
         cells = _largest_grid(cells)
     factors = _varying(cells)
-    if len(factors) < 2:
+    if len(factors) < 2 or len(cells) < len(settings) / 2:
         return None
     cells = cells[factors].sort_values(factors)
     scores = {name: _scores(frame, cells, statistic) for name, statistic in targets.items()}

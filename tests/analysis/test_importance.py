@@ -169,6 +169,13 @@ def test_the_largest_complete_grid_of_a_union_is_analyzed() -> None:
     assert set(found.shares["method"]) == {"group means"}
 
 
+def test_a_grid_that_is_a_corner_of_a_study_says_nothing_about_it() -> None:
+    rows = grid_of({"activation": ["relu", "tanh"], "batch.size": [5, 10]})
+    rows += [{"optimizer.lr": rate} for rate in (0.01, 0.1, 1.0, 2.0, 3.0)]
+    frame = frame_of(rows, np.random.default_rng(0).normal(0.7, 0.02, (len(rows), 5)))
+    assert importance(frame, {"score": SCORE}, np.random.default_rng(0)) is None
+
+
 def test_a_grid_with_missing_settings_is_filled_by_a_random_forest_and_says_so() -> None:
     scores = effects(np.random.default_rng(0))[..., None] + np.zeros(5)
     whole, part = importance_of(scores), importance_of(scores, kept=[n for n in range(24) if n not in (3, 17)])
