@@ -77,20 +77,23 @@ def _answer(grid: Grid, noun: str) -> str:
     """Return how much of the factor is its nuisance settings, and what tuning makes of its best and worst value."""
     spread, nuisance = grid.spread(np.random.default_rng(SEED)), listed(map(label, grid.nuisance))
     untuned, tuned = (interval_text(*(100 * np.sqrt(row))) for row in spread[:2])
-    lead = f"tuning the {nuisance} removes {interval_text(*(100 * spread[2]))} % of the variance between"
-    if np.isnan(spread[2, 0]):
-        lead = f"without clear differences at the default {nuisance} between"
     means, trials = grid.scores["untuned"].mean(axis=1), grid.trials()  # (L,), (L, R, k)
+    share, count = interval_text(*(100 * spread[2])), f"the {len(means)} values"
+    lead = f"tuning the {nuisance} removes {share} % of the variance between {count}"
+    if np.isnan(spread[2, 0]):
+        lead = f"{count} differ too little to say what tuning the {nuisance} removes"
     best, worst, level = int(means.argmax()), int(means.argmin()), 1 - 0.05 / math.comb(len(means), 2)  # of all pairs
     gains = [bootstrap(100 * (of[best] - of[worst]), np.random.default_rng(SEED)) for of in grid.scores.values()]
     one, other = (interval_text(gain.estimate, *gain.interval(level)) for gain in gains)
     won = np.heaviside(trials[best] - trials[worst], 0.5).sum(axis=0)  # (k,)
     is_shown = [Share(of, trials.shape[1]).interval(level)[0] > 0.5 for of in won.tolist()]
+    until = [*is_shown, False].index(False)
+    trials_text = f"for up to {until} random trials" if until else "not even after one random trial"
     return (
-        f"{label(grid.factor).capitalize()}: {lead} the {len(means)} values (standard deviation {untuned} {noun} per "
+        f"{label(grid.factor).capitalize()}: {lead} (standard deviation {untuned} {noun} per "
         f"100 at the default, {tuned} tuned over {len(grid.settings)} settings). {grid.levels[best]}, the best at the "
-        f"default, is {one} above {grid.levels[worst]}, the worst; tuned, {other}. It is shown to be better in most "
-        f"splits for up to {[*is_shown, False].index(False)} random trials."
+        f"default, is {one} above {grid.levels[worst]}, the worst; tuned, {other}. That it is better in most splits is "
+        f"shown {trials_text}."
     )
 
 

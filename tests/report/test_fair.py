@@ -76,6 +76,8 @@ def test_where_nothing_differs_the_sentence_claims_nothing() -> None:
     frame = planted().assign(**{"val/accuracy": [np.array([0.65])] * 180, TEST: 0.65})
     found = section_of(frame)
     assert found is not None
-    assert found.answer.startswith("Optimizer: without clear differences")
-    assert found.answer.endswith("for up to 0 random trials.")
+    assert found.answer.startswith(
+        "Optimizer: the 3 values differ too little to say what tuning the learning rate removes"
+    )
+    assert found.answer.endswith("is shown not even after one random trial.")
     assert all(len(figure.panels) == 1 for figure in found.figures.values())
