@@ -20,8 +20,10 @@ LABELS = {
     "data.scaling": "scaling",
     "data.test_fraction": "test fraction",
     "data.val_fraction": "validation fraction",
+    "model.depth": "depth",
     "model.hidden_widths": "hidden widths",
     "model.initialization": "initialization",
+    "model.width": "width",
     "optimizer.lr": "learning rate",
     "trainer.max_epochs": "epochs",
 }

@@ -75,7 +75,7 @@ class Comparison:
     @property
     def owners(self) -> list[str]:
         """Return the first settings that the study varies and these runs do not, without those that belong to one."""
-        return [key for key in self.others if key.rpartition(".")[0] not in self.others][:6]
+        return [key for key in self.others if key in LABELS or key.rpartition(".")[0] not in self.others][:6]
 
     @property
     def context(self) -> str:

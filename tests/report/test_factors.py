@@ -27,6 +27,12 @@ def test_best_and_worst_are_named_with_their_paired_difference_for_all_pairs_at_
     assert "chance" not in text
 
 
+def test_the_answer_says_under_which_other_settings_of_the_study_it_holds(make_study):
+    crossed = [{**batch, "optimizer": "sgd", "optimizer.lr": rate} for batch in BATCHES for rate in (0.001, 0.1)]
+    text = effect_in_words(comparable(make_study([*crossed, *BATCHES], 5), ["batch.size"]))
+    assert text.startswith("With optimizer rmsprop and learning rate 0.001, the final test accuracy is highest with")
+
+
 def test_a_difference_that_chance_can_make_is_called_so(make_study):
     frame = with_scores(make_study(BATCHES, 5), dict.fromkeys((5, 10, 16, 32), 0.0))
     frame["data_digest"] = "1a2b3c4d" * 8
