@@ -41,7 +41,7 @@ def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> t
         f"{interval_text(means.max(), *ends)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
         + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
     )
-    figures = {"final": against(alone, table)}
+    figures, final = dict[str, Figure](), against(alone, table)
     for other in (other for other in factors if other != factor):
         compared, kind = comparable(frame, [other, factor]), f"with_{other.replace('.', '_').lower()}"
         table = scored(compared)
@@ -54,7 +54,7 @@ def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> t
             ranked = sorted(best.items(), key=lambda of: -of[1][1])
             texts = (f"{level} {place:.3g} ({score:.3f})" for level, (place, score) in ranked)
             answer += f" The best {name} by {label(other)}: {', '.join(texts)}."
-    return answer, figures
+    return answer, figures | {"final": final}
 
 
 def against(compared: Comparison, table: pd.DataFrame) -> Figure:

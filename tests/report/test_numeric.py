@@ -31,7 +31,7 @@ def test_the_best_value_is_named_for_each_value_of_a_crossed_factor(make_study):
     frame = planted(make_study, settings, lambda run: peaks[run["optimizer"]])
     answer, figures = number_answer(frame, "optimizer.lr", ["optimizer", "optimizer.lr"])
     assert "The best learning rate by optimizer: adam 0.01 (0.750), sgd 0.1 (0.750)." in answer
-    assert list(figures) == ["final", "with_optimizer"]
+    assert list(figures) == ["with_optimizer", "final"]
     points = drawn(figures["with_optimizer"])
     of_adam = points[points["line"] == "adam"]
     np.testing.assert_allclose(of_adam["x"], RATES, rtol=1e-6)
@@ -47,7 +47,7 @@ def test_two_numbers_of_many_values_are_a_heat_map(make_study):
     assert len(drawn(figures["with_batch_size"])) == 72
     assert list(number_answer(frame, "batch.size", factors)[1]) == ["final"]  # one map of a pair
     section = factor_section(Study(None, frame, None, []), [], "batch.size", [])
-    assert list(section.figures) == ["batch_size_final", "batch_size_with_optimizer_lr"]
+    assert list(section.figures) == ["batch_size_with_optimizer_lr", "batch_size_final"]
 
 
 def test_very_many_values_are_averaged_in_bins(make_study):
