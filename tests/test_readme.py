@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pima_hp.config.options import options
 from pima_hp.data.table import SHIPPED
 from tests.conftest import Command
 
@@ -16,12 +17,18 @@ TEXT = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, flags=re.S)
 LINES = [line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 WAYS = ("pima-hp-train", "python scripts/train.py")
-TRAINING = sorted({line for line in LINES if line.startswith(WAYS)})
+TRAINING = sorted({line for line in LINES if line.startswith(WAYS) and not ("experiment=" in line and "report=" in line)})
+EXPERIMENTS = sorted(set(re.findall(r"experiment=(\w+)", TEXT)) - {"NAME"})  # large ones: tests/test_conf.py trains parts
 
 
 def test_the_readme_is_one_page_with_commands():
     assert len(TRAINING) >= 10
     assert len(PAGES[0].read_text().splitlines()) <= 150
+
+
+def test_every_experiment_that_is_named_exists_and_every_one_is_explained():
+    assert set(EXPERIMENTS) <= set(options("experiment"))
+    assert all(f"`{name}`" in TEXT for name in options("experiment"))
 
 
 @pytest.mark.parametrize("line", TRAINING)
