@@ -17,8 +17,9 @@ TEXT = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, flags=re.S)
 LINES = [line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 WAYS = ("pima-hp-train", "python scripts/train.py")
-TRAINING = sorted({line for line in LINES if line.startswith(WAYS) and not ("experiment=" in line and "report=" in line)})
-EXPERIMENTS = sorted(set(re.findall(r"experiment=(\w+)", TEXT)) - {"NAME"})  # large ones: tests/test_conf.py trains parts
+LARGE = re.compile(r"experiment=.*report=")  # tests/test_conf.py trains a part of each experiment
+TRAINING = sorted({line for line in LINES if line.startswith(WAYS) and not LARGE.search(line)})
+EXPERIMENTS = set(re.findall(r"experiment=(\w+)", TEXT)) - {"NAME"}
 
 
 def test_the_readme_is_one_page_with_commands():
@@ -27,7 +28,7 @@ def test_the_readme_is_one_page_with_commands():
 
 
 def test_every_experiment_that_is_named_exists_and_every_one_is_explained():
-    assert set(EXPERIMENTS) <= set(options("experiment"))
+    assert set(options("experiment")) >= EXPERIMENTS
     assert all(f"`{name}`" in TEXT for name in options("experiment"))
 
 
