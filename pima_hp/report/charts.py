@@ -8,7 +8,6 @@ color of the page; `page.css` gives it to axes and titles too, so that figures f
 """
 
 import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ import pandas as pd
 import vl_convert
 from scipy.optimize import isotonic_regression
 
-from pima_hp.analysis.intervals import bootstrap
 from pima_hp.formatting import interval_texts
 from pima_hp.report.comparable import evenly_spaced
+from pima_hp.report.tables import mean_interval
 from pima_hp.run import Array
 
 Chart = alt.LayerChart | alt.FacetChart
@@ -75,16 +74,17 @@ class Figure:
 
 
 def lines(
-    points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends], *,
-    title: str = "", subtitle: str = "", size: tuple[int, int] = (165, 150), stepped: bool = False, log: bool = False,
-    decades: bool = False,
+    points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends | None], *,
+    majority: float | None = None, title: str = "", subtitle: str = "", size: tuple[int, int] = (400, 270),
+    stepped: bool = False, log: bool = False, decades: bool = False,
 ) -> Chart:  # fmt: skip
     """Draw lines with their bands, named at their right ends; a tooltip has the numbers of all lines at a place.
 
     Args:
         points: `line`, `x`, `mean`, `low` and `high`, in the order of x; what lies outside the axis is left out.
         looks: of each line.
-        axes: title of the x axis and its ends, then those of the y axis.
+        axes: title of the x axis and its ends, then those of the y axis; None: those of the points.
+        majority: where a dashed line is named so; None for none.
         title: of the chart.
         subtitle: how many runs are missing.
         size: width and height.
@@ -93,11 +93,16 @@ def lines(
         decades: whether the numbers are logarithms to base 10; the axis and tooltips have the numbers themselves.
     """
     (x_title, x_ends), (y_title, y_ends) = axes.items()
+    x_ends = x_ends or (float(points["x"].min()), float(points["x"].max()))
+    if majority is not None:
+        points = pd.concat([points, pd.DataFrame({"line": "majority", "x": x_ends, "mean": majority})])
+        looks = {**looks, "majority": DASHED}
+    y_ends = y_ends or rounded(points[["low", "mean", "high"]])
     whole = {} if log or (points["x"] % 1).any() else {"tickMinStep": 1, "tickCount": min(5, x_ends[1] - x_ends[0])}
     x = axis_of(alt.X, x_title, x_ends, log, grid=False, **whole, labelOverlap=True)
     y = axis_of(alt.Y, y_title, y_ends, **(DECADES if decades else {}))
     points = points[points["mean"].between(*y_ends)]
-    points = points.assign(low=points["low"].clip(*y_ends), high=points["high"].clip(*y_ends))
+    points = points.assign(**{end: points[end].clip(*y_ends) for end in ("low", "high")})
     names = points.drop_duplicates("line", keep="last")
     names = names.assign(at=apart(names["mean"].to_numpy(), 12 / size[1] * (y_ends[1] - y_ends[0]), y_ends[1]))
     is_point = len(set(points["x"])) == 1  # a line through one point is invisible
@@ -135,11 +140,7 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
         x_title: with its unit.
         level: where a dashed line is; None for none.
     """
-    unknown, rng = (math.nan, math.nan), np.random.default_rng
-    means = [
-        (pd.Series(some).mean(), *(bootstrap(some, rng(0), 2_000).interval() if len(some) > 1 else unknown))
-        for some in rows.values()
-    ]
+    means = [mean_interval(some, n_resamples=2_000) for some in rows.values()]
     labels = [f"{name}\n{text}" for name, text in zip(rows, interval_texts(means), strict=True)]
     table = pd.DataFrame(means, columns=["mean", "lower", "upper"]).assign(line=list(rows), row=labels)
     drawn: list[Any] = [np.sort(some)[evenly_spaced(len(some), MAX_TICKS)] for some in rows.values()]
@@ -159,24 +160,20 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
     return alt.layer(*layers, width=250, height=ROW_HEIGHT * len(rows))
 
 
-def bars(table: pd.DataFrame, looks: Looks, x_title: str, *, title: str = "", width: int = 250) -> Chart:
+def bars(table: pd.DataFrame, x_title: str, *, title: str = "") -> Chart:
     """Draw horizontal bars with their intervals and numbers, in the order of the table, those of one name together.
 
     Args:
         table: `name` of a group and `line` of a bar in it, `value`, `low` and `high` (NaN where there is no interval).
-        looks: of each line.
         x_title: with its unit.
         title: of the chart.
-        width: of the bars, without the names.
     """
     table = table.iloc[np.argsort(pd.factorize(table["name"])[0], kind="stable")]
-    several, numbers = len(looks) > 1, table[["value", "low", "high"]].to_numpy(float)
+    looks, numbers = looks_of(table["line"].unique()), table[["value", "low", "high"]].to_numpy(float)
     texts = interval_texts([tuple(row) for row in numbers.tolist()])
-    named = [f"{line} {text}" if several else text for line, text in zip(table["line"], texts, strict=True)]
+    named = [f"{line} {text}" if len(looks) > 1 else text for line, text in zip(table["line"], texts, strict=True)]
     first = ~table["name"].duplicated()  # only the first bar of a row has its name; a number keeps rows apart
-    rows = [
-        f"{name if is_first else ''}\n{n}" for n, (name, is_first) in enumerate(zip(table["name"], first, strict=True))
-    ]
+    rows = [f"{name}\n{n}" for n, name in enumerate(table["name"].where(first, ""))]
     table = table.assign(row=rows, text=named, end=np.nanmax([*numbers.T, np.zeros(len(table))], axis=0))
     ends = min(0.0, float(np.nanmin(numbers))), float(table["end"].max()) or 1.0
     x = axis_of(alt.X, x_title, ends, tickCount=5, labelOverlap=True)
@@ -187,13 +184,19 @@ def bars(table: pd.DataFrame, looks: Looks, x_title: str, *, title: str = "", wi
         drawn.encode(x=x("low"), x2=alt.X2("high")).mark_rule(strokeWidth=1.5),
         drawn.encode(x=x("end"), text=alt.Text("text", type="nominal")).mark_text(align="left", dx=6),
     )
-    return alt.layer(*layers, width=width, height=(17 if several else BAR_HEIGHT) * len(table), title=title)
+    return alt.layer(*layers, width=250, height=(17 if len(looks) > 1 else BAR_HEIGHT) * len(table), title=title)
 
 
 def looks_of(names: Iterable[str]) -> Looks:
     """Return a look for each name, the same in every figure of the same names: five colors, then the same dashed."""
     slots = [(color, dash) for dash in ([1, 0], [6, 3], [2, 2]) for color in COLORS]
     return dict(zip(names, itertools.cycle(slots), strict=False))
+
+
+def rounded(numbers: Any) -> Ends:
+    """Return the ends of an axis for some numbers: multiples of 0.05; 0 and 1 for none."""
+    known = np.asarray(numbers, float)[np.isfinite(numbers)]
+    return (np.floor(20 * known.min()) / 20, np.ceil(20 * known.max()) / 20) if len(known) else (0.0, 1.0)
 
 
 def apart(heights: Array, gap: float, top: float) -> Array:

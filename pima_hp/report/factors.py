@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.intervals import bootstrap
 from pima_hp.analysis.selection import by_seeds, conclusive, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.data.table import SHIPPED_SHA256
@@ -18,7 +17,7 @@ from pima_hp.report.figures import figures_of, learning_curves
 from pima_hp.report.numeric import number_answer
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
-from pima_hp.report.tables import SEED, summary
+from pima_hp.report.tables import mean_interval, summary
 
 FINAL = Statistic(name="final_score", curve="val/accuracy")
 NOTE = (
@@ -61,12 +60,11 @@ def effect_in_words(compared: Comparison) -> str:
     if len(seeds) < 2:
         return f"{found}; whether that is more than chance takes more replicates."
     n_pairs = math.comb(len(means), 2)
-    gain = bootstrap(100 * (table[:, 1] - table[:, 0]), np.random.default_rng(SEED))
-    lower, upper = gain.interval(1 - 0.05 / n_pairs)
+    gain, lower, upper = mean_interval(100 * (table[:, 1] - table[:, 0]), 1 - 0.05 / n_pairs)
     who = "patients" if set(compared.runs["data_digest"]) == {SHIPPED_SHA256} else "rows"
     kind = f"95 % interval over seeds, paired{f', for all {n_pairs} pairs at once' if n_pairs > 1 else ''}"
     chance = "" if lower > 0 else " That may be chance."
-    number = f"{gain.estimate:.1f} [{lower:.1f}, {upper:.1f}]".replace("-", "\N{MINUS SIGN}")
+    number = f"{gain:.1f} [{lower:.1f}, {upper:.1f}]".replace("-", "\N{MINUS SIGN}")
     return f"{found}: {number} more of 100 {who} are classified correctly ({kind}).{chance}"
 
 
@@ -79,10 +77,9 @@ def single_section(study: Study) -> Section | None:
     known, figure = scores[np.isfinite(scores)], learning_curves(compared, [])
     if not len(known):
         return None
-    ends = bootstrap(known, np.random.default_rng(SEED)).interval() if len(known) > 1 else (math.nan, math.nan)
     kind = " (95 % interval over seeds)" if len(known) > 1 else "; one run says nothing about chance"
     level = "" if compared.majority is None else f" Always predicting the majority class has {compared.majority:.3f}."
-    answer = f"Its final {compared.validation_rows} accuracy is {interval_text(known.mean(), *ends)}{kind}.{level}"
+    answer = f"Its final {compared.validation_rows} accuracy is {interval_text(*mean_interval(known))}{kind}.{level}"
     figure = replace(figure, caption=f"{figure.caption} {compared.caption}")
     table, figures = summary(study.frame, []), {"learning_curves": figure}
     return Section("learning", "How well does it learn?", answer, figures, table, NOTE, shared=compared.caption)

@@ -1,26 +1,18 @@
 """The section about tuning: is the comparison fair?"""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.fair import Grid, grids, median_band
-from pima_hp.analysis.intervals import Share, bootstrap
+from pima_hp.analysis.intervals import Share
 from pima_hp.formatting import interval_text, label, listed, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.sections import Section
-from pima_hp.report.tables import SEED
+from pima_hp.report.study import Study
+from pima_hp.report.tables import SEED, mean_interval
 
-if TYPE_CHECKING:
-    from pima_hp.report.study import Study
-
-QUESTION = "Is the comparison fair?"
-REFUSAL = (
-    "Not known: to tune each value takes validation rows that are not the test rows (data=pima_honest), one setting of "
-    "the data and 10 complete replicates, as in pima-hp-train experiment=tuned."
-)
 NOTE = (
     "Untuned: at the settings nearest conf/config.yaml. Tuned: at those with the best mean validation accuracy in one "
     "half of the seeds, judged by test accuracy in the other half, and the reverse. Difference: in % of rows, "
@@ -29,13 +21,7 @@ NOTE = (
 )
 
 
-def unfair_section(study: "Study") -> Section | None:
-    """Return why values cannot be compared tuned, where optimizers or activations have several learning rates."""
-    is_asked = "optimizer.lr" in study.factors and {"optimizer", "activation"} & {*study.factors}
-    return Section("fair_comparison", QUESTION, REFUSAL) if is_asked and not grids(study.frame) else None
-
-
-def fair_section(study: "Study") -> Section | None:
+def fair_section(study: Study) -> Section | None:
     """Return what tuning changes about each factor with named values; None where none is crossed with another."""
     if not (found := grids(study.frame)):
         return None
@@ -47,7 +33,7 @@ def fair_section(study: "Study") -> Section | None:
         size += f" {grid.n_diverged} runs diverged and count as the majority class." if grid.n_diverged else ""
         columns = {"value": "name", "settings": "line", "difference": "value", "lower": "low", "upper": "high"}
         drawn = table[table["value"] != reference].drop(columns="test_accuracy").rename(columns=columns)
-        chart = bars(drawn, looks_of(grid.scores), f"difference to {what} {reference} ({study.noun} per 100)")
+        chart = bars(drawn, f"difference to {what} {reference} ({study.noun} per 100)")
         caption = f"Test accuracy minus that of {reference} under the same seed; lines: 95 % intervals. {size}"
         figures[stem] = Figure(f"{what.capitalize()}: untuned and tuned", caption, [chart])
         caption = (
@@ -56,7 +42,7 @@ def fair_section(study: "Study") -> Section | None:
         )
         figures[f"{stem}_trials"] = Figure(f"{what.capitalize()}: after k random trials", caption, [_curves(grid)])
     answer = " ".join(_answer(grid, study.noun) for grid in found)
-    return Section("fair_comparison", QUESTION, answer, figures, pd.concat(tables), NOTE)
+    return Section("fair_comparison", "Is the comparison fair?", answer, figures, pd.concat(tables), NOTE)
 
 
 def _table(grid: Grid) -> pd.DataFrame:
@@ -66,9 +52,8 @@ def _table(grid: Grid) -> pd.DataFrame:
         for kind, scores in grid.scores.items():
             settings = [grid.settings[at] for at in (sorted({*grid.chosen[:, place]}) if kind == "tuned" else [0])]
             texts = [", ".join(f"{label(key)} {value_text(own[key])}" for key in grid.nuisance) for own in settings]
-            found = bootstrap(100 * (scores[place] - scores[grid.reference]), np.random.default_rng(SEED))
-            numbers = (scores[place].mean(), found.estimate, *found.interval(1 - 0.05 / max(1, len(grid.levels) - 1)))
-            rows.append((label(grid.factor), level, kind, " or ".join(texts), *numbers))
+            gain = mean_interval(100 * (scores[place] - scores[grid.reference]), 1 - 0.05 / (len(grid.levels) - 1))
+            rows.append((label(grid.factor), level, kind, " or ".join(texts), scores[place].mean(), *gain))
     columns = ["factor", "value", "settings", "chosen", "test_accuracy", "difference", "lower", "upper"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -83,8 +68,8 @@ def _answer(grid: Grid, noun: str) -> str:
     if np.isnan(spread[2, 0]):
         lead = f"{count} differ too little to say what tuning the {nuisance} removes"
     best, worst, level = int(means.argmax()), int(means.argmin()), 1 - 0.05 / math.comb(len(means), 2)  # of all pairs
-    gains = [bootstrap(100 * (of[best] - of[worst]), np.random.default_rng(SEED)) for of in grid.scores.values()]
-    one, other = (interval_text(gain.estimate, *gain.interval(level)) for gain in gains)
+    gains = (mean_interval(100 * (of[best] - of[worst]), level) for of in grid.scores.values())
+    one, other = (interval_text(*gain) for gain in gains)
     won = np.heaviside(trials[best] - trials[worst], 0.5).sum(axis=0)  # (k,)
     is_shown = [Share(of, trials.shape[1]).interval(level)[0] > 0.5 for of in won.tolist()]
     until = [*is_shown, False].index(False)
@@ -103,5 +88,4 @@ def _curves(grid: Grid) -> Chart:
     n, points = scores.shape[1], median_band(scores, 1 - 0.05 / scores.shape[1]).reshape(-1, 3)  # (L k, 3)
     drawn = pd.DataFrame(points, columns=["mean", "low", "high"]).assign(x=np.tile(np.arange(1, n + 1), len(scores)))
     drawn = drawn.assign(line=np.repeat(grid.levels, n)).sort_values("x")
-    axes = {"random trials": (1.0, float(n)), "test accuracy (fraction of rows)": (points.min(), points.max())}
-    return lines(drawn, looks_of(grid.levels), axes, size=(400, 270))
+    return lines(drawn, looks_of(grid.levels), {"random trials": None, "test accuracy (fraction of rows)": None})

@@ -1,6 +1,5 @@
 """The figures of one factor of a study: one function each, which returns charts, a title and a caption."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from pima_hp.analysis.selection import by_seeds, conclusive, differing, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import label, with_labels
 from pima_hp.ledger import mean, quantiles
-from pima_hp.report.charts import DASHED, TRAINING, VALIDATION, Figure, lines, looks_of, strips
+from pima_hp.report.charts import TRAINING, VALIDATION, Figure, lines, looks_of, rounded, strips
 from pima_hp.report.comparable import Comparison, comparable, evenly_spaced, missing
 
 MAX_EPOCHS = 120
@@ -59,22 +58,21 @@ def learning_curves(compared: Comparison, _: Sequence[Statistic]) -> Figure:
         for name, runs in compared.levels.items()
         for key, line in (("train/accuracy", "training"), ("val/accuracy", validation))
     )
-    n_epochs = int(points["x"].max()) if len(points) else 1
-    dashed = pd.DataFrame({"line": "majority", "x": [1, n_epochs], "mean": majority}).dropna()
+    n_epochs = points["x"].max() if len(points) else 1
     settled = points[points["x"] > n_epochs / 20]
-    within = [*settled["low"], *settled["mean"], *points["high"], *dashed["mean"]] or [0, 1]
-    ends = math.floor(20 * min(within)) / 20, math.ceil(20 * max(within)) / 20
+    ends = rounded([*settled["low"], *points["high"], majority or np.nan])
     charts = [
         lines(
-            drawn,
-            {"training": TRAINING, validation: VALIDATION, "majority": DASHED},
+            points[points["level"] == name],
+            {"training": TRAINING, validation: VALIDATION},
             {"epoch": (1, max(n_epochs, 2)), "accuracy (fraction of rows)": ends},
+            majority=majority,
             title=f"{label(compared.factors[0])} {name}",
             subtitle=missing(runs),
             size=(165, 150) if len(compared.levels) > 1 else (400, 250),
         )
         for name, runs in compared.levels.items()
-        if len(drawn := pd.concat([points[points["level"] == name], dashed]))
+        if len(points)
     ]
     caption = (
         "Lines: mean over replicates, of training rows their running accuracy; bands: 5-95 % of single runs. "
@@ -104,7 +102,7 @@ def waiting_times(compared: Comparison, statistics: Sequence[Statistic]) -> Figu
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does. Bands: 95 % intervals over seeds (Wilson)."
     )
-    charts = [lines(drawn, looks_of(compared.levels), axes, size=(400, 270), stepped=True)] if points else []
+    charts = [lines(drawn, looks_of(compared.levels), axes, stepped=True)] if points else []
     return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}", caption, charts)
 
 

@@ -11,14 +11,13 @@ STEPS = [factor * 10.0**power for power in range(-5, 5) for factor in (1, 2, 5)]
 """Round distances of contour levels."""
 
 
-def heat(table: pd.DataFrame, titles: tuple[str, str], *, log: tuple[bool, bool], title: str = "") -> Chart:
+def heat(table: pd.DataFrame, titles: tuple[str, str], *, log: tuple[bool, bool]) -> Chart:
     """Draw a number over two numeric axes: a cell a pair of values, labelled contour lines, a ring at the highest.
 
     Args:
         table: `x`, `y` and `value`, a row a cell; a cell without a value is left blank.
         titles: of the x axis and the y axis.
         log: which axes are logarithmic.
-        title: of the chart.
     """
     cells = table.dropna().sort_values(["y", "x"], ignore_index=True)
     grid = cells.pivot_table(index="y", columns="x", values="value")
@@ -42,7 +41,7 @@ def heat(table: pd.DataFrame, titles: tuple[str, str], *, log: tuple[bool, bool]
         names.mark_text(fontWeight="bold", color="#222", stroke="#222", strokeWidth=3),  # an outline
         names.mark_text(fontWeight="bold", color="#fff"),
     )
-    return alt.layer(*layers, width=400, height=300, title=title)
+    return alt.layer(*layers, width=400, height=300)
 
 
 def contours(x: Array, y: Array, values: Array) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pima_hp.analysis.best import TRAINING
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, importance
 from pima_hp.formatting import MISSING, counted, label, listed, value_text
-from pima_hp.report.charts import DASHED, Chart, Figure, bars, lines, looks_of
+from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.comparable import comparable
 from pima_hp.report.factors import FINAL
 from pima_hp.report.numeric import is_log
@@ -109,13 +109,10 @@ def interaction(found: Importance, target: str, pair: Sequence[str], majority: f
     if not numeric:
         points[[*numbers]] = 100 * (numbers - numbers["mean"].mean())
         points = points.rename(columns={"mean": "value"}).assign(name=means[across].map(value_text))
-        return bars(points, looks, f"{target}, points above the mean of all settings", title=title)
+        return bars(points, f"{target}, points above the mean of all settings", title=title)
     points = points.assign(x=means[across].astype(float)).sort_values("x")
-    places, low, high = points["x"].to_numpy(), np.nanmin(numbers), np.nanmax(numbers)
-    dashed = pd.DataFrame({"line": "majority", "x": places[[0, -1]], "mean": majority}).dropna()
-    heights = math.floor(50 * low) / 50, math.ceil(50 * high) / 50
-    axes, drawn = {label(across): (places[0], places[-1]), target: heights}, pd.concat([points, dashed])
-    return lines(drawn, {**looks, "majority": DASHED}, axes, title=title, size=(300, 220), log=is_log(places))
+    axes, log = {label(across): None, target: None}, is_log(points["x"].to_numpy())
+    return lines(points, looks, axes, majority=majority, title=title, size=(300, 220), log=log)
 
 
 def _bars(shares: pd.DataFrame) -> Figure:
@@ -123,14 +120,8 @@ def _bars(shares: pd.DataFrame) -> Figure:
     rows = shares.dropna(subset="share").rename(columns={"levels": "line"})
     rows[["value", "low", "high"]] = 100 * rows[["share", "lower", "upper"]]
     largest = rows.groupby("name")["share"].mean().nlargest(MOST_EFFECTS).index
-    names, looks = (
-        [name for name in dict.fromkeys(rows["name"]) if name in largest],
-        looks_of(dict.fromkeys(rows["line"])),
-    )
-    charts = [
-        bars(of.set_index("name").loc[names].reset_index(), looks, "% of the variance", title=str(target))
-        for target, of in rows.groupby("target", sort=False)
-    ]
+    rows = rows.set_index("name").loc[[name for name in rows["name"].unique() if name in largest]].reset_index()
+    charts = [bars(of, "% of the variance", title=str(target)) for target, of in rows.groupby("target", sort=False)]
     caption = (
         "Bars: share of the variance between settings that an effect explains; lines: 95 % interval over seeds. "
         "learning: without the levels at which fewer than one run in four learns."

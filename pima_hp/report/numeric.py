@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.intervals import bootstrap
 from pima_hp.analysis.selection import conclusive
 from pima_hp.formatting import interval_text, label, shown, value_order, value_text
-from pima_hp.report.charts import DASHED, TRAINING, VALIDATION, Figure, Looks, lines, looks_of
+from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, lines, looks_of
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.heat import heat
+from pima_hp.report.tables import mean_interval
 from pima_hp.run import Array
 
 MOST_PLACES, MOST_LINES = 40, 13
@@ -31,14 +31,12 @@ def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> t
     means = table.groupby("place")["validation"].mean().dropna()
     if len(means) < 2:
         return f"Not known yet: finished runs of two values of the {name} are needed.", {}
-    known = table.loc[table["place"] == means.idxmax(), "validation"].dropna().to_numpy()
-    ends, kind = (np.nan, np.nan), ""
-    if len(known) > 1:
-        ends, kind = bootstrap(known, np.random.default_rng(0)).interval(), " (95 % interval over seeds)"
+    highest = mean_interval(table.loc[table["place"] == means.idxmax(), "validation"].dropna().to_numpy())
+    kind = " (95 % interval over seeds)" if np.isfinite(highest[1]) else ""
     good = means.index[means >= means.max() - WITHIN]
     answer = (
         f"{alone.context} final {alone.validation_rows} accuracy is highest at {name} {means.idxmax():.3g}: "
-        f"{interval_text(means.max(), *ends)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
+        f"{interval_text(*highest)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
         + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
     )
     figures, final = dict[str, Figure](), against(alone, table)
@@ -69,12 +67,10 @@ def against(compared: Comparison, table: pd.DataFrame) -> Figure:
 
 def against_by_level(compared: Comparison, table: pd.DataFrame, levels: Collection[str]) -> Figure:
     """Draw the final validation accuracy against a number, a line a value of the other factor."""
-    rows = []
-    for (line, place), of in table[table["level"].isin(levels)].dropna().groupby(["level", "place"])["validation"]:
-        values = of.to_numpy()
-        ends = bootstrap(values, np.random.default_rng(0), 1_000).interval() if len(values) > 1 else values[[0, 0]]
-        rows.append((line, place, values.mean(), *ends))
+    runs = table[table["level"].isin(levels)].dropna().groupby(["level", "place"])["validation"]
+    rows = [(*of, *mean_interval(scores.to_numpy(), n_resamples=1_000)) for of, scores in runs]
     points = pd.DataFrame(rows, columns=["line", "x", "mean", "low", "high"])
+    points = points.fillna(dict.fromkeys(("low", "high"), points["mean"]))  # of a single run
     looks = looks_of(dict.fromkeys(level for level in table["level"] if level in levels))
     return _figure(compared, table, points, looks, "95 % interval of the mean over seeds")
 
@@ -132,15 +128,11 @@ def _binned(table: pd.DataFrame, name: str) -> str:
 def _figure(compared: Comparison, table: pd.DataFrame, points: pd.DataFrame, looks: Looks, bands: str) -> Figure:
     """Draw lines against the number, and the majority class."""
     *others, name = map(label, compared.factors)
-    ends, log = (float(table["place"].min()), float(table["place"].max())), is_log(table["number"].to_numpy())
     caption = f"Lines: mean over runs; bands: {bands}. Final: mean over the last 20 epochs. "
     if compared.majority is not None:
-        points = pd.concat([points, pd.DataFrame({"line": "majority", "x": ends, "mean": compared.majority})])
         caption += f"Dashed: majority class ({compared.majority:.3f}). "
-    numbers = points[["low", "mean", "high"]].to_numpy(float)
-    heights = float(np.floor(20 * np.nanmin(numbers)) / 20), float(np.ceil(20 * np.nanmax(numbers)) / 20)
     score = f"final {f'{compared.validation_rows} ' if others else ''}accuracy"
-    axes, looks = {name: ends, f"{score} (fraction of rows)": heights}, {**looks, "majority": DASHED}
+    axes, log = {name: None, f"{score} (fraction of rows)": None}, is_log(table["number"].to_numpy())
     title = f"{score.capitalize()} against {name}{', by ' if others else ''}{''.join(others)}"
-    chart = lines(points, looks, axes, size=(430, 280), log=log)
+    chart = lines(points, looks, axes, majority=compared.majority, log=log)
     return Figure(title, f"{caption}{_binned(table, name)}{compared.caption}", [chart])

@@ -1,7 +1,7 @@
 """The report of a study: one page that works offline, and its figures, tables and verdicts as files."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
 from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.factors import factor_section, single_section
-from pima_hp.report.fair import fair_section, unfair_section
+from pima_hp.report.fair import fair_section
 from pima_hp.report.importance import importance_section
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study, shaped
@@ -30,14 +30,8 @@ from pima_hp.report.tables import cells, counts_text, estimates_table
 from pima_hp.report.variance import variance_section
 from pima_hp.run import RunStatus
 
-MakeSection = Callable[[Study], Section | None]
-"""Returns a section, or None where the study cannot answer its question."""
-BEFORE_FACTORS: tuple[MakeSection, ...] = (
-    fair_section, variance_section, importance_section, best_section, single_section,
-)  # fmt: skip
+BEFORE_FACTORS = (fair_section, variance_section, importance_section, best_section, single_section)
 """In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow."""
-AFTER_FACTORS: tuple[MakeSection, ...] = (unfair_section, diagnosis_section)
-"""What cannot be known of a fair comparison, diagnosis."""
 
 
 def _printable(value: Any) -> Any:
@@ -96,12 +90,11 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
 
 def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str]) -> list[Section]:
     """Return the sections that a study has answers for, in the order of the page; `taken` are no names for them."""
-    before, after = ([make(study) for make in makers] for makers in (BEFORE_FACTORS, AFTER_FACTORS))
-    names = [*taken, *(section.name for section in (*before, *after) if section)]
-    factors: list[Section] = []
+    before = [section for make in BEFORE_FACTORS if (section := make(study))]
+    after = [section] if (section := diagnosis_section(study)) else []
     for factor in study.factors:
-        factors.append(factor_section(study, verdicts, factor, [*names, *(section.name for section in factors)]))
-    return [section for section in (*before, *factors, *after) if section]
+        before.append(factor_section(study, verdicts, factor, [*taken, *(of.name for of in (*before, *after))]))
+    return before + after
 
 
 def title(factors: Sequence[str], frame: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from pima_hp.analysis.selection import COUNTED, conclusive, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
 from pima_hp.report.comparable import comparable
+from pima_hp.run import Array
 
 SEED = 0
 """Seed of the resamples: the same ledger gives the same report."""
@@ -54,6 +55,14 @@ def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
         table[f"median_epoch_at_{reach:.2f}"] = first.groupby(row[with_result.index]).median()
         table[f"share_that_reached_{reach:.2f}"] = (first < np.inf).groupby(row[with_result.index]).mean()
     return table
+
+
+def mean_interval(values: Array, level: float = 0.95, n_resamples: int = 10_000) -> tuple[float, float, float]:
+    """Return the mean of one number per seed and its bootstrap interval: NaN where there are too few."""
+    if len(values) < 2:
+        return float(np.sum(values)) if len(values) else math.nan, math.nan, math.nan
+    found = bootstrap(values, np.random.default_rng(SEED), n_resamples)
+    return (found.estimate, *found.interval(level))
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -139,8 +148,7 @@ def _difference(one: Estimate, other: Estimate) -> dict[str, Any]:
     shared, table = matched([one.numbers, other.numbers])  # (R, 2)
     d = lower = upper = math.nan
     if len(shared) >= FEWEST_REPLICATES:
-        found = bootstrap(table[:, 1] - table[:, 0], np.random.default_rng(SEED))
-        d, (lower, upper) = found.estimate, found.interval()
+        d, lower, upper = mean_interval(table[:, 1] - table[:, 0])
         if one.part.contrast == "share" and lower == upper:
             reach = Share(0, len(shared)).interval()[1]  # no pair differs: as many may as Wilson allows
             lower, upper = d - reach, d + reach

@@ -1,21 +1,17 @@
 """The section about the spread between runs: how many seeds does a study need?"""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.fair import TEST, VALIDATION
 from pima_hp.analysis.variance import JOINT, REST, budgets
 from pima_hp.formatting import interval_text, listed
-from pima_hp.report.charts import Figure, bars, looks_of
+from pima_hp.report.charts import Figure, bars
 from pima_hp.report.sections import Section
+from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
-
-if TYPE_CHECKING:
-    from pima_hp.report.study import Study
 
 STANDARD_ERROR = 0.5
 """Of a mean accuracy, in % of rows."""
@@ -26,7 +22,7 @@ NOTE = (
 )
 
 
-def variance_section(study: "Study") -> Section | None:
+def variance_section(study: Study) -> Section | None:
     """Return what the spread between runs is made of; None where no streams are crossed."""
     score = TEST if TEST in study.frame and study.frame[TEST].notna().all() else VALIDATION
     table = budgets(study.frame, Statistic(name="final_score", curve=score), np.random.default_rng(SEED))
@@ -52,8 +48,7 @@ def variance_section(study: "Study") -> Section | None:
     ) + (f" Runs for a difference paired by seed: {listed(needed)}." if needed else "")
     columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
     drawn = table[~table["is_difference"]].rename(columns=columns)
-    together = pd.concat([of for _, of in drawn.groupby("name", sort=False)])
-    chart = bars(together, looks_of(dict.fromkeys(drawn["line"])), "share of the variance between runs (%)")
+    chart = bars(drawn, "share of the variance between runs (%)")
     caption = "Final test accuracy; lines: 95 % intervals, bootstrap over the seeds of each stream."
     figures = {"variance_shares": Figure("What the spread between runs is made of", caption, [chart])}
     shown = table[["configuration", "component", "sd", "share", "lower", "upper"]].round(1)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pima_hp.analysis.fair import TEST
-from pima_hp.report.fair import REFUSAL, fair_section, unfair_section
+from pima_hp.report.fair import fair_section
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from tests.analysis.grids import frame_of, grid_of
@@ -57,19 +57,10 @@ def test_the_figures_name_values_and_units_and_say_what_bands_are() -> None:
     assert "3 settings, 20 replicates" in differences.caption
 
 
-def test_tuning_on_test_rows_is_refused() -> None:
-    study = Study(Path("planted"), planted(val_fraction=0.0), None, ())
-    assert fair_section(study) is None
-    found = unfair_section(study)
-    assert found is not None
-    assert (found.answer, found.figures, len(found.table)) == (REFUSAL, {}, 0)
-    assert unfair_section(Study(Path("planted"), planted(), None, ())) is None
-
-
-def test_a_study_of_one_learning_rate_has_no_such_section() -> None:
+def test_without_validation_rows_or_with_one_learning_rate_there_is_no_such_section() -> None:
+    assert section_of(planted(val_fraction=0.0)) is None
     frame = planted()
-    study = Study(Path("planted"), frame[frame["optimizer.lr"] == 0.001], None, ())
-    assert (fair_section(study), unfair_section(study)) == (None, None)
+    assert section_of(frame[frame["optimizer.lr"] == 0.001]) is None
 
 
 def test_where_nothing_differs_the_sentence_claims_nothing() -> None:
