@@ -56,17 +56,15 @@ def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
     groups = runs.assign(off=off, has_score=has_score).groupby("config_id", sort=False)
     counts = {name: runs["status"].eq(status).groupby(runs["config_id"]).sum() for name, status in COUNTED.items()}
     table = table.assign(n_runs=groups.size(), **counts, share_off_majority=groups["off"].mean())
-    scores = by_configuration(frame, score)  # (C, R)
+    scores = by_configuration(frame, score.of(frame))  # (C, R)
     n = scores.notna().sum(axis=1)
     scores = scores[groups["has_score"].all().reindex(scores.index) & (n >= n.max() / 2) & (n > 0)]
     if scores.empty:
         return None
-    results = pd.DataFrame(dict(zip(("mean", "sd", "lower", "upper"), t_tests(scores.to_numpy()), strict=False)))
-    table = table.join(results.set_index(scores.index))
+    table = table.join(t_tests(scores).drop(columns="p"))
     best = table["mean"].idxmax()
-    others = scores.drop(index=best)
-    behind, *_, p = t_tests((scores.loc[best] - others).to_numpy())  # paired by seed
-    table = table.join(pd.DataFrame({"behind": behind, "p": holm([*p])}, others.index))
+    tests = t_tests(scores.loc[best] - scores.drop(index=best))  # paired by seed
+    table = table.join(pd.DataFrame({"behind": tests["mean"], "p": holm([*tests["p"]])}))
     first, second = (scores.iloc[:, start::2].mean(axis=1) for start in (0, 1))
     by_halves = (second[first.idxmax()] + first[second.idxmax()]) / 2 if scores.shape[1] > 1 else math.nan
     ordered = table.sort_values("mean", ascending=False, kind="stable")

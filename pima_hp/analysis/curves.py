@@ -75,10 +75,8 @@ def volatility(curves: Array, window_epochs: int = WINDOW_EPOCHS) -> Array:
     n_epochs = window.shape[1]
     if n_epochs < 3:
         return np.full(len(window), np.nan)
-    epochs = np.arange(n_epochs) - (n_epochs - 1) / 2  # (W,)
-    centered = window - window.mean(axis=1, keepdims=True)
-    slopes = centered @ epochs / (epochs @ epochs)  # (R,)
-    residuals = centered - slopes[:, None] * epochs
+    epochs, centered = np.arange(n_epochs) - (n_epochs - 1) / 2, window - window.mean(axis=1, keepdims=True)
+    residuals = centered - slopes(centered, epochs)[:, None] * epochs
     return np.asarray(np.sqrt((residuals**2).sum(axis=1) / (n_epochs - 2)))
 
 
@@ -168,13 +166,9 @@ def log_scalar(curves: Array) -> Array:
     return np.asarray(np.log(np.maximum(curves[:, -1], np.finfo(float).tiny)))
 
 
-def slope_on_log2(values: Array, sizes: Array) -> Array:
-    """Return the least-squares slope of each run's values on log2 of the K sizes: change per doubling.
-
-    Shapes: (R, K), (K,) -> (R,).
-    """
-    doublings = np.log2(np.asarray(sizes, float))
-    centered = doublings - doublings.mean()
+def slopes(values: Array, places: Array) -> Array:
+    """Return the least-squares slope of each run's values on K different places. Shapes: (R, K), (K,) -> (R,)."""
+    centered = places - places.mean()
     return np.asarray(values @ centered / (centered @ centered))
 
 

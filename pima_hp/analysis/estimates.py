@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pima_hp.analysis.claims import SHARES, Part
-from pima_hp.analysis.curves import slope_on_log2
+from pima_hp.analysis.curves import slopes
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Inference, Resample, Share, conclusion, win_probability
 from pima_hp.analysis.multiverse import Arms
@@ -92,7 +92,7 @@ def numbers_of(part: Part, table: Array) -> Array:
     For `removed`, 1 - ratio of two means: that of its linear approximation, which has the same mean.
     """
     if part.contrast == "slope":
-        return slope_on_log2(table, np.array([arm[part.along or ""] for arm in part.where], float))
+        return slopes(table, np.log2([arm[part.along or ""] for arm in part.where]))  # per doubling
     if part.contrast == "removed":
         own, whole = (difference_of(part, half) for half in np.hsplit(table, 2))
         ratio = own.mean() / whole.mean()

@@ -140,7 +140,7 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
     majority = np.maximum(rate := frame["positive_rate"].to_numpy(float), 1 - rate)
     for curve in (VALIDATION, TEST):
         known = np.where(is_diverged, majority, Statistic(name="final_score", curve=curve).of(frame))
-        scores.append(by_configuration(frame.assign(**{TEST: known}), Statistic(name="final_score", curve=TEST)))
+        scores.append(by_configuration(frame, known))
     for factor in map(str, cells):
         others, of_ids = [str(key) for key in cells if key != factor], cells.assign(id=cells.index)
         table = of_ids.pivot_table("id", others, factor, aggfunc="first").dropna()  # (K, L)

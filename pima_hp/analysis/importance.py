@@ -66,8 +66,7 @@ class Importance:
         """
         scores = self.scores[target]
         table = (scores - scores.mean() + scores.mean().mean()).groupby(level=list(factors)).mean()  # (combinations, R)
-        mean, _, low, high, _ = t_tests(table.to_numpy())
-        found = table.index.to_frame(index=False).assign(mean=mean, low=low, high=high)
+        found = t_tests(table).rename(columns={"lower": "low", "upper": "high"}).reset_index()
         return found.assign(**{key: [self.levels[key][place] for place in found[key]] for key in factors})
 
 
@@ -77,8 +76,8 @@ def importance(
     """Return the importance of the settings that vary in a study; None where fewer than two are crossed.
 
     A complete grid is analyzed as it is, an incomplete crossed design by a random forest. Of a union of grids, in
-    which settings do not vary together, the largest complete grid of at least two factors is analyzed, if it has half
-    of the configurations: what matters in a corner of a study is not what matters in it.
+    which settings do not vary together, a large complete grid of at least two factors is analyzed, if it has half of
+    the configurations: what matters in a corner of a study is not what matters in it.
 
     Args:
         frame: of a study.
@@ -89,8 +88,8 @@ def importance(
     settings = varying_settings(frame)
     levels = {str(key): sorted(dict.fromkeys(column), key=value_order) for key, column in settings.items()}
     cells = pd.DataFrame({key: map(found.index, settings[key]) for key, found in levels.items()}, settings.index)
-    if not _is_complete(cells) and not _is_crossed(cells):
-        cells = _largest_grid(cells)
+    if not _is_crossed(cells):
+        cells = _completed(cells)
     factors = _varying(cells)
     if len(factors) < 2 or len(cells) < len(settings) / 2:
         return None
@@ -209,17 +208,13 @@ def _filled(table: pd.DataFrame, rng: np.random.Generator) -> Array:
 
 def _scores(frame: pd.DataFrame, cells: pd.DataFrame, statistic: Statistic) -> pd.DataFrame:
     """Return a statistic of a grid's configurations in each replicate, their places in the grid as index."""
-    table = by_configuration(frame, statistic).reindex(cells.index)
+    table = by_configuration(frame, statistic.of(frame)).reindex(cells.index)
     return table.set_axis(pd.MultiIndex.from_frame(cells))
 
 
 def _varying(cells: pd.DataFrame) -> list[str]:
     """Return the factors that take several values."""
     return [str(key) for key, places in cells.items() if places.min() < places.max()]
-
-
-def _is_complete(cells: pd.DataFrame) -> bool:
-    return len(cells) == math.prod(cells.nunique())
 
 
 def _is_crossed(cells: pd.DataFrame) -> bool:
@@ -233,22 +228,9 @@ def _is_crossed(cells: pd.DataFrame) -> bool:
     return bool((apart.T @ apart / len(apart) >= np.outer(shares, shares) / 2).all())
 
 
-def _largest_grid(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the configurations of a large complete grid of at least two factors, all other settings equal."""
-    best = cells.iloc[:0]
-    for size in range(len(cells.columns), 1, -1):
-        for factors in combinations(cells.columns, size):
-            others = [key for key in cells if key not in factors]
-            number = cells.groupby(others, sort=False).ngroup().to_numpy() if others else np.zeros(len(cells), int)
-            for group in np.flatnonzero(np.bincount(number) > max(3, len(best))):
-                found = _completed(cells[number == group])
-                best = found if len(found) > len(best) and len(_varying(found)) > 1 else best
-    return best
-
-
 def _completed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return a complete grid: the level that lacks most of its combinations is left out until none does."""
-    while not _is_complete(cells):
+    """Return a large complete grid: the level that lacks most of its combinations is left out until none does."""
+    while len(cells) < math.prod(cells.nunique()):
         counts = [(key, places.value_counts()) for key, places in cells.items()]
         filled = [(count * len(found), str(key), place) for key, found in counts for place, count in found.items()]
         _, key, place = min(filled)

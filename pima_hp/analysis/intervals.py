@@ -12,6 +12,7 @@ from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from scipy import special
 
 from pima_hp.run import Array
@@ -153,18 +154,16 @@ def conclusion(lower: float, upper: float) -> str:
     return ("significant and meaningful" if far > 0.75 else "significant but not meaningful") + direction
 
 
-def t_tests(values: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Return mean, standard deviation, ends of the 95 % t interval and two-sided p value of each row's mean, against 0.
+def t_tests(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each row's `mean`, `sd`, 95 % t interval `lower` to `upper`, and `p` of the two-sided test against 0.
 
-    Shapes: (C, R) -> (C,) each. NaN is left out; a row without two values has no interval and no p value.
+    NaN is left out; a row without two values has no interval and no p value.
     """
-    n = np.isfinite(values).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.nansum(values, axis=1) / n
-        sd = np.sqrt(np.nansum((values - mean[:, None]) ** 2, axis=1) / (n - 1))
-        error = np.where(n > 1, sd / np.sqrt(n), np.nan)
-        half, t = special.stdtrit(n - 1, 0.975) * error, np.where(mean == 0, 0, mean / error)
-    return mean, sd, mean - half, mean + half, np.where(n > 1, 2 * special.stdtr(n - 1, -np.abs(t)), np.nan)
+    n, mean, sd = table.count(axis=1), table.mean(axis=1), table.std(axis=1)
+    error: pd.Series[float] = sd / np.sqrt(n)
+    half, t = special.stdtrit(n - 1, 0.975) * error, np.where(mean == 0, 0, mean / error)
+    p = (2 * special.stdtr(n - 1, -np.abs(t))).where(n > 1)
+    return pd.DataFrame({"mean": mean, "sd": sd, "lower": mean - half, "upper": mean + half, "p": p})
 
 
 def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0.95) -> Interval:

@@ -7,15 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.curves import (
-    WINDOW_EPOCHS,
-    aligned,
-    entropy,
-    first_epoch_reaching,
-    learns,
-    log_scalar,
-    volatility,
-)
+from pima_hp.analysis.curves import WINDOW_EPOCHS, aligned, entropy, first_epoch_reaching, learns, slopes, volatility
 from pima_hp.analysis.selection import conclusive
 from pima_hp.formatting import value_text
 from pima_hp.ledger.parts import INITIAL_PREFIX
@@ -48,8 +40,8 @@ def labels_of(runs: pd.DataFrame) -> NDArray[np.str_]:
         rate, n_train = (some[key].to_numpy(float) for key in ("positive_rate", "n_train"))
         is_relu = some["activation"] == "relu"
         window = losses[:, -WINDOW_EPOCHS:]
-        epochs = np.arange(window.shape[1]) - (window.shape[1] - 1) / 2
-        fall = -(window @ epochs) / max(epochs @ epochs, 1) * (window.shape[1] - 1)
+        last = window.shape[1] - 1
+        fall = -last * slopes(window, np.arange(last + 1)) if last else np.zeros(len(window))
         off = np.abs(accuracies[:, -WINDOW_EPOCHS:] - np.maximum(rate, 1 - rate)[:, None])
         found = (
             some["status"] == RunStatus.DIVERGED,
@@ -91,7 +83,7 @@ def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence
     for values, runs in groups.items():
         kept, labels = conclusive(runs), labels_of(runs)
         losses, rate = aligned(kept["train/loss"]), kept["positive_rate"].to_numpy(float)
-        norms = [float(np.exp(np.nanmean(log_scalar(runs[[key]].to_numpy(float))))) for key in norm_columns(runs)]
+        norms = [float(np.exp(np.log(runs[key].clip(lower=np.finfo(float).tiny)).mean())) for key in norm_columns(runs)]
         row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
         row["share_that_learns"] = pd.Series(learns(losses, rate)).mean()
         row["median_plateau"] = pd.Series(plateau_length(losses, rate)).median()

@@ -101,20 +101,20 @@ def varying_settings(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({key: columns[key] for key in varying(columns)}, index=firsts.index, dtype=object)
 
 
-def by_configuration(frame: pd.DataFrame, statistic: Statistic) -> pd.DataFrame:
-    """Return the statistic of each run: one row a configuration, one column a replicate, NaN where there is none.
+def by_configuration(frame: pd.DataFrame, values: Array) -> pd.DataFrame:
+    """Return the values of runs, (N,): one row a configuration, one column a replicate, NaN where there is none.
 
     A replicate must be independent of the others. Where rows are shuffled in some configurations only, the runs that
     differ in the order alone are averaged; where streams are crossed, those of one split.
     """
-    runs = conclusive(distinct(frame))
+    runs = conclusive(distinct(frame.assign(value=values)))
     seeds = replicates_of(runs)
     n_streams = min(map(len, seeds), default=0)
     shared = independent([own[:n_streams] for own in seeds])
     columns = {own: column for column, own in enumerate(sorted(set(shared)))}
-    table = pd.DataFrame({"config_id": runs["config_id"].to_numpy(), "replicate": map(columns.get, shared)})
-    values = table.assign(value=statistic.of(runs)).pivot_table("value", "config_id", "replicate", dropna=False)
-    return values.reindex(frame["config_id"].unique())
+    runs = runs.assign(replicate=[columns[own] for own in shared])
+    table = runs.pivot_table("value", "config_id", "replicate", dropna=False)
+    return table.reindex(frame["config_id"].unique())
 
 
 def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:

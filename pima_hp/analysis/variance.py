@@ -6,7 +6,8 @@ A random-effects analysis of variance of crossed streams of random numbers. Sour
 
 import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import chain, combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,14 +63,14 @@ def components(values: Array, weights: Sequence[Array]) -> Array:
     total, squared = (np.stack([(of**power).sum(axis=1) for of in weights]) for power in (1, 2))  # (n, S)
     moments, found = dict.fromkeys(every, np.zeros(len(weights[0]))), dict[tuple[int, ...], Array]()
     for summed in every:  # scores are summed over these axes and then squared; squares are summed over the others
-        kept, letters = [axis for axis in range(n) if axis not in summed], "abc"[:n]
-        left = ("z" if summed else "") + "".join(letters[axis] for axis in kept)
-        into = letters + "".join(f",z{letters[axis]}" for axis in summed)
-        sums = np.einsum(f"{into}->{left}", values, *(weights[axis] for axis in summed), optimize=True)
-        into = left + "".join(f",z{letters[axis]}" for axis in kept)
+        kept = [axis for axis in range(n) if axis not in summed]
+        left = [n, *kept] if summed else kept  # the number n stands for the axis of resamples
+        terms: list[Any] = [values, [*range(n)], *chain(*((weights[axis], [n, axis]) for axis in summed)), left]
+        squares = np.einsum(*terms, optimize=True) ** 2
         for shared in (of for of in every if not {*of} & {*summed}):
-            factors = [weights[axis] if axis in shared else -(weights[axis] ** 2) for axis in kept]
-            moments[shared] = moments[shared] + np.einsum(f"{into}->z", sums**2, *factors, optimize=True)
+            factors = [(weights[axis] if axis in shared else -(weights[axis] ** 2), [n, axis]) for axis in kept]
+            terms = [squares, left, *chain(*factors), [n]]
+            moments[shared] = moments[shared] + np.einsum(*terms, optimize=True)
     for shared in every:
         pairs = [total[axis] if axis in shared else total[axis] ** 2 - squared[axis] for axis in range(n)]
         inner = [of for key, of in found.items() if {*key} < {*shared}]
@@ -92,7 +93,7 @@ def shares(values: Array, rng: np.random.Generator, n_resamples: int = 1_000) ->
     ends = [Resamples(0, n, column).interval() for n, column in zip(fewest, drawn.T, strict=True)]
     variance = components(values, [np.ones((1, size)) for size in values.shape])[0].clip(min=0)
     table = pd.DataFrame({"variance": variance, "share": variance / variance.sum()})
-    return table.assign(lower=[low for low, _ in ends], upper=[high for _, high in ends])
+    return table.join(pd.DataFrame(ends, columns=["lower", "upper"]))
 
 
 def budgets(frame: pd.DataFrame, statistic: Statistic, rng: np.random.Generator) -> pd.DataFrame:
@@ -106,9 +107,8 @@ def budgets(frame: pd.DataFrame, statistic: Statistic, rng: np.random.Generator)
     for config_id, own in [*varying_settings(frame).to_dict("index").items()][:MOST_CONFIGURATIONS]:
         texts = map(value_text, differing({str(key): value for key, value in own.items()}).values())
         name = ", ".join(texts) or "base"
-        name = f"{name} ({config_id})" if name in every else name
-        every[name] = crossed(runs[runs["config_id"] == config_id], statistic)
-    every = {name: of for name, of in every.items() if of[0]}
+        found = crossed(runs[runs["config_id"] == config_id], statistic)
+        every |= {f"{name} ({config_id})" if name in every else name: found} if found[0] else {}
     pairs = {f"{name} minus {first}": (of[0], of[1] - every[first][1]) for first in [*every][:1]
              for name, of in [*every.items()][1:] if of[1].shape == every[first][1].shape}  # fmt: skip
     tables = [

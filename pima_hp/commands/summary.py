@@ -81,7 +81,7 @@ def settings_table(found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if n <= _MOST_ROWS:
         return summary(found, factors), ""
     score = Statistic(name="final_score", curve="val/accuracy")
-    means = by_configuration(found, score).mean(axis=1).sort_values(ascending=False, kind="stable")
+    means = by_configuration(found, score.of(found)).mean(axis=1).sort_values(ascending=False, kind="stable")
     starts = {"best": 0, "middle": (n - _SHOWN["middle"]) // 2, "worst": n - _SHOWN["worst"]}
     places = [start + place for part, start in starts.items() for place in range(_SHOWN[part])]
     table = summary(found[found["config_id"].isin(means.index[places])], factors)

@@ -89,7 +89,7 @@ def what_was_analyzed(found: Importance) -> str:
     size = SIGN.join(f"{label(key)} ({len(of)})" for key, of in found.levels.items())
     text = f"Analyzed: {size}, {counted(n_seeds, 'replicate')}."
     if n < n_study:
-        text += f" The study is a union of grids; this is the largest complete one, {n} of {n_study} settings."
+        text += f" The study is a union of grids; this one within it is complete, {n} of {n_study} settings."
     if (found.shares["method"] == "random forest").any():
         text += " The grid is not complete: random forests fill it; intervals: spread over refits to other seeds."
     if n_seeds < FEWEST_SEEDS:
