@@ -1,4 +1,4 @@
-"""Which settings are best: the configurations of a study by a score, and those that seeds cannot tell from the best."""
+"""Which settings are best: the configurations of a study by a score, and those that may be the best as well."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,10 @@ class Ranking:
 
     @property
     def rivals(self) -> pd.DataFrame:
-        """Return the configurations whose difference to the best is not significant at 0.05, without the best."""
+        """Return the configurations that may be the best as well: with it, a 95 % confidence set for the best.
+
+        No test of each pair: the same scores chose the best.
+        """
         return self.table[self.table["p"] > ALPHA]
 
 

@@ -1,11 +1,11 @@
-"""The section "Which settings are best?": the best one, those that seeds cannot tell from it, the worst."""
+"""The section "Which settings are best?": the best one, those that may be the best as well, the worst."""
 
 import math
 from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.best import Ranking, rank
+from pima_hp.analysis.best import MARGIN, Ranking, rank
 from pima_hp.formatting import counted, interval_text, label, value_text
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.factors import FINAL
@@ -14,7 +14,8 @@ from pima_hp.report.study import Study
 
 NOTE = (
     "Final: mean over the last 20 epochs; ±: standard deviation over seeds; lower, upper: 95 % t interval over seeds. "
-    "behind: mean difference to the best under the same seed; p: its t test, adjusted for all comparisons (Holm). "
+    "behind: mean difference to the best under the same seed; p: its t test, adjusted (Holm). Those above 0.05 and "
+    "the best are a 95 % confidence set for the best setting; this is no test of each pair. "
     "Share off majority: runs whose final training accuracy is at least 0.02 above that of always predicting the "
     "majority class. A setting with a run that has no final score has no mean."
 )
@@ -34,7 +35,7 @@ def best_section(study: Study) -> Section | None:
 
 
 def answer(ranking: Ranking, compared: Comparison) -> str:
-    """Return in words the best setting, those not distinguishable from it, the worst, those without a mean."""
+    """Return in words the best setting, those that may be the best as well, the worst, those without a mean."""
     table, rows = ranking.table, compared.validation_rows
     whole = table[table["mean"].notna()]
     best, worst, n, n_seeds = whole.iloc[0], whole.iloc[-1], len(table), ranking.n_seeds
@@ -47,17 +48,19 @@ def answer(ranking: Ranking, compared: Comparison) -> str:
     sentences = [f"Of {n:,} settings the best by final {rows} accuracy is {named(best)}: {number} ({about})."]
     if n_seeds > 1:
         nearest = "".join(f", the first with {named(row)}" for _, row in ranking.rivals.head(1).iterrows())
-        few = "; more seeds would tell more of them apart" if len(ranking.rivals) > n / 2 else ""
-        sentences.append(f"Not distinguishable from it: {len(ranking.rivals) or 'none'} of the others{nearest}{few}.")
+        few = "; more seeds would exclude more" if len(ranking.rivals) > n / 2 else ""
+        how = f"95 % confidence set: paired t tests against the best, Holm{few}"
+        sentences.append(f"{len(ranking.rivals) or 'None'} of the others may be the best as well{nearest} ({how}).")
     sentences.append(f"The worst is {named(worst)}: {worst['mean']:.3f}.")
     if lost := n - len(whole):
         sentences.append(f"{counted(lost, 'setting')} with diverged, stopped, failed or missing runs: no mean.")
     if stuck := int((table["share_off_majority"] == 0).sum()):
-        sentences.append(f"{counted(stuck, 'setting')} never left the majority class.")
+        above = f"training accuracy {MARGIN} above always predicting the majority class"
+        sentences.append(f"In {counted(stuck, 'setting')} no run ends with {above}.")
     if stuck == n:
         usual = [("model.initialization", "glorot_uniform"), ("data.scaling", "standard")]
         new = [f"{key}={value}" for key, value in usual if value not in set(compared.runs[key])]
-        sentences.append(f"No run beat it: try {[*new, 'a larger optimizer.lr'][0]}.")
+        sentences.append(f"Try {[*new, 'a larger optimizer.lr'][0]}.")
     if not math.isnan(ranking.by_halves):
         sentences.append(
             "The choice flatters the best of many: chosen by one half of the seeds, it has "

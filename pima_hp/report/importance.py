@@ -23,7 +23,8 @@ SIGN = " \N{MULTIPLICATION SIGN} "
 NOTE = (
     "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
     "alone; higher order: three and more together. Functional ANOVA by group means (Hutter et al. 2014), without the "
-    "variance that seeds add; estimates below 0 are shown as 0. [ ]: 95 % interval, seeds resampled. Log loss has no "
+    "variance that seeds add (the random forests that fill an incomplete grid keep it); estimates below 0 are shown as "
+    "0. [ ]: 95 % interval, seeds resampled. Log loss has no "
     "upper limit: a few settings that are wrong with confidence can carry most of its variance. Epochs: a run that "
     "never gets there counts its last epoch."
 )
@@ -49,8 +50,8 @@ def importance_section(study: Study) -> Section | None:
     of_score = shares[shares["target"] == score]
     every, learning = (of_score[of_score["levels"] == levels] for levels in ("all", "learning"))
     answer = ranked(every, score)
-    if dropped := listed(f"{label(key)} {listed(map(value_text, of))}" for key, of in found.dropped.items()):
-        answer += f" Fewer than one run in four learns with {dropped}."
+    if dropped := [f"with {label(key)} {listed(map(value_text, of))}" for key, of in found.dropped.items()]:
+        answer += f" Fewer than one run in four learns {', or '.join(dropped)}."
         answer += f" Without these levels {ranked(learning, score)}" if len(learning) else ""
     answer = f"{answer[0].upper()}{answer[1:]} {what_was_analyzed(found)}"
     figures = {"what_matters_shares": _bars(shares)} if shares["share"].notna().any() else {}
@@ -91,7 +92,12 @@ def what_was_analyzed(found: Importance) -> str:
     if n < n_study:
         text += f" The study is a union of grids; this one within it is complete, {n} of {n_study} settings."
     if (found.shares["method"] == "random forest").any():
-        text += " The grid is not complete: random forests fill it; intervals: spread over refits to other seeds."
+        n_all = n_seeds * math.prod(map(len, found.levels.values()))
+        n_missing = n_all - min(int(of.count().sum()) for of in found.scores.values())
+        text += (
+            f" {n_missing:,} of {n_all:,} runs have no score (missing or diverged): random forests predict the grid "
+            "from the others, and keep the variance that seeds add. Intervals: spread over refits to resampled seeds."
+        )
     if n_seeds < FEWEST_SEEDS:
         text += f" Fewer than {FEWEST_SEEDS} replicates: no intervals{', and noise stays in' * (n_seeds == 1)}."
     return text

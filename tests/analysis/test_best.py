@@ -68,7 +68,7 @@ def test_runs_without_any_score_have_no_best() -> None:
     assert rank(frame_of([{"batch.size": 5}, {"batch.size": 10}], np.full((2, 3), np.nan)), SCORE) is None
 
 
-def test_equal_configurations_are_not_distinguishable() -> None:
+def test_equal_configurations_may_all_be_the_best() -> None:
     found = ranking(np.tile(np.linspace(0.7, 0.75, 6), (3, 1)))
     assert found.table["p"].dropna().tolist() == [1, 1]
 
@@ -94,7 +94,7 @@ def test_choosing_by_one_half_of_the_seeds_and_judging_by_the_other_is_not_flatt
 
 
 def test_the_truly_best_configuration_is_rarely_excluded() -> None:
-    """It is the best or not distinguishable from it in at least 95 % of 40 simulated studies of 10 replicates."""
+    """It is in the confidence set for the best in at least 95 % of 40 simulated studies of 10 replicates."""
     rng, kept = np.random.default_rng(0), []
     means = 0.7 + 0.002 * np.arange(20)[::-1]
     frame = frame_of([{"optimizer.lr": 0.001 * (n + 1)} for n in range(20)], np.full((20, 10), 0.7))

@@ -129,6 +129,13 @@ def test_the_share_of_the_volatility_ratio_that_shuffling_removes():
     assert (shuffled.outcome, shuffled.estimates[1].value) == (REFUTED, None)
 
 
+def test_h4_is_about_rows_in_fixed_order():
+    rng = np.random.default_rng(0)
+    arms = [({"activation": "relu", "batch.size": size, "batch.shuffle": True}, 0.7 + 0.02 * rng.normal(size=(30, E)))
+            for size in (5, 10, 16, 32)]  # fmt: skip
+    assert judge([CLAIMS["H4"]], study(arms), rng, 200)[0].outcome == UNTESTABLE
+
+
 def test_flat_curves_have_no_volatility_to_compare():
     sizes = [({"activation": "relu", "batch.size": size}, np.full((30, E), 0.65)) for size in (5, 10, 16, 32)]
     (verdict,) = judge([CLAIMS["H4"]], study(sizes), np.random.default_rng(0), 200)
