@@ -76,15 +76,17 @@ class Grid:
         """Return the variance between levels untuned and tuned, and the share of it that tuning removes: (3, 3).
 
         A row: estimate, lower and upper end; noise is removed. The intervals are about the seeds that judge, given the
-        chosen settings. The share is NaN where levels do not differ at the default by more than chance. Simulated
-        coverage of a nominal 95 % with 8 levels, 13 settings and 20 or 40 replicates: 94 to 100 %.
+        chosen settings: untuned scores depend on no choice and use pairs of all seeds, tuned ones pairs of each half.
+        The share is NaN where the interval of the variance at the default includes 0. Simulated coverage of a nominal
+        95 % with 10 to 40 replicates: 94 to 100 %, the most where levels differ little.
         """
-        values = np.stack([of - of.mean(axis=0) for of in self.scores.values()])  # what levels share in a seed cancels
-        n, found = values.shape[2] // 2, np.zeros((n_resamples + 1, 2))
-        for half in (values[:, :, : 2 * n : 2], values[:, :, 1::2]):  # within one, the settings are the same
-            products = half.transpose(0, 2, 1) @ half / half.shape[1]  # (2, n, n)
-            weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), n_resamples)])
-            found += noise_free(products, weights) / 2
+        products = {key: (of - of.mean(axis=0)).T @ (of - of.mean(axis=0)) / len(of) for key, of in self.scores.items()}
+        weights, halves = np.ones((n_resamples + 1, self.test.shape[2])), [slice(0, None, 2), slice(1, None, 2)]
+        for half in halves:
+            n = weights[0, half].size
+            weights[1:, half] = rng.multinomial(n, np.full(n, 1 / n), n_resamples)
+        parts = [noise_free(products["tuned"][None, half, half], weights[:, half]) for half in halves]
+        found = np.hstack([noise_free(products["untuned"][None], weights), sum(parts) / 2])
         found = found[np.isfinite(found).all(axis=1)]
         with np.errstate(divide="ignore", invalid="ignore"):  # no difference at all
             every = np.column_stack([found.clip(min=0), np.minimum(1, 1 - found[:, 1] / found[:, 0])])

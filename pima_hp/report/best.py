@@ -55,7 +55,7 @@ def answer(ranking: Ranking, compared: Comparison) -> str:
     if lost := n - len(whole):
         sentences.append(f"{counted(lost, 'setting')} with diverged, stopped, failed or missing runs: no mean.")
     if stuck := int((table["share_off_majority"] == 0).sum()):
-        above = f"training accuracy {MARGIN} above always predicting the majority class"
+        above = f"training accuracy at least {MARGIN} above always predicting the majority class"
         sentences.append(f"In {counted(stuck, 'setting')} no run ends with {above}.")
     if stuck == n:
         usual = [("model.initialization", "glorot_uniform"), ("data.scaling", "standard")]

@@ -18,7 +18,9 @@ STANDARD_ERROR = 0.5
 NOTE = (
     "sd: standard deviation in % of rows. Share of the variance in %, with a 95 % interval: bootstrap over the "
     "seeds of each stream. Rest: the interaction of all streams. Differences are between configurations under the same "
-    "seeds. Random-effects analysis of variance, method of moments, negative estimates as 0 (Bouthillier et al. 2021)."
+    "seeds. Intervals of numbers of runs: from the same resamples. For new patients: the standard deviation times "
+    "sqrt(n_test / n_train) (Nadeau, Bengio 2003). Random-effects analysis of variance, method of moments, negative "
+    "estimates as 0 (Bouthillier et al. 2021)."
 )
 
 
@@ -28,24 +30,34 @@ def variance_section(study: Study) -> Section | None:
     table = budgets(study.frame, Statistic(name="final_score", curve=score), np.random.default_rng(SEED))
     if table.empty:
         return None
-    table = table.assign(variance=1e4 * table["variance"], sd=100 * np.sqrt(table["variance"]))
+    table["sd"] = 100 * np.sqrt(table["variance"])
     table[["share", "lower", "upper"]] *= 100
-    totals = table.groupby("configuration", sort=False)["variance"].sum()
-    base, total = str(totals.index[0]), float(totals.iloc[0])
+    table[["variance", "total_lower", "total_upper"]] *= 1e4
+    columns = {"variance": "sum", "total_lower": "first", "total_upper": "first"}
+    totals = table.groupby("configuration", sort=False).agg(columns)
+    base, total = str(totals.index[0]), float(totals["variance"].iloc[0])
+    needed = {
+        name: "{} [{}, {}]".format(*(math.ceil(of / STANDARD_ERROR**2) for of in row))
+        for name, row in totals.iterrows()
+    }
     rows = table[table["configuration"] == base].set_index("component").drop(REST)
     mains = rows[~rows.index.str.contains(JOINT)].sort_values("variance", ascending=False)
     parts = [f"the {name} makes {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()]
     top, largest = mains.index[0], float(mains["variance"].iloc[0])
-    n_one, n_five = (math.ceil((largest + (total - largest) / n) / STANDARD_ERROR**2) for n in (1, 5))
-    pairs = [of for of in totals.index if of in set(table.loc[table["is_difference"], "configuration"])]
-    needed = [f"{name} {math.ceil(totals[name] / STANDARD_ERROR**2)}" for name in pairs]
+    n_five = math.ceil((largest + (total - largest) / 5) / STANDARD_ERROR**2)
+    pairs = [f"{name} {needed[name]}" for name in table.loc[table["is_difference"], "configuration"].unique()]
+    fraction = float(study.frame["data.test_fraction"].iloc[0])
+    floor = math.sqrt(total * fraction / (1 - fraction))  # of ever more splits, which share rows
     answer = (
         f"Test accuracy varies between runs of {base!r} by a standard deviation of {math.sqrt(total):.1f} {study.noun} "
         f"per 100. Of its variance, {', '.join(parts)}, interactions and the rest {100 - mains['share'].sum():.0f} %. "
-        f"A mean with a standard error of {STANDARD_ERROR} per 100 takes {n_one} runs, each with other seeds of all "
-        f"streams (with five runs for each {top}: {n_five} times 5); with one {top} for all, {math.sqrt(largest):.1f} "
-        "remain, however many runs."
-    ) + (f" Runs for a difference paired by seed: {listed(needed)}." if needed else "")
+        f"A mean with a standard error of {STANDARD_ERROR} per 100 over seeds takes {needed[base]} runs, each with "
+        f"other seeds of all streams (with five runs for each {top}: {n_five} times 5); with one {top} for all, "
+        f"{math.sqrt(largest):.1f} remain, however many runs."
+    )
+    if any("split" in name for name in mains.index):
+        answer += f" For new patients the standard error never falls below about {floor:.1f}, as splits share rows."
+    answer += f" A difference takes pairs of runs with the same seeds: {listed(pairs)}." if pairs else ""
     columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
     drawn = table[~table["is_difference"]].rename(columns=columns)
     chart = bars(drawn, "share of the variance between runs (%)")

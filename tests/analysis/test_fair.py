@@ -86,6 +86,15 @@ def test_the_share_of_the_nuisance_is_that_of_the_planted_truth(apart, share):
     assert found == pytest.approx(share, abs=0.02)
 
 
+def test_untuned_scores_are_compared_over_all_seeds_as_they_involve_no_choice():
+    scores = np.random.default_rng(0).normal(0, 0.01, (2, 5, 4, 20))
+    values = scores[1, :, 0] - scores[1, :, 0].mean(axis=0)
+    noise = values.var(axis=1, ddof=1).mean() / 20
+    found = grid(*scores + np.linspace(0, 0.02, 5)[:, None, None]).spread(np.random.default_rng(0), 50)[0, 0]
+    shifted = values + np.linspace(-0.01, 0.01, 5)[:, None]
+    assert found == pytest.approx(shifted.mean(axis=1).var() - noise, rel=1e-9)
+
+
 def test_where_nothing_differs_there_is_no_share():
     noise = np.random.default_rng(0).normal(0, 0.01, (2, 5, 4, 20))
     rows = grid(*noise).spread(np.random.default_rng(0))

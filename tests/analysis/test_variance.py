@@ -79,7 +79,9 @@ def test_intervals_of_the_shares_cover_the_truth(name, n_simulations, error):
     rng, truth = np.random.default_rng(0), np.square(SPREADS[name]) / np.sum(np.square(SPREADS[name]))
     tables = [shares(simulated(rng, SPREADS[name], (20, 20, 5)), rng, 200) for _ in range(n_simulations)]
     covered = np.mean([of["lower"].le(truth) & of["upper"].ge(truth) for of in tables], axis=0)
-    assert (covered >= 0.91 - error).all(), covered
+    total = np.sum(np.square(SPREADS[name]))
+    of_total = np.mean([of["total_lower"][0] <= total <= of["total_upper"][0] for of in tables])
+    assert (np.append(covered, of_total) >= 0.91 - error).all(), (covered, of_total)
 
 
 def test_crossed_streams_are_found_whatever_the_order_of_the_runs():

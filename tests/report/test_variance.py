@@ -1,5 +1,6 @@
 """The section about the spread between runs: its sentence has the numbers of a planted study."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,13 @@ def test_the_sentence_says_what_the_spread_is_made_of_and_how_many_runs_a_mean_t
     assert found is not None
     assert "Test accuracy varies between runs of 'base' by a standard deviation of 3.0 patients per 100" in found.answer
     assert "Of its variance, the split makes 100" in found.answer
-    assert "A mean with a standard error of 0.5 per 100 takes 36 runs" in found.answer  # (3.0 / 0.5)²
+    low, high = re.findall(r"per 100 over seeds takes 36 \[(\d+), (\d+)\] runs", found.answer)[0]  # (3.0 / 0.5)²
+    assert 0 < int(low) < 36 < int(high)
+    assert "For new patients the standard error never falls below about 1.5" in found.answer  # sqrt(0.2 / 0.8) 3.0
     assert "with one split for all, 3.0 remain" in found.answer
-    assert found.answer.endswith("paired by seed: adam minus base 5.")  # (1.0 / 0.5)² = 4, of 400 random scores
+    assert (
+        "takes pairs of runs with the same seeds: adam minus base 5 [" in found.answer
+    )  # (1.0 / 0.5)² = 4, of 400 random scores
     (figure,) = found.figures.values()
     drawn = {text for panel in figure.panels for text in texts(panel)}
     assert {"split", "split x initialization", "rest", "share of the variance between runs (%)"} <= drawn
