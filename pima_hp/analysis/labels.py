@@ -72,7 +72,8 @@ def norm_columns(runs: pd.DataFrame) -> list[str]:
 def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence[str]) -> pd.DataFrame:
     """Return one row a setting: who learns and when, the first layer's gradient at initialization, counts of labels.
 
-    The gradient is also given as a ratio to that of the last layer, and to that of ReLU under the same other settings.
+    The gradient is a median over runs, also given as a ratio to that of the last layer, and to that of ReLU under the
+    same other settings.
     Columns without a number, and labels without a run, are left out.
 
     Args:
@@ -83,7 +84,7 @@ def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence
     for values, runs in groups.items():
         kept, labels = conclusive(runs), labels_of(runs)
         losses, rate = aligned(kept["train/loss"]), kept["positive_rate"].to_numpy(float)
-        norms = [float(np.exp(np.log(runs[key].clip(lower=np.finfo(float).tiny)).mean())) for key in norm_columns(runs)]
+        norms = [float(runs[key].median()) for key in norm_columns(runs)]
         row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
         row["share_that_learns"] = pd.Series(learns(losses, rate)).mean()
         row["median_plateau"] = pd.Series(plateau_length(losses, rate)).median()

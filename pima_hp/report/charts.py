@@ -203,7 +203,8 @@ def apart(heights: Array, gap: float, top: float) -> Array:
     """Return heights moved as little as labels need to stand at least a gap apart, the highest at most at the top."""
     order, steps = np.argsort(heights), gap * np.arange(len(heights))
     placed = np.empty(len(heights))
-    placed[order] = np.minimum(isotonic_regression(heights[order] - steps).x, top - steps[-1]) + steps
+    if len(heights):
+        placed[order] = np.minimum(isotonic_regression(heights[order] - steps).x, top - steps[-1]) + steps
     return placed
 
 

@@ -57,12 +57,12 @@ def test_the_plateau_ends_in_the_first_epoch_with_a_loss_below_the_entropy_less_
 
 
 def test_a_row_of_a_setting_has_its_share_gradients_and_counts() -> None:
-    norms = {LAYERS[0]: [0.01, 0.04], LAYERS[1]: [0.1, 0.1], LAYERS[2]: [0.2, 0.2]}
+    norms = {LAYERS[0]: [0.0, 0.04], LAYERS[1]: [0.1, 0.1], LAYERS[2]: [0.2, 0.2]}
     tanh = runs_of([FLAT, LEARNED], 1 - RATE).assign(**norms)
     relu = runs_of([LEARNED, LEARNED]).assign(**{key: [0.2, 0.2] for key in LAYERS})
     table = by_setting({("tanh", "none"): tanh, ("relu", "none"): relu}, ["activation", "data.scaling"])
     first = table.iloc[0]
-    assert first["first_gradient"] == pytest.approx(0.02)  # geometric
+    assert first["first_gradient"] == pytest.approx(0.02)  # a median: one may be 0
     assert (first["over_last"], first["over_relu"]) == pytest.approx((0.1, 0.1))
     assert (first["share_that_learns"], first["n_runs"], first["collapsed to the majority"]) == (0.5, 2, 1)
     assert table["median_plateau"].tolist() == [np.inf, 1 + np.argmax(LEARNED < ENTROPY - 0.02)]

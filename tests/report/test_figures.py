@@ -173,6 +173,7 @@ def test_hostile_text_is_drawn_literally(make_study, draw):
 
 
 def test_labels_stand_apart_within_the_axis_and_move_little():
+    assert not apart(np.array([]), 0.05, 1.0).size
     placed = apart(np.array([0.99, 0.0, 0.5, 0.01, 1.0]), 0.05, 1.0)
     assert min(np.diff(np.sort(placed))) >= 0.05 - 1e-12
     assert (placed.max(), placed[2]) == pytest.approx((1.0, 0.5))
