@@ -13,9 +13,7 @@ from pima_hp.analysis.intervals import t_tests
 from pima_hp.analysis.selection import COUNTED, by_configuration, varying_settings
 from pima_hp.ledger import distinct
 
-MARGIN = 0.02
-"""A run left the majority class if its final training accuracy is above that of always predicting it by this much."""
-TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
+OFF_MAJORITY = Statistic(name="learns", curve="train/accuracy_end")
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,9 @@ class Ranking:
     Attributes:
         table: one row a configuration, the best first, those without a whole score last, `config_id` as index: the
             settings that vary; `n_runs`, `n_diverged`, `n_stopped`, `n_failed`; `share_off_majority`, the share of
-            runs that left the majority class; `mean`, `sd` over seeds, t interval `lower` to `upper`; the mean paired
-            difference to the best (`behind`) and the p value of its two-sided t test, adjusted by Holm's method (`p`).
+            runs whose final training accuracy is more than 0.02 above that of the majority class; `mean`, `sd` over
+            seeds, t interval `lower` to `upper`; the mean paired difference to the best (`behind`) and the p value of
+            its two-sided t test, adjusted by Holm's method (`p`).
         factors: the settings that vary.
         n_seeds: replicates of the best.
         by_halves: the mean score in one half of the seeds of the configuration that is best in the other half, both
@@ -54,9 +53,8 @@ def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
     if it has at least half as many as the others, where a study was interrupted.
     """
     runs, table = distinct(frame), varying_settings(frame)
-    factors, rates = [*map(str, table)], runs["positive_rate"].to_numpy(float)
-    off, has_score = TRAINING.of(runs) >= np.maximum(rates, 1 - rates) + MARGIN, np.isfinite(score.of(runs))
-    groups = runs.assign(off=off, has_score=has_score).groupby("config_id", sort=False)
+    factors, has_score = [*map(str, table)], np.isfinite(score.of(runs))
+    groups = runs.assign(off=OFF_MAJORITY.of(runs), has_score=has_score).groupby("config_id", sort=False)
     counts = {name: runs["status"].eq(status).groupby(runs["config_id"]).sum() for name, status in COUNTED.items()}
     table = table.assign(n_runs=groups.size(), **counts, share_off_majority=groups["off"].mean())
     scores = by_configuration(frame, score.of(frame))  # (C, R)

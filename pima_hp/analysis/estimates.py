@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,6 @@ from pima_hp.run import Array, RunStatus
 FEWEST_REPLICATES = 10  # distinct ones
 WON = ("slope", "difference", "ratio", "order")  # contrasts that have an effect
 SAME = 1e-9  # log volatilities that differ by less are of curves that do not move
-
-
-@dataclass(frozen=True)
-class Effect:
-    """P(X > Y) + P(X = Y)/2 over pairs of one seed, with its 95 % interval."""
-
-    of: str  # X and Y
-    probability: float
-    lower: float
-    upper: float
-    conclusion: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,8 @@ class Estimate:
     lower: float | None = None  # bound of the 95 % interval
     upper: float | None = None
     unit: str = ""
-    effect: Effect | None = None  # of paired contrasts
+    # Of paired contrasts: P(X > Y) + P(X = Y)/2 over pairs of one seed, its 95 % interval, and what X and Y are.
+    effect: Mapping[str, Any] | None = None
     inference: Inference | None = None
     numbers: ByReplicate = field(default_factory=dict)  # whose mean (of a ratio: its exp) is the value
 
@@ -57,9 +47,8 @@ class Estimate:
     def row(self) -> dict[str, Any]:
         """Return the columns for files."""
         inner = ("part", "outcome", "inference", "numbers")
-        columns = {key: value for key, value in vars(self).items() if key not in inner}
         of_part = self.part.model_dump(include={"name", "descriptive", "supported", "refuted"})
-        return of_part | columns | {"effect": self.effect and asdict(self.effect)}
+        return of_part | {key: value for key, value in vars(self).items() if key not in inner}
 
 
 def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Array]:
@@ -137,7 +126,8 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
         difference = {"slope": table[:, 0] - table[:, -1], "order": numbers - 0.5}.get(part.contrast or "", numbers)
         won = win_probability(np.heaviside(difference, 0.5), resample)
         of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
-        effect = Effect(of, won.estimate, *won.interval(), conclusion(*won.interval()))
+        effect = {"of": of, "probability": won.estimate, **dict(zip(("lower", "upper"), won.interval(), strict=True))}
+        effect["conclusion"] = conclusion(*won.interval())
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
     units = {"order": "probability", "ratio": "ratio", "earlier": "share of seeds", "removed": "share"}
     unit = units.get(part.contrast or "", part.statistic.unit + per)

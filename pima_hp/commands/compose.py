@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 from hydra._internal.config_loader_impl import get_overrides_dirname  # no public way to name a job's folder
 from hydra._internal.utils import get_args_parser  # Hydra has no public way to read its own flags
 from hydra.core.config_loader import ConfigLoader
@@ -139,8 +140,7 @@ def _written_out(found: re.Match[str]) -> str:
     with suppress(ValueError):
         first, last, n = (read(text) for read, text in zip((float, float, int), found[2].split(","), strict=True))
         if 2 <= n <= MOST_VALUES and math.isfinite(last - first) and (not is_log or min(first, last) > 0):
-            shares = [place / (n - 1) for place in range(1, n - 1)]
-            between = [first ** (1 - t) * last**t if is_log else first * (1 - t) + last * t for t in shares]
+            between = (np.geomspace if is_log else np.linspace)(first, last, n)[1:-1]
             values = [f"{first:.15g}", *(f"{value:.6g}" for value in between), f"{last:.15g}"]
             if len({*values}) == n:
                 return ",".join(values)

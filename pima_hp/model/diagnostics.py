@@ -52,16 +52,13 @@ def diagnose(
         inputs, outputs = forward(one.requires_grad_(), widths, activation, x)
         losses = F.binary_cross_entropy_with_logits(outputs[-1].squeeze(-1), y, reduction="sum")
         deltas = torch.autograd.grad(losses, outputs, retain_graph=True)  # of each row's loss by z, (M, n, H)
-        slopes = [
-            torch.autograd.grad(h.sum(), z, retain_graph=True)[0] for h, z in zip(inputs[1:], outputs, strict=False)
-        ]
         parts.append(hessian_ends(losses / x.shape[1], one) if curvature and one.shape[1] <= MOST_PARAMETERS else {})
         with torch.no_grad():
-            parts[-1] |= gradient_norms(inputs, deltas) | activity(outputs, inputs[1:], slopes, activation)
+            of_train, of_val = (of[-1].squeeze(-1) for of in (outputs, forward(one, widths, activation, val_x)[1]))
+            parts[-1] |= gradient_norms(inputs, deltas) | activity(outputs[:-1], inputs[1:], activation)
             parts[-1] |= gradient_noise(inputs, deltas) if curvature else {}
-            parts[-1]["linear_r2"] = linear_r2(x, outputs[-1].squeeze(-1))
-            parts[-1]["calibration_error/train"] = calibration_error(outputs[-1].squeeze(-1), y)
-            of_val = forward(one, widths, activation, val_x)[1][-1].squeeze(-1)
+            parts[-1]["linear_r2"] = linear_r2(x, of_train)
+            parts[-1]["calibration_error/train"] = calibration_error(of_train, y)
             parts[-1]["calibration_error/val"] = calibration_error(of_val, val_y)
     return {name: torch.cat([found[name].double() for found in parts]) for name in parts[0]}
 
@@ -92,9 +89,7 @@ def gradient_norms(inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> Quanti
     return found
 
 
-def activity(
-    outputs: Sequence[Tensor], activated: Sequence[Tensor], slopes: Sequence[Tensor], activation: nn.Module
-) -> Quantities:
+def activity(outputs: Sequence[Tensor], activated: Sequence[Tensor], activation: nn.Module) -> Quantities:
     """Return how the units of each hidden layer work: means over rows and units, shares of units.
 
     `slope`: mean of phi'(z) by the largest |phi'| (of z from -20 to 20 in steps of 0.001), 1 where a layer passes
@@ -103,12 +98,10 @@ def activity(
     `dead_units` (of ReLU they pass no gradient), and with z > 0 on all rows, `always_on_units`, which are linear there
     (He et al. 2015).
     """
-    with torch.enable_grad():
-        grid = (torch.arange(-20_000, 20_001, dtype=torch.float64) / 1000).requires_grad_()
-        steepest = torch.autograd.grad(activation(grid).sum(), grid)[0].abs().max().to(slopes[0])
-    found: Quantities = {}
-    for k, (z, h, slope) in enumerate(zip(outputs, activated, slopes, strict=False), 1):
-        found[f"slope/layer{k}"] = slope.mean((1, 2)) / steepest
+    grid, found = torch.arange(-20_000, 20_001, dtype=torch.float64) / 1000, Quantities()
+    steepest = slopes(activation, grid).abs().max().to(outputs[0])
+    for k, (z, h) in enumerate(zip(outputs, activated, strict=True), 1):
+        found[f"slope/layer{k}"] = slopes(activation, z).mean((1, 2)) / steepest
         if ends := SATURATED.get(type(activation)):
             found[f"saturation/layer{k}"] = ((h < ends[0]) | (h > ends[1])).to(h.dtype).mean((1, 2))
         if isinstance(activation, ONE_SIDED):
@@ -116,6 +109,13 @@ def activity(
             found[f"dead_units/layer{k}"] = (n_on == 0).to(z.dtype).mean(1)
             found[f"always_on_units/layer{k}"] = (n_on == z.shape[1]).to(z.dtype).mean(1)
     return found
+
+
+@torch.enable_grad()
+def slopes(activation: nn.Module, z: Tensor) -> Tensor:
+    """Return phi'(z) of each element."""
+    z = z.detach().requires_grad_()
+    return torch.autograd.grad(activation(z).sum(), z)[0]
 
 
 def linear_r2(features: Tensor, logits: Tensor) -> Tensor:

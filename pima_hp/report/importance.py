@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.best import TRAINING
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, importance
 from pima_hp.formatting import MISSING, counted, label, listed, value_text
@@ -19,6 +18,7 @@ from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
 
 MOST_EFFECTS, MOST_INTERACTIONS, MOST_BARS = 8, 4, 30
+TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
 SIGN = " \N{MULTIPLICATION SIGN} "
 NOTE = (
     "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "

@@ -88,11 +88,11 @@ def test_slopes_saturation_and_one_sided_units_are_those_of_differences_and_coun
 
 def test_dead_and_always_on_units_are_counted_where_their_number_is_planted() -> None:
     z = torch.tensor([[[-1.0, 2.0, 0.0, 1.0], [-2.0, 1.0, 0.0, -1.0]]])
-    found = activity([z], [z.relu()], [z], nn.ReLU())
+    found = activity([z], [z.relu()], nn.ReLU())
     assert found["dead_units/layer1"].tolist() == [0.5]
     assert found["always_on_units/layer1"].tolist() == [0.25]
     assert "saturation/layer1" not in found
-    assert "dead_units/layer1" not in activity([z], [z.tanh()], [z], nn.Tanh())
+    assert "dead_units/layer1" not in activity([z], [z.tanh()], nn.Tanh())
 
 
 @EACH
