@@ -23,6 +23,8 @@ Tables = Sequence[tuple[NDArray[np.intp], Array]]
 
 WINDOW_EPOCHS = 20
 """The last epochs that final score and volatility look at: epochs 81-100 of 100."""
+MARGIN = 0.02
+"""A run learns if it is better than always predicting the majority by so many nats, or by so much accuracy."""
 
 
 def aligned(curves: Iterable[Array | None]) -> Array:
@@ -148,9 +150,9 @@ def learns(
     """
     rate = np.asarray(positive_rate, float)
     if by_accuracy:
-        found = final_score(curves, window_epochs) > np.maximum(rate, 1 - rate) + 0.02
+        found = final_score(curves, window_epochs) > np.maximum(rate, 1 - rate) + MARGIN
     else:
-        found = excess_loss(curves, rate, window_epochs) < -0.02
+        found = excess_loss(curves, rate, window_epochs) < -MARGIN
     return np.where(np.isnan(rate), np.nan, found)
 
 

@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.curves import WINDOW_EPOCHS, aligned, entropy, first_epoch_reaching, learns, slopes, volatility
+from pima_hp.analysis.curves import (
+    MARGIN,
+    WINDOW_EPOCHS,
+    aligned,
+    entropy,
+    first_epoch_reaching,
+    learns,
+    slopes,
+    volatility,
+)
 from pima_hp.analysis.selection import conclusive
 from pima_hp.formatting import value_text
 from pima_hp.ledger.parts import INITIAL_PREFIX
@@ -60,7 +69,7 @@ def plateau_length(losses: Array, positive_rate: Array) -> Array:
 
     Shapes: (R, E) and (R,) -> (R,). H(p) is the loss of always predicting the positive rate. Source: Saxe et al. 2014.
     """
-    return first_epoch_reaching(entropy(positive_rate)[:, None] - 0.02 - losses, np.nextafter(0, 1))
+    return first_epoch_reaching(entropy(positive_rate)[:, None] - MARGIN - losses, np.nextafter(0, 1))
 
 
 def norm_columns(runs: pd.DataFrame) -> list[str]:
@@ -96,7 +105,7 @@ def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence
         of_relu = table["first_gradient"].where(table["activation"] == "relu").groupby(cells).transform("max")
         table["over_relu"] = table["first_gradient"] / of_relu
     return table.drop(
-        columns=[key for key in (*LABELS, "over_relu") if key in table and not table[key].fillna(0).any()]
+        columns=[key for key in table if key in (*LABELS, "over_relu") and not table[key].fillna(0).any()]
     )
 
 

@@ -185,10 +185,8 @@ def expand(
         together = defaultdict(list)
         for key, values in (own | axes | own).items():
             together[key if key in own else names_of.get(key, key)].append(values)
-        if unequal := [names for names, axis in together.items() if len(set(map(len, axis))) > 1]:
-            raise ConfigurationError(
-                f"hydra.sweeper.grids: {unequal[0]!r} must have as many values of each; found others"
-            )
+        for names in (names for names, axis in together.items() if len(set(map(len, axis))) > 1):
+            raise ConfigurationError(f"hydra.sweeper.grids: {names!r} must have as many values of each; found others")
         choices = [[*zip(*axis, strict=True)] for axis in together.values()]
         n_jobs = math.prod(map(len, choices))
         if not 0 < n_jobs <= limit - len(jobs):

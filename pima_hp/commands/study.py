@@ -121,9 +121,8 @@ def stacks_of(jobs: Sequence[Job], runs: Sequence[Run], *, together: bool) -> li
     from pima_hp.training import dispatch
 
     engine, only = jobs[0].settings.engine, jobs[0].only_lightning
-    return dispatch.stacks_of(
-        runs, engine=engine.name, stack_size=engine.stack_size, together=together, only_lightning=only
-    )
+    size = engine.stack_size
+    return dispatch.stacks_of(runs, engine=engine.name, stack_size=size, together=together, only_lightning=only)
 
 
 def publish(job: Job, run_ids: Collection[str]) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.best import MARGIN, Ranking, rank
+from pima_hp.analysis.best import Ranking, rank
+from pima_hp.analysis.curves import MARGIN
 from pima_hp.formatting import counted, interval_text, label, value_text
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.factors import FINAL
