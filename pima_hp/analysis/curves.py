@@ -163,6 +163,14 @@ def does_not_learn(
     return 1 - learns(curves, positive_rate, window_epochs, by_accuracy=by_accuracy)
 
 
+def plateau_length(losses: Array, positive_rate: Array) -> Array:
+    """Return the first epoch with loss < H(p) - 0.02, infinite where there is none: how long the plateau lasts.
+
+    Shapes: (R, E) and (R,) -> (R,). H(p) is the loss of always predicting the positive rate. Source: Saxe et al. 2014.
+    """
+    return first_epoch_reaching(entropy(positive_rate)[:, None] - MARGIN - losses, np.nextafter(0, 1))
+
+
 def log_scalar(curves: Array) -> Array:
     """Return the natural logarithm of a score that a run has once, -708 for 0. Shapes: (R, 1) -> (R,)."""
     return np.asarray(np.log(np.maximum(curves[:, -1], np.finfo(float).tiny)))

@@ -180,8 +180,8 @@ def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> 
         columns = np.sort(drawn / totals, axis=0).T if has_interval else ()
         ends = np.clip([Resamples(0, n, column).interval() for column in columns] or ends, 0, 1)
     rows = {"effect": names, "share": shares[:, 0], "lower": ends[:, 0], "upper": ends[:, 1]}
-    found = pd.DataFrame({**rows, "method": method, "n_replicates": n})
-    return found.sort_values("share", ascending=False, kind="stable")
+    effects = pd.DataFrame({**rows, "method": method, "n_replicates": n})
+    return effects.sort_values("share", ascending=False, kind="stable")
 
 
 def _filled(table: pd.DataFrame, rng: np.random.Generator) -> Array:

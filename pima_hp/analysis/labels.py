@@ -7,16 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.curves import (
-    MARGIN,
-    WINDOW_EPOCHS,
-    aligned,
-    entropy,
-    first_epoch_reaching,
-    learns,
-    slopes,
-    volatility,
-)
+from pima_hp.analysis.curves import WINDOW_EPOCHS, aligned, learns, plateau_length, slopes, volatility
 from pima_hp.analysis.selection import conclusive
 from pima_hp.formatting import value_text
 from pima_hp.ledger.parts import INITIAL_PREFIX
@@ -62,14 +53,6 @@ def labels_of(runs: pd.DataFrame) -> NDArray[np.str_]:
         )
         labels[rows] = np.select([*map(np.asarray, found)], LABELS, some["status"].astype(str))
     return labels.astype(str)
-
-
-def plateau_length(losses: Array, positive_rate: Array) -> Array:
-    """Return the first epoch with loss < H(p) - 0.02, infinite where there is none: how long the plateau lasts.
-
-    Shapes: (R, E) and (R,) -> (R,). H(p) is the loss of always predicting the positive rate. Source: Saxe et al. 2014.
-    """
-    return first_epoch_reaching(entropy(positive_rate)[:, None] - MARGIN - losses, np.nextafter(0, 1))
 
 
 def norm_columns(runs: pd.DataFrame) -> list[str]:

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.analysis.labels import by_setting, labels_of, plateau_length
+from pima_hp.analysis.curves import plateau_length
+from pima_hp.analysis.labels import by_setting, labels_of
 from tests.analysis.conftest import study
 
 RATE = 214 / 614
