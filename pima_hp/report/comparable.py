@@ -62,6 +62,11 @@ class Comparison:
         return None if math.isnan(rate) or len(set(self.runs["data_digest"])) > 1 else max(rate, 1 - rate)
 
     @property
+    def majority_text(self) -> str:
+        """Return what a dashed line means, in a caption."""
+        return "" if self.majority is None else f"Dashed: always predicting the majority class ({self.majority:.3f})."
+
+    @property
     def reach(self) -> float | None:
         """Return the training accuracy whose first epoch is reported; None where the majority class is unknown."""
         return None if self.majority is None else round(self.majority + REACH_SHARE * (1 - self.majority), 2)

@@ -30,21 +30,22 @@ def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) ->
     Claims about other tables are left out. A number of many values is drawn by `numeric`.
     """
     compared, figures = comparable(frame, [factor]), {}
+    digests = set(compared.runs["data_digest"])
+    about = [of for of in verdicts if factor not in of.claim.where and all(map(of.claim.is_about, digests))]
     named = [
-        (part.statistic, verdict)
-        for verdict in verdicts
-        if factor not in verdict.claim.where and all(map(verdict.claim.is_about, set(compared.runs["data_digest"])))
-        for part in verdict.claim.parts
+        (part.statistic, of)
+        for of in about
+        for part in of.claim.parts
         if part.statistic and any(factor in arm for arm in part.where)
     ]
+    few, n_values = len(compared.levels), len(compared.places)
+    drawn = [f"Drawn: {few} of {n_values:,} values, evenly spaced."] if few < n_values else []
     for kind, (draw, statistics) in FIGURES.items():
         shown = [pair for pair in named if pair[0].name in statistics]
         figure = draw(compared, [statistic for statistic, _ in shown])
         if figure and figure.charts:
             judged = [of for _, of in shown if of.outcome != Outcome.UNTESTABLE]
             outcomes = [f"Claim {of.claim.id}, {of.outcome}: {with_labels(of.reason)}." for of in judged]
-            few, n_values = len(compared.levels), len(compared.places)
-            drawn = [f"Drawn: {few} of {n_values:,} values, evenly spaced."] if few < n_values else []
             caption = " ".join(dict.fromkeys([figure.caption, *drawn, compared.caption, *outcomes]))
             figures[kind] = replace(figure, title=f"{figure.title}, by {label(factor)}", caption=caption)
     return figures
@@ -61,25 +62,18 @@ def learning_curves(compared: Comparison, _: Sequence[Statistic]) -> Figure:
     n_epochs = points["x"].max() if len(points) else 1
     settled = points[points["x"] > n_epochs / 20]
     ends = rounded([*settled["low"], *points["high"], majority or np.nan])
-    charts = [
-        lines(
-            points[points["level"] == name],
-            {"training": TRAINING, validation: VALIDATION},
-            {"epoch": (1, max(n_epochs, 2)), "accuracy (fraction of rows)": ends},
-            majority=majority,
-            title=f"{label(compared.factors[0])} {name}",
-            subtitle=missing(runs),
-            size=(165, 150) if len(compared.levels) > 1 else (400, 250),
-        )
-        for name, runs in compared.levels.items()
-        if len(points)
-    ]
+    axes = {"epoch": (1, max(n_epochs, 2)), "accuracy (fraction of rows)": ends}
+    looks = {"training": TRAINING, validation: VALIDATION}
+    size = (165, 150) if len(compared.levels) > 1 else (400, 270)
+    charts = []
+    for name, runs in compared.levels.items() if len(points) else ():
+        of, title = points[points["level"] == name], f"{label(compared.factors[0])} {name}"
+        charts.append(lines(of, looks, axes, majority=majority, title=title, subtitle=missing(runs), size=size))
     caption = (
         "Lines: mean over replicates, of training rows their running accuracy; bands: 5-95 % of single runs. "
-        "The first twentieth of the epochs may be cut."
+        f"The first twentieth of the epochs may be cut. {compared.majority_text}"
     )
-    level = "" if majority is None else f" Dashed: always predicting the majority class ({majority:.3f})."
-    return Figure(f"Accuracy on training and {validation} rows", caption + level, charts)
+    return Figure(f"Accuracy on training and {validation} rows", caption, charts)
 
 
 def waiting_times(compared: Comparison, statistics: Sequence[Statistic]) -> Figure | None:
@@ -120,7 +114,7 @@ def volatility(compared: Comparison, statistics: Sequence[Statistic]) -> Figure 
     """Draw how much the training accuracy of each run moves about its trend, where a claim is about it."""
     caption = "Volatility: standard deviation of the last 20 epochs about their own line."
     scores = {"volatility of training accuracy": Statistic(name="volatility", curve="train/accuracy")}
-    return _spread(compared, "Volatility", caption, scores, "fraction of rows") if statistics else None
+    return _spread(compared, "Volatility", caption, scores, "fraction of rows", None) if statistics else None
 
 
 def final_accuracy(compared: Comparison, _: Sequence[Statistic]) -> Figure:
@@ -129,9 +123,7 @@ def final_accuracy(compared: Comparison, _: Sequence[Statistic]) -> Figure:
         "final training accuracy": Statistic(name="final_score", curve="train/accuracy_end"),
         f"final {compared.validation_rows} accuracy": Statistic(name="final_score", curve="val/accuracy"),
     }
-    caption = "Final: mean over the last 20 epochs, each measured at its end."
-    if compared.majority is not None:
-        caption += f" Dashed: majority class {compared.majority:.3f}."
+    caption = f"Final: mean over the last 20 epochs, each measured at its end. {compared.majority_text}"
     return _spread(compared, "Final accuracy", caption, scores, "fraction of rows", compared.majority)
 
 
@@ -146,29 +138,22 @@ FIGURES = {
 
 
 def _spread(
-    compared: Comparison,
-    title: str,
-    caption: str,
-    scores: Mapping[str, Statistic],
-    unit: str,
-    level: float | None = None,
+    compared: Comparison, title: str, caption: str, scores: Mapping[str, Statistic], unit: str, level: float | None
 ) -> Figure:
     """Draw single runs by value, and after them their paired differences from the value of the default settings."""
-    (factor, *_), levels = compared.factors, compared.levels
+    (factor, *_), levels, charts = compared.factors, compared.levels, []
     usual = [name for name, runs in levels.items() if not differing({factor: runs[factor].iloc[0]})]
     reference = [*usual, *levels][0]
     against = f"{label(factor)} {reference}"
-    charts = []
     for name, statistic in scores.items():
         of = {value: by_seeds(runs, statistic) for value, runs in levels.items()}
         single = {value: np.array(list(found.values())) for value, found in of.items()}
         pairs = {value: matched([of[reference], found])[1] for value, found in of.items() if value != reference}
         differences = {value: table[:, 1] - table[:, 0] for value, table in pairs.items()}
-        x_title = f"difference to {against} ({unit})"
-        for rows, drawn in (((f"{name} ({unit})", level), single), ((x_title, 0), differences)):
-            known = {value: numbers[np.isfinite(numbers)] for value, numbers in drawn.items()}
+        for rows, x_title, dashed in ((single, name, level), (differences, f"difference to {against}", 0)):
+            known = {value: numbers[np.isfinite(numbers)] for value, numbers in rows.items()}
             if any(map(len, known.values())):
-                charts.append(strips(known, looks_of(levels), *rows))
+                charts.append(strips(known, looks_of(levels), f"{x_title} ({unit})", dashed))
     are_crossed = any(len(of[value]) < len(conclusive(runs)) for value, runs in levels.items())
     ticks = f"Ticks: {'means by split' if are_crossed else 'single runs'}; "
     ticks += "bar: mean and its 95 % interval over seeds (bootstrap)."

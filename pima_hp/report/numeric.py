@@ -128,11 +128,9 @@ def _binned(table: pd.DataFrame, name: str) -> str:
 def _figure(compared: Comparison, table: pd.DataFrame, points: pd.DataFrame, looks: Looks, bands: str) -> Figure:
     """Draw lines against the number, and the majority class."""
     *others, name = map(label, compared.factors)
-    caption = f"Lines: mean over runs; bands: {bands}. Final: mean over the last 20 epochs. "
-    if compared.majority is not None:
-        caption += f"Dashed: majority class ({compared.majority:.3f}). "
+    caption = f"Lines: mean over runs; bands: {bands}. Final: mean over the last 20 epochs. {compared.majority_text}"
     score = f"final {f'{compared.validation_rows} ' if others else ''}accuracy"
     axes, log = {name: None, f"{score} (fraction of rows)": None}, is_log(table["number"].to_numpy())
     title = f"{score.capitalize()} against {name}{', by ' if others else ''}{''.join(others)}"
     chart = lines(points, looks, axes, majority=compared.majority, log=log)
-    return Figure(title, f"{caption}{_binned(table, name)}{compared.caption}", [chart])
+    return Figure(title, f"{caption} {_binned(table, name)}{compared.caption}", [chart])

@@ -107,7 +107,7 @@ def test_spreads_show_means_and_paired_differences_in_a_column(make_study):
     assert f"{np.nanmean(of[5] - of[10]):.3f}".replace("-", "\N{MINUS SIGN}") + " [" in paired  # 10 is the default
     assert [drawn(chart, 3)["level"][0] for chart in figure.charts] == [pytest.approx(400 / 614), 0] * 2
     assert "difference from batch size 10 under the same seed" in figure.caption
-    assert "majority class 0.651" in figure.caption
+    assert "majority class (0.651)" in figure.caption
 
 
 def test_where_no_run_has_a_value_there_is_no_panel_of_differences(make_study):
