@@ -119,7 +119,7 @@ def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFram
     rows: list[dict[str, Any]] = []
     nearest: dict[tuple[str, str], str] = {}
     for (config_id, *kind, model), known in sorted(groups, key=lambda group: (len(own[group[0][0]]), group[0][0])):
-        name = named(dict(zip(KIND, kind, strict=True)))
+        name = split_text(*kind)
         row = {"splits": name, "config_id": config_id, "differing": named(own[config_id]), "baseline": model}
         scaling = str(runs.settings[config_id].get("data.scaling"))
         is_nearest = nearest.setdefault((name, scaling), config_id) == config_id
@@ -129,6 +129,12 @@ def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFram
             row |= {key: known[key].mean(), f"{key}_lower": bounds[0], f"{key}_upper": bounds[1]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def split_text(test_fraction: float, val_fraction: float, is_stratified: bool) -> str:
+    """Return how rows were split: `20 % test rows, not stratified`."""
+    validation = f", {100 * val_fraction:.3g} % validation rows" if val_fraction else ""
+    return f"{100 * test_fraction:.3g} % test rows{validation}, {'' if is_stratified else 'not '}stratified"
 
 
 def _of_kind(runs: pd.DataFrame, own_table: bool) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from pima_hp.run import Array
 
 JOINT = " x "
 """Stands between the factors of an interaction."""
-REST = "higher order"
+REST = "three or more together"
 """Everything beyond main effects and two-way interactions."""
 FEWEST_SEEDS = 5
 """Replicates below which there is no interval."""
@@ -45,7 +45,7 @@ class Importance:
 
     Attributes:
         shares: one row for each set of levels (`levels`: `all` or `learning`), target and effect (factors joined by
-            ` x `, or `higher order`): share of the variance between settings with its interval over seeds, the
+            ` x `, or `REST`): share of the variance between settings with its interval over seeds, the
             `method` and the replicates.
         levels: factor -> its values, in order, of the grid that was analyzed.
         dropped: factor -> its values at which fewer than one run in four learns.

@@ -7,12 +7,15 @@ import pandas as pd
 
 from pima_hp.analysis.best import Ranking, rank
 from pima_hp.analysis.curves import MARGIN
+from pima_hp.analysis.selection import default_settings
 from pima_hp.formatting import counted, interval_text, label, value_text
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.factors import FINAL
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 
+MOST_NAMED = 5
+"""Factors of a setting that is named with all its values; of more, those that differ from `conf/config.yaml`."""
 NOTE = (
     "Final: mean over the last 20 epochs; ±: standard deviation over seeds; lower, upper: 95 % t interval over seeds. "
     "behind: mean difference to the best under the same seed; p: its t test, adjusted (Holm). Those above 0.05 and "
@@ -30,9 +33,9 @@ def best_section(study: Study) -> Section | None:
         return None
     compared, table = comparable(study.frame, []), ranking.table
     score = f"final_{compared.validation_rows}_accuracy".replace(" ", "_")
-    typed = {key: table[key].map(value_text) for key in ranking.factors}
-    shown = table.assign(**typed, config_id=table.index).rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
-    return Section("best_settings", "Which settings are best?", answer(ranking, compared), table=shown, note=NOTE)
+    table = table.assign(**{key: table[key].map(value_text) for key in ranking.factors}).reset_index()
+    table = table.rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
+    return Section("best_settings", "Which settings are best?", answer(ranking, compared), table=table, note=NOTE)
 
 
 def answer(ranking: Ranking, compared: Comparison) -> str:
@@ -42,7 +45,9 @@ def answer(ranking: Ranking, compared: Comparison) -> str:
     best, worst, n, n_seeds = whole.iloc[0], whole.iloc[-1], len(table), ranking.n_seeds
 
     def named(row: "pd.Series[Any]") -> str:
-        return ", ".join(f"{label(key)} {value_text(row[key])}" for key in ranking.factors if row[key] is not None)
+        few, usual = len(ranking.factors) <= MOST_NAMED, default_settings()
+        keys = [key for key in ranking.factors if row[key] is not None and (few or row[key] != usual.get(key))]
+        return ", ".join(f"{label(key)} {value_text(row[key])}" for key in keys) or "the default"
 
     about = f"95 % interval over {n_seeds} seeds" if n_seeds > 1 else "one run: no interval"
     number = interval_text(best["mean"], best["lower"], best["upper"])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.selection import by_seeds, conclusive, matched
@@ -20,6 +21,8 @@ from pima_hp.report.study import Study
 from pima_hp.report.tables import mean_interval, summary
 
 FINAL = Statistic(name="final_score", curve="val/accuracy")
+MOST_BEST = 6
+"""Values that come first in a table of more than twice as many; the worst follow."""
 NOTE = (
     "Final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs; "
     "epochs are those of the running training accuracy."
@@ -36,8 +39,13 @@ def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken
     else:
         answer, figures = effect_in_words(compared), figures_of(study.frame, verdicts, factor)
     figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
-    question = f"What does the {label(factor)} do?"
-    return Section(name, question, answer, figures, summary(study.frame, [factor]), NOTE, shared=compared.caption)
+    question = f"What {'do' if label(factor) == 'epochs' else 'does'} the {label(factor)} do?"
+    table, note = summary(study.frame, [factor]), NOTE
+    if len(table) > 2 * MOST_BEST:
+        ranked = table.sort_values(f"final_{compared.validation_rows}_accuracy_mean".replace(" ", "_"), ascending=False)
+        table = pd.concat([ranked[:MOST_BEST], ranked[MOST_BEST:][::-1]])
+        note = f"The {MOST_BEST} best values, then the others from the worst to the best. {NOTE}"
+    return Section(name, question, answer, figures, table, note, shared=compared.caption)
 
 
 def effect_in_words(compared: Comparison) -> str:

@@ -22,7 +22,7 @@ TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
 SIGN = " \N{MULTIPLICATION SIGN} "
 NOTE = (
     "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
-    "alone; higher order: three and more together. Functional ANOVA by group means (Hutter et al. 2014), without the "
+    "alone; three or more together: the rest. Functional ANOVA by group means (Hutter et al. 2014), without the "
     "variance that seeds add (the random forests that fill an incomplete grid keep it); estimates below 0 are shown as "
     "0. [ ]: 95 % interval, seeds resampled. Log loss has no "
     "upper limit: a few settings that are wrong with confidence can carry most of its variance. Epochs: a run that "
@@ -39,8 +39,8 @@ def importance_section(study: Study) -> Section | None:
     loss = Statistic(name="final_score", curve="train/loss_end")
     targets = {score: FINAL, "final training accuracy": TRAINING, "final training log loss": loss}
     if reach is not None:
-        name = f"epochs to training accuracy {reach:.2f}"
-        targets[name] = Statistic(name="restricted_epochs", curve="train/accuracy", threshold=reach)
+        waiting = Statistic(name="restricted_epochs", curve="train/accuracy", threshold=reach)
+        targets[f"epochs to training accuracy {reach:.2f}"] = waiting
     found = importance(study.frame, targets, np.random.default_rng(SEED))
     if found is None or not (found.shares["target"] == score).any():
         return None
@@ -57,7 +57,7 @@ def importance_section(study: Study) -> Section | None:
     figures = {"what_matters_shares": _bars(shares)} if shares["share"].notna().any() else {}
     pairs = [effect.split(JOINT) for effect in every.loc[every["share"] >= 0.01, "effect"] if JOINT in effect]
     drawn = [interaction(found, score, pair, compared.majority) for pair in pairs]
-    if charts := [chart for chart in drawn if chart is not None][:MOST_INTERACTIONS]:
+    if charts := [chart for chart in drawn if chart][:MOST_INTERACTIONS]:
         caption = (
             f"Mean {score} over all other settings and seeds. Bands and intervals: 95 %, t over seeds, without each "
             "seed's mean over all settings. Lines that are not parallel are an interaction. Dashed: majority class."

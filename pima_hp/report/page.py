@@ -67,8 +67,9 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     }
     sections = sections_of(study, verdicts, [*tables])
     tables |= {section.name: section.table for section in sections}
-    for stem, figure in ((stem, figure) for section in sections for stem, figure in section.figures.items()):
-        write(folder / "figures" / f"{stem}.svg", picture(figure))
+    for section in sections:
+        for stem, figure in section.figures.items():
+            write(folder / "figures" / f"{stem}.svg", picture(figure))
     for name, table in tables.items():
         if len(table.columns):
             write(folder / "tables" / f"{name}.csv", csv_text(table))

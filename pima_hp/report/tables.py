@@ -113,13 +113,16 @@ def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.Data
 def counts_text(verdicts: Sequence[Verdict]) -> str:
     """Return how many headlines there are of each kind: `4 supported, 1 untestable, 2 that depend on choices`."""
     words = [verdict.word for verdict in verdicts]
-    texts = {outcome: outcome for outcome in map(str, Outcome)} | {"depends": "that depend on choices"}
+    depend = f"that depend{'s' if words.count('depends') == 1 else ''} on choices"
+    texts = {outcome: outcome for outcome in map(str, Outcome)} | {"depends": depend}
     return ", ".join(f"{words.count(word)} {text}" for word, text in texts.items() if word in words)
 
 
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows as they are displayed: labels, `mean±sd` in one cell, three decimals at most."""
     columns = {str(key): _cells(list(column), longest) for key, column in table.items()}
+    if "p" in table:
+        columns["p"] = ["< 0.001" if p < 0.001 else text for p, text in zip(table["p"], columns["p"], strict=True)]
     for key in [key for key in columns if key.endswith("_mean") and f"{key[:-4]}sd" in columns]:
         pairs = zip(columns[key], columns.pop(f"{key[:-4]}sd"), strict=True)
         columns[key] = [mean if sd == MISSING else f"{mean}±{sd}" for mean, sd in pairs]

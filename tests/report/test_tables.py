@@ -87,7 +87,7 @@ def test_verdicts_are_counted_by_their_headline(make_study):
         frame[key] = [(0.9 if is_high else 0.6) * np.ones(100) for is_high in high]
     (verdict,) = judge([claim for claim in load_claims() if claim.id == "H8"], frame, np.random.default_rng(0), 200)
     assert (verdict.outcome, verdict.word) == ("supported", "depends")
-    assert counts_text([verdict]) == "1 that depend on choices"
+    assert counts_text([verdict]) == "1 that depends on choices"
     assert verdict_table([verdict])["verdict"][0].startswith(verdict.headline)
 
 
