@@ -32,7 +32,7 @@ NOTE = (
 
 def importance_section(study: Study) -> Section | None:
     """Return what matters most in a study; None where no two settings are crossed, or of several tables."""
-    if len(set(study.frame["data_digest"])) != 1:
+    if len(study.factors) < 2 or len(set(study.frame["data_digest"])) != 1:
         return None
     compared = comparable(study.frame, [])
     score, reach = f"final {compared.validation_rows} accuracy", compared.reach
