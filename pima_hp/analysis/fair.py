@@ -15,7 +15,7 @@ from scipy import special
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.importance import noise_free
-from pima_hp.analysis.intervals import Resamples
+from pima_hp.analysis.intervals import intervals
 from pima_hp.analysis.selection import Settings, by_configuration, default_settings, differing, varying_settings
 from pima_hp.run import Array, RunStatus
 
@@ -90,7 +90,7 @@ class Grid:
         found = found[np.isfinite(found).all(axis=1)]
         with np.errstate(divide="ignore", invalid="ignore"):  # no difference at all
             every = np.column_stack([found.clip(min=0), np.minimum(1, 1 - found[:, 1] / found[:, 0])])
-        rows = np.array([[of[0], *Resamples(0, n, np.sort(of[1:])).interval()] for of in every.T])
+        rows = np.column_stack([every[0], intervals(every[1:], n)])
         rows[2] = np.nan if rows[0, 1] <= 0 else rows[2]
         return rows
 

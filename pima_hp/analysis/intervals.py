@@ -5,7 +5,7 @@ same resamples. They are about seeds on one table; only `nadeau_bengio` is about
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
@@ -90,6 +90,15 @@ class Resamples:
         shifted = self.bias + z
         divisor = 1 - self.acceleration * shifted
         return _NORMAL.cdf(self.bias + shifted / divisor) if divisor > 0 else float(shifted > 0)
+
+
+def intervals(drawn: Array, n: int | Sequence[int]) -> Array:
+    """Return the percentile intervals of U numbers of n replicates each, tails expanded: S resamples (S, U) -> (U, 2).
+
+    They are those of `Resamples` without corrections.
+    """
+    sizes = np.broadcast_to(n, drawn.shape[1]).tolist()
+    return np.array([Resamples(0, size, np.sort(of)).interval() for size, of in zip(sizes, drawn.T, strict=True)])
 
 
 Inference = Share | Resamples

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.intervals import Resamples
+from pima_hp.analysis.intervals import intervals
 from pima_hp.analysis.selection import conclusive, differing, varying_settings
 from pima_hp.formatting import value_text
 from pima_hp.ledger import distinct
@@ -90,13 +90,11 @@ def shares(values: Array, rng: np.random.Generator, n_resamples: int = 1_000) ->
     counts = [rng.multinomial(size, np.full(size, 1 / size), n_resamples) for size in values.shape]
     has_pairs = np.all([(of > 0).sum(axis=1) > 1 for of in counts], axis=0)
     drawn = components(values, [of[has_pairs].astype(float) for of in counts]).clip(min=0)
-    totals = drawn.sum(axis=1)
-    drawn = np.sort(drawn / totals[:, None], axis=0)
+    totals = drawn.sum(axis=1, keepdims=True)
     fewest = [min(values.shape[axis] for axis in of) for of in subsets(values.ndim)[1:]]
-    ends = [Resamples(0, n, column).interval() for n, column in zip(fewest, drawn.T, strict=True)]
+    *ends, (low, high) = intervals(np.hstack([drawn / totals, totals]), [*fewest, min(values.shape)])
     variance = components(values, [np.ones((1, size)) for size in values.shape])[0].clip(min=0)
     table = pd.DataFrame({"variance": variance, "share": variance / variance.sum()})
-    low, high = Resamples(0, min(values.shape), np.sort(totals)).interval()
     return table.join(pd.DataFrame(ends, columns=["lower", "upper"])).assign(total_lower=low, total_upper=high)
 
 

@@ -85,9 +85,8 @@ def checkpoint_of(folder: Path, run_id: str) -> Path:
     runs = [path for path in (folder / "checkpoints").glob("*") if len(run_id) >= 4 and path.name.startswith(run_id)]
     found = [path for run in runs for path in run.glob("*.ckpt")]
     if len(runs) != 1 or not found:
-        raise ConfigurationError(
-            f"run {run_id!r}: must be one run with a checkpoint in {str(folder)!r}; found {len(runs) if found else 0}"
-        )
+        rule, n = f"must be one run with a checkpoint in {str(folder)!r}", len(runs) if found else 0
+        raise ConfigurationError(f"run {run_id!r}: {rule}; found {n}")
     return max(found, key=lambda path: (not path.name.startswith("last"), path.stat().st_mtime))
 
 
@@ -107,11 +106,7 @@ def check_checkpoint(job: Job) -> None:
         arguments["scheduler"] = {**(arguments.get("scheduler") or {}), "T_max": None}
     ours |= {f"data.{key}": value for key, value in data.identity.items()}
     theirs |= {f"data.{key}": value for key, value in (found.trained_on or {}).items()}
-    if different := [key for key, value in ours.items() if theirs.get(key) != value]:
-        raise ConfigurationError(
-            f"ckpt_path: must be of a run with the same settings; found others: {', '.join(different)}"
-        )
-    if train and found.n_epochs >= (most := run.config.trainer.max_epochs):
-        raise ConfigurationError(
-            f"trainer.max_epochs: must be above the {found.n_epochs} epochs of the checkpoint; found {most}"
-        )
+    if others := ", ".join(key for key, value in ours.items() if theirs.get(key) != value):
+        raise ConfigurationError(f"ckpt_path: must be of a run with the same settings; found others: {others}")
+    if train and (n := found.n_epochs) >= (most := run.config.trainer.max_epochs):
+        raise ConfigurationError(f"trainer.max_epochs: must be above the {n} epochs of the checkpoint; found {most}")

@@ -18,8 +18,7 @@ from pima_hp.report.comparable import swept
 from pima_hp.report.tables import summary, text_table
 
 _MOST_ROWS = 40
-_SHOWN = {"best": 12, "middle": 6, "worst": 12}
-"""Settings shown of more than `_MOST_ROWS`."""
+"""Settings of a table; of more, the 12 best, 6 in the middle and the 12 worst are shown."""
 
 
 def print_plan(jobs: Sequence[Job], manifest: Manifest, *, together: bool) -> None:
@@ -82,8 +81,7 @@ def settings_table(found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         return summary(found, factors), ""
     score = Statistic(name="final_score", curve="val/accuracy")
     means = by_configuration(found, score.of(found)).mean(axis=1).sort_values(ascending=False, kind="stable")
-    starts = {"best": 0, "middle": (n - _SHOWN["middle"]) // 2, "worst": n - _SHOWN["worst"]}
-    places = [start + place for part, start in starts.items() for place in range(_SHOWN[part])]
+    places = [*range(12), *range(n // 2 - 3, n // 2 + 3), *range(n - 12, n)]
     table = summary(found[found["config_id"].isin(means.index[places])], factors)
     own = table[[str(name) for name in table if str(name).endswith("accuracy_mean")][-1]].fillna(-math.inf)
     table.insert(0, "place", [1 + int((means > mean + 1e-9).sum()) for mean in own])  # equal means share a place
