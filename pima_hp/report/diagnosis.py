@@ -33,13 +33,13 @@ SMALL = (
     "runs that learn is"
 )
 NOTE = (
-    "Learns: mean loss of the last 20 epochs more than 0.02 nats below the entropy of the labels; plateau: first epoch "
-    "with such a loss. Gradient: Frobenius norm by the first layer's weights before the first update, median over "
-    "runs; over last, over relu: as a ratio to the last layer's, to ReLU's. Label: the first that applies of diverged, "
-    "dead (each unit of a ReLU layer is 0 on all rows), saturated (does not learn, most outputs of a layer near their "
-    "ends), collapsed (does not learn, its accuracy is the majority's), still improving (its training loss falls "
-    "beyond its noise in the last 20 epochs; it need not learn, nor its validation loss fall), settled. Dead and "
-    "saturated need diagnostics=epochs."
+    "Learns: mean loss of the last 20 epochs more than 0.02 nats below the entropy of the labels; plateau: first "
+    "epoch with such a loss. Lower: by more than 10 points. Gradient: Frobenius norm by the first layer's weights "
+    "before the first update, median over runs; over last, over relu: as a ratio to the last layer's, to ReLU's. "
+    "Label: the first that applies of diverged, dead (each unit of a ReLU layer is 0 on all rows), saturated (does "
+    "not learn, most outputs of a layer near their ends), collapsed (does not learn, its accuracy is the majority's), "
+    "still improving (its training loss falls beyond its noise in the last 20 epochs; it need not learn, nor its "
+    "validation loss fall), settled. Dead and saturated need diagnostics=epochs."
 )
 
 
@@ -61,13 +61,11 @@ def diagnosis_section(study: Study) -> Section | None:
 
 
 def in_words(compared: Comparison, table: pd.DataFrame, counts: Counter[str]) -> str:
-    """Return where the gradient vanishes, which settings learn, and what became of the runs."""
-    keys, sentences, percent = compared.factors, list[str](), 100 * table["share_that_learns"]
+    """Return which settings learn, where the gradient vanishes, and what became of the runs."""
+    keys, percent = compared.factors, 100 * table["share_that_learns"]
     names = [named(keys, row) for row in table[keys].to_numpy()]
     columns: dict[str, Any] = {"optimizer": compared.runs["optimizer"].iloc[0], **table}
     table = pd.DataFrame({**columns, "setting": names, "percent": percent})
-    if "over_last" in table:
-        sentences = mechanism(table, [key for key in keys if key != "optimizer"])
     low = table.loc[percent <= 20, "setting"].tolist()
     few = f" and at most 20 % in {len(low)} ({'such as ' * (len(low) > 1)}{low[0]})" if low else ""
     high = f"at least 80 % in {(percent >= 80).sum()} of {len(table)} settings{few}"
@@ -77,11 +75,12 @@ def in_words(compared: Comparison, table: pd.DataFrame, counts: Counter[str]) ->
         (low_name, least), *_, (name, largest) = means[most].items()
         high += f"; the {label(most)} decides most: from {least:.0f} % ({low_name}) to {largest:.0f} % ({name})"
     n, n_runs = len(compared.runs), sum(counts.values())
-    learned = high if len(table) > 1 else f"{percent[0]:.0f} %"
     some = f" ({n:,} of {n_runs:,} runs)" if n < n_runs else ""
-    sentences.append(f"{compared.context} share of runs that learn{some} is {learned}.")
+    learned = high if len(table) > 1 else f"{percent[0]:.0f} %"
+    why = mechanism(table, [key for key in keys if key != "optimizer"]) if "over_last" in table else []
     became = listed(f"{n:,} {name}" for name, n in counts.most_common())
     became = became.replace(LABELS[-2], f"{LABELS[-2]} in training loss")
+    sentences = (f"{compared.context} share of runs that learn{some} is {learned}.", *why)
     return " ".join([*sentences, f"Labels of all {counted(n_runs, 'run')}: {became}."])
 
 
