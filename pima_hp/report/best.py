@@ -49,9 +49,12 @@ def answer(ranking: Ranking, compared: Comparison) -> str:
         keys = [key for key in ranking.factors if row[key] is not None and (few or row[key] != usual.get(key))]
         return ", ".join(f"{label(key)} {value_text(row[key])}" for key in keys) or "the default"
 
+    how_named = "" if len(ranking.factors) <= MOST_NAMED else " (named by what is not the default)"
     about = f"95 % interval over {n_seeds} seeds" if n_seeds > 1 else "one run: no interval"
     number = interval_text(best["mean"], best["lower"], best["upper"])
-    sentences = [f"Of {n:,} settings the best by final {rows} accuracy is {named(best)}: {number} ({about})."]
+    sentences = [
+        f"Of {n:,} settings{how_named} the best by final {rows} accuracy is {named(best)}: {number} ({about})."
+    ]
     if n_seeds > 1:
         nearest = "".join(f", the first with {named(row)}" for _, row in ranking.rivals.head(1).iterrows())
         few = "; more seeds would exclude more" if len(ranking.rivals) > n / 2 else ""

@@ -10,7 +10,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from pima_hp.analysis.baselines import baselines_table
-from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import COUNTED, copies_in_words
 from pima_hp.analysis.verdicts import Verdict, verdicts_json
@@ -80,8 +79,6 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
         study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
         noun=study.noun, most=MOST_ROWS, few=FEW_ROWS,
         question=title(study.factors, frame),
-        untestable=[of for of in verdicts if of.outcome == Outcome.UNTESTABLE],
-        testable=[of for of in verdicts if of.outcome != Outcome.UNTESTABLE],
         counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
         baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
         shipped=digests == [SHIPPED_SHA256], digests=digests, interval_text=interval_text, with_labels=with_labels,
