@@ -106,8 +106,9 @@ def infer(part: Part, numbers: Array, resample: Resample) -> Inference:
     if part.contrast == "order":
         return win_probability(numbers, resample)
     mean = resample(numbers)
-    is_ratio = part.contrast == "ratio"
-    return replace(mean, estimate=float(np.exp(mean.estimate)), values=np.exp(mean.values)) if is_ratio else mean
+    if part.contrast != "ratio":
+        return mean
+    return replace(mean, estimate=float(np.exp(mean.estimate)), values=np.exp(mean.values))
 
 
 def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate:
@@ -126,8 +127,9 @@ def estimate(part: Part, runs: Runs, arms: Arms, resample: Resample) -> Estimate
         difference = {"slope": table[:, 0] - table[:, -1], "order": numbers - 0.5}.get(part.contrast or "", numbers)
         won = win_probability(np.heaviside(difference, 0.5), resample)
         of = part.name if part.over else " over ".join(str(part.where[place][part.along or ""]) for place in (0, -1))
-        effect = {"of": of, "probability": won.estimate, **dict(zip(("lower", "upper"), won.interval(), strict=True))}
-        effect["conclusion"] = conclusion(*won.interval())
+        low, high = won.interval()
+        effect = {"of": of, "probability": won.estimate, "lower": low, "upper": high}
+        effect["conclusion"] = conclusion(low, high)
     per = f" per doubling of {part.along}" if part.contrast == "slope" else ""
     units = {"order": "probability", "ratio": "ratio", "earlier": "share of seeds", "removed": "share"}
     unit = units.get(part.contrast or "", part.statistic.unit + per)

@@ -100,8 +100,7 @@ class Grid:
         A trial is another of the K settings, at random, on the replicate's own split (runs of one replicate are not
         independent, so replicates are not pooled). The one with the best validation score is kept.
         """
-        validation, test = (scores.transpose(0, 2, 1) for scores in (self.validation, self.test))  # (L, R, K)
-        return np.stack([expected_best(*of) for of in zip(validation, test, strict=True)])
+        return np.stack([expected_best(*of) for of in zip(self.validation.mT, self.test.mT, strict=True)])  # of (R, K)
 
 
 def expected_best(chosen_by: Array, judged_by: Array, most: int = MOST_TRIALS) -> Array:

@@ -51,7 +51,7 @@ def labels_of(runs: pd.DataFrame) -> NDArray[np.str_]:
             fall > np.maximum(2 * np.nan_to_num(volatility(losses)), LEAST_FALL),
             some["status"] == RunStatus.COMPLETED,
         )
-        labels[rows] = np.select([*map(np.asarray, found)], LABELS, some["status"].astype(str))
+        labels[rows] = np.select([*map(np.asarray, found)], LABELS, labels[rows])
     return labels.astype(str)
 
 
