@@ -122,7 +122,7 @@ def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[
     """Return headings and rows as they are displayed: labels, `mean±sd` in one cell, three decimals at most."""
     columns = {str(key): _cells(list(column), longest) for key, column in table.items()}
     if "p" in table:
-        columns["p"] = ["< 0.001" if p < 0.001 else text for p, text in zip(table["p"], columns["p"], strict=True)]
+        columns["p"] = ["<0.001" if p < 0.001 else text for p, text in zip(table["p"], columns["p"], strict=True)]
     for key in [key for key in columns if key.endswith("_mean") and f"{key[:-4]}sd" in columns]:
         pairs = zip(columns[key], columns.pop(f"{key[:-4]}sd"), strict=True)
         columns[key] = [mean if sd == MISSING else f"{mean}±{sd}" for mean, sd in pairs]

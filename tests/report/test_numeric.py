@@ -58,6 +58,10 @@ def test_very_many_values_are_averaged_in_bins(make_study):
     assert abs(np.log10(best) + 2) < 0.1
     assert "300 values of the learning rate in " in figures["final"].caption
     assert 30 <= drawn(figures["final"])["x"].nunique() <= 42
+    table = factor_section(Study(None, frame, None, []), [], "optimizer.lr", []).table
+    scores = table["final_test_accuracy_mean"].to_numpy()
+    assert scores[:6].min() == np.sort(scores)[-6]
+    assert (np.diff(scores[6:]) >= 0).all()
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,7 @@ def test_cells_join_means_with_their_spread_and_have_labels():
     headings, rows = cells(table)
     assert headings == ["batch size", "score", "runs", "epoch"]
     assert rows == [["5", "0.512±0.251", "3", "46.5"], ["10", "\N{EN DASH}", "3", "35.0"]]
+
+
+def test_small_p_values_are_a_bound():
+    assert cells(pd.DataFrame({"p": [8.1e-48, 0.2, np.nan]}))[1] == [["<0.001"], ["0.200"], ["–"]]
