@@ -110,4 +110,4 @@ def test_cells_join_means_with_their_spread_and_have_labels():
 
 
 def test_small_p_values_are_a_bound():
-    assert cells(pd.DataFrame({"p": [8.1e-48, 0.2]}))[1] == [["<0.001"], ["0.200"]]
+    assert cells(pd.DataFrame({"p": [8.1e-48, 0.123]}))[1] == [["<0.001"], ["0.123"]]
