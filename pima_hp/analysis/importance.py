@@ -154,7 +154,7 @@ def noise_free(products: Array, weights: Array) -> Array:
 
 
 def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> pd.DataFrame:
-    """Return share, interval and standard deviation of each effect on the scores (C, R) of a grid's configurations."""
+    """Return the share of each effect on the scores (C, R) of a grid's configurations, with its interval."""
     factors = _varying(table.index.to_frame())
     table = table.droplevel([key for key in table.index.names if key not in factors])
     shape = [table.index.unique(key).size for key in factors]
@@ -173,14 +173,13 @@ def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> 
     else:
         return pd.DataFrame()
     names = [JOINT.join(factors[place] for place in effect) if len(effect) < 3 else REST for effect in found]
-    shares = ends = np.full((len(names), 2), np.nan)
+    shares = np.full((len(names), 3), np.nan)
     totals, has_interval = drawn.sum(axis=1, keepdims=True), n >= FEWEST_SEEDS
     if variances.sum() > ROUNDING and not (has_interval and np.quantile(totals, 0.025) <= ROUNDING):
-        shares = (variances / variances.sum()).clip(0, 1)[:, None]
-        ends = np.clip(intervals(drawn / totals, n), 0, 1) if has_interval else ends
-    rows = {"effect": names, "share": shares[:, 0], "lower": ends[:, 0], "upper": ends[:, 1]}
-    effects = pd.DataFrame({**rows, "method": method, "n_replicates": n})
-    return effects.sort_values("share", ascending=False, kind="stable")
+        shares[:, 0] = (variances / variances.sum()).clip(0, 1)
+        shares[:, 1:] = intervals(drawn / totals, n).clip(0, 1) if has_interval else np.nan
+    effects = pd.DataFrame(shares, pd.Index(names, name="effect"), ["share", "lower", "upper"]).reset_index()
+    return effects.assign(method=method, n_replicates=n).sort_values("share", ascending=False, kind="stable")
 
 
 def _filled(table: pd.DataFrame, rng: np.random.Generator) -> Array:

@@ -105,7 +105,7 @@ def budgets(frame: pd.DataFrame, statistic: Statistic, rng: np.random.Generator)
     `is_difference`, `component`, then those of `shares`. Empty where no streams are crossed; of more than
     `MOST_CONFIGURATIONS` the first are taken.
     """
-    runs, every = conclusive(distinct(frame)), dict[str, tuple[list[str], Array]]()
+    runs, every = conclusive(distinct(frame)).sort_values([*STREAMS]), dict[str, tuple[list[str], Array]]()
     for config_id, own in [*varying_settings(frame).to_dict("index").items()][:MOST_CONFIGURATIONS]:
         texts = map(value_text, differing({str(key): value for key, value in own.items()}).values())
         name = ", ".join(texts) or "base"

@@ -119,6 +119,7 @@ def test_without_a_complete_crossing_there_is_no_budget(change):
 
 def test_a_difference_is_that_of_the_paired_scores():
     frame, values = study(np.random.default_rng(0), settings=({}, {"optimizer": "adam"}))
+    frame = frame.iloc[[*range(210), *np.random.default_rng(0).permutation(210) + 210]]  # the second in another order
     table = budgets(frame, SCORE, np.random.default_rng(0)).set_index(["configuration", "component"])
     assert [*table.index.unique(0)] == ["base", "adam", "adam minus base"]
     found = components(values[1] - values[0], whole((5, 6, 7)))[0].clip(min=0)
