@@ -88,6 +88,8 @@ def importance(
     settings = varying_settings(frame)
     levels = {str(key): sorted(dict.fromkeys(column), key=value_order) for key, column in settings.items()}
     cells = pd.DataFrame({key: map(found.index, settings[key]) for key, found in levels.items()}, settings.index)
+    if len(levels) < 2:
+        return None
     if not _is_crossed(cells):
         cells = _completed(cells)
     factors = _varying(cells)

@@ -156,6 +156,8 @@ def test_a_union_of_one_factor_grids_has_no_importance() -> None:
     rows = [usual, *({**usual, key: value} for key, found in LEVELS.items() for value in found[1:])]
     frame = frame_of(rows, np.random.default_rng(0).normal(0.7, 0.02, (len(rows), 5)))
     assert importance(frame, {"score": SCORE}, np.random.default_rng(0)) is None
+    one = frame[frame["config_id"] == frame["config_id"].iloc[0]]
+    assert importance(one, {"score": SCORE}, np.random.default_rng(0)) is None
 
 
 def test_the_largest_complete_grid_of_a_union_is_analyzed() -> None:

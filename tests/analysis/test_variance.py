@@ -127,6 +127,12 @@ def test_a_difference_is_that_of_the_paired_scores():
     np.testing.assert_allclose(table.groupby(level=0)["share"].sum(), 1)
 
 
+def test_configurations_with_other_seeds_are_not_paired():
+    frame, _ = study(np.random.default_rng(0), settings=({}, {"optimizer": "adam"}))
+    frame.loc[frame.index >= 210, "split_seed"] += 1
+    assert [*budgets(frame, SCORE, np.random.default_rng(0))["configuration"].unique()] == ["base", "adam"]
+
+
 def test_configurations_of_one_name_stay_apart():
     frame, _ = study(np.random.default_rng(0), settings=({}, {"activation.alpha": 0.1}))
     names = budgets(frame, SCORE, np.random.default_rng(0))["configuration"].unique()
