@@ -59,7 +59,8 @@ def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
     table = table.assign(n_runs=groups.size(), **counts, share_off_majority=groups["off"].mean())
     scores = by_configuration(frame, score.of(frame))  # (C, R)
     n = scores.notna().sum(axis=1)
-    scores = scores[groups["has_score"].all().reindex(scores.index) & (n >= n.max() / 2) & (n > 0)]
+    is_whole = groups["has_score"].all().reindex(scores.index) & (n >= n.max() / 2) & (n > 0)
+    scores = scores[is_whole].dropna(axis=1, how="all")
     if scores.empty:
         return None
     table = table.join(t_tests(scores).drop(columns="p"))

@@ -20,7 +20,7 @@ NOTE = (
     "Final: mean over the last 20 epochs; ±: standard deviation over seeds; lower, upper: 95 % t interval over seeds. "
     "behind: mean difference to the best under the same seed; p: its t test, adjusted (Holm). Those above 0.05 and "
     "the best are a 95 % confidence set for the best setting; this is no test of each pair. "
-    "Share off majority: runs whose final training accuracy is at least 0.02 above that of always predicting the "
+    "Share off majority: runs whose final training accuracy is more than 0.02 above that of always predicting the "
     "majority class. A setting with a run that has no final score has no mean."
 )
 

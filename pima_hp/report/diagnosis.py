@@ -86,6 +86,7 @@ def in_words(compared: Comparison, table: pd.DataFrame, counts: Counter[str]) ->
 
 def mechanism(table: pd.DataFrame, cells: Sequence[str]) -> list[str]:
     """Return in sentences where the gradient vanishes, and with which optimizers fewer runs learn where it is small."""
+    table = table.dropna(subset="over_last")  # not where no run has recorded gradients
     least = table.groupby(cells[0])["over_last"].min().nsmallest(MOST_NAMED)
     ratios = listed(f"{ratio:.2g} with {name}" for name, ratio in least.items())
     vanishing = listed(least.index[least < VANISHES])

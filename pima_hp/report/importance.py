@@ -49,7 +49,7 @@ def importance_section(study: Study) -> Section | None:
     shares = found.shares.assign(name=names, text=texts)
     of_score = shares[shares["target"] == score]
     every, learning = (of_score[of_score["levels"] == levels] for levels in ("all", "learning"))
-    answer = ranked(every, score)
+    answer = ranked(every, score) if len(every) else "too many runs have no score to rank all settings."
     if dropped := [f"with {label(key)} {listed(map(value_text, of))}" for key, of in found.dropped.items()]:
         answer += f" Fewer than one run in four learns {', or '.join(dropped)}."
         answer += f" Without these levels {ranked(learning, score)}" if len(learning) else ""

@@ -26,7 +26,7 @@ NOTE = (
 
 def variance_section(study: Study) -> Section | None:
     """Return what the spread between runs is made of; None where no streams are crossed."""
-    score = TEST if TEST in study.frame and study.frame[TEST].notna().all() else VALIDATION
+    score = TEST if TEST in study.frame and (study.frame["data.val_fraction"] > 0).any() else VALIDATION
     table = budgets(study.frame, Statistic(name="final_score", curve=score), np.random.default_rng(SEED))
     if table.empty:
         return None
@@ -42,22 +42,24 @@ def variance_section(study: Study) -> Section | None:
     }
     rows = table[table["configuration"] == base].set_index("component").drop(REST)
     mains = rows[~rows.index.str.contains(JOINT)].sort_values("variance", ascending=False)
-    parts = [f"the {name} makes {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()]
+    parts = [
+        f"the {name} accounts for {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()
+    ]
     top, largest = mains.index[0], float(mains["variance"].iloc[0])
     n_five = math.ceil((largest + (total - largest) / 5) / STANDARD_ERROR**2)
     pairs = [f"{name} {needed[name]}" for name in table.loc[table["is_difference"], "configuration"].unique()]
-    fraction = float(study.frame["data.test_fraction"].iloc[0])
-    floor = math.sqrt(total * fraction / (1 - fraction))  # of ever more splits, which share rows
+    fractions = study.frame[["data.test_fraction", "data.val_fraction"]].drop_duplicates().to_numpy(float)
     answer = (
         f"Test accuracy varies between runs of {base!r} by a standard deviation of {math.sqrt(total):.1f} {study.noun} "
         f"per 100. Of its variance, {', '.join(parts)}, interactions and the rest {100 - mains['share'].sum():.0f} %. "
-        f"A mean with a standard error of {STANDARD_ERROR} per 100 over seeds takes {needed[base]} runs, each with "
+        f"A mean with a standard error of {STANDARD_ERROR} per 100 over seeds needs {needed[base]} runs, each with "
         f"other seeds of all streams (with five runs for each {top}: {n_five} times 5); with one {top} for all, "
         f"{math.sqrt(largest):.1f} remain, however many runs."
     )
-    if any("split" in name for name in mains.index):
+    if any("split" in name for name in mains.index) and len(fractions) == 1:
+        floor = math.sqrt(total * fractions[0, 0] / (1 - fractions.sum()))  # of ever more splits, which share rows
         answer += f" For new patients the standard error never falls below about {floor:.1f}, as splits share rows."
-    answer += f" A difference takes pairs of runs with the same seeds: {listed(pairs)}." if pairs else ""
+    answer += f" A difference needs pairs of runs with the same seeds: {listed(pairs)}." if pairs else ""
     columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
     drawn = table[~table["is_difference"]].rename(columns=columns)
     chart = bars(drawn, "share of the variance between runs (%)")

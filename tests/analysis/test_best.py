@@ -114,3 +114,13 @@ def test_crossed_streams_are_averaged_by_split() -> None:
     found = rank(frame, SCORE)
     assert found is not None
     assert (found.n_seeds, found.table["n_runs"].tolist()) == (4, [8, 8])
+
+
+def test_seeds_of_settings_without_a_whole_score_do_not_count() -> None:
+    frame = frame_of(
+        [{"optimizer.lr": rate} for rate in (0.1, 0.2, 0.3)], np.array([[0.7, np.nan], [0.71, 1], [0.72, 1]])
+    )
+    found = rank(frame[~frame["run_id"].isin(["1-1", "2-1"])], SCORE)
+    assert found is not None
+    assert [*found.table.index] == ["c2", "c1", "c0"]
+    assert np.isnan(found.by_halves)

@@ -101,3 +101,15 @@ def test_a_study_of_two_tables_or_of_one_factor_has_no_section() -> None:
     frame["data_digest"] = np.where(frame.index < 6, "a" * 64, "b" * 64)
     assert importance_section(Study(Path("planted"), frame, None, ())) is None
     assert section_of(np.random.default_rng(0).normal(0.7, 0.02, (3, 5)), {"batch.size": [5, 10, 16]}) is None
+
+
+def test_a_level_at_which_every_run_diverges_leaves_the_others_ranked() -> None:
+    scores = planted()
+    losses = np.full(scores.shape, 0.5)
+    scores[:, :, 2], losses[:, :, 2] = np.nan, np.nan
+    found = section_of(scores, losses=losses)
+    assert found is not None
+    assert found.answer.startswith(
+        "Too many runs have no score to rank all settings. Fewer than one run in four learns"
+    )
+    assert "Without these levels the" in found.answer
