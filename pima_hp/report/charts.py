@@ -47,7 +47,7 @@ CONFIG: dict[str, Any] = {
     "title": {"anchor": "start", "frame": "group", "fontSize": 12.5, "offset": 6},
     "axis": {"labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal", "titlePadding": 6},
     "line": {"strokeWidth": 1.8},
-    **{mark: {"color": INK} for mark in ("rule", "circle")},
+    **{mark: {"color": INK} for mark in ("rule", "circle", "text")},
 }
 
 

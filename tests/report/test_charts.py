@@ -18,7 +18,9 @@ def drawn(chart, layer=0):
 def test_bars_show_their_numbers_and_name_the_bars_of_a_row():
     table = pd.DataFrame({"name": ["batch size", "optimizer"], "line": "all", "value": [0.41, 0.05],
                           "low": [0.35, np.nan], "high": [0.45, np.nan]})  # fmt: skip
-    found = texts(Figure("", "", [bars(table, "share of variance")]).panels[0])
+    (panel,) = Figure("", "", [bars(table, "share of variance")]).panels
+    assert 'fill="currentColor">0.41 [' in panel, "in the text color of the page, which may be dark"
+    found = texts(panel)
     assert {"batch size", "optimizer", "0.41 [0.35, 0.45]", "0.05", "share of variance"} <= set(found)
     two = pd.concat([table, table.assign(line="learning", value=0.2)])
     found = texts(Figure("", "", [bars(two, "share")]).panels[0])
