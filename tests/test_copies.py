@@ -8,11 +8,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pima_hp.analysis.claims import Claim, load_claims
+from pima_hp.analysis.curves import FINAL_VALIDATION
 from pima_hp.analysis.selection import by_seeds, copies_in_words
 from pima_hp.analysis.verdicts import judge
 from pima_hp.ledger import distinct, read_study
 from pima_hp.report.comparable import comparable
-from pima_hp.report.factors import FINAL
 from pima_hp.report.tables import summary
 from tests.analysis.conftest import study
 
@@ -71,9 +71,11 @@ def test_claims_are_not_judged_by_copies():
 def test_runs_whose_streams_are_crossed_are_one_replicate_a_split():
     crossed = study([(RELU, curves(0.7))]).assign(split_seed=np.repeat([0, 1, 2], 4), init_seed=np.tile(range(4), 3))
     scores = np.stack(crossed["val/accuracy"])[:, -20:].mean(axis=1)
-    assert by_seeds(crossed, FINAL) == pytest.approx({(split,): scores[4 * split :][:4].mean() for split in range(3)})
+    assert by_seeds(crossed, FINAL_VALIDATION) == pytest.approx(
+        {(split,): scores[4 * split :][:4].mean() for split in range(3)}
+    )
     own = study([(RELU, curves(0.7))])
-    assert by_seeds(own, FINAL) == pytest.approx({(seed, seed): scores[seed] for seed in range(12)})
+    assert by_seeds(own, FINAL_VALIDATION) == pytest.approx({(seed, seed): scores[seed] for seed in range(12)})
 
 
 CLAIM = Claim.model_validate({

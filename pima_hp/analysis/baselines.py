@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_VALIDATION
 from pima_hp.analysis.intervals import nadeau_bengio
 from pima_hp.analysis.selection import Runs, conclusive, differing, named
 from pima_hp.config import DataSection
@@ -109,7 +109,7 @@ def baselines_table(frame: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFram
         return pd.DataFrame()
     runs = Runs(frame)
     scored = conclusive(runs.frame).astype({key: TYPES[key] for key in SPLIT})
-    final = Statistic(name="final_score", curve="val/accuracy").of(scored)
+    final = FINAL_VALIDATION.of(scored)
     network = np.where(scored["data.val_fraction"] > 0, scored.get("final/test/accuracy", math.nan), final)
     means = scored.assign(network=network).groupby(["config_id", *SPLIT], as_index=False)["network"].mean().dropna()
     pairs = means.merge(baselines, on=SPLIT).melt([*means, "n_train", "n_test"], list(MODELS), "baseline", "accuracy")

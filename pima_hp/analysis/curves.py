@@ -241,3 +241,8 @@ class Statistic(Section):
         except TypeError as error:
             raise ValueError(f"{error} ({self.name})") from None
         return self
+
+
+FINAL_TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
+FINAL_VALIDATION = Statistic(name="final_score", curve="val/accuracy")
+"""The final accuracy of training and of validation rows, each measured at the end of its epochs."""

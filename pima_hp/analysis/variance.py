@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.importance import JOINT
 from pima_hp.analysis.intervals import intervals
 from pima_hp.analysis.selection import conclusive, differing, varying_settings
 from pima_hp.formatting import value_text
@@ -20,7 +21,7 @@ from pima_hp.ledger import distinct
 from pima_hp.run import Array
 
 STREAMS = {"split_seed": "split", "init_seed": "initialization", "order_seed": "order"}
-JOINT, REST = " x ", "rest"
+REST = "rest"
 FEWEST_SEEDS, MOST_CONFIGURATIONS = 5, 6
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_VALIDATION
 from pima_hp.analysis.selection import COUNTED, by_configuration, copies_in_words
 from pima_hp.commands.exits import answer, say
 from pima_hp.commands.job import Job
@@ -79,8 +79,7 @@ def settings_table(found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     factors, n = swept(found), found["config_id"].nunique()
     if n <= _MOST_ROWS:
         return summary(found, factors), ""
-    score = Statistic(name="final_score", curve="val/accuracy")
-    means = by_configuration(found, score.of(found)).mean(axis=1).sort_values(ascending=False, kind="stable")
+    means = by_configuration(found, FINAL_VALIDATION.of(found)).mean(axis=1).sort_values(ascending=False, kind="stable")
     places = [*range(12), *range(n // 2 - 3, n // 2 + 3), *range(n - 12, n)]
     table = summary(found[found["config_id"].isin(means.index[places])], factors)
     own = table[[str(name) for name in table if str(name).endswith("accuracy_mean")][-1]].fillna(-math.inf)

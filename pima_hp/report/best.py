@@ -6,11 +6,10 @@ from typing import Any
 import pandas as pd
 
 from pima_hp.analysis.best import Ranking, rank
-from pima_hp.analysis.curves import MARGIN
+from pima_hp.analysis.curves import FINAL_VALIDATION, MARGIN
 from pima_hp.analysis.selection import default_settings
 from pima_hp.formatting import counted, interval_text, label, value_text
 from pima_hp.report.comparable import Comparison, comparable
-from pima_hp.report.factors import FINAL
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 
@@ -28,7 +27,7 @@ NOTE = (
 def best_section(study: Study) -> Section | None:
     """Return which settings are best; None for one configuration, for several tables, and without any score."""
     is_one_table = len(set(study.frame["data_digest"])) == 1
-    ranking = rank(study.frame, FINAL) if is_one_table else None
+    ranking = rank(study.frame, FINAL_VALIDATION) if is_one_table else None
     if ranking is None or len(ranking.table) < 2:
         return None
     compared, table = comparable(study.frame, []), ranking.table

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_VALIDATION
 from pima_hp.analysis.selection import by_seeds, conclusive, matched
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.data.table import SHIPPED_SHA256
@@ -20,7 +20,6 @@ from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import mean_interval, summary
 
-FINAL = Statistic(name="final_score", curve="val/accuracy")
 MOST_BEST = 6
 """Values that come first in a table of more than twice as many; the worst follow."""
 NOTE = (
@@ -55,7 +54,7 @@ def effect_in_words(compared: Comparison) -> str:
     for all pairs at once.
     """
     factor, rows = label(compared.factors[0]), compared.validation_rows
-    scores = {name: by_seeds(runs, FINAL) for name, runs in compared.levels.items()}
+    scores = {name: by_seeds(runs, FINAL_VALIDATION) for name, runs in compared.levels.items()}
     means = {name: np.nanmean([*of.values()]) for name, of in scores.items() if np.isfinite([*of.values()]).any()}
     if len(means) < 2:
         return f"Not known yet: finished runs of two values of the {factor} are needed."
@@ -81,7 +80,7 @@ def single_section(study: Study) -> Section | None:
     if study.factors or study.frame.empty:
         return None
     compared = comparable(study.frame, ["activation"])
-    scores = FINAL.of(conclusive(compared.runs))
+    scores = FINAL_VALIDATION.of(conclusive(compared.runs))
     known, figure = scores[np.isfinite(scores)], learning_curves(compared, [])
     if not len(known):
         return None

@@ -9,7 +9,7 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis import curves
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share
 from pima_hp.analysis.selection import by_seeds, conclusive, differing, matched
@@ -120,8 +120,8 @@ def volatility(compared: Comparison, statistics: Sequence[Statistic]) -> Figure 
 def final_accuracy(compared: Comparison, _: Sequence[Statistic]) -> Figure:
     """Draw the final accuracy of each run on training and validation rows."""
     scores = {
-        "final training accuracy": Statistic(name="final_score", curve="train/accuracy_end"),
-        f"final {compared.validation_rows} accuracy": Statistic(name="final_score", curve="val/accuracy"),
+        "final training accuracy": FINAL_TRAINING,
+        f"final {compared.validation_rows} accuracy": FINAL_VALIDATION,
     }
     caption = f"Final: mean over the last 20 epochs, each measured at its end. {compared.majority_text}"
     return _spread(compared, "Final accuracy", caption, scores, "fraction of rows", compared.majority)

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, importance
 from pima_hp.formatting import MISSING, counted, label, listed, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.comparable import comparable
-from pima_hp.report.factors import FINAL
 from pima_hp.report.numeric import is_log
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
 
 MOST_EFFECTS, MOST_INTERACTIONS, MOST_BARS = 8, 4, 30
-TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
 SIGN = " \N{MULTIPLICATION SIGN} "
 NOTE = (
     "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
@@ -37,7 +35,7 @@ def importance_section(study: Study) -> Section | None:
     compared = comparable(study.frame, [])
     score, reach = f"final {compared.validation_rows} accuracy", compared.reach
     loss = Statistic(name="final_score", curve="train/loss_end")
-    targets = {score: FINAL, "final training accuracy": TRAINING, "final training log loss": loss}
+    targets = {score: FINAL_VALIDATION, "final training accuracy": FINAL_TRAINING, "final training log loss": loss}
     if reach is not None:
         waiting = Statistic(name="restricted_epochs", curve="train/accuracy", threshold=reach)
         targets[f"epochs to training accuracy {reach:.2f}"] = waiting

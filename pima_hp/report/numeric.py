@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION
 from pima_hp.analysis.selection import conclusive
 from pima_hp.formatting import interval_text, label, shown, value_order, value_text
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, lines, looks_of
@@ -19,8 +19,8 @@ MOST_PLACES, MOST_LINES = 40, 13
 WITHIN = 0.01
 """Means this close to the highest are called as good."""
 SCORES = {
-    "training": Statistic(name="final_score", curve="train/accuracy_end"),
-    "validation": Statistic(name="final_score", curve="val/accuracy"),
+    "training": FINAL_TRAINING,
+    "validation": FINAL_VALIDATION,
 }
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.fair import TEST, VALIDATION
-from pima_hp.analysis.variance import JOINT, REST, budgets
+from pima_hp.analysis.importance import JOINT
+from pima_hp.analysis.variance import REST, budgets
 from pima_hp.formatting import interval_text, listed
 from pima_hp.report.charts import Figure, bars
 from pima_hp.report.sections import Section
