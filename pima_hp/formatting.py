@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+# Stands where there is no number.
 MISSING = "\N{EN DASH}"
-"""Stands where there is no number."""
 
+# The beginning of a text that a spreadsheet would run; a number is none.
 FORMULA = re.compile(r"^(?=[=+\-@\t\r\n])(?![-+]?[\d.]+(e[-+]?\d+)?$)")
-"""The beginning of a text that a spreadsheet would run; a number is none."""
 
 LABELS = {
     "batch.size": "batch size",

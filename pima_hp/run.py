@@ -52,21 +52,20 @@ class Run:
         return self.config.run_id(self.seeds)
 
 
+# The curves that every engine records; callbacks may log others.
+#
+# `train/accuracy` and `train/loss` are running values: the mean over the rows of the epoch, each row scored just before
+# the update that uses it (what Keras plots). `train/accuracy_end` and `train/loss_end` score all training rows with the
+# weights at the end of the epoch. `val/*` score the validation rows (with `data=pima` these are the test rows, as in
+# the article). Loss in nats. `lr` is the learning rate of the epoch.
 CURVES = (
     *("train/accuracy", "train/loss", "train/accuracy_end", "train/loss_end"),
     *("val/accuracy", "val/loss", "lr"),
 )
-"""The curves that every engine records; callbacks may log others.
-
-`train/accuracy` and `train/loss` are running values: the mean over the rows of the epoch, each row scored just before
-the update that uses it (what Keras plots). `train/accuracy_end` and `train/loss_end` score all training rows with the
-weights at the end of the epoch. `val/*` score the validation rows (with `data=pima` these are the test rows, as in
-the article). Loss in nats. `lr` is the learning rate of the epoch.
-"""
 
 
+# Begins the key of a curve of `pima_hp.model.diagnostics`: `diagnostics/gradient_norm/layer1`.
 DIAGNOSTICS = "diagnostics/"
-"""Begins the key of a curve of `pima_hp.model.diagnostics`: `diagnostics/gradient_norm/layer1`."""
 
 
 @dataclass(frozen=True, eq=False)

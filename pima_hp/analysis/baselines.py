@@ -29,8 +29,8 @@ MOST_SPLITS = 100  # of one kind
 MODELS = ("majority class", "logistic regression", "logistic regression on glucose alone")
 KIND = ["data.test_fraction", "data.val_fraction", "data.stratified"]
 SPLIT = [*KIND, "split_seed"]
+# Columns of the table of baselines, one row per split: what makes the split, its sizes, the test accuracies.
 TYPES = dict(zip(SPLIT, (float, float, bool, int), strict=True)) | dict.fromkeys(("n_train", "n_test", *MODELS), float)
-"""Columns of the table of baselines, one row per split: what makes the split, its sizes, the test accuracies."""
 
 
 def read_baselines(folder: Path) -> pd.DataFrame:

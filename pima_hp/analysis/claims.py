@@ -16,17 +16,17 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.formatting import listed
 
 Text = Annotated[str, Field(min_length=1)]
+# Setting -> its value.
 Selector = dict[str, Any]
-"""Setting -> its value."""
 
 
 Selectors = Annotated[list[Selector], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
+# share: of runs for which an event is true (Wilson); earlier: of seeds under which `where` comes before `over`
+# (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the setting `along`; difference: `where`
+# minus `over`, each averaged over its configurations within a seed; ratio: exp of that difference, for logarithms;
+# order: P(where > over) + P(equal)/2; removed: how much smaller that difference is than under the settings `instead`,
+# as a share of it.
 Contrast = Literal["share", "earlier", "mean", "slope", "difference", "ratio", "order", "removed"]
-"""share: of runs for which an event is true (Wilson); earlier: of seeds under which `where` comes before `over`
-(Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the setting `along`; difference: `where`
-minus `over`, each averaged over its configurations within a seed; ratio: exp of that difference, for logarithms;
-order: P(where > over) + P(equal)/2; removed: how much smaller that difference is than under the settings `instead`,
-as a share of it."""
 PAIRED = ("earlier", "difference", "ratio", "order", "removed")
 SHARES = ("share", "earlier")
 

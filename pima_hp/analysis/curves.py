@@ -18,13 +18,13 @@ from scipy import special
 from pima_hp.config import Section
 from pima_hp.run import Array
 
+# Places of runs, and their curves, for each length of a curve: `by_length`.
 Tables = Sequence[tuple[NDArray[np.intp], Array]]
-"""Places of runs, and their curves, for each length of a curve: `by_length`."""
 
+# The last epochs that final score and volatility look at: epochs 81-100 of 100.
 WINDOW_EPOCHS = 20
-"""The last epochs that final score and volatility look at: epochs 81-100 of 100."""
+# A run learns if it is better than always predicting the majority by so many nats, or by so much accuracy.
 MARGIN = 0.02
-"""A run learns if it is better than always predicting the majority by so many nats, or by so much accuracy."""
 
 
 def aligned(curves: Iterable[Array | None]) -> Array:
@@ -183,8 +183,8 @@ def slopes(values: Array, places: Array) -> Array:
 
 
 _EVENTS = (does_not_learn, exceeds, learns, never_exceeds, never_reaches, reaches)
+# Statistics that are 1 (yes) or 0 (no).
 EVENTS: dict[str, Callable[..., Array]] = {function.__name__: function for function in _EVENTS}
-"""Statistics that are 1 (yes) or 0 (no)."""
 
 _NUMBERS = (excess_loss, final_score, first_epoch_reaching, log_scalar, log_volatility, restricted_epochs, volatility)
 STATISTICS = EVENTS | {function.__name__: function for function in _NUMBERS}
@@ -244,5 +244,5 @@ class Statistic(Section):
 
 
 FINAL_TRAINING = Statistic(name="final_score", curve="train/accuracy_end")
+# The final accuracy of training and of validation rows, each measured at the end of its epochs.
 FINAL_VALIDATION = Statistic(name="final_score", curve="val/accuracy")
-"""The final accuracy of training and of validation rows, each measured at the end of its epochs."""

@@ -21,8 +21,8 @@ def _limits(value: Any) -> Any:
     return value
 
 
+# Where all of an interval must lie: `{above: 0.80}`, `{below: 0.50}`, or between both.
 Limits = Annotated[dict[str, float], BeforeValidator(_limits)]
-"""Where all of an interval must lie: `{above: 0.80}`, `{below: 0.50}`, or between both."""
 
 _MOST_REPLICATES = 10**12
 _LARGEST_ALPHA, _STEPS = 0.49, 2**24
@@ -39,8 +39,8 @@ class Outcome(StrEnum):
     UNTESTABLE = "untestable"
 
 
+# A claim of several parts has the first of these that one of its parts has.
 PRECEDENCE = (Outcome.REFUTED, Outcome.UNTESTABLE, Outcome.MIXED, Outcome.UNDECIDED, Outcome.SUPPORTED)
-"""A claim of several parts has the first of these that one of its parts has."""
 
 
 def outcome_of(parts: Collection[Outcome]) -> Outcome:
@@ -108,5 +108,5 @@ def benjamini_hochberg(p_values: Sequence[float]) -> Array:
     return adjusted
 
 
+# Family -> how its p values are adjusted, the limit for adjusted values, the name of the correction.
 FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
-"""Family -> how its p values are adjusted, the limit for adjusted values, the name of the correction."""

@@ -19,24 +19,24 @@ from pima_hp.config.options import Setting
 from pima_hp.formatting import value_order
 from pima_hp.run import Array
 
+# Stands between the factors of an interaction.
 JOINT = " x "
-"""Stands between the factors of an interaction."""
+# Everything beyond main effects and two-way interactions.
 REST = "three or more together"
-"""Everything beyond main effects and two-way interactions."""
+# Replicates below which there is no interval.
 FEWEST_SEEDS = 5
-"""Replicates below which there is no interval."""
+# Configurations below which no random forest is fitted.
 FEWEST_CELLS = 20
-"""Configurations below which no random forest is fitted."""
+# A level learns if at least this share of its runs does: one in four.
 LEARNING_SHARE = 0.25
-"""A level learns if at least this share of its runs does: one in four."""
+# Variance between settings that is none.
 ROUNDING = 1e-16
-"""Variance between settings that is none."""
 N_REFITS, N_TREES, MOST_CELLS = 20, 10, 50_000
 
+# Factor -> its values, in order.
 Levels = Mapping[str, Sequence[Setting]]
-"""Factor -> its values, in order."""
+# The places of the factors of an effect; of three or more, the rest: all that fewer do not explain.
 Effect = tuple[int, ...]
-"""The places of the factors of an effect; of three or more, the rest: all that fewer do not explain."""
 
 
 @dataclass(frozen=True)

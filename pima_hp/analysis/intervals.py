@@ -101,11 +101,11 @@ def intervals(drawn: Array, n: int | Sequence[int]) -> Array:
     return np.array([Resamples(0, size, np.sort(of)).interval() for size, of in zip(sizes, drawn.T, strict=True)])
 
 
+# An estimate of n replicates with its interval at any level.
 Inference = Share | Resamples
-"""An estimate of n replicates with its interval at any level."""
 
+# `bootstrap` with its generator and number of resamples chosen.
 Resample = Callable[[Array], Resamples]
-"""`bootstrap` with its generator and number of resamples chosen."""
 
 
 def bootstrap(values: Array, rng: np.random.Generator, n_resamples: int = 10_000) -> Resamples:

@@ -13,14 +13,14 @@ from pima_hp.formatting import value_text
 from pima_hp.ledger.parts import INITIAL_PREFIX
 from pima_hp.run import DIAGNOSTICS, Array, RunStatus
 
+# Labels of runs: the first that applies.
 LABELS = ("diverged", "dead", "saturated", "collapsed to the majority", "still improving", "settled")
-"""Labels of runs: the first that applies."""
 
+# Columns of a table of settings: see `by_setting`.
 GRADIENTS = ("first_gradient", "over_last", "over_relu")
-"""Columns of a table of settings: see `by_setting`."""
 
+# Nats by which the loss of a run that is still improving falls over the window, however smooth its curve.
 LEAST_FALL = 0.001
-"""Nats by which the loss of a run that is still improving falls over the window, however smooth its curve."""
 
 
 def labels_of(runs: pd.DataFrame) -> NDArray[np.str_]:

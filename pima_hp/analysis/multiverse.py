@@ -20,12 +20,12 @@ from pima_hp.formatting import counted, listed, plain, value_text
 from pima_hp.ledger import follows, varying
 
 ROBUST_SHARE = 0.90
+# The analysis choices.
 CHOICES = ("threshold", "window", "training scores", "duration", "much before", "learning by",
            "supported limit", "margin")  # fmt: skip
-"""The analysis choices."""
 
+# Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested.
 Arms = Mapping[str, Sequence[str]]
-"""Selector, as `named` writes it -> the configurations that it means: one where the claim can be tested."""
 
 
 def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]:

@@ -16,11 +16,11 @@ from pima_hp.formatting import plain, value_text
 from pima_hp.ledger import distinct, replicates_of, setting_columns, varying
 from pima_hp.run import Array, RunStatus
 
+# The seeds that matter of a run: `pima_hp.ledger.replicates_of`.
 Seeds = tuple[int, ...]
-"""The seeds that matter of a run: `pima_hp.ledger.replicates_of`."""
 
+# Column of a table -> the status whose runs it counts: those without a result.
 COUNTED = {"n_diverged": RunStatus.DIVERGED, "n_stopped": RunStatus.STOPPED, "n_failed": RunStatus.FAILED}
-"""Column of a table -> the status whose runs it counts: those without a result."""
 
 Settings = Mapping[str, Setting]
 ByReplicate = Mapping[Seeds, float]

@@ -30,13 +30,13 @@ from pima_hp.errors import ConfigurationError, InputError
 
 Overrides = tuple[str, ...]
 
+# What may differ: what composition leaves there, and what files may set; besides the launcher.
 _FREE = ("mode", "overrides.", "job.override_dirname", "runtime.", "searchpath", "sweeper.")
-"""What may differ: what composition leaves there, and what files may set; besides the launcher."""
 
 _INSTALLED = ("hydra_plugins.", "hydra._internal.core_plugins.")
 
+# Of `logspace` and `linspace`: as many as a sweep may have jobs.
 MOST_VALUES = 10_000
-"""Of `logspace` and `linspace`: as many as a sweep may have jobs."""
 
 _SPACED = re.compile(r"\b(logspace|linspace)\s*\(([^()]*)\)")
 

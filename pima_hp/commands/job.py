@@ -19,20 +19,20 @@ from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError, InputError
 from pima_hp.run import Run
 
+# Keys that are no settings; the last two are set for the paths of callbacks and loggers.
 _INTERNAL = ("hydra", "run_name", "run_id")
-"""Keys that are no settings; the last two are set for the paths of callbacks and loggers."""
 
+# Groups of which a list of options makes no sense; callbacks and loggers may be several.
 _ONE_OPTION = ("data", "model", "activation", "optimizer", "scheduler", "batch", "trainer", "engine", "diagnostics",
                "experiment")  # fmt: skip
-"""Groups of which a list of options makes no sense; callbacks and loggers may be several."""
 
 
 def _without_null(nodes: Any) -> Any:
     return {name: node for name, node in nodes.items() if node is not None} if isinstance(nodes, Mapping) else nodes
 
 
+# Of a job.
 MOST_RUNS = 1_000_000
-"""Of a job."""
 
 _Named = Annotated[dict[str, CallbackSection], BeforeValidator(_without_null)]
 _FromText = Field(strict=False)

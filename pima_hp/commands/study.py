@@ -22,8 +22,8 @@ from pima_hp.ledger.plan import ID_DIGITS, file_key, run_folders, run_name
 from pima_hp.run import Results, Run
 from pima_hp.training.interruption import signals_deferred
 
+# Seconds between two moments at which a sweep that trains shows in TensorBoard; more where writing takes longer.
 _PUBLISH_S = 15.0
-"""Seconds between two moments at which a sweep that trains shows in TensorBoard; more where writing takes longer."""
 
 
 def planned(jobs: Sequence[Job], swept: Sequence[str], *, write: bool = True) -> Manifest:

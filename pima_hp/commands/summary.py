@@ -17,8 +17,8 @@ from pima_hp.ledger import Manifest
 from pima_hp.report.comparable import swept
 from pima_hp.report.tables import summary, text_table
 
+# Settings of a table; of more, the 12 best, 6 in the middle and the 12 worst are shown.
 _MOST_ROWS = 40
-"""Settings of a table; of more, the 12 best, 6 in the middle and the 12 worst are shown."""
 
 
 def print_plan(jobs: Sequence[Job], manifest: Manifest, *, together: bool) -> None:

@@ -78,6 +78,7 @@ class ModelSection(Component):
 _Positive = Annotated[float, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
+# Arguments that any optimizer or scheduler may have -> what they must be, and no default.
 _HYPERPARAMETERS: dict[str, Any] = {
     **dict.fromkeys(("lr", "gamma"), (_Positive, None)),
     **dict.fromkeys(("momentum", "alpha"), (_Decay, None)),
@@ -89,7 +90,6 @@ _HYPERPARAMETERS: dict[str, Any] = {
     "factor": (Annotated[float, Field(gt=0, lt=1)], None),
     "betas": (Annotated[list[_Decay], Field(min_length=2, max_length=2)], None),
 }
-"""Arguments that any optimizer or scheduler may have -> what they must be, and no default."""
 
 
 class ActivationSection(Component):

@@ -13,8 +13,8 @@ from pima_hp.errors import ConfigurationError
 
 T = TypeVar("T")
 
+# Packages that may be imported to look up a class, even one named by a file; others must be imported already.
 TRUSTED = ("torch", "lightning", "torchmetrics", "pima_hp")
-"""Packages that may be imported to look up a class, even one named by a file; others must be imported already."""
 
 
 def class_of(target: object, kind: type[T]) -> type[T]:

@@ -74,6 +74,8 @@ class Component(Section):
         return {"_target_": self.target, **self.arguments}
 
 
+# Arguments that have one value or none: callbacks and loggers have groups of their own, one small network is trained
+# on one device, and every epoch is scored on all validation rows.
 _BOUNDS: dict[str, Any] = {
     **dict.fromkeys(("barebones", "callbacks", "default_root_dir", "enable_checkpointing"), (None, None)),
     **dict.fromkeys(("enable_model_summary", "enable_progress_bar", "logger", "model_registry"), (None, None)),
@@ -84,9 +86,8 @@ _BOUNDS: dict[str, Any] = {
     "strategy": (Literal["auto"], None),
     "use_distributed_sampler": (None, None),
 }
-"""Arguments that have one value or none: callbacks and loggers have groups of their own, one small network is trained
-on one device, and every epoch is scored on all validation rows."""
 
+# Arguments of the Trainer that do not change what a run computes, or whose runs are never recorded.
 INERT_ARGUMENTS = frozenset(
     [
         *("accelerator", "benchmark", "detect_anomaly", "enable_autolog_hparams", "fast_dev_run", "inference_mode"),
@@ -94,7 +95,6 @@ INERT_ARGUMENTS = frozenset(
         *_BOUNDS,
     ]
 )
-"""Arguments of the Trainer that do not change what a run computes, or whose runs are never recorded."""
 
 
 def _spelled_out(precision: object) -> object:

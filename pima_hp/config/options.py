@@ -11,16 +11,16 @@ import yaml
 from pima_hp.errors import ConfigurationError
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
+# The folder of option groups: inside an installed wheel, beside the package in a checkout.
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
-"""The folder of option groups: inside an installed wheel, beside the package in a checkout."""
 
+# Sections that are known by the name of an option, as on the command line: `optimizer=adam`.
 NAMED_SECTIONS = ("activation", "optimizer", "scheduler")
-"""Sections that are known by the name of an option, as on the command line: `optimizer=adam`."""
 
 Setting = bool | int | float | str | tuple[Any, ...] | None
 
+# Of a YAML file, its aliases expanded: ten lines can stand for 10^10 values.
 MAX_LENGTH, MAX_NODES = 2**20, 100_000
-"""Of a YAML file, its aliases expanded: ten lines can stand for 10^10 values."""
 
 # libyaml reads ten times as fast; 1e-3 is a number, as Hydra has it
 _Loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})

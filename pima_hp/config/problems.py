@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+# Names in other projects -> the setting here.
 SYNONYMS = {
     **dict.fromkeys(("lr", "learning_rate"), "optimizer.lr"),
     **dict.fromkeys(("epochs", "max_epochs"), "trainer.max_epochs"),
@@ -15,7 +16,6 @@ SYNONYMS = {
     "batch_size": "batch.size",
     "gpus": "trainer=gpu",
 }
-"""Names in other projects -> the setting here."""
 
 _RULES = {"missing": "must be given", "extra_forbidden": "no such setting"}
 

@@ -25,8 +25,8 @@ SHIPPED_FEATURES = (
 )
 Names = Sequence[str]
 MAX_BYTES, MAX_ROWS, MAX_COLUMNS, MIN_ROWS = 2**26, 1_000_000, 10_000, 10
+# Of a number: above it whole numbers stop being exact, and float32 starts to overflow.
 MAX_SIZE = 1e15
-"""Of a number: above it whole numbers stop being exact, and float32 starts to overflow."""
 
 
 @dataclass(frozen=True, eq=False)

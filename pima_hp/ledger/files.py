@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from pima_hp.errors import StorageError, StudyError
 
+# Folder of a study that holds its parts, and nothing but Parquet.
 LEDGER = "ledger"
-"""Folder of a study that holds its parts, and nothing but Parquet."""
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:

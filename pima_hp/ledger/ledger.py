@@ -17,8 +17,8 @@ from pima_hp.ledger.plan import Manifest
 from pima_hp.run import DIAGNOSTICS, Array, Results, RunStatus
 
 Found = TypeVar("Found")
+# Quantiles of the band: the spread of single runs, not an interval of their mean.
 BAND = (0.05, 0.95)
-"""Quantiles of the band: the spread of single runs, not an interval of their mean."""
 
 _ORDER = ["config_id", "seed", "init_seed", "split_seed", "order_seed", "run_id"]
 

@@ -19,14 +19,14 @@ from pima_hp.errors import StudyError
 from pima_hp.ledger.files import read_file
 from pima_hp.run import CURVES, DIAGNOSTICS, Results, RunStatus
 
+# Of a study's parts and manifest; raised when the meaning of a column changes.
 VERSION = 5
-"""Of a study's parts and manifest; raised when the meaning of a column changes."""
 
+# Begins the column of a final score, a number: `final/val/auroc`, NaN where there is none.
 SCORE_PREFIX = "final/"
-"""Begins the column of a final score, a number: `final/val/auroc`, NaN where there is none."""
 
+# Begins the column of a diagnostic before the first update, a number: `initial/gradient_norm/layer1`.
 INITIAL_PREFIX = "initial/"
-"""Begins the column of a diagnostic before the first update, a number: `initial/gradient_norm/layer1`."""
 
 _PREFIXES = (SCORE_PREFIX, INITIAL_PREFIX)
 _SECTIONS = frozenset({*Config.model_fields, "callback_order"})
@@ -35,6 +35,7 @@ _TEXT, _NUMBER, _WHOLE = pa.string(), pa.float64(), pa.int64()
 _JSON = pa.large_string()  # in Parquet a string like any other
 _CURVE = pa.list_(_NUMBER)
 _SEEDS = ("seed", "init_seed", "split_seed", "order_seed")
+# Columns of every part, with their types; see `type_of` for others.
 COLUMNS = {
     **dict.fromkeys(("run_id", "config_id", "status"), _TEXT),
     **dict.fromkeys((*_SEEDS, "stop_epoch", "n_updates", "n_train"), _WHOLE),
@@ -47,10 +48,9 @@ COLUMNS = {
     **dict.fromkeys(("data.label", "data.missing", "data.scaling", "data.path"), _TEXT),
     **dict.fromkeys(CURVES, _CURVE),
 }
-"""Columns of every part, with their types; see `type_of` for others."""
 
+# Null for a run that failed, `batch.size=full`, no schedule, the shipped table.
 _OPTIONAL = {"n_train", "positive_rate", "batch.size", "scheduler._target_", "data.path"}
-"""Null for a run that failed, `batch.size=full`, no schedule, the shipped table."""
 
 
 class DamagedPartError(Exception):

@@ -24,14 +24,14 @@ from pima_hp.run import Run
 
 MANIFEST = "manifest.json"
 
+# The settings that describe a configuration where there is no other to compare it with.
 MAIN_SETTINGS = ("activation", "optimizer", "scheduler", "optimizer.lr", "batch.size")
-"""The settings that describe a configuration where there is no other to compare it with."""
 
+# Characters of a configuration's name.
 LONGEST = 100
-"""Characters of a configuration's name."""
 
+# Digits of a run's id in the name of its folder: enough to tell the runs of any study apart.
 ID_DIGITS = 12
-"""Digits of a run's id in the name of its folder: enough to tell the runs of any study apart."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from pima_hp.run import DIAGNOSTICS, RunStatus, tag_of
 
 STUDY_FILE = "events.out.tfevents.{:010d}.pima_hp_study"
 RUN_FILE = "events.out.tfevents.9999999999.pima_hp_run"  # read after Lightning's own, also by an open TensorBoard
+# The columns of the HParams tab, in one folder only: TensorBoard would take those of any.
 COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
-"""The columns of the HParams tab, in one folder only: TensorBoard would take those of any."""
 
 
 def write_events(

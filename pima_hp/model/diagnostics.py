@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from pima_hp.model.mlp import layer_shapes
 
+# Networks that are diagnosed at a time, so that their numbers stay in the processor's cache.
 CHUNK = 32
-"""Networks that are diagnosed at a time, so that their numbers stay in the processor's cache."""
 
+# Of a network whose Hessian is computed.
 MOST_PARAMETERS = 1_000
-"""Of a network whose Hessian is computed."""
 
+# Of the calibration error, as in Guo et al. 2017.
 N_BINS = 15
-"""Of the calibration error, as in Guo et al. 2017."""
 
+# Activation with two flat ends -> outputs below and above which it is near one of them.
 SATURATED = {nn.Tanh: (-0.9, 0.9), nn.Sigmoid: (0.05, 0.95)}
-"""Activation with two flat ends -> outputs below and above which it is near one of them."""
 
+# Activations that turn at 0: a unit may be on one side of it for all rows.
 ONE_SIDED = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU)
-"""Activations that turn at 0: a unit may be on one side of it for all rows."""
 
 Quantities = dict[str, Tensor]  # name -> (M,)
 Rows = tuple[Tensor, Tensor]  # features (M, n, D), labels (M, n)

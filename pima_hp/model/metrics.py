@@ -42,11 +42,11 @@ def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     return _wins(logits.sigmoid(), positive) / (n_positive * (labels.shape[-1] - n_positive))
 
 
+# The metrics of every epoch; a line here reaches curves, ledger, frame and TensorBoard.
 EPOCH_METRICS: dict[str, Metric] = {"accuracy": accuracy, "loss": loss}
-"""The metrics of every epoch; a line here reaches curves, ledger, frame and TensorBoard."""
 
+# The metrics of the last weights.
 FINAL_METRICS: dict[str, Metric] = {"accuracy": accuracy, "loss": loss, "auroc": auroc, "f1": f1, "brier": brier}
-"""The metrics of the last weights."""
 
 
 def scored(keys: str, metrics: Mapping[str, Metric], logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -14,16 +14,16 @@ from torch.nn.utils import skip_init
 from pima_hp.config.build import build, class_of
 from pima_hp.seeds import Role, seeded, stream
 
+# Name -> half-width (of `he_normal` the standard deviation) of a layer's weights, and of its biases.
 INITIALIZATIONS: dict[str, Callable[[int, int], tuple[float, float]]] = {
     "uniform": lambda fan_in, fan_out: (0.05, 0.0),  # noqa: ARG005
     "glorot_uniform": lambda fan_in, fan_out: (math.sqrt(6 / (fan_in + fan_out)), 0.0),
     "he_normal": lambda fan_in, fan_out: (math.sqrt(2 / fan_in), 0.0),  # noqa: ARG005
     "torch_default": lambda fan_in, fan_out: (1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)),  # noqa: ARG005
 }
-"""Name -> half-width (of `he_normal` the standard deviation) of a layer's weights, and of its biases."""
 
+# Activations of torch that are not elementwise, or have parameters or random numbers, which members would share.
 _MIX_OR_DRAW = ("GLU", "LogSoftmax", "MultiheadAttention", "PReLU", "RReLU", "Softmax", "Softmax2d", "Softmin")
-"""Activations of torch that are not elementwise, or have parameters or random numbers, which members would share."""
 
 
 class StackedLinear(nn.Module):

@@ -26,8 +26,8 @@ from pima_hp.model.mlp import build_network, default_dtype
 
 Scores = dict[str, NDArray[np.float64]]  # key -> score, () or (M,)
 
+# Keys of the scores from each validation loader of the datamodule.
 VALIDATION_KEYS = ("val/{}", "train/{}_end")
-"""Keys of the scores from each validation loader of the datamodule."""
 
 
 class MLPClassifier(L.LightningModule):

@@ -13,8 +13,8 @@ from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 
+# Factors of a setting that is named with all its values; of more, those that differ from `conf/config.yaml`.
 MOST_NAMED = 5
-"""Factors of a setting that is named with all its values; of more, those that differ from `conf/config.yaml`."""
 NOTE = (
     "Final: mean over the last 20 epochs; ±: standard deviation over seeds; lower, upper: 95 % t interval over seeds. "
     "behind: mean difference to the best under the same seed; p: its t test, adjusted (Holm). Those above 0.05 and "

@@ -27,15 +27,15 @@ from pima_hp.run import Array
 
 Chart = alt.LayerChart | alt.FacetChart
 Ends = tuple[float, float]
+# Name of a line or row -> its color and dash.
 Looks = Mapping[str, tuple[str, list[int]]]
-"""Name of a line or row -> its color and dash."""
+# Single runs drawn of a value; of more, so many evenly spaced order statistics.
 MAX_TICKS = 200
-"""Single runs drawn of a value; of more, so many evenly spaced order statistics."""
 ROW_HEIGHT, BAR_HEIGHT = 36, 22
+# Labels of an axis whose numbers are logarithms to base 10.
 DECADES: dict[str, Any] = {"tickMinStep": 1, "labelExpr": "format(pow(10, datum.value), '~g')"}
-"""Labels of an axis whose numbers are logarithms to base 10."""
+# A rule with the text of a tooltip, one line after each semicolon, as Vega writes it.
 RULE = re.compile(r'<line aria-label="([^"]*)"[^>]*( transform[^>]*)/>')
-"""A rule with the text of a tooltip, one line after each semicolon, as Vega writes it."""
 INK = "currentColor"
 TRAINING, VALIDATION, DASHED = ("#0072B2", [1, 0]), ("#D55E00", [1, 0]), (INK, [4, 4])
 COLORS = ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", INK)

@@ -16,12 +16,12 @@ from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
 from pima_hp.ledger import follows, setting_columns
 
+# Values of a setting that one figure shows; a number of more than `FEW_LEVELS` is an axis.
 MAX_LEVELS, FEW_LEVELS = 20, 6
-"""Values of a setting that one figure shows; a number of more than `FEW_LEVELS` is an axis."""
+# The training accuracy whose first epoch is reported is so far from the majority class to 1: the article's 0.72.
 REACH_SHARE = 0.2
-"""The training accuracy whose first epoch is reported is so far from the majority class to 1: the article's 0.72."""
+# The settings that captions name.
 SETTINGS = ("activation", "optimizer", "scheduler", *LABELS)
-"""The settings that captions name."""
 
 
 @dataclass(frozen=True)

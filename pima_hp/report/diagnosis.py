@@ -21,11 +21,11 @@ from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.run import DIAGNOSTICS
 
+# The settings that decide how large gradients are, and whether small ones matter.
 RESCUES = ("activation", "model.initialization", "data.scaling", "optimizer")
-"""The settings that decide how large gradients are, and whether small ones matter."""
 
+# The gradient of the first layer vanishes where it is below this part of the last layer's; a difference of shares.
 VANISHES = 0.1
-"""The gradient of the first layer vanishes where it is below this part of the last layer's; a difference of shares."""
 
 MAX_PANELS, MOST_NAMED, LEAST_NORM = 8, 5, 1e-8
 SMALL = (

@@ -20,8 +20,8 @@ from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import mean_interval, summary
 
+# Values that come first in a table of more than twice as many; the worst follow.
 MOST_BEST = 6
-"""Values that come first in a table of more than twice as many; the worst follow."""
 NOTE = (
     "Final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs; "
     "epochs are those of the running training accuracy."

@@ -19,8 +19,8 @@ from pima_hp.ledger import mean, quantiles
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, lines, looks_of, rounded, strips
 from pima_hp.report.comparable import Comparison, comparable, evenly_spaced, missing
 
+# Epochs drawn of a curve; a longer one is drawn at so many evenly spaced ones.
 MAX_EPOCHS = 120
-"""Epochs drawn of a curve; a longer one is drawn at so many evenly spaced ones."""
 
 
 @debug_mode(False)  # of Altair: it checks each part of a chart as it is made, and doubles the time
@@ -127,6 +127,7 @@ def final_accuracy(compared: Comparison, _: Sequence[Statistic]) -> Figure:
     return _spread(compared, "Final accuracy", caption, scores, "fraction of rows", compared.majority)
 
 
+# Name of a figure -> its function, and the statistics of claims that it shows.
 FIGURES = {
     "curves": (learning_curves, ()),
     "waiting": (waiting_times, ("exceeds", "never_exceeds", "reaches", "restricted_epochs")),
@@ -134,7 +135,6 @@ FIGURES = {
     "volatility": (volatility, ("volatility", "log_volatility")),
     "final": (final_accuracy, ("final_score",)),
 }
-"""Name of a figure -> its function, and the statistics of claims that it shows."""
 
 
 def _spread(

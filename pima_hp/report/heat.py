@@ -7,8 +7,8 @@ import pandas as pd
 from pima_hp.report.charts import Chart, axis_of, chart_of
 from pima_hp.run import Array
 
+# Round distances of contour levels.
 STEPS = [factor * 10.0**power for power in range(-5, 5) for factor in (1, 2, 5)]
-"""Round distances of contour levels."""
 
 
 def heat(table: pd.DataFrame, titles: tuple[str, str], *, log: tuple[bool, bool]) -> Chart:

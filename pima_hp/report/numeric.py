@@ -14,10 +14,10 @@ from pima_hp.report.heat import heat
 from pima_hp.report.tables import mean_interval
 from pima_hp.run import Array
 
+# Values drawn on an axis, where more are averaged in bins of equal width; lines in a figure.
 MOST_PLACES, MOST_LINES = 40, 13
-"""Values drawn on an axis, where more are averaged in bins of equal width; lines in a figure."""
+# Means this close to the highest are called as good.
 WITHIN = 0.01
-"""Means this close to the highest are called as good."""
 SCORES = {
     "training": FINAL_TRAINING,
     "validation": FINAL_VALIDATION,

@@ -29,8 +29,8 @@ from pima_hp.report.tables import cells, counts_text, estimates_table
 from pima_hp.report.variance import variance_section
 from pima_hp.run import RunStatus
 
+# In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow.
 BEFORE_FACTORS = (fair_section, variance_section, importance_section, best_section, single_section)
-"""In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow."""
 
 
 def _printable(value: Any) -> Any:
@@ -40,8 +40,8 @@ def _printable(value: Any) -> Any:
     return shown(" ".join(value.split()) if value.strip() else value, 2_000)
 
 
+# Rows of a table that the page shows, and those that it shows on demand; files have all.
 FEW_ROWS, MOST_ROWS = 12, 60
-"""Rows of a table that the page shows, and those that it shows on demand; files have all."""
 TEMPLATES = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),

@@ -20,11 +20,11 @@ from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
 from pima_hp.report.comparable import comparable
 from pima_hp.run import Array
 
+# Seed of the resamples: the same ledger gives the same report.
 SEED = 0
-"""Seed of the resamples: the same ledger gives the same report."""
+# Columns of a comparison that a terminal has room for.
 SHOWN = ["claim", "estimate", "outcome_1", "value_1", "outcome_2", "value_2", "difference", "difference_lower",
          "difference_upper", "n_shared"]  # fmt: skip
-"""Columns of a comparison that a terminal has room for."""
 
 
 def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:

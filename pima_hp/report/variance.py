@@ -14,8 +14,8 @@ from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
 
+# Of a mean accuracy, in % of rows.
 STANDARD_ERROR = 0.5
-"""Of a mean accuracy, in % of rows."""
 NOTE = (
     "sd: standard deviation in % of rows. Share of the variance in %, with a 95 % interval: bootstrap over the "
     "seeds of each stream. Rest: the interaction of all streams. Differences are between configurations under the same "

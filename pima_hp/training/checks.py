@@ -18,6 +18,7 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import is_elementwise
 from pima_hp.training.dispatch import device_of
 
+# Section -> what its class must inherit from; by name, as many commands never import Lightning.
 _KINDS = {
     "data": "pima_hp.data.PimaDataModule",
     "model": "torch.nn.Module",
@@ -28,10 +29,9 @@ _KINDS = {
     "callbacks": "lightning.Callback",
     "logger": "lightning.pytorch.loggers.Logger",
 }
-"""Section -> what its class must inherit from; by name, as many commands never import Lightning."""
 
+# Annotations of arguments that are true or false.
 _BOOLEANS = (bool, bool | None, "bool", "bool | None", "Optional[bool]")
-"""Annotations of arguments that are true or false."""
 
 _NEEDS_PACKAGE = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 

@@ -18,8 +18,8 @@ from pima_hp.run import Array, Results, Run, RunStatus
 from pima_hp.training.diagnostics import Recorder
 from pima_hp.training.interruption import asked_to_stop
 
+# The engines that train many runs at once; what neither can train, Lightning trains run by run: `solo`.
 FASTEST_FIRST = ("fused", "stacked")
-"""The engines that train many runs at once; what neither can train, Lightning trains run by run: `solo`."""
 
 Solo = Callable[[Run], Results]
 Stack = tuple[str, list[Run]]  # the engine, and the runs that it trains together

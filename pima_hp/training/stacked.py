@@ -24,18 +24,17 @@ from pima_hp.training.diagnostics import Recorder, vectors_of
 from pima_hp.training.dispatch import device_of, results_of
 from pima_hp.training.solo import columns_of, module_of
 
+# Stacks are filled up to a multiple of this with copies of their first run.
+#
+# torch computes the last few elements of a vectorized operation, and a stack of one, with other instructions
+# than the rest; whole multiples keep each member's bits independent of its neighbors and of the stack's size.
 PADDING = 64
-"""Stacks are filled up to a multiple of this with copies of their first run.
 
-torch computes the last few elements of a vectorized operation, and a stack of one, with other instructions
-than the rest; whole multiples keep each member's bits independent of its neighbors and of the stack's size.
-"""
-
+# Classes of `torch.optim` that update each number by itself, so that a stack is updated as its members are.
 ELEMENTWISE_OPTIMIZERS = (
     *("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD"),
     *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
 )
-"""Classes of `torch.optim` that update each number by itself, so that a stack is updated as its members are."""
 
 
 class StackedClassifier(MLPClassifier):

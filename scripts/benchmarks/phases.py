@@ -20,6 +20,7 @@ from pima_hp.ledger import Ledger
 from pima_hp.training.fused import engine
 from pima_hp.training.fused.stack import Stack
 
+# Owner and name of each function that is timed, and what it does.
 PARTS: list[tuple[Any, str, str]] = [
     (ComposedJobs, "get_all", "jobs composed"),
     (StudyCallback, "on_sweep_start", "jobs checked and planned"),
@@ -32,7 +33,6 @@ PARTS: list[tuple[Any, str, str]] = [
     (summary, "print_summary", "summary"),
     (Stack, "fit", "trained"),
 ]
-"""Owner and name of each function that is timed, and what it does."""
 
 _spent: Counter[str] = Counter()
 _within: list[float] = []

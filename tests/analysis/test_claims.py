@@ -23,12 +23,12 @@ SUPPORTED, REFUTED, MIXED, UNDECIDED, UNTESTABLE = Outcome
 GRADIENT = "initial/gradient_norm/layer1"
 SHARE = {0.95: SUPPORTED, 0.30: REFUTED, 0.50: MIXED, 0.65: MIXED, 0.80: UNDECIDED}
 RATIO = {2.0: SUPPORTED, 1.0: REFUTED, 1.1: UNDECIDED}
+# Claim -> truth (a share of runs, a ratio, a slope with its spread over seeds) -> outcome of 100 replicates.
 PLANTED = dict.fromkeys(["H1", "H2", "H5", "H6", "H8", "H9"], SHARE) | dict.fromkeys(["H4", "H4a"], RATIO) | {
     "H3": {(-0.01, 0.01): SUPPORTED, (-0.001, 0.001): SUPPORTED, (0.0, 0.001): REFUTED, (0.0, 0.03): UNDECIDED},
     "H3a": {(-0.01, 0.01): SUPPORTED, (-0.001, 0.001): REFUTED, (-0.003, 0.001): UNDECIDED},
     "H7": {0.01: SUPPORTED, 0.5: REFUTED, 0.1: UNDECIDED},
 }  # fmt: skip
-"""Claim -> truth (a share of runs, a ratio, a slope with its spread over seeds) -> outcome of 100 replicates."""
 
 
 def events(statistic, k):

@@ -29,6 +29,21 @@ def test_a_stack_on_the_gpu_equals_solo_runs_on_the_cpu(runs_of: RunsOf, engine:
             np.testing.assert_allclose(one.curves[key], curve, rtol=1e-9, err_msg=key)
 
 
+DIAGNOSED = (*SETTINGS, "diagnostics=epochs", "diagnostics.curvature=[0,2]")
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "solo"])
+def test_diagnostics_on_the_gpu_equal_those_on_the_cpu(runs_of: RunsOf, engine: str) -> None:
+    on_gpu, on_cpu = (runs_of(*DIAGNOSED, "activation=sigmoid", f"trainer={where}") for where in ("gpu", "cpu"))
+    found = [alone(run) for run in on_gpu] if engine == "solo" else together(on_gpu, engine)
+    for one, run in zip(found, on_cpu, strict=True):
+        expected = alone(run)
+        assert len(expected.initial) > 12
+        for key, value in {**expected.initial, **expected.curves}.items():
+            of_gpu = one.initial[key] if key in expected.initial else one.curves[key]
+            np.testing.assert_allclose(of_gpu, value, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
 def test_a_solo_run_on_the_gpu_equals_one_on_the_cpu(runs_of: RunsOf) -> None:
     (gpu, *_), (cpu, *_) = runs_of(*SETTINGS, "trainer=gpu"), runs_of(*SETTINGS, "trainer=cpu")
     on_gpu, on_cpu = alone(gpu), alone(cpu)

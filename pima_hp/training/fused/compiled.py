@@ -29,12 +29,12 @@ import platformdirs
 from pima_hp.training.fused.tables import ARGUMENTS, NARROW, NUMBERS, WIDE
 
 FOLDER_VARIABLE = "PIMA_HP_CACHE_DIR"
+# The one name that can be seen from outside an object file.
 SYMBOL = "pima_hp_run_blocks"
-"""The one name that can be seen from outside an object file."""
 
+# A loaded kernel: called with `first` and `last`, the blocks to run, and the values of ARGUMENTS, all by name; arrays
+# are addresses.
 Kernel = Callable[..., None]
-"""A loaded kernel: called with `first` and `last`, the blocks to run, and the values of ARGUMENTS, all by name; arrays
-are addresses."""
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ class Kind:
         return folder() / f"kernel-{self.lanes}x{self.dtype}-{self.key[:16]}.bin"
 
 
+# Why the kernels of a dtype turned out to be unusable in this process.
 failures: dict[str, str] = {}
-"""Why the kernels of a dtype turned out to be unusable in this process."""
 
 
 @cache

@@ -17,8 +17,8 @@ from pima_hp.training.fused.schedules import scheduler_of
 from pima_hp.training.fused.stack import Stack
 from pima_hp.training.fused.tables import ACTIVATIONS, OPTIMIZERS, SCORED_ROWS, numbers_of
 
+# Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch.
 MOST_NUMBERS = 2**20
-"""Units times rows of a batch, and weights, of one member: a block of 16 beyond that is better left to torch."""
 
 
 def why_not(config: Config) -> str:

@@ -23,8 +23,8 @@ from pima_hp.training.fused.tables import NUMBERS
 from pima_hp.training.fused.triton_ops import LANES, constant
 
 OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}  # a * b + c may become one instruction, as in `vector`
+# Arguments for whose values the kernel is compiled.
 SWITCHES = ("flag", "shuffled")
-"""Arguments for whose values the kernel is compiled."""
 _VARYING = ["block", "worker", *(name for name in NUMBERS if name not in SWITCHES)]
 
 

@@ -24,6 +24,7 @@ TOLERANCE = {"float32": 2e-4, "float64": 1e-10}  # absolute; tests state what is
 KEYS = CURVES[:N_SCORES]
 
 _ADAM = {"lr": 0.02, "weight_decay": 0.01, "betas": [0.8, 0.99], "eps": 1e-4}
+# Activation -> its arguments, halved for the second member; optimizer -> its arguments, the rate doubled.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ReLU": ({}, {"SGD": {"lr": 0.1, "weight_decay": 0.01, "momentum": 0.5, "dampening": 0.1}}),
     "LeakyReLU": ({"negative_slope": 0.3}, {"SGD": {"lr": 0.1, "momentum": 0.9, "nesterov": True}}),
@@ -35,7 +36,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "SiLU": ({}, {"Adamax": _ADAM}),
     "Softplus": ({"beta": 2.0}, {"NAdam": _ADAM}),
 }
-"""Activation -> its arguments, halved for the second member; optimizer -> its arguments, the rate doubled."""
 
 
 def members_of(activation: str, dtype: str) -> list[Run]:

@@ -20,9 +20,9 @@ from pima_hp.training.fused import tables
 from pima_hp.training.fused.schedules import planned
 from pima_hp.training.fused.tables import ACTIVATIONS, N_SCORES, OPTIMIZERS, Row, numbers_of
 
+# Epochs that a block makes in one call of the kernel, its data still in the cache: as many, but at most as many rows
+# of all members, so that progress and interruption do not wait.
 MOST_EPOCHS, MOST_ROWS = 10, 10**8
-"""Epochs that a block makes in one call of the kernel, its data still in the cache: as many, but at most as many rows
-of all members, so that progress and interruption do not wait."""
 
 Arguments = dict[str, Tensor | int]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pima_hp.config import Component
 
+# Lanes of a block, and of a block of few members: many processors work through half a register twice as fast.
 WIDE, NARROW = 16, 8
-"""Lanes of a block, and of a block of few members: many processors work through half a register twice as fast."""
 
 SCORED_ROWS = 16  # rows scored at a time: their hidden units stay in the first-level cache
 N_SCORES = 6  # sums an epoch: correct rows and loss while it ran, of the training rows at its end, of validation rows
@@ -39,8 +39,8 @@ DOUBLES = (
     *("rates", "out"),  # (N, epochs) learning rates; (N, epochs * N_SCORES), zero at first
 )
 INTEGERS = ("order", "widths")  # (N, n) rows in the order of the epoch; widths with input and logit
+# What `kernel.run_block` is called with: numbers, and arrays whose last axis is the lanes.
 ARGUMENTS = (*NUMBERS, *REALS, *DOUBLES, *INTEGERS)
-"""What `kernel.run_block` is called with: numbers, and arrays whose last axis is the lanes."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 
 LANES = 32  # a warp
+# The type of whole numbers that are not arguments: constants for the compiler, plain when interpreted.
 constant = int if triton.knobs.runtime.interpret else tl.constexpr
-"""The type of whole numbers that are not arguments: constants for the compiler, plain when interpreted."""
 
 _LANES = constant(LANES)
 
