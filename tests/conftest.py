@@ -77,6 +77,7 @@ def members_of(results: Results) -> list[Results]:
             },
             curves={key: curve[n : n + 1] for key, curve in results.curves.items()},
             scores={key: score[n : n + 1] for key, score in results.scores.items()},
+            initial={key: value[n : n + 1] for key, value in results.initial.items()},
         )
         for n in range(len(results.runs))
     ]
