@@ -108,18 +108,22 @@ def memory() -> None:
 
 
 def gpu() -> None:
-    """Runs a second of both engines on a CUDA device, batch 5, Adam; at least 5,000 wanted of fused at 65,536 runs."""
+    """Runs a second of both engines on a CUDA device, batch 5, Adam; at least 5,000 wanted of fused at 65,536 runs.
+
+    Training alone, from runs of many and of few epochs; and with what the host does before and after.
+    """
     if not torch.cuda.is_available():
         sys.exit("gpu: needs a CUDA device; found none")
-    n_epochs = 10
-    for engine, fit_stack in (("fused", fused.fit_stack), ("stacked", stacked.fit_stack)):
+    for engine, fit_stack, most in (("fused", fused.fit_stack, EPOCHS), ("stacked", stacked.fit_stack, EPOCHS // 5)):
         for size in (1024, 8192, 65536):
             common = ("trainer=gpu", "batch=b5", "optimizer=adam", f"n_replicates={size}")
-            long, short = (runs_of(*common, f"trainer.max_epochs={n}") for n in (2 * n_epochs, n_epochs))
-            fit_stack(short)  # compiles
-            took = seconds(lambda: fit_stack(long)) - seconds(lambda: fit_stack(short))  # noqa: B023 -- called here
-            rate = size / (took / n_epochs * EPOCHS)
-            print(f"{engine} M={size:>6}: {rate:,.0f} runs/s on {torch.cuda.get_device_name()}")
+            few, many = (runs_of(*common, f"trainer.max_epochs={n}") for n in (most // 10, most))
+            fit_stack(few)  # compiles
+            short, long = (seconds(lambda: fit_stack(runs)) for runs in (few, many))  # noqa: B023 -- called here
+            training = (long - short) / (most - most // 10) * EPOCHS
+            whole = short + training * (1 - most // 10 / EPOCHS)
+            rates = f"{size / training:,.0f} runs/s trained, {size / whole:,.0f} runs/s with the host's part"
+            print(f"{engine} M={size:>6}: {rates}; {torch.cuda.get_device_name()}")
 
 
 def _rate(engine: str, size: int, overrides: tuple[str, ...]) -> Callable[[], float]:
