@@ -76,6 +76,8 @@ class Results:
     whatever ended it (a callback, `max_time`, `max_steps`, `fast_dev_run`), it is STOPPED, and `n_updates` says how
     many updates it made.
 
+    The defaults are those of a run that failed.
+
     Attributes:
         runs: M, in order.
         status: (M,) how each ended.
@@ -87,7 +89,7 @@ class Results:
         stop_epoch: (M,) the epoch (from 1) in which a run diverged, or the last of a run that was stopped; else 0.
         positive_rate: (M,) share of the training rows whose label is 1; NaN for a run that failed.
         n_train: rows that each run was trained on; 0 for runs that failed.
-        duration_s: each run's share of the wall time of training.
+        duration_s: each run's share of the wall time of training; this and `engine` are noted by `dispatch.train`.
         ended_s: when training ended, in seconds since 1970; no part of the result.
         engine: what trained them, with the device unless that is the CPU (`stacked on cuda`); empty if they failed.
         message: the error of a failed run.
@@ -96,11 +98,11 @@ class Results:
 
     runs: Sequence[Run]
     status: Sequence[RunStatus]
-    curves: Mapping[str, Array]
-    scores: Mapping[str, Array]
-    n_updates: NDArray[np.int64]
-    stop_epoch: NDArray[np.int64]
-    positive_rate: Array
+    curves: Mapping[str, Array] = field(default_factory=dict)
+    scores: Mapping[str, Array] = field(default_factory=dict)
+    n_updates: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    stop_epoch: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    positive_rate: Array = field(default_factory=lambda: np.full(1, np.nan))
     initial: Mapping[str, Array] = field(default_factory=dict)
     n_train: int = 0
     duration_s: float = 0.0

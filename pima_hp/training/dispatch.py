@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 
@@ -109,7 +110,7 @@ def train(stacks: Iterable[Stack], *, solo: Solo, progress: tqdm) -> Iterator[Re
         Interrupted: the user asked to stop.
     """
     for name, runs in stacks:
-        done = progress.n
+        done, began = progress.n, time.perf_counter()
         try:
             results = _alone(runs[0], solo) if name == "solo" else _engine(name).fit_stack(runs, progress)
         except (Exception, SystemExit, GeneratorExit) as error:
@@ -130,7 +131,9 @@ def train(stacks: Iterable[Stack], *, solo: Solo, progress: tqdm) -> Iterator[Re
         else:
             progress.n = done + len(runs)  # without the rounding of the epochs' fractions
             progress.update(0)
-            yield results
+            device = device_of(runs[0].config).type
+            engine, duration_s = name if device == "cpu" else f"{name} on {device}", time.perf_counter() - began
+            yield replace(results, engine=engine, duration_s=duration_s / len(runs))
 
 
 def progress_bar(n_runs: int, *, shown: bool = True) -> tqdm:
@@ -149,16 +152,8 @@ def progress_bar(n_runs: int, *, shown: bool = True) -> tqdm:
 def failed(run: Run, error: BaseException) -> Results:
     """Return the results of a run that raised an error: no curves, no scores, the message."""
     log.error("run %s failed", run.id, exc_info=error)
-    return Results(
-        runs=[run],
-        status=[RunStatus.FAILED],
-        curves={},
-        scores={},
-        n_updates=np.zeros(1, np.int64),
-        stop_epoch=np.zeros(1, np.int64),
-        positive_rate=np.full(1, np.nan),
-        message=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500],
-    )
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Results([run], [RunStatus.FAILED], message=message[:500])
 
 
 def results_of(
@@ -168,11 +163,9 @@ def results_of(
     diverged_in: Array,
     n_updates: NDArray[np.int64],
     labels: torch.Tensor,
+    recorder: Recorder,
     *,
-    engine: str,
-    began: float,
     stopped_in: int | None = None,
-    recorder: Recorder | None = None,
 ) -> Results:
     """Return the results of M runs that were trained together; the columns may have more members.
 
@@ -183,28 +176,24 @@ def results_of(
         diverged_in: (M,) first epoch with a loss that is not finite, infinity if there is none.
         n_updates: (M,) optimizer steps made.
         labels: of the training rows, (M, n).
-        engine: that trained them.
-        began: of `time.perf_counter`.
-        stopped_in: the last epoch of runs that ended before they made all their updates.
         recorder: of their diagnostics.
+        stopped_in: the last epoch of runs that ended before they made all their updates.
     """
-    m, device = len(runs), device_of(runs[0].config).type
+    m = len(runs)
+    columns = {**curves, **recorder.curves}
     ends, epochs = diverged_in[:m], np.arange(1, curves["lr"].shape[1] + 1)
     diverged = np.isfinite(ends)
-    curves = {**curves, **(recorder.curves if recorder else {})}
     ended = RunStatus.COMPLETED if stopped_in is None else RunStatus.STOPPED
     return Results(
         runs=list(runs),
         status=[RunStatus.DIVERGED if one else ended for one in diverged],
-        curves={key: np.where(epochs < ends[:, None], curve[:m], np.nan) for key, curve in curves.items()},
+        curves={key: np.where(epochs < ends[:, None], curve[:m], np.nan) for key, curve in columns.items()},
         scores={key: np.where(diverged, np.nan, score[:m]) for key, score in scores.items()},
         n_updates=n_updates[:m],
         stop_epoch=np.where(diverged, ends, stopped_in or 0).astype(np.int64),
         positive_rate=labels[:m].double().mean(1).cpu().numpy(),
-        initial=recorder.initial if recorder else {},
+        initial=recorder.initial,
         n_train=labels.shape[1],
-        duration_s=(time.perf_counter() - began) / m,
-        engine=engine if device == "cpu" else f"{engine} on {device}",
     )
 
 

@@ -1,7 +1,6 @@
 """Train one run with Lightning's Trainer: this is the definition of a run."""
 
 import logging
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -76,7 +75,7 @@ def fit(
         progress: counts the epochs.
         trainer_arguments: of `lightning.Trainer`, in place of those of the configuration.
     """
-    began, config, n_epochs = time.perf_counter(), run.config, run.config.trainer.max_epochs
+    config, n_epochs = run.config, run.config.trainer.max_epochs
 
     def diagnose(trainer: L.Trainer, epoch: int) -> None:
         found = recorder.record(epoch, lambda: vectors_of(module.model))
@@ -104,11 +103,8 @@ def fit(
     whole = whole and all(scores.keys() >= set(CURVES) for scores in module.history.values())
     labels, n_updates = data.tensors("train")[1].unsqueeze(0), np.array([trainer.global_step])  # (1, n), (1,)
     stopped_in = None if whole else max(module.history, default=0)
-    results = results_of(
-        [run], *columns_of(module, n_epochs), n_updates, labels,
-        engine="solo", began=began, stopped_in=stopped_in, recorder=recorder,
-    )  # fmt: skip
-    return results, module
+    columns = columns_of(module, n_epochs)
+    return results_of([run], *columns, n_updates, labels, recorder, stopped_in=stopped_in), module
 
 
 def columns_of(module: MLPClassifier, n_epochs: int) -> tuple[dict[str, Array], dict[str, Array], Array]:

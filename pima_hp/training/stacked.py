@@ -1,6 +1,5 @@
 """Train M runs of one configuration as one tensor program: the network of a solo run with a member axis."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +82,7 @@ def stack_key(config: Config) -> str:
 
 def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     """Train runs with equal `stack_key`s together and return their results in the same order."""
-    began, config, n_epochs = time.perf_counter(), runs[0].config, runs[0].config.trainer.max_epochs
+    config, n_epochs = runs[0].config, runs[0].config.trainer.max_epochs
     members = [run.seeds for run in [*runs, *[runs[0]] * (-len(runs) % PADDING)]]
     dtype, device = getattr(torch, config.trainer.dtype), device_of(config)
     table = read_table(config.data, config.data_digest)
@@ -116,5 +115,4 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
                 scheduler["scheduler"].step()
     n_updates = np.minimum(module.diverged_in, n_epochs).astype(np.int64) * len(batches)
     module.score_splits(splits)
-    columns = columns_of(module, n_epochs)
-    return results_of(runs, *columns, n_updates, labels, engine="stacked", began=began, recorder=recorder)
+    return results_of(runs, *columns_of(module, n_epochs), n_updates, labels, recorder)

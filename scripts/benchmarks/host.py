@@ -63,7 +63,7 @@ def host() -> None:
             with _timed("epochs"):
                 stack.fit()
             with _timed("scores and results"):
-                results = stack.results(time.perf_counter())
+                results = stack.results()
             with _timed("ledger"):
                 ledger.append(results)
         for phase, s in _spent.items():

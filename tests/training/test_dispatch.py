@@ -2,15 +2,13 @@
 
 import logging
 
-import numpy as np
 import pytest
-import torch
 
 from pima_hp.config import Config
 from pima_hp.errors import EngineError, StudyError
 from pima_hp.model import metrics
 from pima_hp.run import Results, Run, RunStatus
-from pima_hp.training.dispatch import device_of, results_of, select, stacks_of, why_not
+from pima_hp.training.dispatch import device_of, select, stacks_of, why_not
 from tests.training.conftest import ENGINES, MODULES, RunsOf, alone, dispatched, same_bits
 
 SHORT = ("trainer.max_epochs=2", "batch=b32")
@@ -153,8 +151,7 @@ def test_a_solo_run_that_raises_has_failed_and_a_changed_data_file_ends_the_comm
 
 
 def test_the_device_is_recorded_unless_it_is_the_cpu(runs_of: RunsOf) -> None:
-    on_cpu, on_gpu = config_of(runs_of), config_of(runs_of, "trainer=gpu")
-    assert [device_of(config).type for config in (on_cpu, on_gpu)] == ["cpu", "cuda"]
-    for run, engine in ((*runs_of(), "stacked"), (*runs_of("trainer=gpu"), "stacked on cuda")):
-        columns = {"lr": np.ones((1, 100))}, {}, np.array([np.inf]), np.array([1]), torch.ones(1, 5)
-        assert results_of([run], *columns, engine="stacked", began=0.0).engine == engine
+    for run, device, engine in ((*runs_of(), "cpu", "solo"), (*runs_of("trainer=gpu"), "cuda", "solo on cuda")):
+        assert device_of(run.config).type == device
+        (found,) = dispatched([run], lambda run: Results([run], [RunStatus.COMPLETED]), engine="solo")
+        assert found.engine == engine

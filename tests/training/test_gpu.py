@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pima_hp.training.dispatch import why_not
-from tests.training.conftest import ENGINES, RunsOf, alone, together
+from tests.conftest import members_of
+from tests.training.conftest import ENGINES, RunsOf, alone, dispatched, together
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,8 +24,9 @@ def test_a_stack_on_the_gpu_equals_solo_runs_on_the_cpu(runs_of: RunsOf, engine:
     on_gpu, on_cpu = (runs_of(*SETTINGS, *extra, f"trainer={where}") for where in ("gpu", "cpu"))
     if reason := why_not(engine, on_gpu[0].config):
         pytest.skip(f"{engine}: {reason}")
-    for one, run in zip(together(on_gpu, engine), on_cpu, strict=True):
-        assert one.engine == f"{engine} on cuda"
+    (found,) = dispatched(on_gpu, engine=engine)
+    assert found.engine == f"{engine} on cuda"
+    for one, run in zip(members_of(found), on_cpu, strict=True):
         for key, curve in alone(run).curves.items():
             np.testing.assert_allclose(one.curves[key], curve, rtol=1e-9, err_msg=key)
 

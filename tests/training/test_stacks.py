@@ -15,6 +15,7 @@ from tests.training.conftest import (
     RunsOf,
     alone,
     assert_parity,
+    dispatched,
     ended,
     same_bits,
     scores_of,
@@ -170,9 +171,9 @@ def test_c11_what_differs_in_shape_or_rule_never_shares_a_stack(runs_of: RunsOf,
 def test_results_say_which_engine_trained_on_how_many_rows_and_how_many_of_them_are_positive(runs_of: RunsOf) -> None:
     runs = runs_of("trainer.max_epochs=1", "n_replicates=3")
     state = torch.random.get_rng_state()
-    results = {engine: together(runs, engine) for engine in ENGINES} | {"solo": [alone(run) for run in runs]}
+    results = {engine: dispatched(runs, engine=engine) for engine in (*ENGINES, "solo")}
     assert torch.equal(torch.random.get_rng_state(), state), "the global generator is left as it was"
-    rates = {engine: [float(one.positive_rate[0]) for one in found] for engine, found in results.items()}
+    rates = {engine: np.concatenate([one.positive_rate for one in found]).tolist() for engine, found in results.items()}
     assert rates["solo"] == rates["fused"] == rates["stacked"]
     assert [round(rate * 96) / 96 for rate in rates["solo"]] == pytest.approx(rates["solo"])
     for engine, found in results.items():

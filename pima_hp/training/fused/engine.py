@@ -1,7 +1,6 @@
 """What the fused engine can train, which runs may share a stack, and training one."""
 
 import itertools
-import time
 from collections.abc import Sequence
 
 import torch
@@ -78,13 +77,13 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     Raises:
         KernelError: there is no kernel for them on this machine; from now on `why_not` says so.
     """
-    began, n_threads = time.perf_counter(), torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     # What surrounds the kernel is thousands of small operations: waking torch's threads for each costs more.
     torch.set_num_threads(1)
     try:
         stack = make_stack(runs, n_threads)
         stack.fit(progress)
-        return stack.results(began)
+        return stack.results()
     finally:
         torch.set_num_threads(n_threads)
 

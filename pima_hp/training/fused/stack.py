@@ -157,14 +157,13 @@ class Stack(ABC):
     def _launch(self, arguments: Arguments) -> None:
         """Train and score some epochs with the values of `tables.ARGUMENTS`."""
 
-    def results(self, began: float) -> Results:
-        """Return the results after `fit`; training began at this time of `time.perf_counter`."""
+    def results(self) -> Results:
+        """Return the results after `fit`."""
         lost = ~np.isfinite(np.max([curve for key, curve in self.curves.items() if "loss" in key], axis=0))  # (M, E)
         diverged_in = np.where(lost.any(1), lost.argmax(1) + 1, np.inf)
         n_updates = np.minimum(diverged_in, self.n_epochs).astype(np.int64) * self.n_steps
         labels, scores = gather(self.labels, self.rows["train"]), self._final_scores()
-        columns = self.curves, scores, diverged_in, n_updates, labels
-        return results_of(self.runs, *columns, engine="fused", began=began, recorder=self.recorder)
+        return results_of(self.runs, self.curves, scores, diverged_in, n_updates, labels, self.recorder)
 
     @torch.no_grad()
     def _final_scores(self) -> dict[str, Array]:
