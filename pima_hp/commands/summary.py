@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pima_hp.analysis.curves import FINAL_VALIDATION
-from pima_hp.analysis.selection import COUNTED, by_configuration, copies_in_words
+from pima_hp.analysis.selection import COUNTED, by_configuration, copies_in_words, varying_settings
 from pima_hp.commands.exits import answer, say
 from pima_hp.commands.job import Job
 from pima_hp.commands.study import missing, stacks_of
 from pima_hp.formatting import counted, shown
 from pima_hp.ledger import Manifest
-from pima_hp.report.comparable import swept
 from pima_hp.report.tables import summary, text_table
 
 # Settings of a table; of more, the 12 best, 6 in the middle and the 12 worst are shown.
@@ -76,7 +75,7 @@ def print_summary(job: Job, found: pd.DataFrame, n_lost: int, n_new: int) -> Non
 
 def settings_table(found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the summary of each setting; of very many the best, middle and worst by validation score, and a note."""
-    factors, n = swept(found), found["config_id"].nunique()
+    factors, n = [*varying_settings(found)], found["config_id"].nunique()
     if n <= _MOST_ROWS:
         return summary(found, factors), ""
     means = by_configuration(found, FINAL_VALIDATION.of(found)).mean(axis=1).sort_values(ascending=False, kind="stable")

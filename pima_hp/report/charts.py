@@ -76,9 +76,11 @@ class Figure:
 def lines(
     points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends | None], *,
     majority: float | None = None, title: str = "", subtitle: str = "", size: tuple[int, int] = (400, 270),
-    stepped: bool = False, log: bool = False, decades: bool = False,
+    stepped: bool = False, decades: bool = False,
 ) -> Chart:  # fmt: skip
     """Draw lines with their bands, named at their right ends; a tooltip has the numbers of all lines at a place.
+
+    The x axis is logarithmic where the spacing of the points is.
 
     Args:
         points: `line`, `x`, `mean`, `low` and `high`, in the order of x; what lies outside the axis is left out.
@@ -89,10 +91,10 @@ def lines(
         subtitle: how many runs are missing.
         size: width and height.
         stepped: whether a value holds until the next.
-        log: whether the x axis is logarithmic.
         decades: whether the numbers are logarithms to base 10; the axis and tooltips have the numbers themselves.
     """
     (x_title, x_ends), (y_title, y_ends) = axes.items()
+    log = is_log(points["x"].to_numpy(float))
     x_ends = x_ends or (float(points["x"].min()), float(points["x"].max()))
     if majority is not None:
         points = pd.concat([points, pd.DataFrame({"line": "majority", "x": x_ends, "mean": majority})])
@@ -191,6 +193,15 @@ def looks_of(names: Iterable[str]) -> Looks:
     """Return a look for each name, the same in every figure of the same names: five colors, then the same dashed."""
     slots = [(color, dash) for dash in ([1, 0], [6, 3], [2, 2]) for color in COLORS]
     return dict(zip(names, itertools.cycle(slots), strict=False))
+
+
+def is_log(numbers: Array) -> bool:
+    """Return whether the spacing of numbers is more even on a logarithmic axis."""
+    known = np.unique(numbers)
+    if len(known) < 3 or known[0] <= 0:
+        return False
+    linear, log = (float(gaps.std() / gaps.mean()) for gaps in (np.diff(known), np.diff(np.log(known))))
+    return log < linear
 
 
 def rounded(numbers: Any) -> Ends:

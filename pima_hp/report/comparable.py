@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.selection import COUNTED, Runs, differing, varying_settings
+from pima_hp.analysis.selection import COUNTED, Runs, differing
 from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
-from pima_hp.ledger import follows, setting_columns
+from pima_hp.ledger import setting_columns, varying
 
 # Values of a setting that one figure shows; a number of more than `FEW_LEVELS` is an axis.
 MAX_LEVELS, FEW_LEVELS = 20, 6
@@ -31,12 +31,7 @@ class Comparison:
     factors: Sequence[str]
     runs: pd.DataFrame  # without copies
     places: Mapping[tuple[Any, ...], NDArray[np.intp]]  # of the runs by values of the factors, in the order of values
-    others: Sequence[str]  # the settings in which other combinations of them differ that also vary the factors
-
-    @cached_property
-    def by_values(self) -> dict[tuple[Any, ...], pd.DataFrame]:
-        """Return the runs by values of the factors, in the order of values."""
-        return {values: self.runs.iloc[places] for values, places in self.places.items()}
+    others: Sequence[str]  # the settings that the study varies and these runs do not
 
     @cached_property
     def levels(self) -> dict[str, pd.DataFrame]:
@@ -78,14 +73,9 @@ class Comparison:
         return "test" if not any(fractions) else "validation" if all(fractions) else "test or validation"
 
     @property
-    def owners(self) -> list[str]:
-        """Return the first settings that the study varies and these runs do not, without those that belong to one."""
-        return [key for key in self.others if key in LABELS or key.rpartition(".")[0] not in self.others][:6]
-
-    @property
     def context(self) -> str:
-        """Return the values of these settings: `With learning rate 0.001, the`; `The` where there are none."""
-        values = [f"{label(key)} {shown(value_text(self.runs[key].iloc[0]), 34)}" for key in self.owners]
+        """Return the values of the other settings: `With learning rate 0.001, the`; `The` where there are none."""
+        values = [f"{label(key)} {shown(value_text(self.runs[key].iloc[0]), 34)}" for key in self.others]
         return f"With {listed(values)}, the" if values else "The"
 
     @property
@@ -93,13 +83,13 @@ class Comparison:
         """Return how many replicates there are, how many are missing, what is fixed and what is left out."""
         sizes = sorted(set(map(len, self.places.values())))
         several = f"{sizes[0]} to {sizes[-1]} replicates" if len(sizes) > 1 else counted(sizes[0], "replicate")
-        fixed = {key: set(map(value_text, self.runs[key])) for key in SETTINGS if key in self.runs}
-        shared = [f"{label(key)} {text}" for key, texts in fixed.items() if len(texts) == 1 for text in texts]
-        sentences = [f"{several} a setting", f"Fixed: {', '.join(shared)}"]
+        values = {key: {*self.runs[key].map(value_text)} for key in SETTINGS if key in self.runs}
+        fixed = [f"{label(key)} {value}" for key, (value, *more) in values.items() if not more]
+        sentences = [f"{several} a setting", f"Fixed: {', '.join(fixed)}"]
         if incomplete := missing(self.runs):
             sentences.append(f"Missing: {incomplete}; a mean is over the runs that have a value")
-        if self.owners:
-            sentences.append(f"Not drawn: other combinations of {listed(map(label, self.owners))}")
+        if self.others:
+            sentences.append(f"Not drawn: other combinations of {listed(map(label, self.others))}")
         return ". ".join(sentences) + "."
 
 
@@ -114,38 +104,27 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     runs, keys = Runs(frame), setting_columns(frame)
     if unknown := [factor for factor in factors if factor not in keys]:
         raise InputError(f"must be a setting of the study; found {unknown[0]!r}; allowed: {', '.join(keys)}")
-    values = {config_id: tuple(settings[key] for key in factors) for config_id, settings in runs.settings.items()}
-    own = [
-        key for key in keys
-        if key.startswith(tuple(f"{factor}." for factor in factors))
-        and follows([settings[key] for settings in runs.settings.values()], list(values.values()))
-    ]  # fmt: skip
-    others = [key for key in keys if key not in (*factors, *own)]
-    contexts = {config_id: tuple(settings[key] for key in others) for config_id, settings in runs.settings.items()}
-    n_values = Counter(context for context, _ in {(contexts[config_id], values[config_id]) for config_id in values})
+    settings = runs.settings.values()
+    others = [key for key in varying({key: [own[key] for own in settings] for key in keys}) if key not in factors]
+    values, contexts = (
+        {config_id: tuple(own[key] for key in chosen) for config_id, own in runs.settings.items()}
+        for chosen in (factors, others)
+    )
+    n_values = Counter(context for context, _ in set(zip(contexts.values(), values.values(), strict=True)))
 
     def rank(context: tuple[Any, ...]) -> tuple[int, int, str]:
         return -n_values[context], len(differing(dict(zip(others, context, strict=True)))), repr(context)
 
     chosen = min(n_values, key=rank)
+    kept = runs.frame[runs.frame["config_id"].isin([key for key, context in contexts.items() if context == chosen])]
+    groups: Mapping[Any, Any] = kept.groupby(kept["config_id"].map(values), sort=False).indices
     rivals = [context for context, n in n_values.items() if n > 1 or context == chosen]
-    rows: dict[tuple[Any, ...], list[int]] = {}
-    for config_id, context in contexts.items():
-        if context == chosen:
-            rows.setdefault(values[config_id], []).extend(runs.rows[config_id])
-    ordered = sorted(rows, key=lambda found: [*map(value_order, found)])
-    kept = sorted(row for found in rows.values() for row in found)
     return Comparison(
         factors=factors,
-        runs=runs.frame.iloc[kept],
-        places={value: np.searchsorted(kept, sorted(rows[value])) for value in ordered},
-        others=[key for key, *found in zip(others, *rivals, strict=True) if len(set(found)) > 1],
+        runs=kept,
+        places={found: groups[found] for found in sorted(groups, key=lambda of: [*map(value_order, of)])},
+        others=varying(dict(zip(others, zip(*rivals, strict=True), strict=True))),
     )
-
-
-def swept(frame: pd.DataFrame) -> list[str]:
-    """Return the settings that take several values in a study, without those that follow from another's value."""
-    return [*map(str, varying_settings(frame))]
 
 
 def missing(runs: pd.DataFrame) -> str:

@@ -10,12 +10,12 @@ from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.labels import GRADIENTS, LABELS, by_setting, labels_of, norm_columns
-from pima_hp.analysis.selection import Runs, conclusive
+from pima_hp.analysis.selection import Runs, conclusive, varying_settings
 from pima_hp.formatting import counted, label, listed, value_text
 from pima_hp.ledger import quantiles
 from pima_hp.ledger.ledger import BAND
 from pima_hp.report.charts import Figure, lines, looks_of
-from pima_hp.report.comparable import Comparison, comparable, evenly_spaced, swept
+from pima_hp.report.comparable import Comparison, comparable, evenly_spaced
 from pima_hp.report.figures import MAX_EPOCHS
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
@@ -45,11 +45,11 @@ NOTE = (
 
 def diagnosis_section(study: Study) -> Section | None:
     """Return the section, without figures where no run has recorded gradients; None where no run has ended."""
-    found = [key for key in RESCUES if key in swept(study.frame)]
+    found = [key for key in RESCUES if key in varying_settings(study.frame)]
     keys = ["activation", *found] if found == ["optimizer"] else found or study.factors[:2] or ["activation"]
     if conclusive(study.frame).empty or conclusive((compared := comparable(study.frame, keys)).runs).empty:
         return None
-    table = by_setting(compared.by_values, keys)
+    table = by_setting({values: compared.runs.iloc[rows] for values, rows in compared.places.items()}, keys)
     counts = Counter(labels_of(Runs(study.frame).frame).tolist())
     question = "Why?" if "over_last" in table else "What became of the runs?"
     answer, figures = in_words(compared, table, counts), gradients(conclusive(compared.runs), keys)

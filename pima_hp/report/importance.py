@@ -11,7 +11,6 @@ from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, i
 from pima_hp.formatting import MISSING, counted, label, listed, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.comparable import comparable
-from pima_hp.report.numeric import is_log
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import SEED
@@ -115,8 +114,8 @@ def interaction(found: Importance, target: str, pair: Sequence[str], majority: f
         points = points.rename(columns={"mean": "value"}).assign(name=means[across].map(value_text))
         return bars(points, f"{target}, points above the mean of all settings", title=title)
     points = points.assign(x=means[across].astype(float)).sort_values("x")
-    axes, log = {label(across): None, target: None}, is_log(points["x"].to_numpy())
-    return lines(points, looks, axes, majority=majority, title=title, size=(300, 220), log=log)
+    axes = {label(across): None, target: None}
+    return lines(points, looks, axes, majority=majority, title=title, size=(300, 220))
 
 
 def _bars(shares: pd.DataFrame) -> Figure:

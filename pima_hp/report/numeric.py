@@ -1,14 +1,16 @@
 """A numeric factor of many values: its final scores against the value, alone and with each other factor."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION
+from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.selection import conclusive
 from pima_hp.formatting import interval_text, label, shown, value_order, value_text
-from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, lines, looks_of
+from pima_hp.ledger.ledger import BAND
+from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, is_log, lines, looks_of
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.heat import heat
 from pima_hp.report.tables import mean_interval
@@ -18,20 +20,16 @@ from pima_hp.run import Array
 MOST_PLACES, MOST_LINES = 40, 13
 # Means this close to the highest are called as good.
 WITHIN = 0.01
-SCORES = {
-    "training": FINAL_TRAINING,
-    "validation": FINAL_VALIDATION,
-}
 
 
 def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> tuple[str, dict[str, Figure]]:
     """Return at which values of a number the final score is best, alone and by other factors, and the figures."""
     alone, name = comparable(frame, [factor]), label(factor)
-    table = scored(alone)
-    means = table.groupby("place")["validation"].mean().dropna()
+    scores = scored(alone, FINAL_VALIDATION)
+    means = scores.groupby("x")["score"].mean()
     if len(means) < 2:
         return f"Not known yet: finished runs of two values of the {name} are needed.", {}
-    highest = mean_interval(table.loc[table["place"] == means.idxmax(), "validation"].dropna().to_numpy())
+    highest = mean_interval(scores.loc[scores["x"] == means.idxmax(), "score"].to_numpy())
     kind = " (95 % interval over seeds)" if np.isfinite(highest[1]) else ""
     good = means.index[means >= means.max() - WITHIN]
     answer = (
@@ -39,74 +37,73 @@ def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> t
         f"{interval_text(*highest)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
         + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
     )
-    figures, final = dict[str, Figure](), against(alone, table)
+    figures = dict[str, Figure]()
     for other in (other for other in factors if other != factor):
         compared, kind = comparable(frame, [other, factor]), f"with_{other.replace('.', '_').lower()}"
-        table = scored(compared)
-        by_level = table.groupby(["level", "place"])["validation"].mean().dropna().groupby("level")
-        best = {str(level): (of.droplevel(0).idxmax(), of.max()) for level, of in by_level if len(of) > 2}
-        if compared.is_axis and factors.index(other) > factors.index(factor):
-            figures[kind] = over_two(compared, table)
-        elif not compared.is_axis and 1 < len(best) <= MOST_LINES:
-            figures[kind] = against_by_level(compared, table, best)
-            ranked = sorted(best.items(), key=lambda of: -of[1][1])
-            texts = (f"{level} {place:.3g} ({score:.3f})" for level, (place, score) in ranked)
+        by_other = scored(compared, FINAL_VALIDATION)
+        table = by_other.pivot_table("score", "x", "line")
+        if compared.is_axis:
+            if factors.index(other) > factors.index(factor):  # one map of a pair
+                figures[kind] = over_two(compared, table.T, by_other)
+            continue
+        table = table.loc[:, table.count() > 2]
+        if 1 < len(table.columns) <= MOST_LINES:
+            figures[kind] = against(compared, by_other[by_other["line"].isin(table.columns)])
+            best = table.max().sort_values(ascending=False, kind="stable")
+            texts = (f"{line} {table[line].idxmax():.3g} ({score:.3f})" for line, score in best.items())
             answer += f" The best {name} by {label(other)}: {', '.join(texts)}."
-    return answer, figures | {"final": final}
+    both = [scored(alone, FINAL_TRAINING).assign(line="training"), scores.assign(line=alone.validation_rows)]
+    return answer, figures | {"final": against(alone, pd.concat(both))}
 
 
-def against(compared: Comparison, table: pd.DataFrame) -> Figure:
-    """Draw the final accuracy of training and validation rows against a number."""
-    looks, points = {"training": TRAINING, compared.validation_rows: VALIDATION}, []
-    for key, line in zip(SCORES, looks, strict=True):
-        of = table.groupby("place")[key]
-        low, mean, high = of.quantile(0.05), of.mean(), of.quantile(0.95)
-        points.append(pd.DataFrame({"line": line, "mean": mean, "low": low, "high": high}).reset_index(names="x"))
-    return _figure(compared, table, pd.concat(points), looks, "5-95 % of single runs")
+def scored(compared: Comparison, statistic: Statistic) -> pd.DataFrame:
+    """Return a statistic of the runs that have it (`score`): by value of the first factor (`line`) and the last (`x`).
+
+    A number is where it is drawn, unless it takes few values and is the first.
+    """
+    runs = conclusive(compared.runs).sort_values(compared.factors[0], key=lambda of: of.map(value_order), kind="stable")
+    first, numbers = runs[compared.factors[0]], runs[compared.factors[-1]].to_numpy(float)
+    line = places_of(first.to_numpy(float)) if compared.is_axis else [shown(value_text(value), 34) for value in first]
+    table = {"line": line, "number": numbers, "x": places_of(numbers), "score": statistic.of(runs)}
+    return pd.DataFrame(table).dropna(subset="score")
 
 
-def against_by_level(compared: Comparison, table: pd.DataFrame, levels: Collection[str]) -> Figure:
-    """Draw the final validation accuracy against a number, a line a value of the other factor."""
-    runs = table[table["level"].isin(levels)].dropna().groupby(["level", "place"])["validation"]
-    rows = [(*of, *mean_interval(scores.to_numpy(), n_resamples=1_000)) for of, scores in runs]
+def against(compared: Comparison, scores: pd.DataFrame) -> Figure:
+    """Draw final accuracy against a number: of training and validation rows, or a line a value of another factor."""
+    *others, name = map(label, compared.factors)
+    score, bands, title = "final accuracy", "5-95 % of single runs", f"against {name}"
+    looks: Looks = {"training": TRAINING, compared.validation_rows: VALIDATION}
+    if others:
+        score, bands = f"final {compared.validation_rows} accuracy", "95 % interval of the mean over seeds"
+        title, looks = f"{title}, by {others[0]}", looks_of(scores["line"].unique())
+        scores = scores.sort_values(["line", "x"])
+    band = partial(mean_interval, n_resamples=1_000) if others else spread
+    runs = scores.groupby(["line", "x"], sort=False)["score"]
+    rows = [(*of, *band(found.to_numpy())) for of, found in runs]
     points = pd.DataFrame(rows, columns=["line", "x", "mean", "low", "high"])
     points = points.fillna(dict.fromkeys(("low", "high"), points["mean"]))  # of a single run
-    looks = looks_of(dict.fromkeys(level for level in table["level"] if level in levels))
-    return _figure(compared, table, points, looks, "95 % interval of the mean over seeds")
+    chart = lines(points, looks, {name: None, f"{score} (fraction of rows)": None}, majority=compared.majority)
+    caption = f"Lines: mean over runs; bands: {bands}. Final: mean over the last 20 epochs. {compared.majority_text}"
+    return Figure(f"{score.capitalize()} {title}", f"{caption} {_binned(scores, name)}{compared.caption}", [chart])
 
 
-def over_two(compared: Comparison, table: pd.DataFrame) -> Figure:
+def over_two(compared: Comparison, means: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """Draw the mean final validation accuracy over two numbers: a heat map with contour lines."""
-    numbers = [table["number"].to_numpy(), table["value"].to_numpy(float)]
-    means = table.assign(y=places_of(numbers[1])).groupby(["place", "y"])["validation"].mean().dropna()
-    cells = means.rename("value").rename_axis(["x", "y"]).reset_index()
-    highest, (second, first) = cells.nlargest(1, "value").iloc[0], map(label, compared.factors)
+    highest, (second, first) = means.max(), map(label, compared.factors)
+    x = highest.idxmax()
+    y = means[x].idxmax()
     caption = (
-        f"Color: mean over runs, {cells['value'].min():.3f} (dark) to {highest['value']:.3f} (bright); white lines: "
-        f"contours; ring: the highest, at {first} {highest['x']:.3g} and {second} {highest['y']:.3g}; "
-        "blank: no run with a final score."
+        f"Color: mean over runs, {means.min().min():.3f} (dark) to {highest.max():.3f} (bright); white lines: "
+        f"contours; ring: the highest, at {first} {x:.3g} and {second} {y:.3g}; blank: no run with a final score."
     )
-    chart = heat(cells, (first, second), log=(is_log(numbers[0]), is_log(numbers[1])))
     title = f"Final {compared.validation_rows} accuracy over {first} and {second}"
-    return Figure(title, f"{caption} {_binned(table, first)}{compared.caption}", [chart])
+    chart = heat(means, (first, second))
+    return Figure(title, f"{caption} {_binned(scores, first)}{compared.caption}", [chart])
 
 
-def scored(compared: Comparison) -> pd.DataFrame:
-    """Return the final scores of runs, the value and level of the first factor, the number and place of the last."""
-    runs = conclusive(compared.runs).sort_values(compared.factors[0], key=lambda of: of.map(value_order), kind="stable")
-    values, numbers = runs[compared.factors[0]].tolist(), runs[compared.factors[-1]].to_numpy(float)
-    table = pd.DataFrame({key: statistic.of(runs) for key, statistic in SCORES.items()})
-    levels = [shown(value_text(value), 34) for value in values]
-    return table.assign(level=levels, value=values, number=numbers, place=places_of(numbers))
-
-
-def is_log(numbers: Array) -> bool:
-    """Return whether the spacing of numbers is more even on a logarithmic axis."""
-    known = np.unique(numbers)
-    if len(known) < 3 or known[0] <= 0:
-        return False
-    linear, log = (float(gaps.std() / gaps.mean()) for gaps in (np.diff(known), np.diff(np.log(known))))
-    return log < linear
+def spread(scores: Array) -> tuple[float, float, float]:
+    """Return the mean of some runs and the quantiles between which most of them lie."""
+    return float(scores.mean()), *np.quantile(scores, BAND)
 
 
 def places_of(numbers: Array) -> Array:
@@ -115,22 +112,10 @@ def places_of(numbers: Array) -> Array:
         return numbers
     log = is_log(numbers)
     at = np.log(numbers) if log else numbers
-    edges = np.linspace(at.min(), at.max(), MOST_PLACES + 1)
-    centers = ((edges[1:] + edges[:-1]) / 2)[np.clip(np.searchsorted(edges, at) - 1, 0, MOST_PLACES - 1)]
+    centers = at.min() + (pd.cut(at, MOST_PLACES, labels=False) + 0.5) * np.ptp(at) / MOST_PLACES
     return np.asarray(np.exp(centers) if log else centers)
 
 
-def _binned(table: pd.DataFrame, name: str) -> str:
-    n_values, n_places = table["number"].nunique(), table["place"].nunique()
+def _binned(scores: pd.DataFrame, name: str) -> str:
+    n_values, n_places = scores["number"].nunique(), scores["x"].nunique()
     return f"{n_values:,} values of the {name} in {n_places} bins. " if n_places < n_values else ""
-
-
-def _figure(compared: Comparison, table: pd.DataFrame, points: pd.DataFrame, looks: Looks, bands: str) -> Figure:
-    """Draw lines against the number, and the majority class."""
-    *others, name = map(label, compared.factors)
-    caption = f"Lines: mean over runs; bands: {bands}. Final: mean over the last 20 epochs. {compared.majority_text}"
-    score = f"final {f'{compared.validation_rows} ' if others else ''}accuracy"
-    axes, log = {name: None, f"{score} (fraction of rows)": None}, is_log(table["number"].to_numpy())
-    title = f"{score.capitalize()} against {name}{', by ' if others else ''}{''.join(others)}"
-    chart = lines(points, looks, axes, majority=compared.majority, log=log)
-    return Figure(title, f"{caption} {_binned(table, name)}{compared.caption}", [chart])

@@ -11,12 +11,13 @@ import pandas as pd
 
 from pima_hp.analysis.baselines import keep_baselines
 from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.selection import varying_settings
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
 from pima_hp.formatting import plain
 from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
-from pima_hp.report.comparable import missing, swept
+from pima_hp.report.comparable import missing
 from pima_hp.report.tables import SEED
 from pima_hp.run import RunStatus
 
@@ -84,7 +85,7 @@ class Study:
     @cached_property
     def factors(self) -> list[str]:
         """Return the settings that differ between runs: those of the sweep first, in its order."""
-        found, planned = swept(self.frame), self.manifest.swept_keys if self.manifest else ()
+        found, planned = varying_settings(self.frame), self.manifest.swept_keys if self.manifest else ()
         return [key for key in dict.fromkeys([*planned, *found]) if key in found][:MOST_FACTORS]
 
     @property

@@ -34,7 +34,7 @@ def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
     over the last 20 epochs, each measured at its end; means and standard deviations (n - 1) are over the runs that
     completed. First epochs are those of the running training accuracy; their median is over the runs that completed
     or diverged, infinite where most do not get there. Copies are counted once. Other settings are held fixed as in
-    `comparable`: give all of `swept(frame)` for every setting of the study.
+    `comparable`: give all of `varying_settings(frame)` for every setting of the study.
     """
     comparison = comparable(frame, factors)
     validation, reach = comparison.validation_rows.replace(" ", "_"), comparison.reach

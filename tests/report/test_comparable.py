@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from pima_hp.analysis.selection import varying_settings
 from pima_hp.errors import InputError
-from pima_hp.report.comparable import comparable, swept
+from pima_hp.report.comparable import comparable
 
 BATCHES = [{"batch.size": size} for size in (32, 5, 16, 10)]
 OTHER = "1a2b3c4d" * 8
@@ -28,7 +29,7 @@ def test_settings_that_belong_to_a_value_go_with_it_unless_they_vary_within_it(m
     pair = [{"optimizer": "adam", "optimizer.eps": 1e-7}, {"optimizer": "sgd", "optimizer.eps": None}]
     frame = make_study([*pair, *BATCHES], 1)
     assert list(comparable(frame, ["optimizer"]).levels) == ["adam", "rmsprop", "sgd"]
-    assert swept(make_study(pair, 1)) == ["optimizer"]
+    assert [*varying_settings(make_study(pair, 1))] == ["optimizer"]
     rates = [{"optimizer": name, "optimizer.lr": rate} for name in ("adam", "sgd") for rate in (0.1, 0.001)]
     chosen = comparable(make_study(rates, 1), ["optimizer"])
     assert set(chosen.runs["optimizer.lr"]) == {0.001}

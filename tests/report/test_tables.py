@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.selection import varying_settings
 from pima_hp.analysis.verdicts import judge
-from pima_hp.report.comparable import swept
 from pima_hp.report.tables import cells, counts_text, estimates_table, summary, text_table, verdict_table
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
@@ -31,7 +31,7 @@ def test_summary_known_answers(article):
     assert table.loc["5", "final_training_accuracy_sd"] == pytest.approx(finals.std(ddof=1))
     assert table.loc["5", "share_that_reached_0.72"] == pytest.approx(2 / 3)
     assert "final_test_accuracy_mean" in table.columns
-    assert len(summary(article, swept(article))) == 6
+    assert len(summary(article, [*varying_settings(article)])) == 6
     assert summary(article[article["activation"] == "tanh"], [])["n_runs"].tolist() == [3]
 
 
@@ -50,7 +50,7 @@ def test_failed_and_stopped_runs_are_counted_and_left_out(make_study):
 
 def test_curves_of_other_lengths_are_not_read_as_diverged(make_study):
     frame = pd.concat([make_study(BATCHES[:1], 2, epochs=30), make_study(BATCHES[1:2], 2).assign(config_id="other")])
-    table = summary(frame, swept(frame))
+    table = summary(frame, [*varying_settings(frame)])
     assert table["final_training_accuracy_mean"].notna().all()
     assert table["trainer.max_epochs"].tolist() == ["30", "100"]
 
@@ -64,7 +64,11 @@ def test_an_accuracy_that_is_never_reached_is_infinite_and_shown_as_never(make_s
 
 def test_text_fits_100_columns(make_study, article):
     hostile = make_study([{"activation": text} for text in HOSTILE], 1, epochs=3)
-    for frame, factors in [(article, ["batch.size"]), (article, swept(article)), (hostile, ["activation"])]:
+    for frame, factors in [
+        (article, ["batch.size"]),
+        (article, [*varying_settings(article)]),
+        (hostile, ["activation"]),
+    ]:
         text = text_table(summary(frame, factors))
         assert max(map(len, text.splitlines())) <= 100
         assert "\x1b" not in text
