@@ -101,19 +101,9 @@ def reaches(curves: Array, threshold: float, by_epoch: int | None = None, sustai
     return np.where(too_short & np.isinf(first) & ~np.isnan(curves).any(axis=1), np.nan, found)
 
 
-def never_reaches(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
-    """Return 1 where no epoch has c_e >= threshold, also for a run that diverged. Shapes: (R, E) -> (R,)."""
-    return 1 - reaches(curves, threshold, sustained_epochs=sustained_epochs)
-
-
 def exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
     """Return 1 where some epoch has c_e > threshold, else 0, also for a run that diverged. Shapes: (R, E) -> (R,)."""
     return reaches(curves, float(np.nextafter(threshold, np.inf)), sustained_epochs=sustained_epochs)
-
-
-def never_exceeds(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
-    """Return 1 where no epoch has c_e > threshold, also for a run that diverged. Shapes: (R, E) -> (R,)."""
-    return 1 - exceeds(curves, threshold, sustained_epochs)
 
 
 def restricted_epochs(curves: Array, threshold: float, sustained_epochs: int = 1) -> Array:
@@ -156,13 +146,6 @@ def learns(
     return np.where(np.isnan(rate), np.nan, found)
 
 
-def does_not_learn(
-    curves: Array, positive_rate: Array | float, window_epochs: int = WINDOW_EPOCHS, *, by_accuracy: bool = False
-) -> Array:
-    """Return 1 where a run does not learn, also where it diverged, else 0: 1 minus `learns`. Shapes as there."""
-    return 1 - learns(curves, positive_rate, window_epochs, by_accuracy=by_accuracy)
-
-
 def plateau_length(losses: Array, positive_rate: Array) -> Array:
     """Return the first epoch with loss < H(p) - 0.02, infinite where there is none: how long the plateau lasts.
 
@@ -182,12 +165,15 @@ def slopes(values: Array, places: Array) -> Array:
     return np.asarray(values @ centered / (centered @ centered))
 
 
-_EVENTS = (does_not_learn, exceeds, learns, never_exceeds, never_reaches, reaches)
+_FUNCTIONS = (
+    exceeds, learns, reaches,
+    excess_loss, final_score, first_epoch_reaching, log_scalar, log_volatility, restricted_epochs, volatility,
+)  # fmt: skip
+# Statistics that are 1 where an event does not happen -> the event.
+_OPPOSITES = {"does_not_learn": learns, "never_exceeds": exceeds, "never_reaches": reaches}
+STATISTICS: dict[str, Callable[..., Array]] = {function.__name__: function for function in _FUNCTIONS} | _OPPOSITES
 # Statistics that are 1 (yes) or 0 (no).
-EVENTS: dict[str, Callable[..., Array]] = {function.__name__: function for function in _EVENTS}
-
-_NUMBERS = (excess_loss, final_score, first_epoch_reaching, log_scalar, log_volatility, restricted_epochs, volatility)
-STATISTICS = EVENTS | {function.__name__: function for function in _NUMBERS}
+EVENTS = sorted([*_OPPOSITES, "exceeds", "learns", "reaches"])
 _FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger: what is known of the training rows
 _Epochs = Annotated[int | None, Field(ge=1)]
 
@@ -226,11 +212,10 @@ class Statistic(Section):
     def of(self, runs: pd.DataFrame, tables: Tables | None = None) -> Array:
         """Return the statistic of each run of a study's frame, (R,); `tables` are `by_length` of its curve."""
         arguments, values = self.arguments, np.full(len(runs), np.nan)
-        facts = [fact for fact in _FACTS if fact in arguments]
         for rows, curves in by_length(runs[self.curve]) if tables is None else tables:
-            known = {fact: runs[fact].iloc[rows].to_numpy(float) for fact in facts}
-            values[rows] = STATISTICS[self.name](**arguments | known | {"curves": curves})
-        return values
+            facts = {fact: runs[fact].iloc[rows].to_numpy(float) for fact in _FACTS if fact in arguments}
+            values[rows] = STATISTICS[self.name](**arguments | facts | {"curves": curves})
+        return 1 - values if self.name in _OPPOSITES else values
 
     @model_validator(mode="after")
     def _fits_the_function(self) -> Self:

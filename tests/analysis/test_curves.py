@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from pima_hp.analysis import curves
@@ -55,7 +56,8 @@ def test_aligned_pads_shorter_and_missing_curves():
 def test_events_of_a_curve():
     table = np.array([[0.70, 0.72, 0.60], [0.60, 0.70, 0.73], [0.73, NAN, NAN]])
     assert curves.exceeds(table, 0.72).tolist() == [0, 1, 0]
-    assert curves.never_exceeds(table, 0.72).tolist() == [1, 0, 1]
+    never = curves.Statistic(name="never_exceeds", curve="train/accuracy", threshold=0.72)
+    assert never.of(pd.DataFrame({"train/accuracy": [*table]})).tolist() == [1, 0, 1]
     assert curves.reaches(table, 0.72).tolist() == [1, 1, 0]
     assert curves.reaches(table, 0.72, by_epoch=2).tolist() == [1, 0, 0]
     assert curves.reaches(table, 0.60, sustained_epochs=3).tolist() == [1, 1, 0]
