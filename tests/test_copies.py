@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.curves import FINAL_VALIDATION
-from pima_hp.analysis.selection import by_seeds, copies_in_words
+from pima_hp.analysis.selection import by_configuration, copies_in_words
 from pima_hp.analysis.verdicts import judge
 from pima_hp.ledger import distinct, read_study
 from pima_hp.report.comparable import comparable
@@ -71,11 +71,10 @@ def test_claims_are_not_judged_by_copies():
 def test_runs_whose_streams_are_crossed_are_one_replicate_a_split():
     crossed = study([(RELU, curves(0.7))]).assign(split_seed=np.repeat([0, 1, 2], 4), init_seed=np.tile(range(4), 3))
     scores = np.stack(crossed["val/accuracy"])[:, -20:].mean(axis=1)
-    assert by_seeds(crossed, FINAL_VALIDATION) == pytest.approx(
-        {(split,): scores[4 * split :][:4].mean() for split in range(3)}
-    )
+    found = by_configuration(crossed, FINAL_VALIDATION.of(crossed)).loc["c0"]
+    assert found.tolist() == pytest.approx([scores[4 * split :][:4].mean() for split in range(3)])
     own = study([(RELU, curves(0.7))])
-    assert by_seeds(own, FINAL_VALIDATION) == pytest.approx({(seed, seed): scores[seed] for seed in range(12)})
+    assert by_configuration(own, FINAL_VALIDATION.of(own)).loc["c0"].tolist() == pytest.approx(scores)
 
 
 CLAIM = Claim.model_validate({

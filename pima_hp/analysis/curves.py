@@ -165,13 +165,18 @@ def slopes(values: Array, places: Array) -> Array:
     return np.asarray(values @ centered / (centered @ centered))
 
 
-_FUNCTIONS = (
+_Function = Callable[..., Array]
+_FUNCTIONS: tuple[_Function, ...] = (
     exceeds, learns, reaches,
     excess_loss, final_score, first_epoch_reaching, log_scalar, log_volatility, restricted_epochs, volatility,
 )  # fmt: skip
 # Statistics that are 1 where an event does not happen -> the event.
-_OPPOSITES = {"does_not_learn": learns, "never_exceeds": exceeds, "never_reaches": reaches}
-STATISTICS: dict[str, Callable[..., Array]] = {function.__name__: function for function in _FUNCTIONS} | _OPPOSITES
+_OPPOSITES: dict[str, _Function] = {
+    "does_not_learn": learns,
+    "never_exceeds": exceeds,
+    "never_reaches": reaches,
+}
+STATISTICS = {function.__name__: function for function in _FUNCTIONS} | _OPPOSITES
 # Statistics that are 1 (yes) or 0 (no).
 EVENTS = sorted([*_OPPOSITES, "exceeds", "learns", "reaches"])
 _FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger: what is known of the training rows

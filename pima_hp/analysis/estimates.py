@@ -13,7 +13,7 @@ from pima_hp.analysis.curves import slopes
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Inference, Resample, Share, conclusion, win_probability
 from pima_hp.analysis.multiverse import Arms
-from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, matched, named
+from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, are_crossed, matched, named
 from pima_hp.run import Array, RunStatus
 
 FEWEST_REPLICATES = 10  # distinct ones
@@ -61,7 +61,7 @@ def table_of(part: Part, runs: Runs, arms: Arms) -> tuple[str, list[Seeds], Arra
     problems = [problem for _, problem in found]
     if len(replicates) < FEWEST_REPLICATES:
         problems.append(f"at least {FEWEST_REPLICATES} distinct replicates are needed; found {len(replicates)}")
-    elif len(replicates) > max(len(set(stream)) for stream in zip(*replicates, strict=True)):
+    elif are_crossed(replicates):
         problems.append("replicates must be independent; found crossed streams")
     elif part.contrast == "ratio":
         n_still = int((np.ptp(table, axis=1) < SAME).sum())  # where no curve moves, the volatilities are equal

@@ -2,13 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import Statistic, Tables, by_length
+from pima_hp.analysis.curves import Statistic, by_length
 from pima_hp.config import Config
 from pima_hp.config.options import CONF, Setting, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
@@ -42,23 +42,19 @@ class Runs:
         firsts = self.frame.drop_duplicates("config_id").set_index("config_id")[sorted(setting_columns(frame))]
         settings = firsts.to_dict("index").items()
         self.settings = {str(of): {str(key): plain(value) for key, value in own.items()} for of, own in settings}
-        self._conclusive = conclusive(self.frame)
         self._replicates = replicates_of(self.frame)
         self._is_stopped = (self.frame["status"] == RunStatus.STOPPED).tolist()
-        self._statistics: dict[str, dict[int, float]] = {}
-        self._tables: dict[str, Tables] = {}
+        kept = conclusive(self.frame)
+        tables = cache(lambda curve: by_length(pd.Series(kept[curve])))
+        # Statistic -> the row of each run that has statistics -> the value.
+        self._numbers_of = cache(lambda of: dict(zip(kept.index, of.of(kept, tables(of.curve)).tolist(), strict=True)))
 
     def values(self, config_id: str, statistic: Statistic) -> tuple[ByReplicate, str]:
         """Return the value of each replicate of a configuration, and why they cannot be used; empty where they can."""
         if statistic.curve not in self.frame:
             return {}, f"the curve {statistic.curve} must be recorded; train again in another study"
-        if (key := repr(statistic)) not in self._statistics:
-            if (curve := statistic.curve) not in self._tables:
-                self._tables[curve] = by_length(self._conclusive[curve])
-            numbers = statistic.of(self._conclusive, self._tables[curve]).tolist()
-            self._statistics[key] = dict(zip(self._conclusive.index, numbers, strict=True))
-        numbers_of, rows = self._statistics[key], self.rows[config_id]
-        found = {self._replicates[row]: numbers_of[row] for row in rows if row in numbers_of}
+        numbers, rows = self._numbers_of(statistic), self.rows[config_id]
+        found = {self._replicates[row]: numbers[row] for row in rows if row in numbers}
         # Leaving out the runs that have no answer would bias a share and a time.
         n_lost = sum(self._is_stopped[row] for row in rows) + sum(map(math.isnan, found.values()))
         is_biased = statistic.unit in ("share of runs", "epochs") and n_lost
@@ -70,25 +66,9 @@ def conclusive(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~runs["status"].isin([RunStatus.FAILED, RunStatus.STOPPED])]
 
 
-def by_seeds(runs: pd.DataFrame, statistic: Statistic) -> ByReplicate:
-    """Return the statistic of each independent replicate of a configuration by its seeds, NaN where there is none."""
-    kept = conclusive(runs)
-    return averaged(zip(independent(replicates_of(kept)), statistic.of(kept).tolist(), strict=True))
-
-
-def averaged(values: Iterable[tuple[Seeds, float]]) -> ByReplicate:
-    """Return the mean of the values of equal seeds."""
-    groups = defaultdict(list)
-    for seeds, value in values:
-        groups[seeds].append(value)
-    return {seeds: sum(found) / len(found) for seeds, found in groups.items()}
-
-
-def independent(replicates: Sequence[Seeds]) -> list[Seeds]:
-    """Return the seeds by which runs are independent: their own, or the split alone where streams are crossed."""
-    if len(set(replicates)) > max((len(set(stream)) for stream in zip(*replicates, strict=True)), default=0):
-        return [(split,) for _, split, *_ in replicates]
-    return list(replicates)
+def are_crossed(replicates: Sequence[Seeds]) -> bool:
+    """Return whether streams are crossed: there are more replicates than seeds of any stream."""
+    return len(set(replicates)) > max((len(set(stream)) for stream in zip(*replicates, strict=True)), default=0)
 
 
 def varying_settings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -110,9 +90,10 @@ def by_configuration(frame: pd.DataFrame, values: Array) -> pd.DataFrame:
     runs = conclusive(distinct(frame.assign(value=values)))
     seeds = replicates_of(runs)
     n_streams = min(map(len, seeds), default=0)
-    shared = independent([own[:n_streams] for own in seeds])
-    columns = {own: column for column, own in enumerate(sorted(set(shared)))}
-    runs = runs.assign(replicate=[columns[own] for own in shared])
+    shared = [own[:n_streams] for own in seeds]
+    shared = [own[1:2] for own in shared] if are_crossed(shared) else shared
+    places = {own: place for place, own in enumerate(sorted(set(shared)))}
+    runs = runs.assign(replicate=[places[own] for own in shared])
     table = runs.pivot_table("value", "config_id", "replicate", dropna=False)
     return table.reindex(frame["config_id"].unique())
 
@@ -123,8 +104,12 @@ def matched(columns: Sequence[ByReplicate]) -> tuple[list[Seeds], Array]:
     Where rows are shuffled in some columns and not in others, they do not share the order: the runs of a shuffled
     column that differ in the order alone are averaged, so that a run of the other columns is in one pair.
     """
-    n_streams = min(len(next(iter(column), ())) for column in columns)
-    means = [averaged((seeds[:n_streams], value) for seeds, value in column.items()) for column in columns]
+    n_streams, means = min(len(next(iter(column), ())) for column in columns), list[ByReplicate]()
+    for column in columns:
+        groups = defaultdict(list)
+        for seeds, value in column.items():
+            groups[seeds[:n_streams]].append(value)
+        means.append({seeds: sum(found) / len(found) for seeds, found in groups.items()})
     shared = sorted(set(means[0]).intersection(*means[1:]))
     table = np.array([[column[seeds] for column in means] for seeds in shared]).reshape(-1, len(columns))
     complete = ~np.isnan(table).any(axis=1)

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pima_hp.analysis.selection import COUNTED, Runs, differing
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.selection import COUNTED, Runs, by_configuration, differing
 from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
 from pima_hp.ledger import setting_columns, varying
@@ -42,6 +43,11 @@ class Comparison:
             name = shown(value_text(float(f"{value:.4g}") if isinstance(value, float) else value), 34)
             levels[f"{name} ({place})" if name in levels else name] = self.runs.iloc[rows]
         return levels
+
+    def scores(self, statistic: Statistic) -> pd.DataFrame:
+        """Return a statistic of the levels: one row each, a column a replicate, NaN where there is none."""
+        table = by_configuration(self.runs, statistic.of(self.runs))
+        return table.loc[[runs["config_id"].iloc[0] for runs in self.levels.values()]].set_axis([*self.levels])
 
     @cached_property
     def is_axis(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import FINAL_VALIDATION
-from pima_hp.analysis.selection import by_seeds, conclusive, matched
+from pima_hp.analysis.selection import conclusive
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import interval_text, label
@@ -54,20 +54,20 @@ def effect_in_words(compared: Comparison) -> str:
     for all pairs at once.
     """
     factor, rows = label(compared.factors[0]), compared.validation_rows
-    scores = {name: by_seeds(runs, FINAL_VALIDATION) for name, runs in compared.levels.items()}
-    means = {name: np.nanmean([*of.values()]) for name, of in scores.items() if np.isfinite([*of.values()]).any()}
+    scores = compared.scores(FINAL_VALIDATION)
+    means = scores.mean(axis=1).dropna()
     if len(means) < 2:
         return f"Not known yet: finished runs of two values of the {factor} are needed."
-    best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    best, worst = str(means.idxmax()), str(means.idxmin())
     found = (
         f"{compared.context} final {rows} accuracy is highest with {factor} {best} ({means[best]:.3f}) "
         f"and lowest with {worst} ({means[worst]:.3f})"
     )
-    seeds, table = matched([scores[worst], scores[best]])
-    if len(seeds) < 2:
+    gains = np.asarray(100 * (scores.loc[best] - scores.loc[worst]).dropna(), float)
+    if len(gains) < 2:
         return f"{found}; whether that is more than chance takes more replicates."
     n_pairs = math.comb(len(means), 2)
-    gain, lower, upper = mean_interval(100 * (table[:, 1] - table[:, 0]), 1 - 0.05 / n_pairs)
+    gain, lower, upper = mean_interval(gains, 1 - 0.05 / n_pairs)
     who = "patients" if set(compared.runs["data_digest"]) == {SHIPPED_SHA256} else "rows"
     kind = f"95 % interval over seeds, paired{f', for all {n_pairs} pairs at once' if n_pairs > 1 else ''}"
     chance = "" if lower > 0 else " That may be chance."

@@ -12,7 +12,7 @@ from pima_hp.analysis import curves
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share
-from pima_hp.analysis.selection import by_seeds, conclusive, differing, matched
+from pima_hp.analysis.selection import conclusive, differing
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import label, with_labels
 from pima_hp.ledger import mean, quantiles
@@ -146,16 +146,14 @@ def _spread(
     reference = [*usual, *levels][0]
     against = f"{label(factor)} {reference}"
     for name, statistic in scores.items():
-        of = {value: by_seeds(runs, statistic) for value, runs in levels.items()}
-        single = {value: np.array(list(found.values())) for value, found in of.items()}
-        pairs = {value: matched([of[reference], found])[1] for value, found in of.items() if value != reference}
-        differences = {value: table[:, 1] - table[:, 0] for value, table in pairs.items()}
+        single = compared.scores(statistic)
+        differences = (single - single.loc[reference]).drop(reference)
         for rows, x_title, dashed in ((single, name, level), (differences, f"difference to {against}", 0)):
-            known = {value: numbers[np.isfinite(numbers)] for value, numbers in rows.items()}
+            known = {str(value): of[np.isfinite(of)].to_numpy() for value, of in rows.iterrows()}
             if any(map(len, known.values())):
                 charts.append(strips(known, looks_of(levels), f"{x_title} ({unit})", dashed))
-    are_crossed = any(len(of[value]) < len(conclusive(runs)) for value, runs in levels.items())
-    ticks = f"Ticks: {'means by split' if are_crossed else 'single runs'}; "
+    is_averaged = any(single.shape[1] < len(conclusive(runs)) for runs in levels.values())
+    ticks = f"Ticks: {'means by split' if is_averaged else 'single runs'}; "
     ticks += "bar: mean and its 95 % interval over seeds (bootstrap)."
     return Figure(title, f"{ticks} Then the difference from {against} under the same seed. {caption}", charts)
 
