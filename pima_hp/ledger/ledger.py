@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from pima_hp.errors import InputError, StorageError, StudyError
+from pima_hp.errors import InputError, StudyError
 from pima_hp.ledger.files import LEDGER, explained, write_atomically
 from pima_hp.ledger.parts import SCORE_PREFIX, DamagedPartError, encoded, frame_of, is_curve, is_setting, read_part
 from pima_hp.ledger.plan import Manifest
@@ -44,7 +44,7 @@ def read_study(study: Path | str) -> pd.DataFrame:
     Raises:
         InputError: there is no such study.
         StudyError: two parts disagree about a run, or were written by another version.
-        StorageError: the folder cannot be read.
+        StorageError: the folder cannot be read, or its manifest is damaged.
     """
     ledger = Ledger(study_folder(study))
     frame = ledger.frame()
@@ -104,30 +104,26 @@ class Ledger:
 
         Raises:
             StudyError: two parts hold different results of one finished run.
+            StorageError: the folder cannot be read, or its manifest is damaged.
         """
         parts = self._read(lambda path, *_: read_part(path))
         frame = frame_of([*parts.values()])
-        failed = frame["status"].eq(RunStatus.FAILED).to_numpy()
-        doubled = frame["run_id"].duplicated(keep=False).to_numpy() & ~failed
         names = np.repeat([*parts], [len(table) for table in parts.values()])
+        is_failed = frame["status"] == RunStatus.FAILED
+        doubled = frame[frame["run_id"].duplicated(keep=False) & ~is_failed]
         scores = [name for name in frame.columns if name.startswith(SCORE_PREFIX)]
         curves = [name for name in curve_columns(frame) if not name.startswith(DIAGNOSTICS)]  # not equal bit for bit
-        results = frame[["status", "stop_epoch", "n_updates", *curves, *scores]].to_numpy()[doubled]
-        for run_id, rows in frame[doubled].groupby("run_id").indices.items():
-            if len({tuple(np.asarray(cell).tobytes() for cell in row) for row in results[rows]}) > 1:
-                found = " and ".join(names[doubled][rows])
-                raise StudyError(
-                    f"run {run_id} must have one result; {found} hold different ones; delete the wrong one"
-                )
-        frame = frame.iloc[np.argsort(failed, kind="stable")].drop_duplicates("run_id")
-        manifest = None
-        try:
-            manifest = Manifest.read(self.study)
-        except StorageError as error:  # only the order of the rows depends on it
-            self.damaged.append(str(error))
+        results = doubled[["status", "stop_epoch", "n_updates", *curves, *scores]]
+        bits = results.map(lambda cell: np.asarray(cell).tobytes()).assign(run_id=doubled["run_id"])
+        for run_id, rows in bits.drop_duplicates().groupby("run_id").groups.items():
+            if len(rows) > 1:
+                rule, found = f"run {run_id} must have one result", " and ".join(names[rows])
+                raise StudyError(f"{rule}; {found} hold different ones; delete the wrong one")
+        manifest = Manifest.read(self.study)
         places = {config_id: place for place, config_id in enumerate(manifest.settings if manifest else ())}
-        keys = frame[_ORDER].assign(place=frame["config_id"].map(places))
-        return frame.loc[keys.sort_values(["place", *_ORDER]).index].reset_index(drop=True)
+        keys = frame[_ORDER].assign(place=frame["config_id"].map(places), is_failed=is_failed)
+        kept = keys.sort_values(["place", *_ORDER, "is_failed"]).drop_duplicates("run_id")
+        return frame.loc[kept.index].reset_index(drop=True)
 
     def _outlines(self) -> list[tuple[str, str, float, float]]:
         """Return (run id, status, end, last `val/accuracy`) of each run."""

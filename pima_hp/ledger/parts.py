@@ -138,10 +138,7 @@ def read_part(path: Path) -> pa.Table:
         *(pc.is_valid(table[name]) for name in {*COLUMNS} - _OPTIONAL),
         *(pc.match_substring_regex(table[name], "^[0-9a-f]{16}$") for name in ("run_id", "config_id")),
         pc.is_in(table["status"], pa.array([*RunStatus], _TEXT)),
-        *(
-            pc.greater_equal(one, other)
-            for one, other in ((epochs, 1), (1_000_000, epochs), (stops, 0), (epochs, stops))
-        ),
+        *(pc.less_equal(low, high) for low, high in ((1, epochs), (epochs, 1_000_000), (0, stops), (stops, epochs))),
         *(pc.equal(pc.list_value_length(table[name]), epochs) for name in filter(is_curve, table.column_names)),
     ]
     if not all(pc.all(rule, min_count=0).as_py() for rule in rules):
@@ -166,28 +163,23 @@ def frame_of(parts: Sequence[pa.Table]) -> pd.DataFrame:
     others = [name for name in others if not is_setting(name) or table[name].null_count < len(table)]
     names = sorted((*COLUMNS, *others), key=lambda name: (name.startswith(_PREFIXES), is_curve(name)))
     frame: pd.DataFrame = table.select(names).to_pandas()
-    epochs = frame["trainer.max_epochs"].tolist()
-    nothing = {n_epochs: np.full(n_epochs, np.nan) for n_epochs in epochs}
-    columns: dict[str, Any] = {}
-    columns["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
+    nothing = [np.full(n_epochs, np.nan) for n_epochs in frame["trainer.max_epochs"]]
+    cells: dict[str, Any] = {}
+    cells["batch.size"] = ["full" if size is None else size for size in table["batch.size"].to_pylist()]
     for name in names:
         if is_curve(name):
-            columns[name] = [
-                nothing[n] if curve is None else curve for curve, n in zip(frame[name], epochs, strict=True)
-            ]
+            cells[name] = [array if curve is None else curve for curve, array in zip(frame[name], nothing, strict=True)]
         elif type_of(name) == _JSON:
-            columns[name] = [*map(_decoded, table[name].to_pylist())]
-    return frame.assign(**columns)
+            cells[name] = [*map(_decoded, table[name].to_pylist())]
+    return frame.assign(**cells)
 
 
 def lacks_diagnostics(frame: pd.DataFrame, asked: DiagnosticsSection) -> "pd.Series[bool]":
     """Return which runs of a study's frame have completed without the diagnostics that are asked for."""
-    epochs = {
-        "gradient_norm/layer1": [0, 1][: 2 if asked.name == "epochs" else 1],
-        "gradient_noise/trace": asked.curvature,
-    }
+    wanted = [("gradient_norm/layer1", epoch) for epoch in (0, 1) if epoch == 0 or asked.name == "epochs"]
+    wanted += [("gradient_noise/trace", epoch) for epoch in asked.curvature]
     found = pd.Series(False, index=frame.index)
-    for name, epoch in ((name, epoch) for name, some in epochs.items() for epoch in some):
+    for name, epoch in wanted:
         numbers = frame.get(f"{DIAGNOSTICS if epoch else INITIAL_PREFIX}{name}", pd.Series(np.nan, index=frame.index))
         found |= numbers.map(lambda cell, at=epoch: np.isnan(np.atleast_1d(cell)[max(at - 1, 0) : max(at, 1)]).any())
     return found & (frame["status"] == RunStatus.COMPLETED)

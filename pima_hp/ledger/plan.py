@@ -69,8 +69,9 @@ class Manifest:
 
         Settings with numbers alone are numbers, others are text. The shipped table is `pima`.
         """
-        named = [PurePath(str(own.get("data.path") or "pima")).stem for own in self.settings.values()]
-        rows = [{**own, "data.path": name} for own, name in zip(self.settings.values(), named, strict=True)]
+        rows = [
+            {**own, "data.path": PurePath(str(own.get("data.path") or "pima")).stem} for own in self.settings.values()
+        ]
         keys = dict.fromkeys(key for own in rows for key in own if key != "data_digest")
         values: dict[str, list[Any]] = {
             key: [own.get(key) for own in rows] for key in (*self.swept_keys, *keys) if key in keys

@@ -15,17 +15,10 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
     thread, and then the process when it closes the file.
     """
 
+    save = signals_deferred()(loggers.TensorBoardLogger.save)
+    finalize = signals_deferred()(loggers.TensorBoardLogger.finalize)
+
+    @signals_deferred()
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the scores of an epoch."""
-        with signals_deferred():
-            super().log_metrics({tag_of(key): value for key, value in metrics.items()}, step)
-
-    def save(self) -> None:
-        """Wait until all is in the file; Lightning calls it after each `log_metrics`."""
-        with signals_deferred():
-            super().save()
-
-    def finalize(self, status: str) -> None:
-        """Close the file."""
-        with signals_deferred():
-            super().finalize(status)
+        super().log_metrics({tag_of(key): value for key, value in metrics.items()}, step)

@@ -117,11 +117,16 @@ def test_f7_what_is_odd_is_read_and_reported_without_a_traceback(
 @pytest.mark.parametrize(
     "content", [b"", b"[1]", b"null", b"{", NESTED.encode(), b'{"manifest": {"schema_version": 5}}']
 )
-def test_f7_a_study_with_a_nonsense_manifest_is_read_and_reported(study: Path, content: bytes) -> None:
+def test_f7_a_study_with_a_nonsense_manifest_is_refused_in_one_line_and_read_without_it(
+    study: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     (study / "manifest.json").write_bytes(content)
-    with pytest.warns(UserWarning, match=r"manifest\.json"):
-        assert len(read_study(study)) == 12
-    assert report([str(study)]) in (0, 4)
+    with pytest.raises(StorageError, match=r"manifest\.json' is damaged; delete it"):
+        read_study(study)
+    assert report([str(study)]) == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    (study / "manifest.json").unlink()
+    assert len(read_study(study)) == 12
 
 
 def test_b13_pipes_and_links_are_not_read(study: Path, tmp_path: Path) -> None:
@@ -132,6 +137,7 @@ def test_b13_pipes_and_links_are_not_read(study: Path, tmp_path: Path) -> None:
         pass
     with pytest.raises(StorageError, match="not a regular file"):
         Manifest.read(study)
+    (study / "manifest.json").unlink()
     with pytest.warns(UserWarning, match="not a regular file"):
         assert len(read_study(study)) == 12
 
