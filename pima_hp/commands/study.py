@@ -145,9 +145,8 @@ def publish(job: Job, run_ids: Collection[str]) -> pd.DataFrame:
     if manifest and job.has_tensorboard:
         from pima_hp.ledger.tensorboard import write_events
 
-        alone = len(run_ids) == 1
-        own = frame["run_id"] if job.settings.log_each_run else run_ids if alone else ()
-        write_events(job.folder / "tensorboard", frame, manifest, own, means=not alone or len(frame) > 1)
+        own = frame["run_id"] if job.settings.log_each_run else run_ids if len(run_ids) == 1 else ()
+        write_events(job.folder / "tensorboard", frame, manifest, own)
     return frame
 
 

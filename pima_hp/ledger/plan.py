@@ -69,22 +69,21 @@ class Manifest:
 
         Settings with numbers alone are numbers, others are text. The shipped table is `pima`.
         """
-        rows = [
-            {**own, "data.path": PurePath(str(own.get("data.path") or "pima")).stem} for own in self.settings.values()
-        ]
+        rows: list[dict[str, Any]] = [dict(own) for own in self.settings.values()]
+        for own in rows:
+            own["data.path"] = PurePath(str(own.get("data.path") or "pima")).stem
         keys = dict.fromkeys(key for own in rows for key in own if key != "data_digest")
-        values: dict[str, list[Any]] = {
-            key: [own.get(key) for own in rows] for key in (*self.swept_keys, *keys) if key in keys
-        }
-        texts = {key: [*map(value_text, column)] for key, column in values.items()}
+        in_order = [key for key in (*self.swept_keys, *keys) if key in keys]
+        texts = {key: [value_text(own.get(key)) for own in rows] for key in in_order}
         shown = varying(texts) if len(rows) > 1 else [key for key in MAIN_SETTINGS if key in keys]
-        numbers = {key for key in shown if {*map(type, values[key])} <= {int, float, type(None)}}
-        return {
-            config_id: {
-                key: (values if key in numbers else texts)[key][row] for key in shown if values[key][row] is not None
-            }
-            for row, config_id in enumerate(self.settings)
-        }
+        hparams: dict[str, dict[str, float | str]] = {config_id: {} for config_id in self.settings}
+        for key in shown:
+            values = [own.get(key) for own in rows]
+            is_number = {*map(type, values)} <= {int, float, type(None)}
+            for named, value, text in zip(hparams.values(), values, texts[key], strict=True):
+                if value is not None:
+                    named[key] = value if is_number else text
+        return hparams
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -92,11 +91,9 @@ class Manifest:
 
         A name joins the values of `hparams`; the beginning of the id is added to equal names.
         """
-        labels = {}
+        labels, is_alone = {}, len(self.settings) == 1
         for config_id, own in self.hparams.items():
-            text = ", ".join(
-                _part(key, value) for key, value in own.items() if len(self.settings) > 1 or value != "none"
-            )
+            text = ", ".join(_part(key, value) for key, value in own.items() if not (is_alone and value == "none"))
             safe = re.sub(r"[^\w .,=+()~-]", "_", text, flags=re.ASCII).lstrip(". ")  # for any file system
             labels[config_id] = safe[:LONGEST].rstrip(",. ") or "baseline"
         counts = Counter(map(str.casefold, labels.values()))  # some file systems ignore case
@@ -116,7 +113,7 @@ class Manifest:
         keys = {key for manifest in (self, new) for own in manifest.settings.values() for key in own}
         changed = []
         for key in sorted(keys - {*NAMED_SECTIONS, "data.path"}):
-            old, now = self._texts(key), new._texts(key)
+            old, now = ({value_text(own.get(key)) for own in plan.settings.values()} for plan in (self, new))
             name = key.replace("data_digest", "data.path")  # a digest belongs to its path
             is_swept = f"{name}.".startswith(tuple(f"{swept_key}." for swept_key in swept))
             if old != now and len(old) == len(now) == 1 and not is_swept:
@@ -159,10 +156,6 @@ class Manifest:
             if manifest._encoded() == content:  # with the digest
                 return manifest
         raise StorageError(f"{str(path)!r} is damaged; delete it and run the sweep again: finished runs are kept")
-
-    def _texts(self, key: str) -> set[str]:
-        """Return the values of a setting in all configurations."""
-        return {value_text(own.get(key)) for own in self.settings.values()}
 
     def _encoded(self) -> bytes:
         body = _ADAPTER.dump_json(self)

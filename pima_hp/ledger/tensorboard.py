@@ -1,7 +1,7 @@
 """Event files for TensorBoard: one folder per configuration, which opens fast with thousands of runs."""
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,13 @@ RUN_FILE = "events.out.tfevents.9999999999.pima_hp_run"  # read after Lightning'
 COLUMNS_FILE = "events.out.tfevents.0.pima_hp_columns"
 
 
-def write_events(
-    folder: Path, frame: pd.DataFrame, manifest: Manifest, run_ids: Iterable[str] = (), *, means: bool = True
-) -> None:
+def write_events(folder: Path, frame: pd.DataFrame, manifest: Manifest, run_ids: Collection[str] = ()) -> None:
     """Write the mean and the band of 5 % to 95 % over the runs of each configuration, single runs, and the HParams tab.
 
     Calling it again rewrites changed files, removes files under old labels and leaves equal files as they are. A
     file's name contains its number of runs, so that an open TensorBoard reads the new file of a configuration with
     more runs. Failed runs are left out and copies are counted once in a mean; after a run has diverged or was stopped,
-    the mean is that of the other runs.
+    the mean is that of the other runs. A study of one run that has its own folder has no other.
 
     Args:
         folder: `outputs/<study>/tensorboard`.
@@ -43,15 +41,15 @@ def write_events(
             update: they must be complete from the start.
         run_ids: runs that get their own folder, or keep it under another label; without the curves if Lightning has
             logged them there.
-        means: whether the configurations are written, or only these runs.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     ended = frame[(frame["status"] != RunStatus.FAILED) & frame["config_id"].isin([*manifest.settings])]
     written: dict[Path, pd.DataFrame] = {}
-    for config_id, runs in distinct(ended).groupby("config_id", sort=False) if means else ():
-        written[folder / manifest.labels[str(config_id)] / STUDY_FILE.format(len(runs))] = runs
+    if len(frame) > 1 or not len(run_ids):
+        for config_id, runs in distinct(ended).groupby("config_id", sort=False):
+            written[folder / manifest.labels[str(config_id)] / STUDY_FILE.format(len(runs))] = runs
     there = run_folders(folder)
     for run_id, run in ended[ended["run_id"].isin([*run_ids])].groupby("run_id", sort=False):
         name = run_name(manifest.labels[run["config_id"].iloc[0]], run["seed"].iloc[0], str(run_id))
@@ -61,16 +59,15 @@ def write_events(
         if path.name == RUN_FILE and any(".pima_hp_" not in each.name for each in path.parent.glob("*tfevents*")):
             events = events[-1:]
         _write(path, runs, [_session(manifest.hparams[runs["config_id"].iloc[0]]), *events])
-    if means or not any(folder.glob("*/*.pima_hp_study")):
-        for path, runs in [*written.items()][:1]:
-            columns = path.with_name(COLUMNS_FILE)
-            _write(columns, runs.head(1), [_columns(manifest, _finals(frame))])
-            written[columns] = runs
-        with explained(folder):
-            for path in {*folder.glob("*/*.pima_hp_study"), *folder.glob("*/*.pima_hp_columns")} - {*written}:
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
+    for path, runs in [*written.items()][:1]:
+        columns = path.with_name(COLUMNS_FILE)
+        _write(columns, runs.head(1), [_columns(manifest, _finals(frame))])
+        written[columns] = runs
+    with explained(folder):
+        for path in {*folder.glob("*/*.pima_hp_study"), *folder.glob("*/*.pima_hp_columns")} - {*written}:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
 
 
 def _write(path: Path, runs: pd.DataFrame, events: Iterable[Any]) -> None:

@@ -128,7 +128,7 @@ def test_the_hparams_plugin_itself_shows_every_configuration(tmp_path: Path, fra
     for study in ("one", "two"):
         write_events(tmp_path / "outputs" / study, frame, MANIFEST)
     row = frame.iloc[0]
-    write_events(tmp_path / "outputs" / "one", frame, MANIFEST, [row["run_id"]], means=False)
+    write_events(tmp_path / "outputs" / "one", frame, MANIFEST, [row["run_id"]])
     multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "outputs")).Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "outputs"))
     context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
@@ -165,7 +165,7 @@ def test_it_is_written_again_only_where_something_changed(tmp_path: Path, frame:
 def test_one_run_on_demand_which_keeps_its_folder_under_another_label(tmp_path: Path, frame: pd.DataFrame) -> None:
     row = frame[frame["config_id"] == RELU.id].iloc[-1]
     for manifest in (MANIFEST, manifest_of(RELU), MANIFEST):
-        write_events(tmp_path / "tb", frame, manifest, [row["run_id"]], means=False)
+        write_events(tmp_path / "tb", row.to_frame().T, manifest, [row["run_id"]])
     (folder,) = (tmp_path / "tb").iterdir()
     assert folder.name == f"{LABELS[RELU.id]}, seed {row['seed']}, {row['run_id'][:12]}"
     assert {path.name for path in folder.iterdir()} == {RUN_FILE, COLUMNS_FILE}
@@ -183,9 +183,9 @@ def test_one_folder_has_the_columns_of_hparams_which_are_those_of_the_study(
 ) -> None:
     n_runs = (frame["status"] != "failed").sum()
     run_id = frame.loc[frame["config_id"] == RELU.id, "run_id"].iloc[0]
-    write_events(tmp_path / "tb", frame, manifest_of(RELU), [run_id], means=False)
-    for means in (False, True, False):
-        write_events(tmp_path / "tb", frame, MANIFEST, frame["run_id"], means=means)
+    write_events(tmp_path / "tb", frame[frame["run_id"] == run_id], manifest_of(RELU), [run_id])
+    for _ in range(2):
+        write_events(tmp_path / "tb", frame, MANIFEST, frame["run_id"])
         (only,) = (tmp_path / "tb").glob(f"*/{COLUMNS_FILE}")
         assert len(_columns(_read(only)).hparam_infos) == 3
         assert len(list((tmp_path / "tb").glob(f"*/{RUN_FILE}"))) == n_runs
@@ -198,7 +198,7 @@ def test_the_curves_of_a_run_end_where_its_training_ended(tmp_path: Path, status
     for results in (results_of(RELU, 0, RunStatus(status)), results_of(RELU, 1)):
         ledger.append(results)
     frame = ledger.frame()
-    write_events(tmp_path / "run", frame, manifest_of(RELU), [frame["run_id"][0]], means=False)
+    write_events(tmp_path / "run", frame[:1], manifest_of(RELU), [frame["run_id"][0]])
     found = _read(next((tmp_path / "run").iterdir()))
     for key in CURVES:
         assert [scalar.step for scalar in found.Scalars(tag_of(key))] == list(range(1, n_epochs + 1))
@@ -219,7 +219,7 @@ def test_the_curves_that_lightning_has_logged_are_not_written_again(tmp_path: Pa
     for theirs in (folder / other.name, other):
         theirs.parent.mkdir(exist_ok=True, parents=True)
         theirs.write_bytes(b"events")
-    write_events(tmp_path / "tb", frame, MANIFEST, run_ids, means=False)
+    write_events(tmp_path / "tb", frame[frame["run_id"].isin(run_ids)], MANIFEST, run_ids)
     assert (folder / other.name).read_bytes() == b"events"
     tags = _read(folder / RUN_FILE).Tags()
     assert all(tag.startswith("~final/") for tag in tags["scalars"])
