@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numba import njit, types
+from numba.core.extending import intrinsic
 
 from pima_hp.config.options import options
 from pima_hp.data.table import read_table
@@ -15,7 +16,7 @@ from pima_hp.training.fused import functions
 from pima_hp.training.fused.cpu import CPUStack
 from pima_hp.training.fused.engine import fit_stack
 from pima_hp.training.fused.tables import NARROW, WIDE
-from pima_hp.training.fused.vector import Rows, load, operation, store
+from pima_hp.training.fused.vector import Lanes, load, store
 from tests.training.conftest import RunsOf, alone, dispatched, ended
 
 EXTREMES = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 6.0, -6.0, 1.0, -1.0, 0.5]
@@ -30,11 +31,11 @@ CASES = {
 
 
 def applied(name, x):
-    function, kind = getattr(functions, name), Rows(getattr(types, str(x.dtype)), WIDE)
+    function, kind = getattr(functions, name), types.CPointer(Lanes(getattr(types, str(x.dtype)), WIDE))
 
-    @operation(lambda _address: kind)
-    def rows(context, builder, _sig, address):
-        return builder.inttoptr(address, context.get_value_type(kind))
+    @intrinsic
+    def rows(_typing, address):
+        return kind(address), lambda context, builder, _, args: builder.inttoptr(args[0], context.get_value_type(kind))
 
     @njit
     def every_row(x, out, n_rows):

@@ -8,60 +8,56 @@ from numba import njit
 
 from pima_hp.training.fused.functions import erf, exp, expm1, log1p_unit, sigmoid, tanh
 from pima_hp.training.fused.tables import ELU, GELU, LEAKY_RELU, RELU, SIGMOID, SILU, SOFTPLUS, TANH
-from pima_hp.training.fused.vector import absolute, load, splat, store, where_gt
+from pima_hp.training.fused.vector import absolute, load, store, where_gt
 
 
 @njit
 def _relu(z, h, a):  # noqa: ARG001 -- all take (z, h, a)
-    zero, one = splat(z, 0.0), splat(z, 1.0)
-    return where_gt(zero, z, zero, z), where_gt(z, zero, one, zero)  # this way round NaN stays NaN
+    return where_gt(0.0, z, 0.0, z), where_gt(z, 0.0, 1.0, 0.0)  # this way round NaN stays NaN
 
 
 @njit
 def _leaky_relu(z, h, a):  # noqa: ARG001
-    zero, one = splat(z, 0.0), splat(z, 1.0)
-    return where_gt(z, zero, z, a * z), where_gt(z, zero, one, a)
+    return where_gt(z, 0.0, z, a * z), where_gt(z, 0.0, 1.0, a)
 
 
 @njit
 def _identity(z, h, a):  # noqa: ARG001
-    return z, splat(z, 1.0)
+    return z, 1.0
 
 
 @njit
 def _sigmoid(z, h, a):  # noqa: ARG001
-    return sigmoid(z), h * (splat(z, 1.0) - h)
+    return sigmoid(z), h * (1.0 - h)
 
 
 @njit
 def _tanh(z, h, a):  # noqa: ARG001
-    return tanh(z), splat(z, 1.0) - h * h
+    return tanh(z), 1.0 - h * h
 
 
 @njit
 def _elu(z, h, a):  # noqa: ARG001 -- h + a is the slope, too, but has no correct digit left where exp(z) is small
-    zero, one = splat(z, 0.0), splat(z, 1.0)
-    return where_gt(z, zero, z, a * expm1(z)), where_gt(z, zero, one, a * exp(z))
+    return where_gt(z, 0.0, z, a * expm1(z)), where_gt(z, 0.0, 1.0, a * exp(z))
 
 
 @njit
 def _gelu(z, h, a):  # noqa: ARG001
-    half = splat(z, 0.5)
-    normal_cdf = half + half * erf(z * splat(z, 0.7071067811865476))
-    return z * normal_cdf, normal_cdf + z * splat(z, 0.3989422804014327) * exp(splat(z, -0.5) * z * z)
+    normal_cdf = 0.5 + 0.5 * erf(z * 0.7071067811865476)
+    return z * normal_cdf, normal_cdf + z * 0.3989422804014327 * exp(-0.5 * z * z)
 
 
 @njit
 def _silu(z, h, a):  # noqa: ARG001
-    s, one = sigmoid(z), splat(z, 1.0)
-    return z / (one + exp(splat(z, 0.0) - z)), s * (one + z * (one - s))
+    s = sigmoid(z)
+    return z / (1.0 + exp(0.0 - z)), s * (1.0 + z * (1.0 - s))
 
 
 @njit
 def _softplus(z, h, a):  # noqa: ARG001
-    t, zero, one, threshold = a * z, splat(z, 0.0), splat(z, 1.0), splat(z, 20.0)
-    soft = (where_gt(t, zero, t, zero) + log1p_unit(exp(zero - absolute(t)))) / a
-    return where_gt(t, threshold, z, soft), where_gt(t, threshold, one, sigmoid(t))  # torch's threshold: a line beyond
+    t = a * z
+    soft = (where_gt(t, 0.0, t, 0.0) + log1p_unit(exp(0.0 - absolute(t)))) / a
+    return where_gt(t, 20.0, z, soft), where_gt(t, 20.0, 1.0, sigmoid(t))  # torch's threshold: a line beyond
 
 
 @njit

@@ -13,7 +13,7 @@ from numba import njit, types
 from pima_hp.training.fused.compiled import SYMBOL, Kind, target_machine
 from pima_hp.training.fused.kernel import run_block
 from pima_hp.training.fused.tables import DOUBLES, NUMBERS, REALS
-from pima_hp.training.fused.vector import Rows
+from pima_hp.training.fused.vector import Lanes
 
 # Else constants are loaded before the loops, spilled, and loaded again at each step: 10 % of the time of small batches.
 llvm.set_option("build", "--sink-insts-to-avoid-spills")
@@ -38,9 +38,11 @@ def main(lanes: str, dtype: str, key: str, file: str) -> None:
     kind = Kind(int(lanes), dtype)
     if kind.key != key:
         sys.exit(f"the kernel must be compiled from the sources of the asking process; found those of {__file__}")
-    real, double = Rows(getattr(types, dtype), kind.lanes), Rows(types.float64, kind.lanes)
+    real, double, whole = (
+        types.CPointer(Lanes(each, kind.lanes)) for each in (getattr(types, dtype), types.float64, types.int32)
+    )
     arguments = [types.int64] * len(NUMBERS) + [real] * len(REALS) + [double] * len(DOUBLES)
-    arguments += [Rows(types.int32, kind.lanes), Rows(types.int32, 1)]
+    arguments += [whole, types.CPointer(types.int32)]
     signature = (types.int64, types.int64, types.StarArgTuple(arguments))
     run_blocks.compile(signature)
     name = run_blocks.overloads[signature].fndesc.llvm_func_name

@@ -6,10 +6,9 @@ the error function by the rational approximations of S. Moshier's Cephes library
 
 import math
 
-from numba import njit, types
-from numba.core.extending import overload
+from numba import njit
 
-from pima_hp.training.fused.vector import absolute, fma, power_of_two, rint, splat, where_gt, where_nan
+from pima_hp.training.fused.vector import absolute, fma, is_single, power_of_two, rint, splat, where_gt
 
 LOG2_E = 1.4426950408889634
 # fmt: off
@@ -27,22 +26,12 @@ _Q = (1.0, 1.32281951154744992508e1, 8.67072140885989742329e1, 3.549377788878198
 # fmt: on
 
 
-def is_single(x):
-    """Return whether lanes are in single precision; known when compiling."""
-
-
-@overload(is_single)
-def _is_single(x):
-    answer = x.dtype == types.float32
-    return lambda x: answer  # noqa: ARG005
-
-
 @njit
 def _polynomial(x, coefficients):
     """Return a polynomial in x; its coefficients, highest power first."""
     p = splat(x, coefficients[0])
     for k in range(1, len(coefficients)):
-        p = fma(p, x, splat(x, coefficients[k]))
+        p = fma(p, x, coefficients[k])
     return p
 
 
@@ -56,20 +45,19 @@ def _scaled(x):
         short, rest, largest = 0.693359375, -2.12194440054690583e-4, 87.5
     else:
         short, rest, largest = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 708.0
-    zero, bound = splat(x, 0.0), splat(x, largest)
-    clipped = where_gt(x, bound, bound, x)
-    clipped = where_gt(zero - bound, clipped, zero - bound, clipped)
-    n = rint(clipped * splat(x, LOG2_E))
-    r = fma(n, splat(x, -rest), fma(n, splat(x, -short), clipped))
+    clipped = where_gt(x, largest, largest, x)
+    clipped = where_gt(-largest, clipped, -largest, clipped)
+    n = rint(clipped * LOG2_E)
+    r = fma(n, -rest, fma(n, -short, clipped))
     p = _polynomial(r, _EXP_32) if is_single(x) else _polynomial(r, _EXP_64)
-    return power_of_two(where_nan(n, zero, n)), fma(p * r, r, r)
+    return power_of_two(n), fma(p * r, r, r)
 
 
 @njit
 def expm1(x):
     """Return exp(x) - 1, accurate near 0."""
     scale, rest = _scaled(x)
-    return fma(scale, rest, scale - splat(x, 1.0))
+    return fma(scale, rest, scale - 1.0)
 
 
 @njit
@@ -82,45 +70,41 @@ def exp(x):
 @njit
 def log1p_unit(u):
     """Return log(1 + u) for 0 <= u <= 1: twice the area hyperbolic tangent of u / (2 + u)."""
-    s = u / (splat(u, 2.0) + u)
+    s = u / (2.0 + u)
     square = s * s
     p = _polynomial(square, _LOG_32) if is_single(u) else _polynomial(square, _LOG_64)
-    return splat(u, 2.0) * fma(p * square, s, s)
+    return 2.0 * fma(p * square, s, s)
 
 
 @njit
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
-    one = splat(x, 1.0)
-    return one / (one + exp(splat(x, 0.0) - x))
+    return 1.0 / (1.0 + exp(0.0 - x))
 
 
 @njit
 def tanh(x):
     """Return the hyperbolic tangent, accurate near 0."""
-    zero, two = splat(x, 0.0), splat(x, 2.0)
-    e = expm1(two * absolute(x))
-    t = e / (e + two)
-    return where_gt(zero, x, zero - t, t)
+    e = expm1(2.0 * absolute(x))
+    t = e / (e + 2.0)
+    return where_gt(0.0, x, 0.0 - t, t)
 
 
 @njit
 def erf(x):
     """Return the error function: a rational function below 1, 1 - exp(-x^2) times another above (Cephes)."""
-    zero, one, six = splat(x, 0.0), splat(x, 1.0), splat(x, 6.0)
     a, square = absolute(x), x * x
     near = x * (_polynomial(square, _T) / _polynomial(square, _U))
-    b = where_gt(a, six, six, a)
-    tail = one - exp(zero - b * b) * (_polynomial(b, _P) / _polynomial(b, _Q))
-    return where_gt(a, one, where_gt(zero, x, zero - tail, tail), near)
+    b = where_gt(a, 6.0, 6.0, a)
+    tail = 1.0 - exp(0.0 - b * b) * (_polynomial(b, _P) / _polynomial(b, _Q))
+    return where_gt(a, 1.0, where_gt(0.0, x, 0.0 - tail, tail), near)
 
 
 @njit
 def logistic(z, y):
     """Return probability, correctness (probability above 0.5) and cross entropy in nats of logits z and labels y."""
-    zero, one, half = splat(z, 0.0), splat(z, 1.0), splat(z, 0.5)
-    small = exp(zero - absolute(z))
-    probability = where_gt(zero, z, small, one) / (one + small)
-    correct = one - absolute(where_gt(probability, half, one, zero) - y)
-    loss = where_gt(z, zero, z, zero) - z * y + log1p_unit(small)
-    return probability, correct, where_nan(z, z, loss)
+    small = exp(0.0 - absolute(z))
+    probability = where_gt(0.0, z, small, 1.0) / (1.0 + small)
+    correct = 1.0 - absolute(where_gt(probability, 0.5, 1.0, 0.0) - y)
+    loss = where_gt(z, 0.0, z, 0.0) - z * y + log1p_unit(small)  # NaN where z is
+    return probability, correct, loss

@@ -43,56 +43,47 @@ def run_block(
     for epoch in range(n_epochs):
         store(h, 0, load(rates, b * n_epochs + epoch))
         row = epoch * N_SCORES
-        step = _epoch(network, optimizer, train, shuffling, size, step, work, scores, row)
-        _score_rows(w, network, train, work, scores, row + 2)
-        _score_rows(w, network, val, work, scores, row + 4)
+        step = _pass(True, network, optimizer, train, shuffling, size, step, work, scores, row)
+        _pass(False, network, optimizer, train, shuffling, SCORED_ROWS, step, work, scores, row + 2)
+        _pass(False, network, optimizer, val, shuffling, SCORED_ROWS, step, work, scores, row + 4)
 
 
 @njit
-def _epoch(network, optimizer, train, shuffling, size, step, work, out, row):
-    """Train for an epoch and add the scores of its rows, as they pass, to rows `row` and `row` + 1 of `out`.
+def _pass(training, network, optimizer, rows, shuffling, size, step, work, out, row):
+    """Add the scores of all rows of a split, batch by batch, to rows `row` and `row` + 1 of `out`.
+
+    With `training`, update the weights after each batch, whose scores are those before.
 
     Returns:
         Optimizer steps made so far.
     """
     rule, flag, w, g, state, n_parameters, h, running = optimizer
     widths, _, n_units, _, _, _ = network
-    x, y, n_rows = train
+    x, y, n_rows = rows
     shuffled, order, batch = shuffling
     pre, _, delta = work
-    n_features, last = at(widths, 0), (n_units - 1) * size
+    n_features, logit = at(widths, 0), (n_units - 1) * size
     for start in range(0, n_rows, size):
         count = min(size, n_rows - start)
         source, labels, begin, stride, label = x, y, start, n_rows, start
-        if shuffled:
+        if training and shuffled:
             source, labels, begin, stride, label = batch, batch, 0, size, n_features * size
             for r in range(count):
                 for i in range(n_features):
                     gather(x, i * n_rows, order, start + r, batch, i * size + r)
                 gather(y, 0, order, start + r, batch, label + r)
         _forward(w, network, source, begin, stride, work, size, count)
-        share = splat(w, 1.0) / splat(w, count)
+        share = 1.0 / splat(w, count)
         for r in range(count):
             truth = load(labels, label + r)
-            probability = _score(load(pre, last + r), truth, out, row)
-            store(delta, last + r, (probability - truth) * share)
-        _backward(w, g, network, source, begin, stride, work, size, count)
-        step += 1
-        update(rule, flag, step, w, g, state, n_parameters, h, running)
+            probability = _score(load(pre, logit + r), truth, out, row)
+            if training:
+                store(delta, logit + r, (probability - truth) * share)
+        if training:
+            _backward(w, g, network, source, begin, stride, work, size, count)
+            step += 1
+            update(rule, flag, step, w, g, state, n_parameters, h, running)
     return step
-
-
-@njit
-def _score_rows(w, network, rows, work, out, row):
-    """Add the scores of all rows of a split to two rows of `out`."""
-    x, y, n_rows = rows
-    pre, _, _ = work
-    _, _, n_units, _, _, _ = network
-    for start in range(0, n_rows, SCORED_ROWS):
-        count = min(SCORED_ROWS, n_rows - start)
-        _forward(w, network, x, start, n_rows, work, SCORED_ROWS, count)
-        for r in range(count):
-            _score(load(pre, (n_units - 1) * SCORED_ROWS + r), load(y, start + r), out, row)
 
 
 @njit
@@ -157,53 +148,51 @@ def _product(c, bias, bias_first, a, b, n_out, n_rows, n_inner):
     """Compute a matrix product: c[o, r] = bias[o] + sum over i of a[o, i] * b[r, i].
 
     Each matrix is (array, first, step, step): element [j, k] is row first + j * step + k * step of the array. The bias
-    begins at row `bias_first`, below 0 for none. Eight sums are made at a time: six loads serve eight multiplications,
-    and no addition waits for the one before. An odd last row is computed twice.
+    begins at row `bias_first`, below 0 for none. Eight sums are made at a time, of four o and two r: six loads serve
+    eight multiplications, and no addition waits for the one before. An odd last r is computed twice.
     """
     c, c_first, c_out, c_row = c
     a, a_first, a_out, a_inner = a
     b, b_first, b_row, b_inner = b
     zero = splat(c, 0.0)
-    o = 0
-    while o + 4 <= n_out:
-        s0, s1, s2, s3 = zero, zero, zero, zero
+    for o in range(0, n_out - 3, 4):
+        above, s = a_first + o * a_out, (zero, zero, zero, zero)
         if bias_first >= 0:
-            q = bias_first + o
-            s0, s1, s2, s3 = load(bias, q), load(bias, q + 1), load(bias, q + 2), load(bias, q + 3)
-        above = a_first + o * a_out
+            s = _load_four(bias, bias_first + o, 1)
         for r in range(0, n_rows, 2):
             following = min(1, n_rows - 1 - r)
             here, there = b_first + r * b_row, c_first + o * c_out + r * c_row
-            t0, t1, t2, t3 = s0, s1, s2, s3
-            u0, u1, u2, u3 = s0, s1, s2, s3
+            t, u = s, s
             for i in range(n_inner):
-                p, q = above + i * a_inner, here + i * b_inner
-                v, y = load(b, q), load(b, q + following * b_row)
-                w = load(a, p)
-                t0, u0 = fma(v, w, t0), fma(y, w, u0)
-                w = load(a, p + a_out)
-                t1, u1 = fma(v, w, t1), fma(y, w, u1)
-                w = load(a, p + 2 * a_out)
-                t2, u2 = fma(v, w, t2), fma(y, w, u2)
-                w = load(a, p + 3 * a_out)
-                t3, u3 = fma(v, w, t3), fma(y, w, u3)
-            _store_four(c, there, c_out, t0, t1, t2, t3)
-            _store_four(c, there + following * c_row, c_out, u0, u1, u2, u3)
-        o += 4
-    while o < n_out:
-        base, above = load(bias, bias_first + o) if bias_first >= 0 else zero, a_first + o * a_out
+                w, q = _load_four(a, above + i * a_inner, a_out), here + i * b_inner
+                t, u = _add_four(t, load(b, q), w), _add_four(u, load(b, q + following * b_row), w)
+            _store_four(c, there, c_out, t)
+            _store_four(c, there + following * c_row, c_out, u)
+    for o in range(n_out - n_out % 4, n_out):
         for r in range(n_rows):
-            total = base
+            total = load(bias, bias_first + o) if bias_first >= 0 else zero
             for i in range(n_inner):
-                total = fma(load(b, b_first + r * b_row + i * b_inner), load(a, above + i * a_inner), total)
+                w = load(a, a_first + o * a_out + i * a_inner)
+                total = fma(load(b, b_first + r * b_row + i * b_inner), w, total)
             store(c, c_first + o * c_out + r * c_row, total)
-        o += 1
 
 
 @njit
-def _store_four(array, row, step, s0, s1, s2, s3):
+def _load_four(array, row, step):
+    """Return four rows, `step` apart."""
+    return load(array, row), load(array, row + step), load(array, row + 2 * step), load(array, row + 3 * step)
+
+
+@njit
+def _add_four(sums, x, w):
+    """Return four sums, to each of which x times its own factor is added."""
+    return fma(x, w[0], sums[0]), fma(x, w[1], sums[1]), fma(x, w[2], sums[2]), fma(x, w[3], sums[3])
+
+
+@njit
+def _store_four(array, row, step, values):
     """Write four rows, `step` apart."""
-    store(array, row, s0)
-    store(array, row + step, s1)
-    store(array, row + 2 * step, s2)
-    store(array, row + 3 * step, s3)
+    store(array, row, values[0])
+    store(array, row + step, values[1])
+    store(array, row + 2 * step, values[2])
+    store(array, row + 3 * step, values[3])

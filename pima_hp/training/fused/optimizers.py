@@ -9,7 +9,7 @@ to four numbers a member from step to step, ones at first.
 from numba import njit
 
 from pima_hp.training.fused.tables import ADAGRAD, ADAMAX, ADAMW, NADAM, RMSPROP, SGD
-from pima_hp.training.fused.vector import absolute, cast, fma, load, splat, sqrt, store, where_gt
+from pima_hp.training.fused.vector import absolute, cast, fma, load, sqrt, store, where_gt
 
 
 @njit
@@ -21,12 +21,10 @@ def update(code, flag, step, w, g, state, n, h, running):
         _rmsprop(flag, w, g, state, n, h)
     elif code == ADAGRAD:
         _adagrad(step, w, g, state, n, h)
-    elif code == ADAMAX:
-        _adamax(w, g, state, n, h, running)
     elif code == NADAM:
         _nadam(w, g, state, n, h, running)
     else:
-        _adam(code == ADAMW, w, g, state, n, h, running)
+        _adam(code, w, g, state, n, h, running)
 
 
 @njit
@@ -38,12 +36,7 @@ def _given(w, h, place):
 @njit
 def _rest(w, h, place):
     """Return 1 minus a hyperparameter."""
-    return cast(w, splat(h, 1.0) - load(h, place))
-
-
-@njit
-def _minus_lr(h):
-    return splat(h, 0.0) - load(h, 0)
+    return cast(w, 1.0 - load(h, place))
 
 
 @njit
@@ -59,9 +52,7 @@ def _next_mean(state, q, gradient, rest):
     """Return the mean in row q, moved by the share `rest` to the gradient, from the nearer of both, as torch's lerp."""
     mean = load(state, q)
     distance = gradient - mean
-    one, half = splat(mean, 1.0), splat(mean, 0.5)
-    from_gradient = fma(rest - one, distance, gradient)
-    mean = where_gt(half, rest, fma(rest, distance, mean), from_gradient)
+    mean = where_gt(0.5, rest, fma(rest, distance, mean), fma(rest - 1.0, distance, gradient))
     store(state, q, mean)
     return mean
 
@@ -75,8 +66,17 @@ def _next_square(state, q, gradient, kept, rest):
 
 
 @njit
+def _next_largest(state, q, size, kept):
+    """Return the larger of a size and what `kept` leaves of the largest one before, in row q."""
+    faded = kept * load(state, q)
+    largest = where_gt(faded, size, faded, size)
+    store(state, q, largest)
+    return largest
+
+
+@njit
 def _sgd(nesterov, step, w, g, state, n, h):
-    rate, decay = cast(w, _minus_lr(h)), _given(w, h, 1)
+    rate, decay = cast(w, 0.0 - load(h, 0)), _given(w, h, 1)
     momentum, fresh = _given(w, h, 2), _rest(w, h, 3)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -91,7 +91,7 @@ def _sgd(nesterov, step, w, g, state, n, h):
 
 @njit
 def _rmsprop(centered, w, g, state, n, h):
-    rate, decay = cast(w, _minus_lr(h)), _given(w, h, 1)
+    rate, decay = cast(w, 0.0 - load(h, 0)), _given(w, h, 1)
     alpha, rest, eps, momentum = _given(w, h, 2), _rest(w, h, 2), _given(w, h, 3), _given(w, h, 4)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -106,8 +106,7 @@ def _rmsprop(centered, w, g, state, n, h):
 
 @njit
 def _adagrad(step, w, g, state, n, h):
-    slowed = splat(h, 1.0) + splat(h, step - 1.0) * load(h, 3)
-    rate, decay = cast(w, _minus_lr(h) / slowed), _given(w, h, 1)
+    rate, decay = cast(w, (0.0 - load(h, 0)) / (1.0 + (step - 1.0) * load(h, 3))), _given(w, h, 1)
     eps, initial = _given(w, h, 2), _given(w, h, 4)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))
@@ -118,46 +117,35 @@ def _adagrad(step, w, g, state, n, h):
 
 
 @njit
-def _adam(decoupled, w, g, state, n, h, running):
-    one = splat(h, 1.0)
+def _adam(code, w, g, state, n, h, running):
     power1, power2 = _next_power(running, 0, load(h, 2)), _next_power(running, 1, load(h, 3))
-    rate, root = cast(w, _minus_lr(h) / (one - power1)), cast(w, one / sqrt(one - power2))
+    rate, root = cast(w, (0.0 - load(h, 0)) / (1.0 - power1)), cast(w, 1.0 / sqrt(1.0 - power2))
     rest1, beta2, rest2 = _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
-    eps, decay, kept = _given(w, h, 4), _given(w, h, 1), cast(w, one - load(h, 0) * load(h, 1))
+    eps, decay, kept = _given(w, h, 4), _given(w, h, 1), cast(w, 1.0 - load(h, 0) * load(h, 1))
     for q in range(n):
         weight, gradient = load(w, q), load(g, q)
-        if decoupled:
+        if code == ADAMW:
             weight = weight * kept
         else:
             gradient = fma(decay, weight, gradient)
         mean = _next_mean(state, q, gradient, rest1)
-        square = _next_square(state, n + q, gradient, beta2, rest2)
-        store(w, q, fma(rate, mean / fma(sqrt(square), root, eps), weight))
-
-
-@njit
-def _adamax(w, g, state, n, h, running):
-    rate = cast(w, _minus_lr(h) / (splat(h, 1.0) - _next_power(running, 0, load(h, 2))))
-    rest1, beta2, eps, decay = _rest(w, h, 2), _given(w, h, 3), _given(w, h, 4), _given(w, h, 1)
-    for q in range(n):
-        gradient = fma(decay, load(w, q), load(g, q))
-        mean = _next_mean(state, q, gradient, rest1)
-        faded, new = beta2 * load(state, n + q), absolute(gradient) + eps
-        largest = where_gt(faded, new, faded, new)
-        store(state, n + q, largest)
-        store(w, q, fma(rate, mean / largest, load(w, q)))
+        if code == ADAMAX:
+            below = _next_largest(state, n + q, absolute(gradient) + eps, beta2)
+        else:
+            below = fma(sqrt(_next_square(state, n + q, gradient, beta2, rest2)), root, eps)
+        store(w, q, fma(rate, mean / below, weight))
 
 
 @njit
 def _nadam(w, g, state, n, h, running):
     # running: -, beta2^t, 0.96^(t * momentum_decay), product of the momenta so far
-    one, half, schedule = splat(h, 1.0), splat(h, 0.5), _next_power(running, 2, load(h, 5))
-    momentum = load(h, 2) * (one - half * schedule)
-    following = load(h, 2) * (one - half * schedule * load(h, 5))
-    power2, product = _next_power(running, 1, load(h, 3)), _next_power(running, 3, momentum)
-    of_gradient = cast(w, _minus_lr(h) * (one - momentum) / (one - product))
-    of_mean = cast(w, _minus_lr(h) * following / (one - product * following))
-    root, rest1, beta2, rest2 = cast(w, one / (one - power2)), _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
+    schedule, power2 = _next_power(running, 2, load(h, 5)), _next_power(running, 1, load(h, 3))
+    momentum = load(h, 2) * (1.0 - 0.5 * schedule)
+    following = load(h, 2) * (1.0 - 0.5 * schedule * load(h, 5))
+    product = _next_power(running, 3, momentum)
+    of_gradient = cast(w, (0.0 - load(h, 0)) * (1.0 - momentum) / (1.0 - product))
+    of_mean = cast(w, (0.0 - load(h, 0)) * following / (1.0 - product * following))
+    root, rest1, beta2, rest2 = cast(w, 1.0 / (1.0 - power2)), _rest(w, h, 2), _given(w, h, 3), _rest(w, h, 3)
     eps, decay = _given(w, h, 4), _given(w, h, 1)
     for q in range(n):
         gradient = fma(decay, load(w, q), load(g, q))

@@ -91,11 +91,6 @@ def where_gt(x, bound, yes, no):
 
 
 @triton.jit
-def where_nan(x, yes, no):
-    return tl.where(x == x, no, yes)  # NaN alone differs from itself
-
-
-@triton.jit
 def expm1(x):
     """Return exp(x) - 1, accurate near 0: the rounding errors of exp and log there cancel (W. Kahan)."""
     x = tl.where(x > 80.0, 80.0, x)  # beyond, tanh would be infinity by infinity
