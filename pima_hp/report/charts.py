@@ -74,9 +74,9 @@ class Figure:
 
 
 def lines(
-    points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends | None], *,
-    majority: float | None = None, title: str = "", subtitle: str = "", size: tuple[int, int] = (400, 270),
-    stepped: bool = False, decades: bool = False,
+    points: pd.DataFrame, looks: Looks, axes: Mapping[str, Ends | None], *, majority: float | None = None,
+    title: str = "", subtitle: str = "", size: tuple[int, int] = (400, 270), interpolate: Any = "linear",
+    decades: bool = False,
 ) -> Chart:  # fmt: skip
     """Draw lines with their bands, named at their right ends; a tooltip has the numbers of all lines at a place.
 
@@ -90,7 +90,7 @@ def lines(
         title: of the chart.
         subtitle: how many runs are missing.
         size: width and height.
-        stepped: whether a value holds until the next.
+        interpolate: from point to point; `step-after` where a value holds until the next.
         decades: whether the numbers are logarithms to base 10; the axis and tooltips have the numbers themselves.
     """
     (x_title, x_ends), (y_title, y_ends) = axes.items()
@@ -108,29 +108,25 @@ def lines(
     names = points.drop_duplicates("line", keep="last")
     names = names.assign(at=apart(names["mean"].to_numpy(), 12 / size[1] * (y_ends[1] - y_ends[0]), y_ends[1]))
     is_point = len(set(points["x"])) == 1  # a line through one point is invisible
-    way: Any = "step-after" if stepped else "linear"
-    color, text = look_of(alt.Color, looks, 0), alt.Text("line", type="nominal")
-    drawn, ends = chart_of(points, x=x("x"), color=color), chart_of(names, x=x("x"), color=color)
+    color, dash = look_of(alt.Color, looks, 0), look_of(alt.StrokeDash, looks, 1)
+    drawn, ends = (chart_of(table, x=x("x"), color=color) for table in (points, names))
+    opacity = 0.15 if len(looks) <= 4 else 0.08
     layers = (
-        drawn.encode(y=y("low"), y2=alt.Y2("high")).mark_area(
-            opacity=0.15 if len(looks) <= 4 else 0.08, interpolate=way
-        ),
-        drawn.encode(y=y("mean"), strokeDash=look_of(alt.StrokeDash, looks, 1)).mark_line(
-            point=is_point, interpolate=way
-        ),
+        drawn.encode(y=y("low"), y2=alt.Y2("high")).mark_area(opacity=opacity, interpolate=interpolate),
+        drawn.encode(y=y("mean"), strokeDash=dash).mark_line(point=is_point, interpolate=interpolate),
         ends.encode(x2=alt.X2("x"), y=y("mean"), y2=alt.Y2("at")).mark_rule(strokeWidth=0.8, x2Offset=13),
-        ends.encode(y=y("at"), text=text).mark_text(align="left", dx=15, fontWeight="bold"),
+        ends.encode(y=y("at"), text="line:N").mark_text(align="left", dx=15, fontWeight="bold"),
     )
     known = points.dropna()
-    numbers = known[["mean", "low", "high"]].to_numpy(float)
-    written = "{}: {:.2g} [{:.2g}, {:.2g}]" if decades else "{}: {:.3f} [{:.3f}, {:.3f}]"
-    rows = (10**numbers if decades else numbers).tolist()
-    texts = [written.format(line, *row) for line, row in zip(known["line"], rows, strict=True)]
-    tips = known.assign(text=texts).groupby("x")["text"].agg("; ".join).reset_index()
-    tips["text"] = [f"{x_title} {place:.4g}; {text}" for place, text in zip(tips["x"], tips["text"], strict=True)]
-    rules = chart_of(tips, x=x("x")).mark_rule(opacity=0, strokeWidth=size[0] / max(1, len(tips)) + 0.5, aria=True)
+    if decades:
+        known = known.assign(mean=10 ** known["mean"], low=10 ** known["low"], high=10 ** known["high"])
+    written = "{line}: {mean:.2g} [{low:.2g}, {high:.2g}]" if decades else "{line}: {mean:.3f} [{low:.3f}, {high:.3f}]"
+    texts = known.assign(text=[written.format_map(row) for row in known.to_dict("records")]).groupby("x")["text"]
+    tips = [(place, f"{x_title} {place:.4g}; {'; '.join(lines)}") for place, lines in texts]
+    rules = chart_of(pd.DataFrame(tips, columns=["x", "text"]), x=x("x"), description="text:N")
+    rules = rules.mark_rule(opacity=0, strokeWidth=size[0] / max(1, len(tips)) + 0.5, aria=True)
     heading = alt.Title(title, subtitle=subtitle, limit=250)
-    return alt.layer(*layers, rules.encode(description="text:N"), width=size[0], height=size[1], title=heading)
+    return alt.layer(*layers, rules, width=size[0], height=size[1], title=heading)
 
 
 def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float | None) -> Chart:
@@ -174,8 +170,8 @@ def bars(table: pd.DataFrame, x_title: str, *, title: str = "") -> Chart:
     looks, numbers = looks_of(table["line"].unique()), table[["value", "low", "high"]].to_numpy(float)
     texts = interval_texts([tuple(row) for row in numbers.tolist()])
     named = [f"{line} {text}" if len(looks) > 1 else text for line, text in zip(table["line"], texts, strict=True)]
-    first = ~table["name"].duplicated()  # only the first bar of a row has its name; a number keeps rows apart
-    rows = [f"{name}\n{n}" for n, name in enumerate(table["name"].where(first, ""))]
+    names = table["name"].mask(table["name"].duplicated(), "")  # only the first bar of a group has its name
+    rows = [f"{name}\n{n}" for n, name in enumerate(names)]  # a number keeps rows apart
     table = table.assign(row=rows, text=named, end=np.nanmax([*numbers.T, np.zeros(len(table))], axis=0))
     ends = min(0.0, float(np.nanmin(numbers))), float(table["end"].max()) or 1.0
     x = axis_of(alt.X, x_title, ends, tickCount=5, labelOverlap=True)
@@ -184,7 +180,7 @@ def bars(table: pd.DataFrame, x_title: str, *, title: str = "") -> Chart:
     layers = (
         drawn.encode(x=x("value"), color=look_of(alt.Color, looks, 0)).mark_bar(opacity=0.75, height=13),
         drawn.encode(x=x("low"), x2=alt.X2("high")).mark_rule(strokeWidth=1.5),
-        drawn.encode(x=x("end"), text=alt.Text("text", type="nominal")).mark_text(align="left", dx=6),
+        drawn.encode(x=x("end"), text="text:N").mark_text(align="left", dx=6),
     )
     return alt.layer(*layers, width=250, height=(17 if len(looks) > 1 else BAR_HEIGHT) * len(table), title=title)
 

@@ -1,27 +1,38 @@
-"""The section of a factor: what does it do to the final score?"""
+"""The section of a factor: what does it do to the final score?
+
+A number of many values is an axis: its scores are drawn against the value, alone and with each other factor.
+"""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import FINAL_VALIDATION
+from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.selection import conclusive
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.data.table import SHIPPED_SHA256
-from pima_hp.formatting import interval_text, label
+from pima_hp.formatting import interval_text, label, shown, value_order, value_text
+from pima_hp.ledger.ledger import BAND
+from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, is_log, lines, looks_of
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.figures import figures_of, learning_curves
-from pima_hp.report.numeric import number_answer
+from pima_hp.report.heat import heat
 from pima_hp.report.sections import Section
 from pima_hp.report.study import Study
 from pima_hp.report.tables import mean_interval, summary
+from pima_hp.run import Array
 
 # Values that come first in a table of more than twice as many; the worst follow.
 MOST_BEST = 6
+# Values drawn on an axis, where more are averaged in bins of equal width; lines in a figure.
+MOST_PLACES, MOST_LINES = 40, 13
+# Means this close to the highest are called as good.
+WITHIN = 0.01
 NOTE = (
     "Final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs; "
     "epochs are those of the running training accuracy."
@@ -90,3 +101,102 @@ def single_section(study: Study) -> Section | None:
     figure = replace(figure, caption=f"{figure.caption} {compared.caption}")
     table, figures = summary(study.frame, []), {"learning_curves": figure}
     return Section("learning", "How well does it learn?", answer, figures, table, NOTE, shared=compared.caption)
+
+
+def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+    """Return at which values of a number the final score is best, alone and by other factors, and the figures."""
+    alone, name = comparable(frame, [factor]), label(factor)
+    scores = scored(alone, FINAL_VALIDATION)
+    means = scores.groupby("x")["score"].mean()
+    if len(means) < 2:
+        return f"Not known yet: finished runs of two values of the {name} are needed.", {}
+    highest = mean_interval(scores.loc[scores["x"] == means.idxmax(), "score"].to_numpy())
+    kind = " (95 % interval over seeds)" if np.isfinite(highest[1]) else ""
+    good = means.index[means >= means.max() - WITHIN]
+    answer = (
+        f"{alone.context} final {alone.validation_rows} accuracy is highest at {name} {means.idxmax():.3g}: "
+        f"{interval_text(*highest)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
+        + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
+    )
+    figures = dict[str, Figure]()
+    for other in (other for other in factors if other != factor):
+        compared, kind = comparable(frame, [other, factor]), f"with_{other.replace('.', '_').lower()}"
+        by_other = scored(compared, FINAL_VALIDATION)
+        table = by_other.pivot_table("score", "x", "line")
+        if compared.is_axis:
+            if factors.index(other) > factors.index(factor):  # one map of a pair
+                figures[kind] = over_two(compared, table.T, by_other)
+            continue
+        table = table.loc[:, table.count() > 2]
+        if 1 < len(table.columns) <= MOST_LINES:
+            shown_scores = by_other[by_other["line"].isin(table.columns)]
+            looks = looks_of(shown_scores["line"].unique())
+            figures[kind] = against(compared, shown_scores.sort_values(["line", "x"]), looks)
+            best = table.max().sort_values(ascending=False, kind="stable")
+            texts = (f"{line} {table[line].idxmax():.3g} ({score:.3f})" for line, score in best.items())
+            answer += f" The best {name} by {label(other)}: {', '.join(texts)}."
+    both = [scored(alone, FINAL_TRAINING).assign(line="training"), scores.assign(line=alone.validation_rows)]
+    rows: Looks = {"training": TRAINING, alone.validation_rows: VALIDATION}
+    return answer, figures | {"final": against(alone, pd.concat(both), rows)}
+
+
+def scored(compared: Comparison, statistic: Statistic) -> pd.DataFrame:
+    """Return a statistic of the runs that have it (`score`): by value of the first factor (`line`) and the last (`x`).
+
+    A number is where it is drawn, unless it takes few values and is the first.
+    """
+    runs = conclusive(compared.runs).sort_values(compared.factors[0], key=lambda of: of.map(value_order), kind="stable")
+    first, numbers = runs[compared.factors[0]], runs[compared.factors[-1]].to_numpy(float)
+    line = places_of(first.to_numpy(float)) if compared.is_axis else [shown(value_text(value), 34) for value in first]
+    table = {"line": line, "number": numbers, "x": places_of(numbers), "score": statistic.of(runs)}
+    return pd.DataFrame(table).dropna(subset="score")
+
+
+def against(compared: Comparison, scores: pd.DataFrame, looks: Looks) -> Figure:
+    """Draw final accuracy against a number: of training and validation rows, or a line a value of another factor."""
+    *others, name = map(label, compared.factors)
+    score = f"final {compared.validation_rows} accuracy" if others else "final accuracy"
+    band = partial(mean_interval, n_resamples=1_000) if others else spread
+    bands = "95 % interval of the mean over seeds" if others else "5-95 % of single runs"
+    runs = scores.groupby(["line", "x"], sort=False)["score"]
+    rows = [(*of, *band(found.to_numpy())) for of, found in runs]
+    points = pd.DataFrame(rows, columns=["line", "x", "mean", "low", "high"])
+    points = points.fillna(dict.fromkeys(("low", "high"), points["mean"]))  # of a single run
+    chart = lines(points, looks, {name: None, f"{score} (fraction of rows)": None}, majority=compared.majority)
+    caption = f"Lines: mean over runs; bands: {bands}. Final: mean over the last 20 epochs. {compared.majority_text}"
+    title = f"{score.capitalize()} against {', by '.join([name, *others])}"
+    return Figure(title, f"{caption} {_binned(scores, name)}{compared.caption}", [chart])
+
+
+def over_two(compared: Comparison, means: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """Draw the mean final validation accuracy over two numbers: a heat map with contour lines."""
+    highest, (second, first) = means.max(), map(label, compared.factors)
+    x = highest.idxmax()
+    y = means[x].idxmax()
+    caption = (
+        f"Color: mean over runs, {means.min().min():.3f} (dark) to {highest.max():.3f} (bright); white lines: "
+        f"contours; ring: the highest, at {first} {x:.3g} and {second} {y:.3g}; blank: no run with a final score."
+    )
+    title = f"Final {compared.validation_rows} accuracy over {first} and {second}"
+    chart = heat(means, (first, second))
+    return Figure(title, f"{caption} {_binned(scores, first)}{compared.caption}", [chart])
+
+
+def spread(scores: Array) -> tuple[float, float, float]:
+    """Return the mean of some runs and the quantiles between which most of them lie."""
+    return float(scores.mean()), *np.quantile(scores, BAND)
+
+
+def places_of(numbers: Array) -> Array:
+    """Return where numbers are drawn, (R,): very many in the centers of bins of equal width on their axis."""
+    if len(np.unique(numbers)) <= MOST_PLACES:
+        return numbers
+    log = is_log(numbers)
+    at = np.log(numbers) if log else numbers
+    centers = at.min() + (pd.cut(at, MOST_PLACES, labels=False) + 0.5) * np.ptp(at) / MOST_PLACES
+    return np.asarray(np.exp(centers) if log else centers)
+
+
+def _binned(scores: pd.DataFrame, name: str) -> str:
+    n_values, n_places = scores["number"].nunique(), scores["x"].nunique()
+    return f"{n_values:,} values of the {name} in {n_places} bins. " if n_places < n_values else ""

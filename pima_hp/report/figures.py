@@ -96,7 +96,7 @@ def waiting_times(compared: Comparison, statistics: Sequence[Statistic]) -> Figu
         f"Survival curves: a run leaves at the first epoch whose running training accuracy has {verb} {threshold:.2f}; "
         "a run that diverged never does. Bands: 95 % intervals over seeds (Wilson)."
     )
-    charts = [lines(drawn, looks_of(compared.levels), axes, stepped=True)] if points else []
+    charts = [lines(drawn, looks_of(compared.levels), axes, interpolate="step-after")] if points else []
     return Figure(f"Epochs until training accuracy has {verb} {threshold:.2f}", caption, charts)
 
 

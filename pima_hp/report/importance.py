@@ -71,13 +71,12 @@ def ranked(rows: pd.DataFrame, target: str) -> str:
     rows = rows[rows["effect"] != REST]
     if math.isnan(rows["share"].iloc[0]):
         return f"no difference between settings in {target} is larger than what seeds alone make."
-    factors = [list(map(label, effect.split(JOINT))) for effect in rows["effect"]]
-    names = [f"the {'interaction of ' if len(of) == 2 else ''}{listed(of)}" for of in factors]
-    n, texts = min(3, max(1, int((rows["share"] >= rows["lower"].iloc[0]).sum()))), [*rows["text"]]
-    verb = "matter most: they explain" if n > 1 or names[0].endswith("s") else "matters most: it explains"
+    names = [f"the {'interaction of ' * (SIGN in name)}{name.replace(SIGN, ' and ')}" for name in rows["name"]]
+    n = min(3, max(1, int((rows["share"] >= rows["lower"].iloc[0]).sum())))
     more = range(n, min(n + 2, int((rows["share"] >= 0.005).sum())))
-    following = listed(f"{names[place]}, {texts[place]}" for place in more)
-    lead = f"{listed(names[:n])} {verb} {listed(texts[:n])} of the variance of {target} between settings"
+    following = listed(f"{names[place]}, {rows['text'].iloc[place]}" for place in more)
+    verb = "matter most: they explain" if n > 1 or names[0].endswith("s") else "matters most: it explains"
+    lead = f"{listed(names[:n])} {verb} {listed(rows['text'][:n])} of the variance of {target} between settings"
     return f"{lead}{f'; next {following}' if following else ''}."
 
 
@@ -101,21 +100,20 @@ def what_was_analyzed(found: Importance) -> str:
 
 
 def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart | None:
-    """Draw the means of a pair: lines over a number, bars without one; None for more than one can read."""
+    """Draw the means of a pair: lines over a number, bars without one; None for more bars than one can read."""
     numeric = {key for key in pair if all(type(value) in (int, float) for value in found.levels[key])}
     across, line = sorted(pair, key=lambda key: (key not in numeric, -len(found.levels[key])))
     means, title = found.means(target, pair), f"{label(across)} and {label(line)}"
-    numbers, looks = means[["mean", "low", "high"]], looks_of(map(value_text, found.levels[line]))
-    if len(found.levels[line]) > len(looks) or (not numeric and len(means) > MOST_BARS):
+    points = means[["mean", "low", "high"]].assign(line=means[line].map(value_text), x=means[across])
+    if numeric:
+        axes = {label(across): None, target: None}
+        points, looks = points.astype({"x": float}).sort_values("x"), looks_of(map(value_text, found.levels[line]))
+        return lines(points, looks, axes, majority=majority, title=title, size=(300, 220))
+    if len(points) > MOST_BARS:
         return None
-    points = numbers.assign(line=means[line].map(value_text))
-    if not numeric:
-        points[[*numbers]] = 100 * (numbers - numbers["mean"].mean())
-        points = points.rename(columns={"mean": "value"}).assign(name=means[across].map(value_text))
-        return bars(points, f"{target}, points above the mean of all settings", title=title)
-    points = points.assign(x=means[across].astype(float)).sort_values("x")
-    axes = {label(across): None, target: None}
-    return lines(points, looks, axes, majority=majority, title=title, size=(300, 220))
+    points[["value", "low", "high"]] = 100 * (points[["mean", "low", "high"]] - points["mean"].mean())
+    table = points.assign(name=points["x"].map(value_text))
+    return bars(table, f"{target}, points above the mean of all settings", title=title)
 
 
 def _bars(shares: pd.DataFrame) -> Figure:

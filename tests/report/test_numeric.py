@@ -8,8 +8,7 @@ import pytest
 
 from pima_hp.report.charts import is_log
 from pima_hp.report.comparable import comparable
-from pima_hp.report.factors import factor_section
-from pima_hp.report.numeric import number_answer, places_of
+from pima_hp.report.factors import factor_section, number_answer, places_of
 from pima_hp.report.study import Study
 
 RATES = np.logspace(-4, 0, 9).tolist()
