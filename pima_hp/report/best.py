@@ -10,8 +10,7 @@ from pima_hp.analysis.curves import FINAL_VALIDATION, MARGIN
 from pima_hp.analysis.selection import default_settings
 from pima_hp.formatting import counted, interval_text, label, value_text
 from pima_hp.report.comparable import Comparison, comparable
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 
 # Factors of a setting that is named with all its values; of more, those that differ from `conf/config.yaml`.
 MOST_NAMED = 5
@@ -39,41 +38,39 @@ def best_section(study: Study) -> Section | None:
 
 def answer(ranking: Ranking, compared: Comparison) -> str:
     """Return in words the best setting, those that may be the best as well, the worst, those without a mean."""
-    table, rows = ranking.table, compared.validation_rows
-    whole = table[table["mean"].notna()]
-    best, worst, n, n_seeds = whole.iloc[0], whole.iloc[-1], len(table), ranking.n_seeds
+    table, rivals, rows = ranking.table, ranking.rivals, compared.validation_rows
+    n, whole, is_short = len(table), table.dropna(subset="mean"), len(ranking.factors) <= MOST_NAMED
+    usual = {} if is_short else default_settings()
 
     def named(row: "pd.Series[Any]") -> str:
-        few, usual = len(ranking.factors) <= MOST_NAMED, default_settings()
-        keys = [key for key in ranking.factors if row[key] is not None and (few or row[key] != usual.get(key))]
-        return ", ".join(f"{label(key)} {value_text(row[key])}" for key in keys) or "the default"
+        """Return the settings of a row, in which None stands for one that another setting does not have."""
+        kept = [key for key in ranking.factors if row[key] not in (None, usual.get(key))]
+        return ", ".join(f"{label(key)} {value_text(row[key])}" for key in kept) or "the default"
 
-    how_named = "" if len(ranking.factors) <= MOST_NAMED else " (named by what is not the default)"
-    about = f"95 % interval over {n_seeds} seeds" if n_seeds > 1 else "one run: no interval"
-    number = interval_text(best["mean"], best["lower"], best["upper"])
-    sentences = [
-        f"Of {n:,} settings{how_named} the best by final {rows} accuracy is {named(best)}: {number} ({about})."
-    ]
-    if n_seeds > 1:
-        nearest = "".join(f", the first with {named(row)}" for _, row in ranking.rivals.head(1).iterrows())
-        few = "; more seeds would exclude more" if len(ranking.rivals) > n / 2 else ""
+    how_named = "" if is_short else " (named by what is not the default)"
+    number = interval_text(*whole.iloc[0][["mean", "lower", "upper"]])
+    about = f"95 % interval over {ranking.n_seeds} seeds" if ranking.n_seeds > 1 else "one run: no interval"
+    text = (
+        f"Of {n:,} settings{how_named} the best by final {rows} accuracy is {named(whole.iloc[0])}: {number} ({about})."
+    )
+    if ranking.n_seeds > 1:
+        nearest = f", the first with {named(rivals.iloc[0])}" if len(rivals) else ""
+        few = "; more seeds would exclude more" if len(rivals) > n / 2 else ""
         how = f"95 % confidence set: paired t tests against the best, Holm{few}"
-        sentences.append(f"{len(ranking.rivals) or 'None'} of the others may be the best as well{nearest} ({how}).")
-    sentences.append(f"The worst is {named(worst)}: {worst['mean']:.3f}.")
+        text += f" {len(rivals) or 'None'} of the others may be the best as well{nearest} ({how})."
+    text += f" The worst is {named(whole.iloc[-1])}: {whole['mean'].iloc[-1]:.3f}."
     if lost := n - len(whole):
-        sentences.append(f"{counted(lost, 'setting')} with diverged, stopped, failed or missing runs: no mean.")
+        text += f" {counted(lost, 'setting')} with diverged, stopped, failed or missing runs: no mean."
     if stuck := int((table["share_off_majority"] == 0).sum()):
         above = f"training accuracy at least {MARGIN} above always predicting the majority class"
-        sentences.append(f"In {counted(stuck, 'setting')} no run ends with {above}.")
+        text += f" In {counted(stuck, 'setting')} no run ends with {above}."
     if stuck == n:
-        usual = [("model.initialization", "glorot_uniform"), ("data.scaling", "standard")]
-        new = [f"{key}={value}" for key, value in usual if value not in set(compared.runs[key])]
-        sentences.append(f"Try {[*new, 'a larger optimizer.lr'][0]}.")
+        helping = [("model.initialization", "glorot_uniform"), ("data.scaling", "standard")]
+        new = [f"{key}={value}" for key, value in helping if value not in set(compared.runs[key])]
+        text += f" Try {[*new, 'a larger optimizer.lr'][0]}."
     if not math.isnan(ranking.by_halves):
-        sentences.append(
-            "The choice flatters the best of many: chosen by one half of the seeds, it has "
-            f"{ranking.by_halves:.3f} in the other half."
-        )
+        text += " The choice flatters the best of many: chosen by one half of the seeds, it has "
+        text += f"{ranking.by_halves:.3f} in the other half."
     if rows == "test":
-        sentences.append("The test rows chose it; data.val_fraction=0.2 sets rows aside for the choice.")
-    return " ".join(sentences)
+        text += " The test rows chose it; data.val_fraction=0.2 sets rows aside for the choice."
+    return text

@@ -17,8 +17,7 @@ from pima_hp.ledger.ledger import BAND
 from pima_hp.report.charts import Figure, lines, looks_of
 from pima_hp.report.comparable import Comparison, comparable, evenly_spaced
 from pima_hp.report.figures import MAX_EPOCHS
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from pima_hp.run import DIAGNOSTICS
 
 # The settings that decide how large gradients are, and whether small ones matter.

@@ -22,8 +22,7 @@ from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, is_log, l
 from pima_hp.report.comparable import Comparison, comparable
 from pima_hp.report.figures import figures_of, learning_curves
 from pima_hp.report.heat import heat
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import mean_interval, summary
 from pima_hp.run import Array
 

@@ -9,8 +9,7 @@ from pima_hp.analysis.fair import Grid, grids, median_band
 from pima_hp.analysis.intervals import Share
 from pima_hp.formatting import interval_text, label, listed, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import SEED, mean_interval
 
 NOTE = (

@@ -11,8 +11,7 @@ from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, i
 from pima_hp.formatting import MISSING, counted, label, listed, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.comparable import comparable
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import SEED
 
 MOST_EFFECTS, MOST_INTERACTIONS, MOST_BARS = 8, 4, 30

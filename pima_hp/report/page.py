@@ -23,8 +23,7 @@ from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.factors import factor_section, single_section
 from pima_hp.report.fair import fair_section
 from pima_hp.report.importance import importance_section
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study, shaped
+from pima_hp.report.study import Section, Study, shaped
 from pima_hp.report.tables import cells, counts_text, estimates_table
 from pima_hp.report.variance import variance_section
 from pima_hp.run import RunStatus

@@ -1,17 +1,18 @@
-"""A study on disk, as reports read it: its runs, learning curves, verdicts and factors."""
+"""A study on disk, as reports read it: its runs, learning curves, verdicts and factors; one section of its report."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.baselines import keep_baselines
 from pima_hp.analysis.claims import load_claims
-from pima_hp.analysis.selection import varying_settings
+from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.selection import conclusive, varying_settings
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
@@ -21,6 +22,10 @@ from pima_hp.report.comparable import missing
 from pima_hp.report.tables import SEED
 from pima_hp.run import RunStatus
 
+if TYPE_CHECKING:
+    from pima_hp.report.charts import Figure  # brings in Altair, which who only reads a study does not need
+
+# Factors with a section of their own.
 MOST_FACTORS = 6
 
 
@@ -59,12 +64,14 @@ class Study:
 
         Of a loss, the lowest is the best. A configuration with a run that has no such score is never the best.
         """
-        frame = self.frame.assign(score=self.curves(key).iloc[:, -20:].mean(axis=1, skipna=False).to_numpy())
-        means = frame.groupby("config_id", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False)).dropna()
+        runs = conclusive(self.frame)
+        scores = pd.Series(Statistic(name="final_score", curve=key).of(runs), runs.index).reindex(self.frame.index)
+        groups = scores.groupby(self.frame["config_id"], sort=False)
+        means = groups.agg(lambda of: of.mean(skipna=False)).dropna()
         if means.empty:
             raise InputError(f"best: needs a configuration whose runs all have {key}; found none")
         best = str(means.idxmin() if "loss" in key else means.idxmax())
-        settings = frame[frame["config_id"] == best][setting_columns(frame)].iloc[0].dropna()
+        settings = self.frame.loc[self.frame["config_id"] == best, setting_columns(self.frame)].iloc[0].dropna()
         return {name: plain(value) for name, value in {**settings, key: means[best]}.items()}
 
     def verdicts(self, claims: Path | str | None = None) -> list[Verdict]:
@@ -99,6 +106,31 @@ class Study:
         n_planned = max(len(self.manifest.run_ids) if self.manifest else 0, len(self.frame))
         n_finished = int((self.frame["status"] != RunStatus.FAILED).sum())
         return "; ".join(filter(None, [f"{n_finished:,} of {n_planned:,} runs finished", missing(self.frame)]))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question about a study, with its answer.
+
+    Attributes:
+        name: anchor on the page and stem of its files.
+        question: the heading: "What matters?".
+        answer: the first sentences: the answer in plain words, with numbers.
+        figures: stem of a file -> figure.
+        table: its first rows are shown, all are in `tables/<name>.csv`.
+        note: what the columns of the table mean, methods, source.
+        leads: whether it comes before the claims of the article even where most of these can be tested.
+        shared: what all captions of its figures say; the page says it once, below the table.
+    """
+
+    name: str
+    question: str
+    answer: str
+    figures: "Mapping[str, Figure]" = field(default_factory=dict)
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    note: str = ""
+    leads: bool = False
+    shared: str = ""
 
 
 def shaped(study: Study) -> Study:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pima_hp.analysis.curves import Statistic
+from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
 from pima_hp.analysis.intervals import Share, bootstrap
@@ -36,24 +36,25 @@ def summary(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
     or diverged, infinite where most do not get there. Copies are counted once. Other settings are held fixed as in
     `comparable`: give all of `varying_settings(frame)` for every setting of the study.
     """
-    comparison = comparable(frame, factors)
-    validation, reach = comparison.validation_rows.replace(" ", "_"), comparison.reach
-    runs, places = comparison.runs.reset_index(drop=True), comparison.places
-    with_result, row = conclusive(runs), np.repeat(0, len(runs))
+    compared = comparable(frame, factors)
+    places, rows, reach = compared.places, compared.validation_rows.replace(" ", "_"), compared.reach
+    setting = np.empty(len(compared.runs), int)
     for number, of in enumerate(places.values()):
-        row[of] = number
-    settings = [dict(zip(factors, map(value_text, values), strict=True)) for values in places]
-    table = pd.DataFrame(settings, index=range(len(places))).assign(n_runs=[*map(len, places.values())])
+        setting[of] = number
+    runs = compared.runs.set_axis(setting)
+    kept = conclusive(runs)
+    table = pd.DataFrame([[*map(value_text, values)] for values in places], columns=[*factors])
+    table["n_runs"] = runs.groupby(level=0).size()
     for name, status in COUNTED.items():
-        table[name] = (runs["status"] == status).groupby(row).sum()
-    for name, key in (("training", "train/accuracy_end"), (validation, "val/accuracy")):
-        scores = pd.Series(Statistic(name="final_score", curve=key).of(with_result)).groupby(row[with_result.index])
+        table[name] = (runs["status"] == status).groupby(level=0).sum()
+    for name, statistic in (("training", FINAL_TRAINING), (rows, FINAL_VALIDATION)):
+        scores = pd.Series(statistic.of(kept), kept.index).groupby(level=0)
         table[f"final_{name}_accuracy_mean"], table[f"final_{name}_accuracy_sd"] = scores.mean(), scores.std()
     if reach is not None:
         reaching = Statistic(name="first_epoch_reaching", curve="train/accuracy", threshold=reach)
-        first = pd.Series(reaching.of(with_result))
-        table[f"median_epoch_at_{reach:.2f}"] = first.groupby(row[with_result.index]).median()
-        table[f"share_that_reached_{reach:.2f}"] = (first < np.inf).groupby(row[with_result.index]).mean()
+        first = pd.Series(reaching.of(kept), kept.index)
+        table[f"median_epoch_at_{reach:.2f}"] = first.groupby(level=0).median()
+        table[f"share_that_reached_{reach:.2f}"] = (first < np.inf).groupby(level=0).mean()
     return table
 
 
@@ -68,13 +69,11 @@ def mean_interval(values: Array, level: float = 0.95, n_resamples: int = 10_000)
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return one row per claim that can be tested, with its decisive estimate: fits a terminal."""
     rows = [
-        {"claim": f"{verdict.claim.id}: {verdict.claim.sentence}",
-         "verdict": "; ".join([verdict.headline, *verdict.qualifiers]),
-         "estimate, 95% over seeds": f"{of.part.name} {interval_text(of.value, of.lower, of.upper)}",
-         "n": of.n_replicates}
+        (f"{verdict.claim.id}: {verdict.claim.sentence}", "; ".join([verdict.headline, *verdict.qualifiers]),
+         f"{of.part.name} {interval_text(of.value, of.lower, of.upper)}", of.n_replicates)
         for verdict in verdicts if verdict.outcome != Outcome.UNTESTABLE for of in [verdict.decisive]
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["claim", "verdict", "estimate, 95% over seeds", "n"])
 
 
 def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -82,11 +81,11 @@ def estimates_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
     A descriptive estimate, which no rule is about, has no outcome.
     """
-    rows = []
-    for verdict in verdicts:
-        for of in verdict.estimates:
-            outcome = {"outcome": "" if of.part.descriptive else verdict.outcome}
-            rows.append({**verdict.row, **outcome, **of.row, "config_ids": " ".join(of.config_ids)})
+    rows = [
+        {**verdict.row, **of.row, "outcome": "" if of.part.descriptive else verdict.outcome,
+         "config_ids": " ".join(of.config_ids)}
+        for verdict in verdicts for of in verdict.estimates
+    ]  # fmt: skip
     return pd.json_normalize(rows, sep="_")
 
 
@@ -97,17 +96,14 @@ def side_by_side(first: Sequence[Verdict], second: Sequence[Verdict]) -> pd.Data
     slopes, and of logarithms for a ratio. There is none for studies that share fewer than 10. A descriptive
     estimate has no outcome.
     """
-    rows = []
-    for one, other in zip(first, second, strict=True):
-        for estimate, twin in zip(one.estimates, other.estimates, strict=True):
-            if estimate.inference is None or twin.inference is None:
-                continue
-            row: dict[str, Any] = {"claim": one.claim.id, "estimate": estimate.part.name, "unit": estimate.unit}
-            for number, verdict, of in ((1, one, estimate), (2, other, twin)):
-                row[f"outcome_{number}"] = "" if of.part.descriptive else str(verdict.outcome)
-                row |= {f"{key}_{number}": getattr(of, key) for key in ("value", "lower", "upper", "n_replicates")}
-            rows.append(row | _difference(estimate, twin))
-    return pd.DataFrame(rows)
+    one, other = ([of for verdict in verdicts for of in verdict.estimates] for verdicts in (first, second))
+    differences = [_difference(*pair) for pair in zip(one, other, strict=True)]
+    columns = ["outcome", "value", "lower", "upper", "n_replicates"]
+    tables = estimates_table(first), estimates_table(second)
+    numbered = [table[columns].add_suffix(f"_{number}") for number, table in enumerate(tables, 1)]
+    named = tables[0][["claim", "name", "unit"]].rename(columns={"name": "estimate"})
+    table = named.join([*numbered, pd.DataFrame(differences)])
+    return table.dropna(subset=["value_1", "value_2"])
 
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.fair import TEST, VALIDATION
@@ -10,8 +11,7 @@ from pima_hp.analysis.importance import JOINT
 from pima_hp.analysis.variance import REST, budgets
 from pima_hp.formatting import interval_text, listed
 from pima_hp.report.charts import Figure, bars
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import SEED
 
 # Of a mean accuracy, in % of rows.
@@ -33,38 +33,38 @@ def variance_section(study: Study) -> Section | None:
         return None
     table["sd"] = 100 * np.sqrt(table["variance"])
     table[["share", "lower", "upper"]] *= 100
-    table[["variance", "total_lower", "total_upper"]] *= 1e4
+    columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
+    drawn = bars(table[~table["is_difference"]].rename(columns=columns), "share of the variance between runs (%)")
+    caption = "Final test accuracy; lines: 95 % intervals, bootstrap over the seeds of each stream."
+    figures = {"variance_shares": Figure("What the spread between runs is made of", caption, [drawn])}
+    shown = table[["configuration", "component", "sd", "share", "lower", "upper"]].round(1)
+    return Section("variance", "How many seeds does a study need?", _answer(study, table), figures, shown, NOTE)
+
+
+def _answer(study: Study, table: pd.DataFrame) -> str:
+    """Return how much runs of the first configuration differ, by what, and how many runs a mean needs."""
     columns = {"variance": "sum", "total_lower": "first", "total_upper": "first"}
-    totals = table.groupby("configuration", sort=False).agg(columns)
-    base, total = str(totals.index[0]), float(totals["variance"].iloc[0])
-    needed = {
-        name: "{} [{}, {}]".format(*(math.ceil(of / STANDARD_ERROR**2) for of in row))
-        for name, row in totals.iterrows()
-    }
+    totals = 1e4 * table.groupby("configuration", sort=False).agg(columns)  # in % of rows, squared
+    counts = zip(totals.index, np.ceil(totals.to_numpy() / STANDARD_ERROR**2), strict=True)
+    needed = {name: "{:.0f} [{:.0f}, {:.0f}]".format(*count) for name, count in counts}
+    base, total = totals.index[0], float(totals["variance"].iloc[0])
     rows = table[table["configuration"] == base].set_index("component").drop(REST)
     mains = rows[~rows.index.str.contains(JOINT)].sort_values("variance", ascending=False)
-    parts = [
-        f"the {name} accounts for {interval_text(*of[['share', 'lower', 'upper']])} %" for name, of in mains.iterrows()
-    ]
-    top, largest = mains.index[0], float(mains["variance"].iloc[0])
+    shares = zip(mains.index, mains[["share", "lower", "upper"]].to_numpy(), strict=True)
+    parts = ", ".join(f"the {name} accounts for {interval_text(*share)} %" for name, share in shares)
+    top, largest = mains.index[0], 1e4 * float(mains["variance"].iloc[0])
     n_five = math.ceil((largest + (total - largest) / 5) / STANDARD_ERROR**2)
-    pairs = [f"{name} {needed[name]}" for name in table.loc[table["is_difference"], "configuration"].unique()]
-    fractions = study.frame[["data.test_fraction", "data.val_fraction"]].drop_duplicates().to_numpy(float)
     answer = (
         f"Test accuracy varies between runs of {base!r} by a standard deviation of {math.sqrt(total):.1f} {study.noun} "
-        f"per 100. Of its variance, {', '.join(parts)}, interactions and the rest {100 - mains['share'].sum():.0f} %. "
+        f"per 100. Of its variance, {parts}, interactions and the rest {100 - mains['share'].sum():.0f} %. "
         f"A mean with a standard error of {STANDARD_ERROR} per 100 over seeds needs {needed[base]} runs, each with "
         f"other seeds of all streams (with five runs for each {top}: {n_five} times 5); with one {top} for all, "
         f"{math.sqrt(largest):.1f} remain, however many runs."
     )
+    fractions = study.frame[["data.test_fraction", "data.val_fraction"]].drop_duplicates().to_numpy(float)
     if any("split" in name for name in mains.index) and len(fractions) == 1:
         floor = math.sqrt(total * fractions[0, 0] / (1 - fractions.sum()))  # of ever more splits, which share rows
         answer += f" For new patients the standard error never falls below about {floor:.1f}, as splits share rows."
-    answer += f" A difference needs pairs of runs with the same seeds: {listed(pairs)}." if pairs else ""
-    columns = {"configuration": "line", "component": "name", "share": "value", "lower": "low", "upper": "high"}
-    drawn = table[~table["is_difference"]].rename(columns=columns)
-    chart = bars(drawn, "share of the variance between runs (%)")
-    caption = "Final test accuracy; lines: 95 % intervals, bootstrap over the seeds of each stream."
-    figures = {"variance_shares": Figure("What the spread between runs is made of", caption, [chart])}
-    shown = table[["configuration", "component", "sd", "share", "lower", "upper"]].round(1)
-    return Section("variance", "How many seeds does a study need?", answer, figures, shown, NOTE)
+    if pairs := [f"{name} {needed[name]}" for name in table.loc[table["is_difference"], "configuration"].unique()]:
+        answer += f" A difference needs pairs of runs with the same seeds: {listed(pairs)}."
+    return answer

@@ -8,8 +8,7 @@ import pytest
 
 from pima_hp.analysis.fair import TEST
 from pima_hp.report.fair import fair_section
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from tests.analysis.grids import frame_of, grid_of
 from tests.report.conftest import texts
 

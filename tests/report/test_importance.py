@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from pima_hp.report.importance import SIGN, importance_section
-from pima_hp.report.sections import Section
-from pima_hp.report.study import Study
+from pima_hp.report.study import Section, Study
 from tests.analysis.grids import frame_of, grid_of
 
 LEVELS = {"activation": ["relu", "tanh"], "optimizer": ["adam", "sgd"], "optimizer.lr": [0.001, 0.01, 0.1]}
