@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +22,8 @@ from pima_hp.run import DIAGNOSTICS
 # The settings that decide how large gradients are, and whether small ones matter.
 RESCUES = ("activation", "model.initialization", "data.scaling", "optimizer")
 
-# The gradient of the first layer vanishes where it is below this part of the last layer's; a difference of shares.
-VANISHES = 0.1
+# The gradient of the first layer vanishes where it is below this part of the last layer's. Percentages differ by more.
+VANISHES, DIFFERS = 0.1, 10
 
 MAX_PANELS, MOST_NAMED, LEAST_NORM = 8, 5, 1e-8
 SMALL = (
@@ -61,52 +60,56 @@ def diagnosis_section(study: Study) -> Section | None:
 
 def in_words(compared: Comparison, table: pd.DataFrame, counts: Counter[str]) -> str:
     """Return which settings learn, where the gradient vanishes, and what became of the runs."""
-    keys, percent = compared.factors, 100 * table["share_that_learns"]
-    names = [named(keys, row) for row in table[keys].to_numpy()]
-    columns: dict[str, Any] = {"optimizer": compared.runs["optimizer"].iloc[0], **table}
-    table = pd.DataFrame({**columns, "setting": names, "percent": percent})
-    low = table.loc[percent <= 20, "setting"].tolist()
-    few = f" and at most 20 % in {len(low)} ({'such as ' * (len(low) > 1)}{low[0]})" if low else ""
-    high = f"at least 80 % in {(percent >= 80).sum()} of {len(table)} settings{few}"
-    means = {key: table.groupby(key)["percent"].mean().dropna().sort_values() for key in keys}
-    most = max(keys, key=lambda key: float(np.ptp(means[key])))
-    if np.ptp(means[most]) > 100 * VANISHES and len(table) == np.prod([len(found) for found in means.values()]):
-        (low_name, least), *_, (name, largest) = means[most].items()
-        high += f"; the {label(most)} decides most: from {least:.0f} % ({low_name}) to {largest:.0f} % ({name})"
-    n, n_runs = len(compared.runs), sum(counts.values())
+    keys, n, n_runs = compared.factors, len(compared.runs), counts.total()
     some = f" ({n:,} of {n_runs:,} runs)" if n < n_runs else ""
-    learned = high if len(table) > 1 else f"{percent[0]:.0f} %"
-    why = mechanism(table, [key for key in keys if key != "optimizer"]) if "over_last" in table else []
-    became = listed(f"{n:,} {name}" for name, n in counts.most_common())
-    became = became.replace(LABELS[-2], f"{LABELS[-2]} in training loss")
-    sentences = (f"{compared.context} share of runs that learn{some} is {learned}.", *why)
-    return " ".join([*sentences, f"Labels of all {counted(n_runs, 'run')}: {became}."])
+    table = table.assign(percent=100 * table["share_that_learns"])
+    learned = who_learns(table, keys) if len(table) > 1 else f"{table['percent'][0]:.0f} %"
+    why = ""
+    if "over_last" in table:
+        optimizers = table.get("optimizer", compared.runs["optimizer"].iloc[0])
+        why = mechanism(table.assign(optimizer=optimizers), [key for key in keys if key != "optimizer"])
+    became = listed(f"{n:,} {name}{' in training loss' * (name == LABELS[-2])}" for name, n in counts.most_common())
+    answer = f"{compared.context} share of runs that learn{some} is {learned}.{why}"
+    return f"{answer} Labels of all {counted(n_runs, 'run')}: {became}."
 
 
-def mechanism(table: pd.DataFrame, cells: Sequence[str]) -> list[str]:
+def who_learns(table: pd.DataFrame, keys: Sequence[str]) -> str:
+    """Return in how many settings most runs learn or hardly any does, and which of the settings decides most."""
+    percent, low = table["percent"], table[table["percent"] <= 20]
+    text = f"at least 80 % in {(percent >= 80).sum()} of {len(table)} settings"
+    if len(low):
+        text += f" and at most 20 % in {len(low)} ({'such as ' * (len(low) > 1)}{named(keys, low[[*keys]].iloc[0])})"
+    means = {key: percent.groupby(table[key]).mean().dropna().sort_values() for key in keys}
+    most, of = max(means.items(), key=lambda found: float(np.ptp(found[1])))
+    if np.ptp(of) > DIFFERS and len(table) == np.prod([*map(len, means.values())]):
+        (least, lowest), *_, (name, highest) = of.items()
+        text += f"; the {label(most)} decides most: from {lowest:.0f} % ({least}) to {highest:.0f} % ({name})"
+    return text
+
+
+def mechanism(table: pd.DataFrame, cells: Sequence[str]) -> str:
     """Return in sentences where the gradient vanishes, and with which optimizers fewer runs learn where it is small."""
     table = table.dropna(subset="over_last")  # not where no run has recorded gradients
     least = table.groupby(cells[0])["over_last"].min().nsmallest(MOST_NAMED)
     ratios = listed(f"{ratio:.2g} with {name}" for name, ratio in least.items())
     vanishing = listed(least.index[least < VANISHES])
-    settings = table[[*cells]]
-    smallest = settings.iloc[int(table["over_last"].argmin())]
-    there = table[(settings == smallest).all(axis=1)]
-    learn = [f"{share:.0f} % with {listed(of)}" for share, of in there.groupby(there["percent"].round())["optimizer"]]
-    by_optimizer = table.groupby("optimizer")
-    table = table.assign(is_small=by_optimizer["first_gradient"].rank(pct=True) <= 0.5)
-    shares = table[by_optimizer["percent"].transform("count") >= 3].pivot_table("percent", "optimizer", "is_small")
-    shares = shares.reindex(columns=[False, True]).dropna()
-    found: dict[str, list[str]] = {"lower": [], "about the same or higher": []}
-    for name, large, small in shares.itertuples():
-        found[[*found][large - small <= 100 * VANISHES]].append(f"{name} ({small:.0f} against {large:.0f} %)")
-    parts = ", ".join(f"{how} with {listed(names)}" for how, names in found.items() if names)
-    return [
-        "Before the first update, the ratio of the first layer's gradient to the last layer's is at its smallest "
-        f"{ratios}: it {f'vanishes with {vanishing}' if vanishing else 'does not vanish'}.",
-        f"In the setting with the smallest ratio ({named(cells, smallest)}), the runs that learn are {listed(learn)}.",
-        *([f"{SMALL} {parts}."] if parts else []),
-    ]
+    smallest = table[[*cells]].iloc[int(table["over_last"].argmin())]
+    there = table[(table[[*cells]] == smallest).all(axis=1)]
+    learn = listed(f"{share:.0f} % with {listed(of)}" for share, of in there.groupby("percent")["optimizer"])
+    lower, others = list[str](), list[str]()
+    for name, of in table.groupby("optimizer"):
+        is_small = of["first_gradient"].rank(pct=True) <= 0.5
+        small, large = of.loc[is_small, "percent"].mean(), of.loc[~is_small, "percent"].mean()
+        if of["percent"].count() >= 3 and np.isfinite(large - small):
+            (lower if large - small > DIFFERS else others).append(f"{name} ({small:.0f} against {large:.0f} %)")
+    groups = {"lower": lower, "about the same or higher": others}
+    parts = ", ".join(f"{how} with {listed(names)}" for how, names in groups.items() if names)
+    text = (
+        " Before the first update, the ratio of the first layer's gradient to the last layer's is at its smallest "
+        f"{ratios}: it {f'vanishes with {vanishing}' if vanishing else 'does not vanish'}."
+        f" In the setting with the smallest ratio ({named(cells, smallest)}), the runs that learn are {learn}."
+    )
+    return f"{text} {SMALL} {parts}." if parts else text
 
 
 def named(keys: Sequence[str], values: Iterable[str]) -> str:
@@ -118,35 +121,37 @@ def named(keys: Sequence[str], values: Iterable[str]) -> str:
 @debug_mode(False)
 def gradients(runs: pd.DataFrame, keys: Sequence[str]) -> dict[str, Figure]:
     """Return the figures of gradient norms, a line for each value of the first key, a chart for those of the others."""
-    norms, figures = norm_columns(runs), dict[str, Figure]()
-    runs = runs.assign(layers=[*runs[norms].to_numpy(float)])
-    curve, layer = f"{DIAGNOSTICS}gradient_norm/layer1", f"layer ({len(norms)}: the logit)"
-    kinds = {
-        "layers": ("by layer, before the first update", layer, "layers", [key for key in keys if key != "optimizer"]),
-        "epochs": ("of the first layer, after each epoch", "epoch", curve, keys),
-    }
-    for kind, (title, x_title, column, cells) in kinds.items() if norms else ():
-        if column not in runs:
-            continue
-        parts = []
-        for values, some in runs.groupby([*(cells or keys)], sort=False, dropna=False):
-            logs = np.log10(np.maximum(aligned(some[column]), LEAST_NORM))
-            x, (line, *rest) = evenly_spaced(logs.shape[1], MAX_EPOCHS), map(value_text, values)
-            low, middle, high = quantiles(logs[:, x], (BAND[0], 0.5, BAND[1]))
-            numbers = {"x": x + 1, "mean": middle, "low": low, "high": high}
-            parts.append(pd.DataFrame({"line": line, "panel": named(cells[1:], rest), **numbers}).dropna())
-        points = pd.concat(parts)
-        ends = np.floor(points["low"].min()), np.ceil(points["high"].max())
-        axes = {x_title: (1.0, max(2.0, points["x"].max())), "gradient norm (nats)": ends}
-        panels, looks = points["panel"].unique(), looks_of(sorted(points["line"].unique()))
-        charts = [
-            lines(points[points["panel"] == panel], looks, axes, title=panel, size=(215, 190), decades=True)
-            for panel in panels[:MAX_PANELS]
-        ]
-        left_out = f"; {len(charts)} of {len(panels)} charts" if len(panels) > len(charts) else ""
-        caption = (
-            "Lines: median over runs; bands: 5-95 % of single runs; less than 1e-8 is drawn there. Gradient: of the "
-            f"mean loss of all training rows by a layer's weights. {counted(len(runs), 'run')}{left_out}."
-        )
-        figures[f"why_{kind}"] = Figure(f"Gradient norm {title}", caption, charts)
+    norms, curve = norm_columns(runs), f"{DIAGNOSTICS}gradient_norm/layer1"
+    if not norms:
+        return {}
+    runs, cells = runs.assign(layers=[*runs[norms].to_numpy(float)]), [key for key in keys if key != "optimizer"]
+    by_layer = "by layer, before the first update", f"layer ({len(norms)}: the logit)"
+    figures = {"why_layers": _figure(runs, cells, "layers", *by_layer)}
+    if curve in runs:
+        figures["why_epochs"] = _figure(runs, keys, curve, "of the first layer, after each epoch", "epoch")
     return figures
+
+
+def _figure(runs: pd.DataFrame, keys: Sequence[str], column: str, title: str, x_title: str) -> Figure:
+    """Draw a column of gradient norms against the places in it."""
+    parts = []
+    for values, some in runs.groupby([*keys], sort=False, dropna=False):
+        logs = np.log10(np.maximum(aligned(some[column]), LEAST_NORM))  # (R, places)
+        x, (line, *rest) = evenly_spaced(logs.shape[1], MAX_EPOCHS), map(value_text, values)
+        low, middle, high = quantiles(logs[:, x], (BAND[0], 0.5, BAND[1]))
+        numbers = {"x": x + 1, "mean": middle, "low": low, "high": high}
+        parts.append(pd.DataFrame({"line": line, "panel": named(keys[1:], rest), **numbers}).dropna())
+    points = pd.concat(parts)
+    ends = np.floor(points["low"].min()), np.ceil(points["high"].max())
+    axes = {x_title: (1.0, max(2.0, points["x"].max())), "gradient norm (nats)": ends}
+    panels, looks = points["panel"].unique(), looks_of(sorted(points["line"].unique()))
+    charts = [
+        lines(points[points["panel"] == panel], looks, axes, title=panel, size=(215, 190), decades=True)
+        for panel in panels[:MAX_PANELS]
+    ]
+    left_out = f"; {len(charts)} of {len(panels)} charts" if len(panels) > len(charts) else ""
+    caption = (
+        "Lines: median over runs; bands: 5-95 % of single runs; less than 1e-8 is drawn there. Gradient: of the "
+        f"mean loss of all training rows by a layer's weights. {counted(len(runs), 'run')}{left_out}."
+    )
+    return Figure(f"Gradient norm {title}", caption, charts)

@@ -1,6 +1,5 @@
 """The report of a study: one page that works offline, and its figures, tables and verdicts as files."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,28 +60,25 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
         "verdicts": estimates_table(verdicts),
         "incomplete_runs": frame.loc[frame["status"] != RunStatus.COMPLETED, columns],
         "baselines": baselines_table(frame, study.baselines),
-        **{f"specifications_{verdict.claim.id}": verdict.specifications for verdict in verdicts},
+        **{f"specifications_{of.claim.id}": of.specifications for of in verdicts},
     }
     sections = sections_of(study, verdicts, [*tables])
     tables |= {section.name: section.table for section in sections}
-    for section in sections:
-        for stem, figure in section.figures.items():
-            write(folder / "figures" / f"{stem}.svg", picture(figure))
-    for name, table in tables.items():
-        if len(table.columns):
-            write(folder / "tables" / f"{name}.csv", csv_text(table))
-    write(folder / "verdicts.json", verdicts_json(verdicts))
-    baselines, digests = tables["baselines"], sorted(set(frame.get("data_digest", ())))
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
     page = TEMPLATES.get_template("page.html").render(
         study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
-        noun=study.noun, most=MOST_ROWS, few=FEW_ROWS,
-        question=title(study.factors, frame),
+        noun=study.noun, most=MOST_ROWS, few=FEW_ROWS, question=title(study),
         counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
-        baselines=baselines[baselines["nearest"]].to_dict("records") if len(baselines) else [],
-        shipped=digests == [SHIPPED_SHA256], digests=digests, interval_text=interval_text, with_labels=with_labels,
+        shipped=study.digests == [SHIPPED_SHA256], interval_text=interval_text, with_labels=with_labels,
     )  # fmt: skip
-    return write(folder / "index.html", page)
+    figures = {stem: figure for section in sections for stem, figure in section.figures.items()}
+    files = {
+        **{f"figures/{stem}.svg": picture(figure) for stem, figure in figures.items()},
+        **{f"tables/{name}.csv": csv_text(table) for name, table in tables.items() if len(table.columns)},
+        "verdicts.json": verdicts_json(verdicts),
+        "index.html": page,
+    }
+    return [write(folder / name, content) for name, content in files.items()][-1]
 
 
 def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str]) -> list[Section]:
@@ -94,15 +90,14 @@ def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str])
     return before + after
 
 
-def title(factors: Sequence[str], frame: pd.DataFrame) -> str:
-    """Return the question of a study, with its data: `What does batch size do to a small network on my.csv?`."""
-    paths = {Path(str(path)).name for path in frame.get("data.path", pd.Series(dtype=object)).dropna()}
-    shipped = {SHIPPED_SHA256} & set(frame.get("data_digest", ()))
-    data = listed([*(["the Pima diabetes table"] if shipped else []), *sorted(paths)]) or "a table"
-    if not factors:
+def title(study: Study) -> str:
+    """Return the question of a study, with its data: `What does the batch size do to a small network on my.csv?`."""
+    shipped = ["the Pima diabetes table"] if SHIPPED_SHA256 in study.digests else []
+    paths = {Path(path).name for path in study.frame.get("data.path", ()) if isinstance(path, str)}
+    data, names = listed([*shipped, *sorted(paths)]) or "a table", listed(map(label, study.factors))
+    if not names:
         return f"How well does a small neural network learn {data}?"
-    verb = "do" if len(factors) > 1 else "does the"
-    return f"What {verb} {listed(map(label, factors))} do to a small neural network on {data}?"
+    return f"What {'do' if len(study.factors) > 1 else 'does the'} {names} do to a small neural network on {data}?"
 
 
 def told(table: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +108,7 @@ def told(table: pd.DataFrame) -> pd.DataFrame:
 
 def picture(figure: Figure) -> str:
     """Return title, caption and charts of a figure, two in a row, on white: an SVG of its own."""
-    return TEMPLATES.get_template("figure.svg").render(figure=figure, caption=textwrap.wrap(figure.caption, 95))
+    return TEMPLATES.get_template("figure.svg").render(figure=figure)
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -96,9 +96,14 @@ class Study:
         return [key for key in dict.fromkeys([*planned, *found]) if key in found][:MOST_FACTORS]
 
     @property
+    def digests(self) -> list[str]:
+        """Return the digests of the tables that the runs were trained on: several where a sweep is over tables."""
+        return sorted(set(self.frame["data_digest"]))
+
+    @property
     def noun(self) -> str:
         """Return what rows are: patients in the shipped table."""
-        return "patients" if set(self.frame["data_digest"]) == {SHIPPED_SHA256} else "rows"
+        return "patients" if self.digests == [SHIPPED_SHA256] else "rows"
 
     @property
     def progress(self) -> str:
