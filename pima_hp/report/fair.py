@@ -1,24 +1,18 @@
 """The section about tuning: is the comparison fair?"""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.fair import Grid, grids, median_band
 from pima_hp.analysis.intervals import Share
-from pima_hp.formatting import interval_text, label, listed, value_text
+from pima_hp.formatting import label, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import SEED, mean_interval
-
-NOTE = (
-    "Untuned: at the settings nearest conf/config.yaml. Tuned: at those with the best mean validation accuracy in one "
-    "half of the seeds, judged by test accuracy in the other half, and the reverse. Difference: in % of rows, "
-    "paired by seed, to the value of conf/config.yaml, both untuned or both tuned; 95 % intervals over seeds given "
-    "the settings, for all other values at once (Bonferroni); best minus worst: for all pairs at once, as scores chose "
-    "it. Sources: Choi et al. (2019), Sivaprasad et al. (2020)."
-)
+from pima_hp.report.words import words
 
 
 def fair_section(study: Study) -> Section | None:
@@ -41,8 +35,8 @@ def fair_section(study: Study) -> Section | None:
             "medians over splits; bands: 95 % by order statistics, for any distribution and all k at once."
         )
         figures[f"{stem}_trials"] = Figure(f"{what.capitalize()}: after k random trials", caption, [_curves(grid)])
-    answer = " ".join(_answer(grid, study.noun) for grid in found)
-    return Section("fair_comparison", "Is the comparison fair?", answer, figures, pd.concat(tables), NOTE)
+    text = words("fair", noun=study.noun, grids=[_numbers(grid) for grid in found])
+    return Section("fair_comparison", figures=figures, table=pd.concat(tables), **text)
 
 
 def _table(grid: Grid) -> pd.DataFrame:
@@ -50,39 +44,33 @@ def _table(grid: Grid) -> pd.DataFrame:
     rows = []
     for place, level in enumerate(grid.levels):
         for kind, scores in grid.scores.items():
-            settings = [grid.settings[at] for at in (sorted({*grid.chosen[:, place]}) if kind == "tuned" else [0])]
-            texts = [", ".join(f"{label(key)} {value_text(own[key])}" for key in grid.nuisance) for own in settings]
+            chosen = sorted({*grid.chosen[:, place]}) if kind == "tuned" else [0]
+            settings = " or ".join(", ".join(_settings(grid, at)) for at in chosen)
             gain = mean_interval(100 * (scores[place] - scores[grid.reference]), 1 - 0.05 / (len(grid.levels) - 1))
-            rows.append((label(grid.factor), level, kind, " or ".join(texts), scores[place].mean(), *gain))
+            rows.append((label(grid.factor), level, kind, settings, scores[place].mean(), *gain))
     columns = ["factor", "value", "settings", "chosen", "test_accuracy", "difference", "lower", "upper"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _answer(grid: Grid, noun: str) -> str:
+def _settings(grid: Grid, place: int) -> list[str]:
+    """Return the texts of one of the combinations of settings: `learning rate 0.001`."""
+    return [f"{label(key)} {value_text(grid.settings[place][key])}" for key in grid.nuisance]
+
+
+def _numbers(grid: Grid) -> dict[str, Any]:
     """Return how much of the factor is its nuisance settings, and what tuning makes of its best and worst value."""
-    spread, nuisance = grid.spread(np.random.default_rng(SEED)), listed(map(label, grid.nuisance))
-    untuned, tuned = (interval_text(*(100 * np.sqrt(row))) for row in spread[:2])
+    untuned, tuned, share = grid.spread(np.random.default_rng(SEED))  # each with its interval
     means, trials = grid.scores["untuned"].mean(axis=1), grid.trials()  # (L,), (L, R, k)
-    default = listed(f"{label(key)} {value_text(grid.settings[0][key])}" for key in grid.nuisance)
-    share, count = interval_text(*(100 * spread[2])), f"the {len(means)} values"
-    lead = f"tuning the {nuisance} removes {share} % of the variance between {count}"
-    if np.isnan(spread[2, 0]):
-        lead = f"how much of the small differences between {count} tuning the {nuisance} removes is not known"
     best, worst, level = int(means.argmax()), int(means.argmin()), 1 - 0.05 / math.comb(len(means), 2)  # of all pairs
-    gains = (mean_interval(100 * (of[best] - of[worst]), level) for of in grid.scores.values())
-    one, other = (interval_text(*gain) for gain in gains)
     won = np.heaviside(trials[best] - trials[worst], 0.5).sum(axis=0)  # (k,)
-    level = 1 - (1 - level) / len(won)
-    shown = [k for k, of in enumerate(won.tolist(), 1) if Share(of, trials.shape[1]).interval(level)[0] > 0.5]
-    is_range = len(shown) > 2 and shown[-1] - shown[0] == len(shown) - 1
-    trials_text = f"{shown[0]} to {shown[-1]}" if is_range else listed(map(str, shown)) or "none"
-    return (
-        f"{label(grid.factor).capitalize()}: {lead} (standard deviation {untuned} {noun} per "
-        f"100 at the default, {default} for all, {tuned} tuned over {len(grid.settings)} settings; 95 % intervals over "
-        f"seeds). {grid.levels[best]}, the best at the default, is {one} above {grid.levels[worst]}, the worst; "
-        f"tuned, {other} (95 % for all pairs at once). Numbers of random trials after which it is shown "
-        f"to be better in most splits (95 % for all pairs and numbers at once): {trials_text}."
-    )
+    of_each = 1 - (1 - level) / len(won)
+    shown = [k for k, of in enumerate(won.tolist(), 1) if Share(of, trials.shape[1]).interval(of_each)[0] > 0.5]
+    return {
+        "factor": label(grid.factor), "n_values": len(means), "best": grid.levels[best], "worst": grid.levels[worst],
+        "tuned": [*map(label, grid.nuisance)], "n_settings": len(grid.settings), "default": _settings(grid, 0),
+        "sd": [100 * np.sqrt(untuned), 100 * np.sqrt(tuned)], "share": 100 * share, "trials": shown,
+        "gain": [mean_interval(100 * (of[best] - of[worst]), level) for of in grid.scores.values()],
+    }  # fmt: skip
 
 
 def _curves(grid: Grid) -> Chart:

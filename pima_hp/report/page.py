@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from pima_hp.analysis.baselines import baselines_table
 from pima_hp.analysis.multiverse import holding_together
@@ -14,7 +11,7 @@ from pima_hp.analysis.selection import COUNTED, copies_in_words
 from pima_hp.analysis.verdicts import Verdict, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
-from pima_hp.formatting import csv_text, interval_text, label, listed, shown, with_labels
+from pima_hp.formatting import csv_text, label, listed
 from pima_hp.ledger.files import write_atomically
 from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
@@ -25,25 +22,15 @@ from pima_hp.report.importance import importance_section
 from pima_hp.report.study import Section, Study, shaped
 from pima_hp.report.tables import cells, counts_text, estimates_table
 from pima_hp.report.variance import variance_section
+from pima_hp.report.words import TEMPLATES
 from pima_hp.run import RunStatus
 
 # In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow.
 BEFORE_FACTORS = (fair_section, variance_section, importance_section, best_section, single_section)
 
 
-def _printable(value: Any) -> Any:
-    """Return a value as the page may show it: no control characters, at most 2,000 characters."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return shown(" ".join(value.split()) if value.strip() else value, 2_000)
-
-
 # Rows of a table that the page shows, and those that it shows on demand; files have all.
 FEW_ROWS, MOST_ROWS = 12, 60
-TEMPLATES = jinja2.Environment(
-    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
-)  # fmt: skip
 
 
 def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
@@ -69,16 +56,18 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
         study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
         noun=study.noun, most=MOST_ROWS, few=FEW_ROWS, question=title(study),
         counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
-        shipped=study.digests == [SHIPPED_SHA256], interval_text=interval_text, with_labels=with_labels,
+        shipped=study.digests == [SHIPPED_SHA256],
     )  # fmt: skip
     figures = {stem: figure for section in sections for stem, figure in section.figures.items()}
-    files = {
+    files: dict[str, str | bytes] = {
         **{f"figures/{stem}.svg": picture(figure) for stem, figure in figures.items()},
         **{f"tables/{name}.csv": csv_text(table) for name, table in tables.items() if len(table.columns)},
         "verdicts.json": verdicts_json(verdicts),
         "index.html": page,
     }
-    return [write(folder / name, content) for name, content in files.items()][-1]
+    for name, content in files.items():
+        write(folder / name, content)
+    return folder / "index.html"
 
 
 def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str]) -> list[Section]:
