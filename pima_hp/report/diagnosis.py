@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ from pima_hp.formatting import counted, label, listed, value_text
 from pima_hp.ledger import quantiles
 from pima_hp.ledger.ledger import BAND
 from pima_hp.report.charts import Figure, lines, looks_of
-from pima_hp.report.comparable import Comparison, comparable, evenly_spaced
+from pima_hp.report.comparable import comparable, evenly_spaced
 from pima_hp.report.figures import MAX_EPOCHS
 from pima_hp.report.study import Section, Study
+from pima_hp.report.words import words
 from pima_hp.run import DIAGNOSTICS
 
 # The settings that decide how large gradients are, and whether small ones matter.
@@ -26,19 +28,6 @@ RESCUES = ("activation", "model.initialization", "data.scaling", "optimizer")
 VANISHES, DIFFERS = 0.1, 10
 
 MAX_PANELS, MOST_NAMED, LEAST_NORM = 8, 5, 1e-8
-SMALL = (
-    "Where the first layer's own gradient is below the median of the settings, compared with the others, the share of "
-    "runs that learn is"
-)
-NOTE = (
-    "Learns: mean loss of the last 20 epochs more than 0.02 nats below the entropy of the labels; plateau: first "
-    "epoch with such a loss. Lower: by more than 10 points. Gradient: Frobenius norm by the first layer's weights "
-    "before the first update, median over runs; over last, over relu: as a ratio to the last layer's, to ReLU's. "
-    "Label: the first that applies of diverged, dead (each unit of a ReLU layer is 0 on all rows), saturated (does "
-    "not learn, most outputs of a layer near their ends), collapsed (does not learn, its accuracy is the majority's), "
-    "still improving (its training loss falls beyond its noise in the last 20 epochs; it need not learn, nor its "
-    "validation loss fall), settled. Dead and saturated need diagnostics=epochs."
-)
 
 
 def diagnosis_section(study: Study) -> Section | None:
@@ -48,68 +37,57 @@ def diagnosis_section(study: Study) -> Section | None:
     if conclusive(study.frame).empty or conclusive((compared := comparable(study.frame, keys)).runs).empty:
         return None
     table = by_setting({values: compared.runs.iloc[rows] for values, rows in compared.places.items()}, keys)
+    optimizers = table.get("optimizer", compared.runs["optimizer"].iloc[0])
+    known = table.assign(percent=100 * table["share_that_learns"], optimizer=optimizers)
     counts = Counter(labels_of(Runs(study.frame).frame).tolist())
-    question = "Why?" if "over_last" in table else "What became of the runs?"
-    answer, figures = in_words(compared, table, counts), gradients(conclusive(compared.runs), keys)
+    text = words(
+        "why", context=compared.context, n=len(compared.runs), n_runs=counts.total(), **who_learns(known, keys),
+        gradients=mechanism(known, keys) if "over_last" in table else {},
+        labels=[f"{n:,} {name}{' in training loss' * (name == LABELS[-2])}" for name, n in counts.most_common()],
+    )  # fmt: skip
+    figures = gradients(conclusive(compared.runs), keys)
     if keys[-1] == "optimizer":  # the gradients of a cell are those of each of its optimizers
         shares = table.pivot_table("share_that_learns", cells := keys[:-1], "optimizer").add_prefix("learn_with_")
         kept = {key: "first" if key in GRADIENTS else "sum" for key in (*GRADIENTS, *LABELS) if key in table}
         table = shares.join(table.groupby(cells).agg(kept)).reset_index()
-    return Section("why", question, answer, figures, table, NOTE)
+    return Section("why", figures=figures, table=table, **text)
 
 
-def in_words(compared: Comparison, table: pd.DataFrame, counts: Counter[str]) -> str:
-    """Return which settings learn, where the gradient vanishes, and what became of the runs."""
-    keys, n, n_runs = compared.factors, len(compared.runs), counts.total()
-    some = f" ({n:,} of {n_runs:,} runs)" if n < n_runs else ""
-    table = table.assign(percent=100 * table["share_that_learns"])
-    learned = who_learns(table, keys) if len(table) > 1 else f"{table['percent'][0]:.0f} %"
-    why = ""
-    if "over_last" in table:
-        optimizers = table.get("optimizer", compared.runs["optimizer"].iloc[0])
-        why = mechanism(table.assign(optimizer=optimizers), [key for key in keys if key != "optimizer"])
-    became = listed(f"{n:,} {name}{' in training loss' * (name == LABELS[-2])}" for name, n in counts.most_common())
-    answer = f"{compared.context} share of runs that learn{some} is {learned}.{why}"
-    return f"{answer} Labels of all {counted(n_runs, 'run')}: {became}."
-
-
-def who_learns(table: pd.DataFrame, keys: Sequence[str]) -> str:
-    """Return in how many settings most runs learn or hardly any does, and which of the settings decides most."""
-    percent, low = table["percent"], table[table["percent"] <= 20]
-    text = f"at least 80 % in {(percent >= 80).sum()} of {len(table)} settings"
-    if len(low):
-        text += f" and at most 20 % in {len(low)} ({'such as ' * (len(low) > 1)}{named(keys, low[[*keys]].iloc[0])})"
+def who_learns(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    """Return in which settings most runs learn or hardly any does, and which of the factors decides most, if any."""
+    percent = table["percent"]
     means = {key: percent.groupby(table[key]).mean().dropna().sort_values() for key in keys}
     most, of = max(means.items(), key=lambda found: float(np.ptp(found[1])))
-    if np.ptp(of) > DIFFERS and len(table) == np.prod([*map(len, means.values())]):
-        (least, lowest), *_, (name, highest) = of.items()
-        text += f"; the {label(most)} decides most: from {lowest:.0f} % ({least}) to {highest:.0f} % ({name})"
-    return text
+    decides = np.ptp(of) > DIFFERS and len(table) == np.prod([*map(len, means.values())])
+    return {
+        "percents": [*percent], "n_high": (percent >= 80).sum(),
+        "low": [named(keys, row) for row in table.loc[percent <= 20, [*keys]].to_numpy()],
+        "decisive": label(most) if decides else "", "ends": [*of.iloc[[0, -1]].items()],
+    }  # fmt: skip
 
 
-def mechanism(table: pd.DataFrame, cells: Sequence[str]) -> str:
-    """Return in sentences where the gradient vanishes, and with which optimizers fewer runs learn where it is small."""
+def mechanism(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    """Return where the gradient vanishes, and with which optimizers fewer runs learn where it is small."""
     table = table.dropna(subset="over_last")  # not where no run has recorded gradients
+    cells = [key for key in keys if key != "optimizer"]
     least = table.groupby(cells[0])["over_last"].min().nsmallest(MOST_NAMED)
-    ratios = listed(f"{ratio:.2g} with {name}" for name, ratio in least.items())
-    vanishing = listed(least.index[least < VANISHES])
-    smallest = table[[*cells]].iloc[int(table["over_last"].argmin())]
-    there = table[(table[[*cells]] == smallest).all(axis=1)]
-    learn = listed(f"{share:.0f} % with {listed(of)}" for share, of in there.groupby("percent")["optimizer"])
-    lower, others = list[str](), list[str]()
+    smallest = table[cells].iloc[int(table["over_last"].argmin())]
+    there = table[(table[cells] == smallest).all(axis=1)]
+    learn = there.groupby(there["percent"].round())["optimizer"]
+    small: dict[str, list[str]] = {"lower": [], "about the same or higher": []}
     for name, of in table.groupby("optimizer"):
         is_small = of["first_gradient"].rank(pct=True) <= 0.5
-        small, large = of.loc[is_small, "percent"].mean(), of.loc[~is_small, "percent"].mean()
-        if of["percent"].count() >= 3 and np.isfinite(large - small):
-            (lower if large - small > DIFFERS else others).append(f"{name} ({small:.0f} against {large:.0f} %)")
-    groups = {"lower": lower, "about the same or higher": others}
-    parts = ", ".join(f"{how} with {listed(names)}" for how, names in groups.items() if names)
-    text = (
-        " Before the first update, the ratio of the first layer's gradient to the last layer's is at its smallest "
-        f"{ratios}: it {f'vanishes with {vanishing}' if vanishing else 'does not vanish'}."
-        f" In the setting with the smallest ratio ({named(cells, smallest)}), the runs that learn are {learn}."
-    )
-    return f"{text} {SMALL} {parts}." if parts else text
+        low, high = of.loc[is_small, "percent"].mean(), of.loc[~is_small, "percent"].mean()
+        if of["percent"].count() >= 3 and np.isfinite(high - low):
+            how = "lower" if high - low > DIFFERS else "about the same or higher"
+            small[how].append(f"{name} ({low:.0f} against {high:.0f} %)")
+    return {
+        "ratios": [f"{ratio:.2g} with {name}" for name, ratio in least.items()],
+        "vanishing": [*least.index[least < VANISHES]],
+        "smallest": named(cells, smallest),
+        "learn": [f"{share:.0f} % with {listed(of)}" for share, of in learn],
+        "small": {how: names for how, names in small.items() if names},
+    }
 
 
 def named(keys: Sequence[str], values: Iterable[str]) -> str:
