@@ -32,7 +32,8 @@ MAX_PANELS, MOST_NAMED, LEAST_NORM = 8, 5, 1e-8
 
 def diagnosis_section(study: Study) -> Section | None:
     """Return the section, without figures where no run has recorded gradients; None where no run has ended."""
-    found = [key for key in RESCUES if key in varying_settings(study.frame)]
+    varying = varying_settings(study.frame)
+    found = [key for key in RESCUES if key in varying]
     keys = ["activation", *found] if found == ["optimizer"] else found or study.factors[:2] or ["activation"]
     if conclusive(study.frame).empty or conclusive((compared := comparable(study.frame, keys)).runs).empty:
         return None
@@ -62,7 +63,7 @@ def who_learns(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
     return {
         "percents": [*percent], "n_high": (percent >= 80).sum(),
         "low": [named(keys, row) for row in table.loc[percent <= 20, [*keys]].to_numpy()],
-        "decisive": label(most) if decides else "", "ends": [*of.iloc[[0, -1]].items()],
+        "decisive": label(most) if decides else "", "means": [*of.items()],
     }  # fmt: skip
 
 
