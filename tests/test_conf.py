@@ -52,9 +52,8 @@ NEEDS_A_PACKAGE = {"logger=wandb": "wandb", "logger=mlflow": "mlflow"}
 def test_an_option_is_composed_checked_built_and_trained(choice: str, tmp_path: Path) -> None:
     n_epochs = 1 if choice == "batch=online" else 2
     job = job_of(*given(choice), f"trainer.max_epochs={n_epochs}", f"outputs={tmp_path}")
-    problems = component_problems(
-        job.config, callbacks=job.settings.callbacks, loggers=job.settings.logger, folder=job.folder
-    )
+    groups = {"callbacks": job.settings.callbacks, "logger": job.settings.logger}
+    problems = component_problems(job.config, groups, job.folder)
     if job.config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         assert problems == ["trainer.accelerator: gpu needs a CUDA device; found none; allowed here: auto, cpu"]
         return

@@ -233,4 +233,4 @@ def _untrainable(job: Job, *, alone: bool) -> Sequence[str]:
     engine = select(job.config, settings.engine.name, alone=alone, only_lightning=job.only_lightning)
     if engine != "solo" and job.is_recorded:
         return []
-    return component_problems(job.config, callbacks=settings.callbacks, loggers=settings.logger, folder=job.folder)
+    return component_problems(job.config, {"callbacks": settings.callbacks, "logger": settings.logger}, job.folder)

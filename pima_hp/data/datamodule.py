@@ -54,8 +54,9 @@ class PimaDataModule(L.LightningDataModule):
     Args:
         batch_size: rows of one update; `full`: all training rows.
         shuffle: whether the order of the training rows changes from epoch to epoch.
-        seeds: of the run; `split` and `order` are used here.
+        seeds: of the run, or of each of M runs, whose batches have a member axis; `split` and `order` are used here.
         dtype: of features and labels.
+        device: where they lie without a Trainer.
         digest: expected SHA-256 of the table.
         settings: see `DataSection`, in short
             path: a CSV file; None: the table that ships with the package.
@@ -69,7 +70,7 @@ class PimaDataModule(L.LightningDataModule):
             stratified: whether every split keeps the class proportions.
 
     Attributes:
-        preprocessing: imputation and scaling, once it is set up.
+        preprocessing: imputation and scaling of the (first) run, once it is set up.
         n_features: D.
 
     >>> data = PimaDataModule(batch_size=32, scaling="standard")
@@ -84,15 +85,18 @@ class PimaDataModule(L.LightningDataModule):
         *,
         batch_size: int | str = 10,
         shuffle: bool = False,
-        seeds: Seeds = _SEED_ZERO,
+        seeds: Seeds | Sequence[Seeds] = _SEED_ZERO,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
         digest: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         self.section = DataSection.model_validate(settings)
         self.batch = BatchSection(size=batch_size, shuffle=shuffle)
-        self.seeds, self.dtype = seeds, dtype
+        self.is_single = isinstance(seeds, Seeds)
+        self.seeds: Sequence[Seeds] = [seeds] if isinstance(seeds, Seeds) else seeds
+        self.dtype, self.device = dtype, device
         self.table = read_table(self.section, digest)
         self.n_features = len(self.table.feature_names)
         self.preprocessing: Preprocessing | None = None
@@ -102,28 +106,28 @@ class PimaDataModule(L.LightningDataModule):
     def identity(self) -> dict[str, Any]:
         """Return what decides which rows train and how they are preprocessed: settings, digest, split seed."""
         settings = self.section.model_dump(exclude={"path"})
-        return {**settings, "digest": self.table.digest, "split_seed": self.seeds.split}
+        return {**settings, "digest": self.table.digest, "split_seed": self.seeds[0].split}
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 -- Lightning's signature
         """Split, clean and scale; all stages use the same tensors."""
         if not self._tensors:
-            prepared = prepare(self.table, [(self.section, self.seeds.split)], self.dtype)
+            prepared = prepare(self.table, [(self.section, seeds.split) for seeds in self.seeds], self.dtype)
             for split in self.section.splits:
-                (features,), (labels,) = prepared.tensors(split)
-                self._tensors[split] = features, labels
-            (self.preprocessing,) = prepared.preprocessing
+                features, labels = prepared.tensors(split)
+                self._tensors[split] = (features[0], labels[0]) if self.is_single else (features, labels)
+            self.preprocessing = prepared.preprocessing[0]
 
     def tensors(self, split: str) -> Batch:
         """Return features and labels of train, val or test, on the device of the trainer."""
         self.setup()
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self.trainer.strategy.root_device if self.trainer else self.device
         features, labels = self._tensors[split if split in self.section.splits else "val"]
         return features.to(device), labels.to(device)
 
     def train_dataloader(self) -> BatchLoader:
         """Return batches of the training rows, in the order of the split or of the `order` stream."""
         features, labels = self.tensors("train")
-        generators = [stream(self.seeds.order, Role.ORDER)] if self.batch.shuffle else []
+        generators = [stream(seeds.order, Role.ORDER) for seeds in self.seeds] if self.batch.shuffle else []
         return BatchLoader(features, labels, self.batch.n_rows(labels.shape[-1]), generators)
 
     def val_dataloader(self) -> list[BatchLoader]:

@@ -42,18 +42,13 @@ def kind_of(key: str) -> type:
 
 
 def component_problems(
-    config: Config,
-    *,
-    callbacks: Mapping[str, Component] | None = None,
-    loggers: Mapping[str, Component] | None = None,
-    folder: Path = Path(),
+    config: Config, groups: Mapping[str, Mapping[str, Component]] | None = None, folder: Path = Path()
 ) -> list[str]:
     """Return one line for each part of a configuration that torch or Lightning refuses or this machine lacks.
 
     Args:
         config: the configuration.
-        callbacks: name -> callback, where Lightning trains; else only the kinds of those that act are checked.
-        loggers: name -> logger, where Lightning trains.
+        groups: `callbacks` and `logger`, where Lightning trains; else only the callbacks that act are checked.
         folder: of the study, in which all that callbacks and loggers write must lie.
     """
     trainer, problems = config.trainer, list[str]()
@@ -65,32 +60,29 @@ def component_problems(
     if config.diagnostics.name != "none" and not (model == config.model.usual and is_elementwise(activation)):
         rule = "diagnostics: must go with the project's MLP and an elementwise activation of torch without parameters"
         problems.append(f"{rule}; found {model}, {activation}")
-    sections: dict[str, Component] = {key: getattr(config, key) for key in list(_KINDS)[:6]}
-    extra = trainer.arguments.keys() - {"max_epochs", "precision", "accelerator", "devices"}
-    parts = {  # the usual classes with the usual arguments need no check, and importing Lightning takes seconds
-        key: node
-        for key, node in sections.items()
-        if node.target and (node.target != node.usual or (node is trainer and extra))
-    }
-    callbacks = config.callbacks if callbacks is None else callbacks
-    parts |= {f"callbacks.{name}": node for name, node in callbacks.items()}
-    parts |= {f"logger.{name}": node for name, node in (loggers or {}).items()}
-    for key, node in parts.items():
-        problems.append(_refusal(key, json.dumps(node.node, sort_keys=True)))
-        if key.startswith(("callbacks", "logger")):
+    nodes: dict[str, Component] = {key: getattr(config, key) for key in list(_KINDS)[:6]}
+    for group, named in ({"callbacks": config.callbacks} | dict(groups or {})).items():
+        nodes |= {f"{group}.{name}": node for name, node in named.items()}
+    is_usual_trainer = trainer.arguments.keys() <= {"max_epochs", "precision", "accelerator", "devices"}
+    for key, node in nodes.items():
+        # the usual classes with the usual arguments need no check, and importing Lightning takes seconds
+        if not node.target or (node.target == node.usual and (node is not trainer or is_usual_trainer)):
+            continue
+        problems += _refusal(key, json.dumps(node.node, sort_keys=True))
+        if "." in key:  # a callback or a logger
             problems += _outside(key, node, folder.resolve())
-    return [problem for problem in problems if problem]
+    return problems
 
 
 @lru_cache(maxsize=4096)
-def _refusal(key: str, node: str) -> str:
-    """Return in one line why a class cannot be built, empty when it can; thousands of configurations share it."""
+def _refusal(key: str, node: str) -> tuple[str, ...]:
+    """Return in one line why a class cannot be built, none when it can; thousands of configurations share it."""
     try:
         _try(key.partition(".")[0], json.loads(node))
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a class says to its arguments is for the user
         reason = " ".join(str(error).split())[:300]
-        return f"{key}{'.' if reason.startswith('_target_') else ': '}{reason}"
-    return ""
+        return (f"{key}{'.' if reason.startswith('_target_') else ': '}{reason}",)
+    return ()
 
 
 def _try(section: str, node: Mapping[str, Any]) -> None:

@@ -119,14 +119,15 @@ def columns_of(module: MLPClassifier, n_epochs: int) -> tuple[dict[str, Array], 
     return curves, scores, module.diverged_in.reshape(-1)
 
 
-def datamodule_of(config: Config, seeds: Seeds) -> PimaDataModule:
-    """Return the datamodule of one run."""
+def datamodule_of(config: Config, seeds: Seeds | Sequence[Seeds]) -> PimaDataModule:
+    """Return the datamodule of one run, or of M runs of one configuration from the seeds of each."""
     return class_of(config.data.target, PimaDataModule)(
         **config.data.arguments,
         batch_size=config.batch.size,
         shuffle=config.batch.shuffle,
         seeds=seeds,
         dtype=getattr(torch, config.trainer.dtype),
+        device=device_of(config),
         digest=config.data_digest,
     )
 

@@ -5,23 +5,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from pima_hp.config import Config
 from pima_hp.config.build import class_of
-from pima_hp.data.datamodule import BatchLoader
-from pima_hp.data.prepared import prepare
-from pima_hp.data.table import read_table
 from pima_hp.model.mlp import default_dtype, is_elementwise
 from pima_hp.model.module import MLPClassifier
 from pima_hp.run import Results, Run
-from pima_hp.seeds import Role, stream
 from pima_hp.training.diagnostics import Recorder, vectors_of
-from pima_hp.training.dispatch import device_of, results_of
-from pima_hp.training.solo import columns_of, module_of
+from pima_hp.training.dispatch import results_of
+from pima_hp.training.solo import columns_of, datamodule_of, module_of
 
 # Stacks are filled up to a multiple of this with copies of their first run.
 #
@@ -84,17 +79,12 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
     """Train runs with equal `stack_key`s together and return their results in the same order."""
     config, n_epochs = runs[0].config, runs[0].config.trainer.max_epochs
     members = [run.seeds for run in [*runs, *[runs[0]] * (-len(runs) % PADDING)]]
-    dtype, device = getattr(torch, config.trainer.dtype), device_of(config)
-    table = read_table(config.data, config.data_digest)
-    prepared = prepare(table, [(config.data, seeds.split) for seeds in members], dtype)
-    splits = {name: move_data_to_device(prepared.tensors(name), device) for name in config.data.splits}
-    features, labels = splits["train"]
-    orders = [stream(seeds.order, Role.ORDER) for seeds in members] if config.batch.shuffle else []
-    batches = BatchLoader(features, labels, config.batch.n_rows(labels.shape[1]), orders)
-    module = module_of(config, features.shape[-1], [seeds.init for seeds in members], StackedClassifier).to(device)
+    data = datamodule_of(config, members)
+    splits, batches = {name: data.tensors(name) for name in config.data.splits}, data.train_dataloader()
+    module = module_of(config, data.n_features, [seeds.init for seeds in members], StackedClassifier).to(data.device)
     recorder = Recorder([config] * len(runs), splits.__getitem__)
     recorder.record(0, lambda: vectors_of(module.model, len(members)))
-    with default_dtype(dtype):
+    with default_dtype(data.dtype):
         (optimizer,), schedulers = module.configure_optimizers()
         for epoch in range(1, n_epochs + 1):
             module.lr = optimizer.param_groups[0]["lr"]
@@ -115,4 +105,4 @@ def fit_stack(runs: Sequence[Run], progress: tqdm | None = None) -> Results:
                 scheduler["scheduler"].step()
     n_updates = np.minimum(module.diverged_in, n_epochs).astype(np.int64) * len(batches)
     module.score_splits(splits)
-    return results_of(runs, *columns_of(module, n_epochs), n_updates, labels, recorder)
+    return results_of(runs, *columns_of(module, n_epochs), n_updates, splits["train"][1], recorder)
