@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from pima_hp.commands import CONFIG_PATH
-from pima_hp.commands.compose import ComposedJobs, expand
+from pima_hp.commands.compose import ComposedJobs, expand, swept_keys
 from pima_hp.commands.job import Job, checked
 from pima_hp.commands.solo import train_solo
 from pima_hp.commands.study import planned
@@ -85,11 +85,11 @@ def jobs_of(experiment: str, most: int = 250) -> tuple[list[Job], list[str], dic
     with initialize_config_dir(CONFIG_PATH, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
-        jobs, swept = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
+        jobs = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
         part = jobs[:: 7 if len(jobs) > most else 1]
         found = checked(ComposedJobs(loader, master).get_all(part), together=True)
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
-    return found, list(planned(found, swept, write=False).labels.values()), settings
+    return found, list(planned(found, swept_keys(jobs), write=False).labels.values()), settings
 
 
 def shortened(run: Run) -> Run:

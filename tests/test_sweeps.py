@@ -7,21 +7,25 @@ import numpy as np
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import pima_hp
-from pima_hp.commands.compose import expand, spaced
+from pima_hp.commands.compose import expand, swept_keys
 from pima_hp.config.options import CONF
 from pima_hp.ledger import distinct
 from tests.conftest import Command, job_of
 
 
-def numbers(override: str) -> list[float]:
-    return [float(value) for value in spaced(override).partition("=")[2].split(",")]
+def texts(override: str) -> list[str]:
+    (one,) = OverridesParser.create().parse_overrides([override])
+    return [*one.sweep_string_iterator()]
 
 
 @pytest.mark.parametrize(("first", "last", "n"), [(1e-4, 1, 9), (1, 512, 10), (3e-5, 0.7, 100), (0.1, 0.001, 2)])
 def test_values_are_evenly_spaced_with_both_ends_and_round_ones_stay_round(first: float, last: float, n: int) -> None:
-    on_a_line, on_a_log_line = (numbers(f"+a.b={name}({first}, {last},{n})") for name in ("linspace", "logspace"))
+    on_a_line, on_a_log_line = (
+        [*map(float, texts(f"+a.b={name}({first}, {last},{n})"))] for name in ("linspace", "logspace")
+    )
     assert on_a_line == pytest.approx(np.linspace(first, last, n), rel=1e-5)  # six digits
     assert on_a_log_line == pytest.approx(np.geomspace(first, last, n), rel=1e-5)
     for values in (on_a_line, on_a_log_line):
@@ -30,17 +34,10 @@ def test_values_are_evenly_spaced_with_both_ends_and_round_ones_stay_round(first
 
 
 def test_equal_values_of_two_grids_have_equal_texts_and_so_equal_ids() -> None:
-    coarse, fine = (spaced(f"lr=logspace(1e-5,1,{n})").partition("=")[2].split(",") for n in (6, 51))
+    coarse, fine = (texts(f"lr=logspace(1e-5,1,{n})") for n in (6, 51))
     assert coarse == ["1e-05", "0.0001", "0.001", "0.01", "0.1", "1"]
     assert set(coarse) <= set(fine)
     assert job_of(f"optimizer.lr={coarse[2]}").config.id == job_of().config.id
-
-
-@pytest.mark.parametrize(
-    "override", ["data.label='logspace(1,2,3)'", "a=[logspace(1,2,3)]", 'a="linspace(1,2,3)"', "a=1"]
-)
-def test_what_is_quoted_is_left_as_it_is(override: str) -> None:
-    assert spaced(override) == override
 
 
 TOGETHER = {"batch.size, optimizer.lr": [[5, 0.1], [10, 0.2]], "model.hidden_widths, seed": [[[3, 4], 7], [[5], 8]]}
@@ -56,12 +53,18 @@ TOGETHER = {"batch.size, optimizer.lr": [[5, 0.1], [10, 0.2]], "model.hidden_wid
 )
 def test_settings_vary_together_where_a_grid_joins_them(own: list[str], wanted: list[tuple[str, str]]) -> None:
     loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
-    jobs, swept = expand(own, [TOGETHER], loader, 10)
+    jobs = expand(own, [TOGETHER], loader, 10)
     found = [dict(override.split("=") for override in job) for job in jobs]
     pairs = [tuple(" ".join(job[key] for key in names.split(", ")) for names in TOGETHER) for job in found]
     assert pairs == [*wanted]
     overridden = [override.partition("=")[0] for override in own]
-    assert swept == [key for names in TOGETHER for key in names.split(", ") if key not in overridden]
+    assert {*swept_keys(jobs)} == {key for names in TOGETHER for key in names.split(", ")} - {*overridden}
+
+
+def test_a_row_may_sweep_one_of_its_settings() -> None:
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    jobs = expand([], [{"batch.size, seed": [[5, "0,1"], [10, 2]]}], loader, 10)
+    assert jobs == [("batch.size=5", "seed=0"), ("batch.size=5", "seed=1"), ("batch.size=10", "seed=2")]
 
 
 def test_streams_with_several_seeds_are_crossed_with_each_other_and_with_replicates() -> None:

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from pima_hp.commands import study as studies
-from pima_hp.commands.compose import composed, spaced, swept_keys
+from pima_hp.commands.compose import composed, swept_keys
 from pima_hp.commands.exits import running_command
 from pima_hp.commands.hydra_callback import StudyCallback, name_study
 from pima_hp.commands.main import train as task
@@ -51,14 +51,14 @@ def train(*overrides: str) -> TrainedRun:
     from pima_hp.commands.solo import train_solo
 
     with running_command():
-        config = composed([*map(spaced, overrides)])
+        config = composed(overrides)
         if config.n_replicates != 1 or any(map(OmegaConf.is_list, config.streams.values())):
             raise InputError("n_replicates, streams: must be of one run; pima_hp.sweep trains several runs")
         config.debug = config.debug or not any(line.startswith("study=") for line in overrides)
         config.engine.name = "solo"
         name_study(config)
         callback, trained = StudyCallback(), None
-        callback.on_sweep_start([config], swept_keys([overrides]), sweep=False)
+        callback.on_sweep_start([config], swept_keys([overrides]))
         ((job, run),) = ((job, run) for job in callback.jobs.values() for run in job.runs)
         if job.is_recorded:
             trained = studies.train_jobs([job], together=False)
@@ -80,7 +80,7 @@ def sweep(*overrides: str, **settings: object) -> Study:
     lines = [*overrides, *(f"{key}={value}" for key, value in settings.items()), "hydra.mode=MULTIRUN", *quiet]
     with running_command() as command, initialize_config_dir(str(CONF), job_name="pima_hp", version_base="1.3"):
         with suppress(SystemExit):  # some runs failed: their status says so
-            GlobalHydra.instance().hydra.multirun("config", task, [*map(spaced, lines)])  # type: ignore[union-attr]
+            GlobalHydra.instance().hydra.multirun("config", task, lines)  # type: ignore[union-attr]
         return Study.read(command.study or Path(), own_table=True)
 
 

@@ -6,8 +6,7 @@ import json
 import math
 import pickle
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,13 @@ from typing import Any
 import hydra
 import numpy as np
 from hydra._internal.config_loader_impl import get_overrides_dirname  # no public way to name a job's folder
+from hydra._internal.grammar.functions import Functions
 from hydra._internal.utils import get_args_parser  # Hydra has no public way to read its own flags
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser import overrides_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,8 +39,6 @@ _INSTALLED = ("hydra_plugins.", "hydra._internal.core_plugins.")
 # Of `logspace` and `linspace`: as many as a sweep may have jobs.
 MOST_VALUES = 10_000
 
-_SPACED = re.compile(r"\b(logspace|linspace)\s*\(([^()]*)\)")
-
 
 class ComposedJobs:
     """Configurations of jobs by their overrides, so that none is composed twice between sweeper and launcher.
@@ -50,12 +49,11 @@ class ComposedJobs:
 
     Args:
         config_loader: of Hydra.
-        master: the configuration of the sweep.
-        checked: whether the options chosen must leave Hydra's own settings as they are.
+        master: the configuration of the sweep; the options chosen must leave Hydra's own settings as they are.
     """
 
-    def __init__(self, config_loader: ConfigLoader, master: DictConfig, *, checked: bool = False) -> None:
-        self.config_loader, self.master, self.checked = config_loader, master, checked
+    def __init__(self, config_loader: ConfigLoader, master: DictConfig) -> None:
+        self.config_loader, self.master = config_loader, master
         self._known: dict[Overrides, DictConfig] = {}
         self._chosen: dict[Overrides, bytes] = {}
         parser = OverridesParser.create(config_loader=config_loader)
@@ -93,8 +91,7 @@ class ComposedJobs:
         chosen = tuple(str(one.input_line) for one in parsed if one not in values)
         if chosen not in self._chosen:
             by_hydra = self.config_loader.load_sweep_config(self.master, list(chosen))
-            if self.checked:
-                check_hydra_settings(by_hydra.hydra, self.master.hydra)
+            check_hydra_settings(by_hydra.hydra, self.master.hydra)
             self._chosen[chosen] = pickle.dumps(by_hydra, pickle.HIGHEST_PROTOCOL)
         config: DictConfig = pickle.loads(self._chosen[chosen])  # noqa: S301 -- our own bytes, of a moment ago
         try:
@@ -102,15 +99,14 @@ class ComposedJobs:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
         except OmegaConfBaseException:  # Hydra says better what is wrong, or knows another way
             return self.config_loader.load_sweep_config(self.master, list(overrides))
-        task = [one for one in parsed if not one.is_hydra_override()]
-        config.hydra.overrides.task = [one.input_line for one in task]
-        config.hydra.job.override_dirname = get_overrides_dirname(task, **config.hydra.job.config.override_dirname)
+        config.hydra.overrides.task = list(overrides)
+        config.hydra.job.override_dirname = get_overrides_dirname(parsed, **config.hydra.job.config.override_dirname)
         return config
 
     def _is_value(self, one: Override) -> bool:
         """Whether an override gives a setting a value: no option of a group, nothing added or deleted."""
-        changes = str(one.input_line).startswith(("+", "~")) or one.package or one.is_hydra_override()
-        return not changes and not self._is_group(one.key_or_group)
+        is_setting = not (one.package or one.is_hydra_override() or self._is_group(one.key_or_group))
+        return is_setting and one.type is OverrideType.CHANGE
 
 
 def swept_keys(jobs: Sequence[Overrides]) -> list[str]:
@@ -120,39 +116,47 @@ def swept_keys(jobs: Sequence[Overrides]) -> list[str]:
     return list(dict.fromkeys(override.partition("=")[0].lstrip("+") for override in own))
 
 
-def spaced(override: str) -> str:
-    """Write out `logspace(first,last,n)` and `linspace(first,last,n)` in an override: n values, both ends among them.
+def _spaced(name: str, *given: Any) -> ChoiceSweep:
+    """Return the values of `logspace(first,last,n)` or `linspace(first,last,n)`: n values, both ends among them.
 
     Values between the ends have six digits, so that round ones stay round, and equal ones of two grids are equal.
-    What stands in quotes, brackets or braces is left as it is.
 
-    >>> spaced("optimizer.lr=logspace(1e-4,1,5)"), spaced("batch.size=linspace(8,32,4),64")
-    ('optimizer.lr=0.0001,0.001,0.01,0.1,1', 'batch.size=8,16,24,32,64')
+    >>> _spaced("logspace", 1e-4, 1, 5).list
+    [0.0001, 0.001, 0.01, 0.1, 1]
 
     Raises:
         ConfigurationError: the ends or the number of values are wrong.
     """
-    return override if re.search(r"['\"[{]", override) else _SPACED.sub(_written_out, override)
-
-
-def _written_out(found: re.Match[str]) -> str:
-    name, is_log = found[1], found[1] == "logspace"
-    with suppress(ValueError):
-        first, last, n = (read(text) for read, text in zip((float, float, int), found[2].split(","), strict=True))
-        if 2 <= n <= MOST_VALUES and math.isfinite(last - first) and (not is_log or min(first, last) > 0):
+    is_log = name == "logspace"
+    with suppress(ValueError, TypeError):
+        first, last, n = given
+        has_ends = math.isfinite(last - first) and (min(first, last) > 0 or not is_log)
+        if has_ends and type(n) is int and 2 <= n <= MOST_VALUES:
             between = (np.geomspace if is_log else np.linspace)(first, last, n)[1:-1]
-            values = [f"{first:.15g}", *(f"{value:.6g}" for value in between), f"{last:.15g}"]
+            values = [float(first), *(float(f"{value:.6g}") for value in between), float(last)]
             if len({*values}) == n:
-                return ",".join(values)
+                return ChoiceSweep(list=[int(value) if value.is_integer() else value for value in values])
     ends = "positive numbers" if is_log else "numbers"
     rule = f"{name}(first,last,n), two different {ends} and how many values, a whole number from 2 to {MOST_VALUES:,}"
-    raise ConfigurationError(f"{name}: must be {rule}; found {found[0]:.60}")
+    raise ConfigurationError(f"{name}: must be {rule}; found {name}({','.join(map(str, given))})"[:300])
+
+
+def _functions() -> Functions:
+    """Return the functions of Hydra's grammar, such as `range`, and two of our own."""
+    functions = create_functions()
+    for name in ("logspace", "linspace"):
+        functions.register(name, functools.partial(_spaced, name))
+    return functions
+
+
+# Hydra makes its parsers by this function, and has no public way to add to its grammar.
+overrides_parser.create_functions = _functions
 
 
 def expand(
     arguments: Sequence[str], grids: Sequence[Mapping[str, Any]], config_loader: ConfigLoader, limit: int
-) -> tuple[list[Overrides], list[str]]:
-    """Return the jobs of the union of grids, each crossed with the command line's own sweeps, and what is swept.
+) -> list[Overrides]:
+    """Return the jobs of the union of grids, each crossed with the command line's own sweeps, without duplicates.
 
     A key on the command line replaces the same key of every grid. The values of a key in a grid are a list,
     or a sweep in Hydra's grammar (`1,2,3`, `range(0,5)`, `choice(a,b)`, `glob(*)`), or `logspace(1e-4,1,9)`.
@@ -164,69 +168,51 @@ def expand(
         config_loader: knows the option groups that `glob` looks in.
         limit: the most jobs that a sweep may have.
 
-    Returns:
-        The overrides of each job, duplicates removed; the keys that have several values, or stand in a grid.
-
     Raises:
         ConfigurationError: no jobs, or more than the limit.
     """
     parser = OverridesParser.create(config_loader=config_loader)
-    own = _axes(parser.parse_overrides(list(arguments)))
-    swept = {key: None for key, values in own.items() if len(values) > 1}
+    own = {one.get_key_element(): _alternatives(one) for one in parser.parse_overrides([*arguments])}
     jobs: dict[Overrides, None] = {}
     plain: Any = OmegaConf.to_container(OmegaConf.create([*grids] or [{}]))
     for grid in plain:
-        columns, names_of = _columns(grid)
-        overrides = parser.parse_overrides([spaced(f"{key}={_listed(values)}") for key, values in columns.items()])
-        if any(one.is_hydra_override() for one in overrides):
-            raise ConfigurationError(f"hydra.sweeper.grids: must not set Hydra's own settings; found {', '.join(grid)}")
-        axes = _axes(overrides)
-        swept |= dict.fromkeys(key for key in axes if key not in own)
-        together = defaultdict(list)
-        for key, values in (own | axes | own).items():
-            together[key if key in own else names_of.get(key, key)].append(values)
-        for names in (names for names, axis in together.items() if len(set(map(len, axis))) > 1):
-            raise ConfigurationError(f"hydra.sweeper.grids: {names!r} must have as many values of each; found others")
-        choices = [[*zip(*axis, strict=True)] for axis in together.values()]
-        n_jobs = math.prod(map(len, choices))
+        axes: list[list[Overrides]] = [[(text,) for text in texts] for texts in own.values()]
+        axes += [_axis(parser, str(names), values, without=own) for names, values in grid.items()]
+        n_jobs = math.prod(map(len, axes))
         if not 0 < n_jobs <= limit - len(jobs):
             raise ConfigurationError(f"hydra.sweeper.limit: a sweep must have 1 to {limit:,} jobs; found {n_jobs:,}")
-        jobs.update(dict.fromkeys(tuple(itertools.chain(*job)) for job in itertools.product(*choices)))
-    return list(jobs), [key.lstrip("+") for key in swept]
+        jobs |= dict.fromkeys(tuple(itertools.chain(*choices)) for choices in itertools.product(*axes))
+    return list(jobs)
 
 
-def _columns(grid: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of each key of a grid, and for keys that vary together the names that join them."""
-    columns: dict[str, Any] = {}
-    names_of: dict[str, str] = {}
-    for names, values in grid.items():
-        keys = [key.strip() for key in str(names).split(",")]
-        rows = values if isinstance(values, list) else [values]
-        if len(keys) == 1:
-            columns[names] = values
-        elif all(isinstance(row, list) and len(row) == len(keys) for row in rows):
-            columns |= dict(zip(keys, map(list, zip(*rows, strict=True)), strict=True))
-            names_of |= dict.fromkeys(keys, names)
-        else:
-            rule = f"{names!r} must be a list of rows of {len(keys)} values each"
-            raise ConfigurationError(f"hydra.sweeper.grids: {rule}; found {json.dumps(values):.60}")
-    return columns, names_of
+def _axis(parser: OverridesParser, names: str, values: Any, without: Collection[str]) -> list[Overrides]:
+    """Return the choices that an entry of a grid gives a job: the overrides of its keys, but for some keys."""
+    keys = [key.strip() for key in names.split(",")]
+    rows = values if isinstance(values, list) else [values]
+    if len(keys) == 1:
+        rows = [[",".join(map(_text, rows))]]
+    elif not all(isinstance(row, list) and len(row) == len(keys) for row in rows):
+        rule = f"{names!r} must be a list of rows of {len(keys)} values each"
+        raise ConfigurationError(f"hydra.sweeper.grids: {rule}; found {json.dumps(values):.60}")
+    axis: list[Overrides] = []
+    for row in rows:
+        parsed = parser.parse_overrides([f"{key}={_text(value)}" for key, value in zip(keys, row, strict=True)])
+        if any(one.is_hydra_override() for one in parsed):
+            raise ConfigurationError(f"hydra.sweeper.grids: must not set Hydra's own settings; found {names}")
+        axis += itertools.product(*(_alternatives(one) for one in parsed if one.get_key_element() not in without))
+    return list(dict.fromkeys(axis))
 
 
-def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
-    """Return the override strings of each key, one per value; a later override of a key replaces an earlier."""
-    axes: dict[str, list[str]] = {}
-    for one in overrides:
-        key = one.get_key_element()
-        swept = one.is_sweep_override()
-        axes[key] = [f"{key}={value}" for value in one.sweep_string_iterator()] if swept else [str(one.input_line)]
-    return axes
+def _alternatives(override: Override) -> list[str]:
+    """Return an override for each value that it sweeps over."""
+    key = override.get_key_element()
+    swept = override.is_sweep_override()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [str(override.input_line)]
 
 
-def _listed(values: Any) -> str:
-    """Return the values of a key in a grid as Hydra's grammar has them."""
-    values = values if isinstance(values, list) else [values]
-    return ",".join(value if isinstance(value, str) else json.dumps(value) for value in values)
+def _text(value: Any) -> str:
+    """Return a value in a grid as Hydra's grammar has it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

@@ -87,23 +87,22 @@ def command(main: Callable[[], object]) -> Callable[[], None]:
 
 def exit_code(main: Callable[[], object]) -> int:
     """Run a Hydra application with the arguments in `sys.argv`, print errors as lines, and return the exit code."""
-    from pima_hp.commands.compose import check_arguments, spaced
+    from pima_hp.commands.compose import check_arguments
 
-    given = sys.argv
+    given = sys.argv[1:]
     show_traces = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"  # errors come to us instead of Hydra's own printer
     listen()
     try:
         with running_command() as running:
-            sys.argv = [*given[:1], *map(spaced, given[1:])]  # Hydra refuses functions that it does not know
-            if "COMP_LINE" in os.environ:  # nor does its tab completion know quotes
-                os.environ["COMP_LINE"] = spaced(re.sub(r"'(\S*)'", r"\1", os.environ["COMP_LINE"]))
-            check_arguments(sys.argv[1:])
+            if "COMP_LINE" in os.environ:  # Hydra's tab completion does not know quotes
+                os.environ["COMP_LINE"] = re.sub(r"'(\S*)'", r"\1", os.environ["COMP_LINE"])
+            check_arguments(given)
             main()
     except BaseException as error:  # raised again where it is a bug, or tracebacks are wanted
         if stop := asked_to_stop(error):
             stop_listening()  # Lightning puts handlers back that were there before it
-            say(f"stopped by {stop}: {_kept(running.study, given[1:])}")
+            say(f"stopped by {stop}: {_kept(running.study, given)}")
             return stop.exit_code
         if isinstance(error, BrokenPipeError):
             discard_output()
@@ -114,7 +113,6 @@ def exit_code(main: Callable[[], object]) -> int:
             raise
         return say_error(error)
     finally:
-        sys.argv = given
         stop_listening()
         if not show_traces:
             os.environ.pop(_FULL_ERROR, None)
@@ -174,8 +172,9 @@ def known_error(error: Exception, folder: Path | None = None) -> PimaError | Non
         error: of this project, of Hydra (an override or a file is wrong), or of the system.
         folder: named where the system names no file.
     """
-    if isinstance(error, PimaError):
-        return error
+    for each in (error, error.__cause__):  # Hydra raises another error from one of ours
+        if isinstance(each, PimaError):
+            return each
     if isinstance(error, BrokenPipeError):
         return None
     if isinstance(error, OSError) and not isinstance(error, HydraException):

@@ -38,7 +38,7 @@ class StudyCallback(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check and plan the run; end the command after `dry_run` or `export`."""
         name_study(config)
-        self.on_sweep_start([config], (), sweep=False)
+        self.on_sweep_start([config], ())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Give the sweep's jobs the name of their study and the token of this command."""
@@ -55,21 +55,28 @@ class StudyCallback(Callback):
     def on_launch_start(self, configs: Sequence[DictConfig]) -> None:
         """Train what the ledger lacks of these jobs, in stacks; prepare those of a sweeper that has not."""
         if new := [config for config in configs if _overrides(config) not in self.jobs]:
-            self.on_sweep_start(new, swept_keys([_overrides(config) for config in new]))
+            self.on_sweep_start(new)
         jobs = [self.jobs[_overrides(config)] for config in configs]
         if jobs and jobs[0].is_recorded:
             study.train_jobs(jobs, together=True)
 
-    def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str], *, sweep: bool = True) -> list[int]:
+    def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str] | None = None) -> list[int]:
         """Check and plan jobs, and return the positions of those that have runs to train; end a dry run or export.
+
+        Args:
+            configs: of the jobs.
+            swept: of a single run, the settings that may differ from those of its study; None: the jobs are a sweep.
 
         Raises:
             ConfigurationError: problems of some jobs; nothing was written.
             StudyError: the study is busy, or was started with other settings.
         """
+        sweep, named = swept is None, [_overrides(config) for config in configs]
+        if swept is None:
+            swept = swept_keys(named) if len(named) > 1 else ()
         jobs = checked(configs, together=sweep)
         first, settings, again = jobs[0], jobs[0].settings, bool(self.jobs)
-        self.jobs |= dict(zip(map(_overrides, configs), jobs, strict=True))
+        self.jobs |= dict(zip(named, jobs, strict=True))
         if not first.is_recorded:
             return list(range(len(jobs)))
         if settings.export:

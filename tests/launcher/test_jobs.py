@@ -20,7 +20,7 @@ COMMANDS = [
     ["data=csv", "data.path='a b,c.csv'", "data.features=[a,'b c']", "model.hidden_widths=[3,4]"],
     ["~optimizer.momentum", "optimizer=sgd"],
     ["scheduler=cosine", "trainer.max_epochs=7", "streams.split=0"],
-    ["batch=b5", "batch.size=full", "study=x", "hydra.job.chdir=false"],
+    ["batch=b5", "batch.size=full", "study=x"],
     ["seed=1", "seed=2"],
     [],
 ]

@@ -1,14 +1,10 @@
 """`hydra/sweeper=grids`: a union of grids, checked as a whole before the first job runs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from omegaconf import OmegaConf
 
 
 @dataclass
@@ -36,8 +32,8 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsConf
 class GridsSweeper(basic_sweeper.BasicSweeper):
     """Sweep over the union of grids; `pima_hp.commands.compose` expands and composes it.
 
-    A Hydra callback that has a method `on_sweep_start(jobs, swept)` is given all composed jobs and returns the
-    positions of those to launch.
+    A Hydra callback that has a method `on_sweep_start(configs)` is given all composed jobs and returns the positions of
+    those to launch.
     """
 
     config: Any
@@ -45,31 +41,28 @@ class GridsSweeper(basic_sweeper.BasicSweeper):
     hydra_context: Any
 
     def __init__(self, grids: list[Any], params: dict[str, Any], max_batch_size: int | None, limit: int) -> None:
-        super().__init__(max_batch_size, params)
+        super().__init__(max_batch_size or None)
         self.grids, self.limit = [*grids, *([params] if params else [])], limit
+        self.jobs: list[list[str]] = []
 
-    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+    def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep and return what each job returned, batch by batch."""
         from pima_hp.commands.compose import ComposedJobs, expand
 
         loader = self.hydra_context.config_loader
-        found, swept = expand(arguments, self.grids, loader, self.limit)
-        jobs = [list(job) for job in found]
-        hooks = [each for each in self.hydra_context.callbacks.callbacks if hasattr(each, "on_sweep_start")]
-        composed = ComposedJobs(loader, self.config, checked=bool(hooks))
+        self.jobs = [list(job) for job in expand(arguments, self.grids, loader, self.limit)]
+        composed = ComposedJobs(loader, self.config)
         if hasattr(self.launcher, "composed"):
             self.launcher.composed = composed
-        configs = composed.get_all(jobs)
-        for callback in hooks:
-            jobs = [jobs[position] for position in callback.on_sweep_start(configs, swept)]
-        if not jobs:
-            return []
-        path = Path(self.config.hydra.sweep.dir) / "multirun.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, path)
-        returns: list[Sequence[JobReturn]] = []
-        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size or None):
-            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
-            for result in returns[-1]:
-                _ = result.return_value  # raises the error of a job that failed
-        return returns
+        configs = composed.get_all(self.jobs)
+        for callback in self.hydra_context.callbacks.callbacks:
+            if hasattr(callback, "on_sweep_start"):
+                self.jobs = [self.jobs[position] for position in callback.on_sweep_start(configs)]
+        return super().sweep([]) if self.jobs else []
+
+    def split_arguments(self, _: object, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        """Return the jobs of the sweep in batches."""
+        return [*self.split_overrides_to_chunks(self.jobs, max_batch_size)]
+
+    def validate_batch_is_legal(self, batch: object) -> None:
+        """Do nothing: all jobs have been composed."""

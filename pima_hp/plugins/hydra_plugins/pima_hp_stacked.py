@@ -40,7 +40,7 @@ class StackedLauncher(basic_launcher.BasicLauncher):
 
         loader, callbacks = self.hydra_context.config_loader, self.hydra_context.callbacks
         hooks = [each for each in callbacks.callbacks if hasattr(each, "on_launch_start")]
-        self.composed = self.composed or ComposedJobs(loader, self.config, checked=bool(hooks))
+        self.composed = self.composed or ComposedJobs(loader, self.config)
         configs = self.composed.get_all(job_overrides)
         for callback in hooks:
             callback.on_launch_start(configs)
