@@ -24,10 +24,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pima_hp.commands.exits import known_error
+from pima_hp.commands.exits import each_of
 from pima_hp.config.options import CONF, flattened, options, read_yaml
 from pima_hp.config.problems import nearest
-from pima_hp.errors import ConfigurationError, InputError
+from pima_hp.errors import ConfigurationError
 
 Overrides = tuple[str, ...]
 
@@ -66,24 +66,18 @@ class ComposedJobs:
         Raises:
             ConfigurationError: Hydra refuses some of them; one line for each problem.
         """
-        problems: dict[str, None] = {}
-        for overrides in map(tuple, jobs):
-            try:
-                if overrides not in self._known:
-                    self._known[overrides] = self._composed(overrides)
-            except Exception as error:
-                if not isinstance(known := known_error(error), InputError):
-                    raise
-                problems |= dict.fromkeys(known.problems)
-        if problems:
-            raise ConfigurationError(list(problems))
-        return [self._known[tuple(overrides)] for overrides in jobs]
+        return each_of(map(tuple, jobs), self._get)
 
     def load_sweep_config(self, _: DictConfig, overrides: list[str]) -> DictConfig:
         """Return the configuration of a job, and forget it: what Hydra's own launcher calls."""
         (config,) = self.get_all([overrides])
         self._known.pop(tuple(overrides))
         return config
+
+    def _get(self, overrides: Overrides) -> DictConfig:
+        if overrides not in self._known:
+            self._known[overrides] = self._composed(overrides)
+        return self._known[overrides]
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         parsed = [self._parsed(text) for text in overrides]

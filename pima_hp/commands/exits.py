@@ -12,17 +12,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar
 
 from hydra.errors import HydraException, MissingConfigException
 
 from pima_hp.config.options import CONF, option_content, options, read_yaml
 from pima_hp.config.problems import SYNONYMS, nearest
-from pima_hp.errors import InputError, PimaError
+from pima_hp.errors import ConfigurationError, InputError, PimaError
 from pima_hp.training.interruption import asked_to_stop, listen, stop_listening
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _OF_CALLBACK = "Callback StudyCallback"
 _MOST_LINES = 20
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 class Command(ExitStack):
@@ -35,7 +39,10 @@ class Command(ExitStack):
     study: Path | None = None
 
 
-_current: ContextVar[Command] = ContextVar("command")
+_current = ContextVar("command", default=Command())  # noqa: B039 -- where code runs outside any command
+
+# Returns the command that is running.
+current_command = _current.get
 
 
 @contextmanager
@@ -57,13 +64,6 @@ def running_command() -> Iterator[Command]:
         raise
     finally:
         _current.reset(token)
-
-
-def current_command() -> Command:
-    """Return the command that is running; a new one where code runs outside any."""
-    if (running := _current.get(None)) is None:
-        _current.set(running := Command())
-    return running
 
 
 def command(main: Callable[[], object]) -> Callable[[], None]:
@@ -184,6 +184,25 @@ def known_error(error: Exception, folder: Path | None = None) -> PimaError | Non
     names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_by = [root for name in names if (root := name.partition(".")[0]) in ("pima_hp", "hydra", "omegaconf")]
     return InputError(explain(error)) if raised_by and raised_by[-1] != "pima_hp" else None
+
+
+def each_of(items: Iterable[Given], function: Callable[[Given], Found]) -> list[Found]:
+    """Return what a function returns for each item.
+
+    Raises:
+        ConfigurationError: the problems of all items, each line once.
+    """
+    found, problems = list[Found](), dict[str, None]()
+    for item in items:
+        try:
+            found.append(function(item))
+        except Exception as error:
+            if not isinstance(known := known_error(error), InputError):
+                raise
+            problems |= dict.fromkeys(known.problems)
+    if problems:
+        raise ConfigurationError([*problems])
+    return found
 
 
 def explain(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,38 +11,28 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, DirectoryPath, Field, FilePath, ValidationError
 
-from pima_hp.commands.exits import explain
-from pima_hp.config import MAX_SEED, CallbackSection, Component, Config, EngineSection, Section, Seed, Seeds
-from pima_hp.config.build import TRUSTED
+from pima_hp.commands.exits import each_of, explain
+from pima_hp.config import MAX_SEED, CallbackSection, Config, EngineSection, LoggerSection, Section, Seed, Seeds
 from pima_hp.config.problems import problems_of
 from pima_hp.data.table import read_table
-from pima_hp.errors import ConfigurationError, InputError
+from pima_hp.errors import ConfigurationError
 from pima_hp.run import Run
 
 # Keys that are no settings; the last two are set for the paths of callbacks and loggers.
 _INTERNAL = ("hydra", "run_name", "run_id")
 
 # Groups of which a list of options makes no sense; callbacks and loggers may be several.
-_ONE_OPTION = ("data", "model", "activation", "optimizer", "scheduler", "batch", "trainer", "engine", "diagnostics",
-               "experiment")  # fmt: skip
-
-
-def _without_null(nodes: Any) -> Any:
-    return {name: node for name, node in nodes.items() if node is not None} if isinstance(nodes, Mapping) else nodes
-
+_ONE_OPTION = [*(key for key in Config.model_fields if key not in ("callbacks", "data_digest")), "engine", "experiment"]
 
 # Of a job.
 MOST_RUNS = 1_000_000
 
-_Named = Annotated[dict[str, CallbackSection], BeforeValidator(_without_null)]
 _FromText = Field(strict=False)
-
-
-def _listed(seeds: Any) -> Any:
-    return seeds if isinstance(seeds, list | None) else [seeds]
-
-
-_Seeds = Annotated[Annotated[list[Seed], Field(min_length=1)] | None, BeforeValidator(_listed)]
+_WithoutNull = BeforeValidator(
+    lambda nodes: {name: node for name, node in nodes.items() if node is not None} if isinstance(nodes, dict) else nodes
+)
+_Listed = BeforeValidator(lambda seeds: seeds if isinstance(seeds, list | None) else [seeds])
+_Seeds = Annotated[Annotated[list[Seed], Field(min_length=1)] | None, _Listed]
 
 
 class StreamsSection(Section):
@@ -57,8 +47,8 @@ class JobSettings(Config):
     """The keys of `conf/config.yaml`: the settings of a run, and how to train, record and publish it."""
 
     data_digest: str = ""  # not known before the table is read
-    callbacks: _Named
-    logger: _Named
+    callbacks: Annotated[dict[str, CallbackSection], _WithoutNull]
+    logger: Annotated[dict[str, LoggerSection], _WithoutNull]
     engine: EngineSection
     streams: StreamsSection
     seed: Seed
@@ -130,17 +120,16 @@ def parse(cfg: DictConfig) -> Job:
     """
     try:
         content = {str(key): _plain(value) for key, value in cfg.items() if key not in _INTERNAL}
-        settings = JobSettings.model_validate(content)
+        settings = JobSettings.model_validate(content, context={"is_command": True})
     except ValidationError as error:
         raise ConfigurationError(problems_of(error)) from error
     except OmegaConfBaseException as error:  # a mandatory value is missing, or an interpolation leads nowhere
         raise ConfigurationError(explain(error)) from error
-    sections = {name: _with_source(name, getattr(settings, name)) for name in (*Config.model_fields, "logger")}
-    table = read_table(sections["data"])
+    table = read_table(settings.data)
     if problems := list(_contradictions(settings, len(table.labels))):
         raise ConfigurationError(problems)
-    acting = {name: each for name, each in sections["callbacks"].items() if not each.is_inert}
-    own = {name: sections[name] for name in Config.model_fields} | {"callbacks": acting, "data_digest": table.digest}
+    own = {name: getattr(settings, name) for name in Config.model_fields}
+    own |= {"callbacks": settings.acting_callbacks, "data_digest": table.digest}
     config, streams = Config(**own), settings.streams.model_dump(exclude_none=True)
     crossed = [dict(zip(streams, seeds, strict=True)) for seeds in itertools.product(*streams.values())]
     own_seeds = [dict.fromkeys(Seeds._fields, settings.seed + n) for n in range(settings.n_replicates)]
@@ -150,23 +139,6 @@ def parse(cfg: DictConfig) -> Job:
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
-
-
-def _with_source(key: str, section: Any) -> Any:
-    """Import classes of the user's own, and add the digest of their source; it identifies what they compute."""
-    if isinstance(section, Mapping):
-        return {name: _with_source(f"{key}.{name}", each) for name, each in section.items()}
-    if not isinstance(section, Component) or not section.target:
-        return section
-    if section.target.partition(".")[0] in TRUSTED and not section.source:
-        return section
-    from pima_hp.config.build import import_own
-    from pima_hp.training.checks import kind_of
-
-    try:
-        return section.model_copy(update={"source": import_own(section.target, kind_of(key))})
-    except ConfigurationError as error:
-        raise ConfigurationError([f"{key}.{problem}" for problem in error.problems]) from error
 
 
 def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
@@ -190,27 +162,20 @@ def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
 def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
     """Parse composed jobs and check that they can be trained.
 
+    Args:
+        configs: of the jobs.
+        together: they are a sweep.
+
     Raises:
         ConfigurationError: the problems of all jobs, each line once.
     """
-    jobs, problems = [], dict[str, None]()
-    for config in configs:
-        # Hydra composes all options of a list, the last over the others, and leaves the group out of its choices.
-        several = [group for group in _ONE_OPTION if group not in config.hydra.runtime.choices]
-        problems |= dict.fromkeys(f"{group}: must be one option; found several, or none" for group in several)
-        try:
-            jobs.append(job := parse(config))
-            problems |= dict.fromkeys(_untrainable(job, alone=not together and len(job.runs) == 1))
-        except InputError as error:
-            problems |= dict.fromkeys(error.problems)
-    if not problems:
-        own = {*Config.model_fields, "seed", "n_replicates", "streams"} - {"diagnostics"}
-        values = [job.settings.model_dump(exclude=own) | {"trainer.fast_dev_run": job.is_recorded} for job in jobs]
-        different = [key for key in values[0] if any(each[key] != values[0][key] for each in values)]
-        problems = dict.fromkeys(f"{key}: must be the same for all jobs of a sweep" for key in different)
-        problems |= {"test: must go with one run; found a sweep": None} if together and jobs[0].settings.test else {}
-    if problems:
-        raise ConfigurationError(list(problems))
+    jobs = each_of(configs, lambda config: _trainable(config, together=together))
+    own = {*Config.model_fields, "seed", "n_replicates", "streams"} - {"diagnostics"}
+    values = [job.settings.model_dump(exclude=own) | {"trainer.fast_dev_run": job.is_recorded} for job in jobs]
+    different = [key for key in values[0] if any(each[key] != values[0][key] for each in values)]
+    problems = [f"{key}: must be the same for all jobs of a sweep" for key in different]
+    if problems or (together and jobs[0].settings.test):
+        raise ConfigurationError(problems or "test: must go with one run; found a sweep")
     if jobs[0].settings.ckpt_path:
         from pima_hp.commands.solo import check_checkpoint
 
@@ -218,19 +183,26 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
     return jobs
 
 
-def _untrainable(job: Job, *, alone: bool) -> Sequence[str]:
-    """Return one line for each reason why a job cannot be trained here.
+def _trainable(config: DictConfig, *, together: bool) -> Job:
+    """Parse a composed job and check that it can be trained here.
 
     Raises:
-        EngineError: the requested engine cannot train it.
+        InputError: one line for each reason why it cannot.
     """
+    # Hydra composes all options of a list, the last over the others, and leaves the group out of its choices.
+    if several := [group for group in _ONE_OPTION if group not in config.hydra.runtime.choices]:
+        raise ConfigurationError([f"{group}: must be one option; found several, or none" for group in several])
     from pima_hp.training.checks import component_problems
     from pima_hp.training.dispatch import select
 
-    if problems := component_problems(job.config):
-        return problems
+    job = parse(config)
     settings = job.settings
-    engine = select(job.config, settings.engine.name, alone=alone, only_lightning=job.only_lightning)
-    if engine != "solo" and job.is_recorded:
-        return []
-    return component_problems(job.config, {"callbacks": settings.callbacks, "logger": settings.logger}, job.folder)
+    if not (problems := component_problems(job.config)):
+        alone = not together and len(job.runs) == 1
+        engine = select(job.config, settings.engine.name, alone=alone, only_lightning=job.only_lightning)
+        if engine == "solo" or not job.is_recorded:  # Lightning trains it, with all its callbacks and loggers
+            groups = {"callbacks": settings.callbacks, "logger": settings.logger}
+            problems = component_problems(job.config, groups, job.folder)
+    if problems:
+        raise ConfigurationError(problems)
+    return job

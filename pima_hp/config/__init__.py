@@ -22,7 +22,7 @@ class DataSection(Component):
     """Which table, how it is cleaned, scaled and split."""
 
     model_config = ConfigDict(extra="forbid")
-    usual = "pima_hp.data.PimaDataModule"
+    kind = usual = "pima_hp.data.PimaDataModule"
 
     path: str | None = None
     label: str = "outcome"
@@ -56,6 +56,7 @@ class _MLPArguments(Section):
 class ModelSection(Component):
     """The network: the project's MLP, or a module of the user's own."""
 
+    kind = "torch.nn.Module"
     usual = "pima_hp.model.MLP"
 
     @model_validator(mode="after")
@@ -95,12 +96,14 @@ _HYPERPARAMETERS: dict[str, Any] = {
 class ActivationSection(Component):
     """The hidden activation."""
 
+    kind = "torch.nn.Module"
     bounds: ClassVar[type[Bounds]] = create_model("_ActivationArguments", __base__=Bounds, beta=(_Positive, None))
 
 
 class OptimizerSection(Component):
     """The update rule and its hyperparameters."""
 
+    kind = "torch.optim.Optimizer"
     bounds: ClassVar[type[Bounds]] = create_model("_Hyperparameters", __base__=Bounds, **_HYPERPARAMETERS)
 
     lr: float
@@ -109,6 +112,7 @@ class OptimizerSection(Component):
 class SchedulerSection(Component):
     """The learning rate from epoch to epoch; without a target it is constant."""
 
+    kind = "torch.optim.lr_scheduler.LRScheduler"
     bounds: ClassVar[type[Bounds]] = OptimizerSection.bounds
 
     target: str | None = Field(alias="_target_", default=None)  # type: ignore[assignment]
@@ -173,10 +177,18 @@ _INERT_CALLBACKS = (
 class CallbackSection(Component):
     """A callback of Lightning."""
 
+    kind = "lightning.Callback"
+
     @property
     def is_inert(self) -> bool:
         """Whether it only watches: it changes nothing that a run computes."""
         return self.target.startswith("lightning.") and self.target.rpartition(".")[2] in _INERT_CALLBACKS
+
+
+class LoggerSection(Component):
+    """A logger of Lightning."""
+
+    kind = "lightning.pytorch.loggers.Logger"
 
 
 class Seeds(NamedTuple):
@@ -202,12 +214,17 @@ class Config(Section):
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     data_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+    @property
+    def acting_callbacks(self) -> dict[str, CallbackSection]:
+        """The callbacks that may change what a run computes."""
+        return {name: each for name, each in self.callbacks.items() if not each.is_inert}
+
     @cached_property
     def content(self) -> dict[str, Any]:
         """What the identity is made of: no seed, no path, no device."""
         exclude: Any = {"data": {"path"}, "trainer": INERT_ARGUMENTS, "callbacks": True, "diagnostics": True}
         content = self.model_dump(by_alias=True, exclude=exclude)
-        acting = {name: each.model_dump(by_alias=True) for name, each in self.callbacks.items() if not each.is_inert}
+        acting = {name: each.model_dump(by_alias=True) for name, each in self.acting_callbacks.items()}
         content |= {"callbacks": acting} if acting else {}
         return content | ({"callback_order": " ".join(acting)} if len(acting) > 1 else {})  # they act in turn
 

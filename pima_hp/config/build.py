@@ -37,15 +37,21 @@ def class_of(target: object, kind: type[T]) -> type[T]:
     return found
 
 
-def import_own(target: str, kind: type) -> str:
+def import_own(target: str, kind: str) -> str:
     """Import a class of the user's own and return the digest of its source; empty for trusted packages.
 
     The source is the files that define it and the classes that it inherits from, not those of functions that it calls.
     Only for what the user has named in this command.
 
+    Args:
+        target: the class.
+        kind: what it must inherit from.
+
     Raises:
         ConfigurationError: it cannot be imported, is of another kind, or has no source.
     """
+    if target.partition(".")[0] in ("", *TRUSTED):
+        return ""
     if not _is_known(target):
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))  # a module beside the command, as with `python -m`
@@ -54,7 +60,7 @@ def import_own(target: str, kind: type) -> str:
         except (Exception, SystemExit) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigurationError(f"_target_: {target!r:.80} cannot be imported: {reason:.300}") from error
-    own = [each for each in class_of(target, kind).__mro__ if not _is_known(each.__module__)]
+    own = [each for each in class_of(target, class_of(kind, object)).__mro__ if not _is_known(each.__module__)]
     paths = dict.fromkeys(str(inspect.getsourcefile(each)) for each in own)
     return hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()[:16] if own else ""
 

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_serializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model, model_serializer
+from pydantic.functional_validators import model_validator
+
+from pima_hp.config.build import import_own
+from pima_hp.errors import ConfigurationError
 
 
 class Section(BaseModel):
@@ -33,11 +37,12 @@ class Component(Section):
 
     Attributes:
         target: dotted name of the class; checked where it is looked up (`pima_hp.config.build`).
-        source: digest of the file that defines a class of the user's own; empty for torch, lightning and pima_hp.
+        source: digest of the files that define a class of the user's own; empty for torch, lightning and pima_hp.
     """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_argument)]] = Field(init=False)
+    kind: ClassVar[str]  # what the class must inherit from; by name, as many commands import no torch or Lightning
     usual: ClassVar[str] = ""  # the class where none is named; it is not stored
     bounds: ClassVar[type[Bounds]] = Bounds
 
@@ -46,7 +51,7 @@ class Component(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_arguments(cls, settings: Any) -> Any:
+    def _check_arguments(cls, settings: Any, info: ValidationInfo) -> Any:
         if not isinstance(settings, Mapping):
             return settings
         given = {"_target_": cls.usual} if cls.usual else {}
@@ -55,6 +60,11 @@ class Component(Section):
             del given["_partial_"]
         if words := [str(key) for key in given if str(key).startswith("_") and key not in ("_target_", "_source_")]:
             raise ValueError(f"only _target_ may begin with _; found {words[0]}")
+        if info.context:  # of a command, whose user may name classes of their own
+            try:
+                given["_source_"] = import_own(str(given.get("_target_") or ""), cls.kind)
+            except ConfigurationError as error:
+                raise ValueError(error) from error
         return given | cls.bounds.model_validate(given).model_dump(exclude_unset=True)
 
     @model_serializer(mode="wrap")
@@ -104,7 +114,7 @@ def _spelled_out(precision: object) -> object:
 class TrainerSection(Component):
     """Arguments of `lightning.Trainer`: how long and how precisely to train, and where."""
 
-    usual = "lightning.Trainer"
+    kind = usual = "lightning.Trainer"
     bounds: ClassVar[type[Bounds]] = create_model(
         "_TrainerArguments", __base__=Bounds, **_BOUNDS, limit_train_batches=(Annotated[int | float, Field(gt=0)], None)
     )

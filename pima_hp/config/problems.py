@@ -32,5 +32,6 @@ def problems_of(error: ValidationError) -> list[str]:
     for item in error.errors(include_url=False):
         rule = _RULES.get(item["type"]) or re.sub(r"^\w+ should", "must", item["msg"]).removeprefix("Value error, ")
         found = "" if item["type"] == "value_error" else f"; found {item['input']!r:.60}"  # validators of ours say it
-        lines.append(f"{'.'.join(map(str, item['loc']))}: {rule}{found}")
+        name = ".".join(map(str, item["loc"]))
+        lines.append(f"{name}{'.' if rule.startswith('_target_: ') else ': '}{rule}{found}")
     return list(dict.fromkeys(lines))

@@ -18,27 +18,10 @@ from pima_hp.errors import ConfigurationError
 from pima_hp.model.mlp import is_elementwise
 from pima_hp.training.dispatch import device_of
 
-# Section -> what its class must inherit from; by name, as many commands never import Lightning.
-_KINDS = {
-    "data": "pima_hp.data.PimaDataModule",
-    "model": "torch.nn.Module",
-    "activation": "torch.nn.Module",
-    "optimizer": "torch.optim.Optimizer",
-    "scheduler": "torch.optim.lr_scheduler.LRScheduler",
-    "trainer": "lightning.Trainer",
-    "callbacks": "lightning.Callback",
-    "logger": "lightning.pytorch.loggers.Logger",
-}
-
 # Annotations of arguments that are true or false.
 _BOOLEANS = (bool, bool | None, "bool", "bool | None", "Optional[bool]")
 
 _NEEDS_PACKAGE = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
-
-
-def kind_of(key: str) -> type:
-    """Return what the class of a section must inherit from, such as `optimizer` or `callbacks.mine`."""
-    return class_of(_KINDS[key.partition(".")[0]], object)
 
 
 def component_problems(
@@ -60,7 +43,7 @@ def component_problems(
     if config.diagnostics.name != "none" and not (model == config.model.usual and is_elementwise(activation)):
         rule = "diagnostics: must go with the project's MLP and an elementwise activation of torch without parameters"
         problems.append(f"{rule}; found {model}, {activation}")
-    nodes: dict[str, Component] = {key: getattr(config, key) for key in list(_KINDS)[:6]}
+    nodes = {key: section for key, section in config if isinstance(section, Component)}
     for group, named in ({"callbacks": config.callbacks} | dict(groups or {})).items():
         nodes |= {f"{group}.{name}": node for name, node in named.items()}
     is_usual_trainer = trainer.arguments.keys() <= {"max_epochs", "precision", "accelerator", "devices"}
@@ -68,26 +51,26 @@ def component_problems(
         # the usual classes with the usual arguments need no check, and importing Lightning takes seconds
         if not node.target or (node.target == node.usual and (node is not trainer or is_usual_trainer)):
             continue
-        problems += _refusal(key, json.dumps(node.node, sort_keys=True))
+        problems += _refusal(key, node.kind, json.dumps(node.node, sort_keys=True))
         if "." in key:  # a callback or a logger
             problems += _outside(key, node, folder.resolve())
     return problems
 
 
 @lru_cache(maxsize=4096)
-def _refusal(key: str, node: str) -> tuple[str, ...]:
+def _refusal(key: str, kind: str, node: str) -> tuple[str, ...]:
     """Return in one line why a class cannot be built, none when it can; thousands of configurations share it."""
     try:
-        _try(key.partition(".")[0], json.loads(node))
+        _try(key.partition(".")[0], class_of(kind, object), json.loads(node))
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a class says to its arguments is for the user
         reason = " ".join(str(error).split())[:300]
         return (f"{key}{'.' if reason.startswith('_target_') else ': '}{reason}",)
     return ()
 
 
-def _try(section: str, node: Mapping[str, Any]) -> None:
+def _try(section: str, kind: type, node: Mapping[str, Any]) -> None:
     """Check a class and its arguments and build it, unless that needs data or writes files."""
-    found: type = class_of(node["_target_"], kind_of(section))
+    found: type = class_of(node["_target_"], kind)
     if (package := _NEEDS_PACKAGE.get(found.__name__)) and importlib.util.find_spec(package) is None:
         raise ConfigurationError(f"needs a package that is not installed: pip install {package}")
     arguments = {name: value for name, value in node.items() if name != "_target_"}
