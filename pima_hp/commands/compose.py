@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pima_hp.commands.exits import each_of
 from pima_hp.config.options import CONF, flattened, options, read_yaml
-from pima_hp.config.problems import nearest
+from pima_hp.config.problems import not_an_option
 from pima_hp.errors import ConfigurationError
 
 Overrides = tuple[str, ...]
@@ -221,24 +221,24 @@ def check_arguments(arguments: Sequence[str]) -> None:
             "--experimental-rerun, --config-path, --config-name: must not be given; --config-dir adds your own options"
         )
     overrides = OverridesParser.create().parse_overrides(asked.overrides)
-    for key, value in ((one.key_or_group, one.value()) for one in overrides):
-        if (allowed := options(key)) and isinstance(value, int | None):
-            found = f"{value}{nearest(str(value), allowed)}"
-            raise ConfigurationError(f"{key}: must be one of {', '.join(allowed)}; found {found}")
-    search = [one.value() for one in overrides if one.key_or_group == "hydra.searchpath"]
-    places = [asked.config_dir, *(place for each in search for place in (each if isinstance(each, list) else [each]))]
-    folders = [Path(str(place).removeprefix("file://")).absolute() for place in places if place]
+    for one in overrides:
+        if (names := options(one.key_or_group)) and isinstance(one.value(), int | None):
+            raise ConfigurationError(not_an_option(one.key_or_group, one.value(), names))
+    places = [asked.config_dir or []] + [one.value() for one in overrides if one.key_or_group == "hydra.searchpath"]
+    paths = itertools.chain(*(each if isinstance(each, list) else [each] for each in places))
+    folders = [Path(str(path).removeprefix("file://")).absolute() for path in paths]
     if not folders:
         return
     if asked.config_dir and not folders[0].is_dir():
         raise ConfigurationError(f"--config-dir: must be a folder; found {asked.config_dir!r}")
-    for path in (path for folder in folders for path in folder.rglob("*.y*ml")):
-        read_yaml(path)
-    lines = [one for one in overrides if not one.is_sweep_override() and one.key_or_group != "hydra.searchpath"]
-    own = [str(one.input_line) for one in lines if one.is_hydra_override()]
-    own.append(f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]")
-    with_files = composed([*own, *(str(one.input_line) for one in lines if not one.is_hydra_override())])
-    check_hydra_settings(with_files.hydra, composed(own).hydra)
+    for folder in folders:
+        for path in folder.rglob("*.y*ml"):
+            read_yaml(path)
+    search = f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"
+    given = [one for one in overrides if not one.is_sweep_override() and one.key_or_group != "hydra.searchpath"]
+    of_hydra = [one for one in given if one.is_hydra_override()]
+    with_files, allowed = (composed([search, *(str(one.input_line) for one in some)]) for some in (given, of_hydra))
+    check_hydra_settings(with_files.hydra, allowed.hydra)
     if not with_files.hydra.sweeper._target_.endswith(".GridsSweeper"):  # it checks what each job composes
         raise ConfigurationError("hydra/sweeper: must be grids where files of your own are read")
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from hydra.errors import HydraException, MissingConfigException
 
 from pima_hp.config.options import CONF, option_content, options, read_yaml
-from pima_hp.config.problems import SYNONYMS, nearest
+from pima_hp.config.problems import SYNONYMS, nearest, not_an_option
 from pima_hp.errors import ConfigurationError, InputError, PimaError
 from pima_hp.training.interruption import asked_to_stop, listen, stop_listening
 
@@ -209,8 +209,7 @@ def explain(error: Exception) -> str:
     """Return the message of Hydra or OmegaConf as one line, and the nearest name to the one that does not exist."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        allowed = sorted(error.options)
-        return f"{group}: must be one of {', '.join(allowed)}; found {name!r:.60}{nearest(name, allowed)}"
+        return not_an_option(group, name, sorted(error.options))
     text = " ".join(str(error).partition("\n    full_key")[0].split())[:300] or type(error).__name__
     if place := getattr(error, "full_key", None) or getattr(error, "override", None):
         return f"{place!s:.60}: {text}"

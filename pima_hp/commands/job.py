@@ -5,14 +5,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, DirectoryPath, Field, FilePath, ValidationError
 
 from pima_hp.commands.exits import each_of, explain
-from pima_hp.config import MAX_SEED, CallbackSection, Config, EngineSection, LoggerSection, Section, Seed, Seeds
+from pima_hp.config import MAX_SEED, CallbackSection, Config, EngineSection, LoggerSection, Seed, Seeds
 from pima_hp.config.problems import problems_of
 from pima_hp.data.table import read_table
 from pima_hp.errors import ConfigurationError
@@ -31,16 +31,8 @@ _FromText = Field(strict=False)
 _WithoutNull = BeforeValidator(
     lambda nodes: {name: node for name, node in nodes.items() if node is not None} if isinstance(nodes, dict) else nodes
 )
-_Listed = BeforeValidator(lambda seeds: seeds if isinstance(seeds, list | None) else [seeds])
-_Seeds = Annotated[Annotated[list[Seed], Field(min_length=1)] | None, _Listed]
-
-
-class StreamsSection(Section):
-    """Seeds of single random streams; several are crossed with those of the others. None: the run's own seed."""
-
-    init: _Seeds
-    split: _Seeds
-    order: _Seeds
+_Listed = BeforeValidator(lambda seeds: seeds if isinstance(seeds, list) else [seeds])
+_Seeds = Annotated[list[Seed], Field(min_length=1), _Listed]
 
 
 class JobSettings(Config):
@@ -50,7 +42,8 @@ class JobSettings(Config):
     callbacks: Annotated[dict[str, CallbackSection], _WithoutNull]
     logger: Annotated[dict[str, LoggerSection], _WithoutNull]
     engine: EngineSection
-    streams: StreamsSection
+    # Seeds of single random streams; several are crossed with those of the others.
+    streams: Annotated[dict[Literal["init", "split", "order"], _Seeds], _WithoutNull]
     seed: Seed
     n_replicates: Annotated[int, Field(ge=1, le=MOST_RUNS)]
     train: bool
@@ -130,7 +123,7 @@ def parse(cfg: DictConfig) -> Job:
         raise ConfigurationError(problems)
     own = {name: getattr(settings, name) for name in Config.model_fields}
     own |= {"callbacks": settings.acting_callbacks, "data_digest": table.digest}
-    config, streams = Config(**own), settings.streams.model_dump(exclude_none=True)
+    config, streams = Config(**own), settings.streams
     crossed = [dict(zip(streams, seeds, strict=True)) for seeds in itertools.product(*streams.values())]
     own_seeds = [dict.fromkeys(Seeds._fields, settings.seed + n) for n in range(settings.n_replicates)]
     runs = [Run(config, Seeds(**(seeds | each))) for seeds in own_seeds for each in crossed]
@@ -152,7 +145,7 @@ def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
         yield f"n_replicates: the last seed must be at most {MAX_SEED}"
     if not settings.train and not (settings.test and settings.ckpt_path):
         yield "train: false must go with test=true ckpt_path=FILE"
-    n_runs = settings.n_replicates * math.prod(map(len, settings.streams.model_dump(exclude_none=True).values()))
+    n_runs = settings.n_replicates * math.prod(map(len, settings.streams.values()))
     if n_runs > MOST_RUNS:
         yield f"n_replicates, streams: must be of at most {MOST_RUNS:,} runs; found {n_runs:,}"
     if n_runs > 1 and (settings.ckpt_path or settings.test or settings.debug):
@@ -201,8 +194,9 @@ def _trainable(config: DictConfig, *, together: bool) -> Job:
         alone = not together and len(job.runs) == 1
         engine = select(job.config, settings.engine.name, alone=alone, only_lightning=job.only_lightning)
         if engine == "solo" or not job.is_recorded:  # Lightning trains it, with all its callbacks and loggers
-            groups = {"callbacks": settings.callbacks, "logger": settings.logger}
-            problems = component_problems(job.config, groups, job.folder)
+            problems = component_problems(
+                job.config, {"callbacks": settings.callbacks, "logger": settings.logger}, job.folder
+            )
     if problems:
         raise ConfigurationError(problems)
     return job

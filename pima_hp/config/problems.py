@@ -26,12 +26,17 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"; nearest: {found[0]}" if found else ""
 
 
+def not_an_option(group: str, found: object, allowed: Iterable[str]) -> str:
+    """Return the refusal of an option that a group does not have."""
+    return f"{group}: must be one of {', '.join(allowed)}; found {found!r:.60}{nearest(str(found), allowed)}"
+
+
 def problems_of(error: ValidationError) -> list[str]:
     """Return one line for each problem: `optimizer.lr: must be greater than 0; found -1`."""
     lines: list[str] = []
     for item in error.errors(include_url=False):
         rule = _RULES.get(item["type"]) or re.sub(r"^\w+ should", "must", item["msg"]).removeprefix("Value error, ")
         found = "" if item["type"] == "value_error" else f"; found {item['input']!r:.60}"  # validators of ours say it
-        name = ".".join(map(str, item["loc"]))
-        lines.append(f"{name}{'.' if rule.startswith('_target_: ') else ': '}{rule}{found}")
+        line = f"{'.'.join(map(str, item['loc']))}: {rule}{found}"
+        lines.append(line.replace(": _target_: ", "._target_: "))
     return list(dict.fromkeys(lines))
