@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pima_hp.analysis.curves import FINAL_VALIDATION
-from pima_hp.analysis.selection import COUNTED, by_configuration, copies_in_words, varying_settings
+from pima_hp.analysis.selection import by_configuration, copies_in_words, varying_settings
 from pima_hp.commands.exits import answer, say
 from pima_hp.commands.job import Job
 from pima_hp.commands.study import missing, stacks_of
@@ -53,9 +53,9 @@ def print_summary(job: Job, found: pd.DataFrame, n_lost: int, n_new: int) -> Non
     """
     if len(found):
         table, note = settings_table(found)
-        table = table.drop(columns=[name for name in COUNTED if not table[name].any()])  # narrow terminals
-        note += "final: mean over the last 20 epochs at most; ±: standard deviation over runs"
-        answer(f"{text_table(table)}\n{note}")
+        answer(
+            f"{text_table(table)}\n{note}final: mean over the last 20 epochs at most; ±: standard deviation over runs"
+        )
     counts = found["status"].value_counts().drop("completed", errors="ignore")
     others = "".join(f"; {count:,} {status}" for status, count in counts.items())
     say(f"trained {counted(n_new, 'run')}{others}" if n_new else f"nothing to train{others}")
@@ -81,6 +81,6 @@ def settings_table(found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     means = by_configuration(found, FINAL_VALIDATION.of(found)).mean(axis=1).sort_values(ascending=False, kind="stable")
     places = [*range(12), *range(n // 2 - 3, n // 2 + 3), *range(n - 12, n)]
     table = summary(found[found["config_id"].isin(means.index[places])], factors)
-    own = table[[str(name) for name in table if str(name).endswith("accuracy_mean")][-1]].fillna(-math.inf)
+    own = table.filter(like="accuracy_mean").iloc[:, -1].fillna(-math.inf)
     table.insert(0, "place", [1 + int((means > mean + 1e-9).sum()) for mean in own])  # equal means share a place
     return table.sort_values("place", kind="stable"), f"the best, middle and worst of {n:,} settings; "

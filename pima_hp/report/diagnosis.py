@@ -13,10 +13,9 @@ from pima_hp.analysis.labels import GRADIENTS, LABELS, by_setting, labels_of, no
 from pima_hp.analysis.selection import Runs, conclusive, varying_settings
 from pima_hp.formatting import counted, label, listed, value_text
 from pima_hp.ledger import quantiles
-from pima_hp.ledger.ledger import BAND
 from pima_hp.report.charts import Figure, lines, looks_of
-from pima_hp.report.comparable import comparable, evenly_spaced
-from pima_hp.report.figures import MAX_EPOCHS
+from pima_hp.report.comparable import comparable
+from pima_hp.report.figures import points_of
 from pima_hp.report.study import Section, Study
 from pima_hp.report.words import words
 from pima_hp.run import DIAGNOSTICS
@@ -115,11 +114,9 @@ def _figure(runs: pd.DataFrame, keys: Sequence[str], column: str, title: str, x_
     """Draw a column of gradient norms against the places in it."""
     parts = []
     for values, some in runs.groupby([*keys], sort=False, dropna=False):
-        logs = np.log10(np.maximum(aligned(some[column]), LEAST_NORM))  # (R, places)
-        x, (line, *rest) = evenly_spaced(logs.shape[1], MAX_EPOCHS), map(value_text, values)
-        low, middle, high = quantiles(logs[:, x], (BAND[0], 0.5, BAND[1]))
-        numbers = {"x": x + 1, "mean": middle, "low": low, "high": high}
-        parts.append(pd.DataFrame({"line": line, "panel": named(keys[1:], rest), **numbers}).dropna())
+        logs, (line, *rest) = np.log10(np.maximum(aligned(some[column]), LEAST_NORM)), map(value_text, values)
+        medians = points_of(logs, line, lambda norms: quantiles(norms, (0.5,))[0])
+        parts.append(medians.assign(panel=named(keys[1:], rest)))
     points = pd.concat(parts)
     ends = np.floor(points["low"].min()), np.ceil(points["high"].max())
     axes = {x_title: (1.0, max(2.0, points["x"].max())), "gradient norm (nats)": ends}

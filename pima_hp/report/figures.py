@@ -1,8 +1,7 @@
 """The figures of one factor of a study: one function each, which returns charts, a title and a caption."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from pima_hp.formatting import label, with_labels
 from pima_hp.ledger import mean, quantiles
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, lines, looks_of, rounded, strips
 from pima_hp.report.comparable import Comparison, comparable, evenly_spaced, missing
+from pima_hp.run import Array
 
 # Epochs drawn of a curve; a longer one is drawn at so many evenly spaced ones.
 MAX_EPOCHS = 120
@@ -55,7 +55,7 @@ def learning_curves(compared: Comparison, _: Sequence[Statistic]) -> Figure:
     """Draw accuracy against epoch, a chart a value: training and validation rows, mean and 5-95 % band."""
     validation, majority = compared.validation_rows, compared.majority
     points = pd.concat(
-        _points(runs[key], line).assign(level=name)
+        points_of(curves.aligned(runs[key]), line).assign(level=name)
         for name, runs in compared.levels.items()
         for key, line in (("train/accuracy", "training"), ("val/accuracy", validation))
     )
@@ -158,11 +158,9 @@ def _spread(
     return Figure(title, f"{ticks} Then the difference from {against} under the same seed. {caption}", charts)
 
 
-def _points(series: "pd.Series[Any]", line: str) -> pd.DataFrame:
-    """Return what is drawn of some curves: mean and band at each epoch that has a value."""
-    table = curves.aligned(series)  # (R, E)
+def points_of(table: Array, line: str, center: Callable[[Array], Array] = mean) -> pd.DataFrame:
+    """Return what is drawn of the curves of some runs, (R, E): center and 5-95 % band at each epoch that has values."""
     drawn = evenly_spaced(table.shape[1], MAX_EPOCHS)
     low, high = quantiles(table[:, drawn])
-    return pd.DataFrame(
-        {"line": line, "x": drawn + 1, "mean": mean(table[:, drawn]), "low": low, "high": high}
-    ).dropna()
+    points = {"line": line, "x": drawn + 1, "mean": center(table[:, drawn]), "low": low, "high": high}
+    return pd.DataFrame(points).dropna()

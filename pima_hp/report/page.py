@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from pima_hp.analysis.baselines import baselines_table
 from pima_hp.analysis.multiverse import holding_together
-from pima_hp.analysis.selection import COUNTED, copies_in_words
+from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict, verdicts_json
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import StorageError
-from pima_hp.formatting import csv_text, label, listed
+from pima_hp.formatting import csv_text
 from pima_hp.ledger.files import write_atomically
 from pima_hp.report.best import best_section
 from pima_hp.report.charts import Figure
@@ -53,8 +51,8 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     tables |= {section.name: section.table for section in sections}
     primary = {of.claim.id: of.specifications for of in verdicts if of.claim.family == "primary"}
     page = TEMPLATES.get_template("page.html").render(
-        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells, told=told,
-        noun=study.noun, most=MOST_ROWS, few=FEW_ROWS, question=title(study),
+        study=study, verdicts=verdicts, sections=sections, tables=tables, cells=cells,
+        noun=study.noun, most=MOST_ROWS, few=FEW_ROWS,
         counts=counts_text(verdicts), copies=copies_in_words(frame), together=holding_together(primary),
         shipped=study.digests == [SHIPPED_SHA256],
     )  # fmt: skip
@@ -77,22 +75,6 @@ def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str])
     for factor in study.factors:
         before.append(factor_section(study, verdicts, factor, [*taken, *(of.name for of in (*before, *after))]))
     return before + after
-
-
-def title(study: Study) -> str:
-    """Return the question of a study, with its data: `What does the batch size do to a small network on my.csv?`."""
-    shipped = ["the Pima diabetes table"] if SHIPPED_SHA256 in study.digests else []
-    paths = {Path(path).name for path in study.frame.get("data.path", ()) if isinstance(path, str)}
-    data, names = listed([*shipped, *sorted(paths)]) or "a table", listed(map(label, study.factors))
-    if not names:
-        return f"How well does a small neural network learn {data}?"
-    return f"What {'do' if len(study.factors) > 1 else 'does the'} {names} do to a small neural network on {data}?"
-
-
-def told(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what the page shows of a table: no identities, no counts that are 0 in all its rows."""
-    empty = [name for name in COUNTED if name in table and not table[name].any()]
-    return table.drop(columns=["config_id", *empty], errors="ignore")
 
 
 def picture(figure: Figure) -> str:

@@ -16,7 +16,7 @@ from pima_hp.analysis.selection import conclusive, varying_settings
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
-from pima_hp.formatting import plain
+from pima_hp.formatting import listed, plain
 from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
 from pima_hp.report.comparable import missing
 from pima_hp.report.tables import SEED
@@ -99,6 +99,13 @@ class Study:
     def digests(self) -> list[str]:
         """Return the digests of the tables that the runs were trained on: several where a sweep is over tables."""
         return sorted(set(self.frame["data_digest"]))
+
+    @property
+    def data(self) -> str:
+        """Return the names of these tables in a sentence: `the Pima diabetes table and my.csv`."""
+        shipped = ["the Pima diabetes table"] if SHIPPED_SHA256 in self.digests else []
+        paths = {Path(path).name for path in self.frame.get("data.path", ()) if isinstance(path, str)}
+        return listed([*shipped, *sorted(paths)]) or "a table"
 
     @property
     def noun(self) -> str:

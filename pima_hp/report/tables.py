@@ -115,7 +115,11 @@ def counts_text(verdicts: Sequence[Verdict]) -> str:
 
 
 def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows as they are displayed: labels, `mean±sd` in one cell, three decimals at most."""
+    """Return headings and rows as they are displayed: labels, `mean±sd` in one cell, three decimals at most.
+
+    Counts of runs that diverged, stopped or failed are left out where they are 0 in all rows.
+    """
+    table = table.drop(columns=[name for name in COUNTED if name in table and not table[name].any()])
     columns = {str(key): _cells(list(column), longest) for key, column in table.items()}
     if "p" in table:
         columns["p"] = ["<0.001" if p < 0.001 else text for p, text in zip(table["p"], columns["p"], strict=True)]
@@ -156,14 +160,14 @@ def _difference(one: Estimate, other: Estimate) -> dict[str, Any]:
 
 def _cells(column: Sequence[Any], longest: int) -> list[str]:
     """Return the texts of a column: its numbers have three decimals, or fewer if these say all."""
-    known = [value for value in column if isinstance(value, float) and np.isfinite(value)]
+    known = [value for value in column if isinstance(value, float) and math.isfinite(value)]
     decimals = next((n for n in (0, 1) if np.allclose(known, np.round(known, n), atol=1e-9)), 3)
 
     def text(value: Any) -> str:
         if not isinstance(value, float):
             return shown(value_text(value), longest)
-        if 0 < abs(value) < 0.5 * 10**-decimals:
-            return f"{value:.1e}"
-        return MISSING if np.isnan(value) else f"{value:.{decimals}f}" if np.isfinite(value) else "never"
+        if not math.isfinite(value):
+            return MISSING if math.isnan(value) else "never"
+        return f"{value:.1e}" if 0 < abs(value) < 0.5 * 10**-decimals else f"{value:.{decimals}f}"
 
-    return [text(value) for value in column]
+    return [*map(text, column)]

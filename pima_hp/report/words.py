@@ -5,7 +5,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pima_hp.formatting import counted, interval_text, listed, shown, with_labels
+from pima_hp.formatting import counted, interval_text, label, listed, shown, with_labels
 
 
 def _printable(value: Any) -> Any:
@@ -19,7 +19,7 @@ TEMPLATES = jinja2.Environment(
     autoescape=jinja2.select_autoescape(["html", "svg"]), undefined=jinja2.StrictUndefined, trim_blocks=True,
     lstrip_blocks=True, finalize=_printable, loader=jinja2.PackageLoader("pima_hp", "report"),
 )  # fmt: skip
-TEMPLATES.filters |= {"counted": counted, "listed": listed}
+TEMPLATES.filters |= {"counted": counted, "label": label, "listed": listed}
 TEMPLATES.globals |= {"interval_text": interval_text, "with_labels": with_labels}
 
 
