@@ -11,7 +11,8 @@ from pima_hp.analysis.claims import Claim, load_claims
 from pima_hp.analysis.curves import FINAL_VALIDATION
 from pima_hp.analysis.selection import by_configuration, copies_in_words
 from pima_hp.analysis.verdicts import judge
-from pima_hp.ledger import distinct, read_study
+from pima_hp.ledger import read_study
+from pima_hp.ledger.ledger import distinct
 from pima_hp.report.comparable import comparable
 from pima_hp.report.tables import summary
 from tests.analysis.conftest import study

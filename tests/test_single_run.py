@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchmetrics.functional.classification import binary_f1_score
 
 from pima_hp.data.table import SHIPPED
-from pima_hp.ledger import curve_columns, read_study
+from pima_hp.ledger import read_study
+from pima_hp.ledger.ledger import curve_columns
 from pima_hp.model import MLPClassifier
 from pima_hp.model.metrics import EPOCH_METRICS
 from pima_hp.run import tag_of

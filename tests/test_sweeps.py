@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 import pima_hp
 from pima_hp.commands.compose import expand, swept_keys
 from pima_hp.config.options import CONF
-from pima_hp.ledger import distinct
+from pima_hp.ledger.ledger import distinct
 from tests.conftest import Command, job_of
 
 

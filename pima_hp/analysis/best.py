@@ -11,7 +11,7 @@ from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.decisions import ALPHA, holm
 from pima_hp.analysis.intervals import t_tests
 from pima_hp.analysis.selection import COUNTED, by_configuration, varying_settings
-from pima_hp.ledger import distinct
+from pima_hp.ledger.ledger import distinct
 
 OFF_MAJORITY = Statistic(name="learns", curve="train/accuracy_end")
 

@@ -17,7 +17,7 @@ from pima_hp.analysis.decisions import Outcome, outcome_of
 from pima_hp.analysis.intervals import Interval
 from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.formatting import counted, listed, plain, value_text
-from pima_hp.ledger import follows, varying
+from pima_hp.ledger.plan import follows, varying
 
 ROBUST_SHARE = 0.90
 # The analysis choices.

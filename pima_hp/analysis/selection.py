@@ -13,7 +13,8 @@ from pima_hp.config import Config
 from pima_hp.config.options import CONF, Setting, option_content, read_yaml
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import plain, value_text
-from pima_hp.ledger import distinct, replicates_of, setting_columns, varying
+from pima_hp.ledger.ledger import distinct, replicates_of, setting_columns
+from pima_hp.ledger.plan import varying
 from pima_hp.run import Array, RunStatus
 
 # The seeds that matter of a run: `pima_hp.ledger.replicates_of`.

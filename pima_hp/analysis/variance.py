@@ -17,7 +17,7 @@ from pima_hp.analysis.importance import JOINT
 from pima_hp.analysis.intervals import intervals
 from pima_hp.analysis.selection import conclusive, differing, varying_settings
 from pima_hp.formatting import value_text
-from pima_hp.ledger import distinct
+from pima_hp.ledger.ledger import distinct
 from pima_hp.run import Array
 
 STREAMS = {"split_seed": "split", "init_seed": "initialization", "order_seed": "order"}

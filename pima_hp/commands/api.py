@@ -18,7 +18,7 @@ from pima_hp.commands.hydra_callback import StudyCallback, name_study
 from pima_hp.commands.main import train as task
 from pima_hp.config.options import CONF
 from pima_hp.errors import InputError
-from pima_hp.ledger import study_folder
+from pima_hp.ledger.ledger import study_folder
 from pima_hp.ledger.parts import INITIAL_PREFIX
 from pima_hp.report.study import Study
 from pima_hp.run import Array

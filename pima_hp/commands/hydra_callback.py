@@ -16,8 +16,9 @@ from pima_hp.commands.compose import Overrides, swept_keys
 from pima_hp.commands.exits import current_command, say
 from pima_hp.commands.job import Job, checked, parse
 from pima_hp.errors import ConfigurationError
-from pima_hp.ledger import Ledger, lacks_diagnostics
+from pima_hp.ledger import Ledger
 from pima_hp.ledger.files import study_lock
+from pima_hp.ledger.parts import lacks_diagnostics
 from pima_hp.run import RunStatus
 
 

@@ -16,9 +16,9 @@ from pima_hp.commands.job import Job
 from pima_hp.data.table import check_unchanged
 from pima_hp.errors import StudyError
 from pima_hp.formatting import csv_text
-from pima_hp.ledger import Ledger, Manifest, curve_columns
 from pima_hp.ledger.files import Owner, locked, owner_of, write_atomically
-from pima_hp.ledger.plan import ID_DIGITS, file_key, run_folders, run_name
+from pima_hp.ledger.ledger import Ledger, curve_columns
+from pima_hp.ledger.plan import ID_DIGITS, Manifest, file_key, run_folders, run_name
 from pima_hp.run import Results, Run
 from pima_hp.training.interruption import signals_deferred
 

@@ -15,7 +15,8 @@ from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.selection import COUNTED, Runs, by_configuration, differing
 from pima_hp.errors import InputError
 from pima_hp.formatting import LABELS, counted, label, listed, shown, value_order, value_text
-from pima_hp.ledger import setting_columns, varying
+from pima_hp.ledger.ledger import setting_columns
+from pima_hp.ledger.plan import varying
 
 # Values of a setting that one figure shows; a number of more than `FEW_LEVELS` is an axis.
 MAX_LEVELS, FEW_LEVELS = 20, 6

@@ -12,7 +12,7 @@ from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.labels import GRADIENTS, LABELS, by_setting, labels_of, norm_columns
 from pima_hp.analysis.selection import Runs, conclusive, varying_settings
 from pima_hp.formatting import counted, label, listed, value_text
-from pima_hp.ledger import quantiles
+from pima_hp.ledger.ledger import quantiles
 from pima_hp.report.charts import Figure, lines, looks_of
 from pima_hp.report.comparable import comparable
 from pima_hp.report.figures import points_of

@@ -14,7 +14,7 @@ from pima_hp.analysis.intervals import Share
 from pima_hp.analysis.selection import conclusive, differing
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import label, with_labels
-from pima_hp.ledger import mean, quantiles
+from pima_hp.ledger.ledger import mean, quantiles
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, lines, looks_of, rounded, strips
 from pima_hp.report.comparable import Comparison, comparable, evenly_spaced, missing
 from pima_hp.run import Array

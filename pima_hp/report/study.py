@@ -17,7 +17,8 @@ from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
 from pima_hp.formatting import listed, plain
-from pima_hp.ledger import Ledger, Manifest, setting_columns, study_folder
+from pima_hp.ledger import Ledger, Manifest
+from pima_hp.ledger.ledger import setting_columns, study_folder
 from pima_hp.report.comparable import missing
 from pima_hp.report.tables import SEED
 from pima_hp.run import RunStatus

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from pima_hp.analysis import curves
-from pima_hp.ledger import mean, quantiles
+from pima_hp.ledger.ledger import mean, quantiles
 
 NAN, INF = np.nan, np.inf
 RISING = np.arange(1, 101) / 100  # (E,): the value of an epoch is its number / 100

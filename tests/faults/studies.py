@@ -7,7 +7,8 @@ from pathlib import Path
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-from pima_hp.ledger import curve_columns, read_study
+from pima_hp.ledger import read_study
+from pima_hp.ledger.ledger import curve_columns
 from pima_hp.ledger.parts import read_part
 
 

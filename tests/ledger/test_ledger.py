@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from pima_hp.errors import InputError
-from pima_hp.ledger import Ledger, curve_columns, read_study, setting_columns
+from pima_hp.ledger import Ledger, read_study
+from pima_hp.ledger.ledger import curve_columns, setting_columns
 from pima_hp.run import CURVES, Results, RunStatus
 from tests.conftest import members_of
 from tests.ledger.conftest import LEAKY, SGD, configuration_of, joined, results_of

@@ -16,8 +16,9 @@ import pytest
 
 from pima_hp.commands.report import run as report
 from pima_hp.errors import StorageError, StudyError
-from pima_hp.ledger import Ledger, Manifest, curve_columns, read_study, setting_columns
+from pima_hp.ledger import Ledger, Manifest, read_study
 from pima_hp.ledger.files import study_lock
+from pima_hp.ledger.ledger import curve_columns, setting_columns
 from pima_hp.ledger.parts import _VERSION_KEY, COLUMNS, VERSION, _digest
 from pima_hp.run import RunStatus
 from tests.ledger.conftest import SGD, configuration_of, joined, manifest_of, results_of

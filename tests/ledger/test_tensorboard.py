@@ -23,7 +23,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import grpc_util
 
 from pima_hp.errors import StorageError
-from pima_hp.ledger import Ledger, mean, quantiles
+from pima_hp.ledger import Ledger
+from pima_hp.ledger.ledger import mean, quantiles
 from pima_hp.ledger.plan import run_folders
 from pima_hp.ledger.tensorboard import (
     COLUMNS_FILE,
