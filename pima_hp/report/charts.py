@@ -31,7 +31,6 @@ Ends = tuple[float, float]
 Looks = Mapping[str, tuple[str, list[int]]]
 # Single runs drawn of a value; of more, so many evenly spaced order statistics.
 MAX_TICKS = 200
-ROW_HEIGHT, BAR_HEIGHT = 36, 22
 # Labels of an axis whose numbers are logarithms to base 10.
 DECADES: dict[str, Any] = {"tickMinStep": 1, "labelExpr": "format(pow(10, datum.value), '~g')"}
 # A rule with the text of a tooltip, one line after each semicolon, as Vega writes it.
@@ -66,11 +65,10 @@ class Figure:
         return [RULE.sub(_with_tooltip, vl_convert.vegalite_to_svg(spec, config=CONFIG)) for spec in specs]
 
     @property
-    def size(self) -> tuple[float, float]:
+    def size(self) -> Array:
         """Return the width of the widest chart and the height of the highest."""
         found = [re.findall(r' (?:width|height)="([\d.]+)"', panel)[:2] for panel in self.panels]
-        width, height = np.array(found, float).max(axis=0)
-        return float(width), float(height)
+        return np.asarray(np.array(found, float).max(axis=0))
 
 
 def lines(
@@ -155,7 +153,7 @@ def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float |
     if level is not None:
         dashed = chart_of(pd.DataFrame({"level": [level]}), x=x("level"))
         layers.append(dashed.mark_rule(strokeDash=[4, 4], strokeWidth=1.4, opacity=0.7))
-    return alt.layer(*layers, width=250, height=ROW_HEIGHT * len(rows))
+    return alt.layer(*layers, width=250, height=36 * len(rows))
 
 
 def bars(table: pd.DataFrame, x_title: str, *, title: str = "") -> Chart:
@@ -182,7 +180,7 @@ def bars(table: pd.DataFrame, x_title: str, *, title: str = "") -> Chart:
         drawn.encode(x=x("low"), x2=alt.X2("high")).mark_rule(strokeWidth=1.5),
         drawn.encode(x=x("end"), text="text:N").mark_text(align="left", dx=6),
     )
-    return alt.layer(*layers, width=250, height=(17 if len(looks) > 1 else BAR_HEIGHT) * len(table), title=title)
+    return alt.layer(*layers, width=250, height=(17 if len(looks) > 1 else 22) * len(table), title=title)
 
 
 def looks_of(names: Iterable[str]) -> Looks:

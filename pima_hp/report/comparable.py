@@ -54,8 +54,7 @@ class Comparison:
     def is_axis(self) -> bool:
         """Return whether the first factor is a number that takes many values: it is drawn as an axis."""
         values = {value for value, *_ in self.places}
-        is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        return is_number and len(values) > FEW_LEVELS
+        return len(values) > FEW_LEVELS and all(type(value) in (int, float) for value in values)
 
     @cached_property
     def majority(self) -> float | None:
@@ -113,10 +112,8 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
         raise InputError(f"must be a setting of the study; found {unknown[0]!r}; allowed: {', '.join(keys)}")
     settings = runs.settings.values()
     others = [key for key in varying({key: [own[key] for own in settings] for key in keys}) if key not in factors]
-    values, contexts = (
-        {config_id: tuple(own[key] for key in chosen) for config_id, own in runs.settings.items()}
-        for chosen in (factors, others)
-    )
+    values = {config_id: tuple(own[key] for key in factors) for config_id, own in runs.settings.items()}
+    contexts = {config_id: tuple(own[key] for key in others) for config_id, own in runs.settings.items()}
     n_values = Counter(context for context, _ in set(zip(contexts.values(), values.values(), strict=True)))
 
     def rank(context: tuple[Any, ...]) -> tuple[int, int, str]:

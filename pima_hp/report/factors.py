@@ -15,7 +15,6 @@ import pandas as pd
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.selection import conclusive
 from pima_hp.analysis.verdicts import Verdict
-from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.formatting import interval_text, label, shown, value_order, value_text
 from pima_hp.ledger.ledger import BAND
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, is_log, lines, looks_of
@@ -46,7 +45,7 @@ def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken
     if compared.is_axis:
         answer, figures = number_answer(study.frame, factor, study.factors)
     else:
-        answer, figures = effect_in_words(compared), figures_of(study.frame, verdicts, factor)
+        answer, figures = effect_in_words(compared, study.noun), figures_of(study.frame, verdicts, factor)
     figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
     question = f"What {'do' if label(factor) == 'epochs' else 'does'} the {label(factor)} do?"
     table, note = summary(study.frame, [factor]), NOTE
@@ -57,7 +56,7 @@ def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken
     return Section(name, question, answer, figures, table, note, shared=compared.caption)
 
 
-def effect_in_words(compared: Comparison) -> str:
+def effect_in_words(compared: Comparison, noun: str) -> str:
     """Return which value has the best mean final score, which the worst, and their paired difference.
 
     Best and worst are chosen among k values, so the interval is at level 1 - 0.05/(k (k - 1)/2) (Bonferroni): it holds
@@ -78,11 +77,10 @@ def effect_in_words(compared: Comparison) -> str:
         return f"{found}; whether that is more than chance takes more replicates."
     n_pairs = math.comb(len(means), 2)
     gain, lower, upper = mean_interval(gains, 1 - 0.05 / n_pairs)
-    who = "patients" if set(compared.runs["data_digest"]) == {SHIPPED_SHA256} else "rows"
     kind = f"95 % interval over seeds, paired{f', for all {n_pairs} pairs at once' if n_pairs > 1 else ''}"
     chance = "" if lower > 0 else " That may be chance."
     number = f"{gain:.1f} [{lower:.1f}, {upper:.1f}]".replace("-", "\N{MINUS SIGN}")
-    return f"{found}: {number} more of 100 {who} are classified correctly ({kind}).{chance}"
+    return f"{found}: {number} more of 100 {noun} are classified correctly ({kind}).{chance}"
 
 
 def single_section(study: Study) -> Section | None:

@@ -27,7 +27,7 @@ MAX_EPOCHS = 120
 def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) -> dict[str, Figure]:
     """Return the figures of a factor by name, the outcomes of the claims that they show in their captions.
 
-    Claims about other tables are left out. A number of many values is drawn by `numeric`.
+    Claims about other tables are left out. A number of many values has figures of its own: `factors`.
     """
     compared, figures = comparable(frame, [factor]), {}
     digests = set(compared.runs["data_digest"])

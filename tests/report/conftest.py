@@ -1,3 +1,4 @@
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
@@ -86,6 +87,11 @@ def report_of(
     study = Study(folder, frame, None, notes)
     vars(study)["baselines"] = read_baselines(folder)  # not computed
     return Report(study, verdicts)
+
+
+def drawn(chart: Any, layer: int = 0) -> pd.DataFrame:
+    """The rows of a layer of a chart."""
+    return pd.DataFrame(json.loads(chart.layer[layer].data.values))
 
 
 def texts(svg: str) -> list[str]:

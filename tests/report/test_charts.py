@@ -1,18 +1,12 @@
 """Charts that take numbers: what is drawn is what was given."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from pima_hp.report.charts import Figure, bars, lines, looks_of
 from pima_hp.report.heat import contours, heat
-from tests.report.conftest import texts
-
-
-def drawn(chart, layer=0):
-    return pd.DataFrame(json.loads(chart.layer[layer].data.values))
+from tests.report.conftest import drawn, texts
 
 
 def test_bars_show_their_numbers_and_name_the_bars_of_a_row():

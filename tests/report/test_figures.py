@@ -1,9 +1,6 @@
 """The figures of a factor: the numbers they draw are those of the runs, and their captions say what is drawn."""
 
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from pima_hp.analysis import curves
@@ -14,7 +11,7 @@ from pima_hp.report.charts import COLORS, TRAINING, VALIDATION, apart, looks_of
 from pima_hp.report.comparable import comparable
 from pima_hp.report.figures import figures_of, final_accuracy, learning_curves, waiting_times, who_learns
 from pima_hp.report.page import picture
-from tests.report.conftest import texts
+from tests.report.conftest import drawn, texts
 
 BATCHES = [{"batch.size": size} for size in (5, 10, 16, 32)]
 HOSTILE = ["<b>bold</b>", "$\\frac{$", "a & b", "x" * 5000, "x" * 5000 + "y", "nul\0\x1b[31m", 'q"]', ""]
@@ -32,11 +29,6 @@ def waiting(frame, threshold=0.70):
 
 def learning(frame, factor="batch.size"):
     return learning_curves(comparable(frame, [factor]), [])
-
-
-def drawn(chart, layer=0):
-    """The rows of a layer of a chart."""
-    return pd.DataFrame(json.loads(chart.layer[layer].data.values))
 
 
 def curve_of(chart, line):
@@ -132,7 +124,7 @@ def test_a_failed_run_without_curves_is_left_out(make_study, draw, nothing):
     frame = make_study(BATCHES, 2)
     frame.loc[0, "status"] = "failed"
     for key in ("train/accuracy", "val/accuracy", "train/accuracy_end"):
-        frame.at[0, key] = nothing  # noqa: PD008 - a cell that may hold an array
+        frame.at[0, key] = nothing
     assert draw(frame).panels
 
 
@@ -208,7 +200,7 @@ def test_a_run_that_stopped_early_is_in_no_figure_but_counted(make_study):
     for row in (0, 1):
         frame.loc[row, ["status", "stop_epoch"]] = ["stopped early", 90]
         for key in ("train/accuracy", "train/accuracy_end", "val/accuracy"):
-            frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)  # noqa: PD008 - as above
+            frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)
     assert set(curve_of(waiting(frame, 0.98).charts[0], "5")[:, 0]) == {1}  # ten runs, none of which gets there
     assert len(drawn(final(frame).charts[0])) == 46
     assert "Missing: 2 of 48 stopped early" in figures_of(frame, [], "batch.size")["final"].caption
