@@ -12,7 +12,7 @@ import pandas as pd
 from pima_hp.analysis.baselines import keep_baselines
 from pima_hp.analysis.claims import load_claims
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.selection import conclusive, varying_settings
+from pima_hp.analysis.selection import varying_settings
 from pima_hp.analysis.verdicts import Verdict, judge
 from pima_hp.data.table import SHIPPED_SHA256
 from pima_hp.errors import InputError
@@ -65,10 +65,8 @@ class Study:
 
         Of a loss, the lowest is the best. A configuration with a run that has no such score is never the best.
         """
-        runs = conclusive(self.frame)
-        scores = pd.Series(Statistic(name="final_score", curve=key).of(runs), runs.index).reindex(self.frame.index)
-        groups = scores.groupby(self.frame["config_id"], sort=False)
-        means = groups.agg(lambda of: of.mean(skipna=False)).dropna()
+        scores = pd.Series(Statistic(name="final_score", curve=key).of(self.frame), self.frame.index)
+        means = scores.groupby(self.frame["config_id"], sort=False).agg(lambda of: of.mean(skipna=False)).dropna()
         if means.empty:
             raise InputError(f"best: needs a configuration whose runs all have {key}; found none")
         best = str(means.idxmin() if "loss" in key else means.idxmax())
