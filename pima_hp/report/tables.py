@@ -12,10 +12,9 @@ import pandas as pd
 
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.decisions import Outcome
-from pima_hp.analysis.estimates import FEWEST_REPLICATES, Estimate
 from pima_hp.analysis.intervals import Share, bootstrap
 from pima_hp.analysis.selection import COUNTED, conclusive, matched
-from pima_hp.analysis.verdicts import Verdict
+from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate, Verdict
 from pima_hp.formatting import LABELS, MISSING, interval_text, shown, value_text
 from pima_hp.report.comparable import comparable
 from pima_hp.run import Array
