@@ -66,7 +66,7 @@ def rank(frame: pd.DataFrame, score: Statistic) -> Ranking | None:
     table = table.join(t_tests(scores).drop(columns="p"))
     best = table["mean"].idxmax()
     tests = t_tests(scores.loc[best] - scores.drop(index=best))  # paired by seed
-    table = table.join(pd.DataFrame({"behind": tests["mean"], "p": holm([*tests["p"]])}))
+    table = table.join(pd.DataFrame({"behind": tests["mean"], "p": holm([*tests["p"]]).to_numpy()}))
     first, second = (scores.iloc[:, start::2].mean(axis=1) for start in (0, 1))
     by_halves = (second[first.idxmax()] + first[second.idxmax()]) / 2 if scores.shape[1] > 1 else math.nan
     ordered = table.sort_values("mean", ascending=False, kind="stable")

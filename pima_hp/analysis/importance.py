@@ -230,8 +230,7 @@ def _is_crossed(cells: pd.DataFrame) -> bool:
 def _completed(cells: pd.DataFrame) -> pd.DataFrame:
     """Return a large complete grid: the level that lacks most of its combinations is left out until none does."""
     while len(cells) < math.prod(cells.nunique()):
-        counts = [(key, places.value_counts()) for key, places in cells.items()]
-        filled = [(count * len(found), str(key), place) for key, found in counts for place, count in found.items()]
-        _, key, place = min(filled)
+        filled = pd.concat({key: of.value_counts() * of.nunique() for key, of in cells.items()}).sort_index()
+        key, place = filled.index[int(filled.argmin())]
         cells = cells[cells[key] != place]
     return cells
