@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.decisions import ALPHA, holm
-from pima_hp.analysis.intervals import t_tests
+from pima_hp.analysis.intervals import holm, t_tests
 from pima_hp.analysis.selection import COUNTED, by_configuration, varying_settings
 from pima_hp.ledger.ledger import distinct
 
+# A configuration whose adjusted p value is not above it is not as good as the best.
+ALPHA = 0.05
 OFF_MAJORITY = Statistic(name="learns", curve="train/accuracy_end")
 
 

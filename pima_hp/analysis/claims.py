@@ -1,13 +1,16 @@
 """Claims: files that state a hypothesis about runs, and the limits that support or refute it."""
 
+import math
+from bisect import bisect_left
+from collections.abc import Collection
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pima_hp.analysis.curves import EVENTS, Statistic
-from pima_hp.analysis.decisions import Limits, Outcome, within
-from pima_hp.analysis.intervals import Interval
+from pima_hp.analysis.intervals import Inference, Interval, Share, benjamini_hochberg, holm
 from pima_hp.config import Section
 from pima_hp.config.options import CONF, read_yaml
 from pima_hp.config.problems import problems_of
@@ -18,8 +21,6 @@ from pima_hp.formatting import listed
 Text = Annotated[str, Field(min_length=1)]
 # Setting -> its value.
 Selector = dict[str, Any]
-
-
 Selectors = Annotated[list[Selector], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
 # share: of runs for which an event is true (Wilson); earlier: of seeds under which `where` comes before `over`
 # (Wilson). The others are bootstrap means over seeds: mean; slope on log2 of the setting `along`; difference: `where`
@@ -29,6 +30,79 @@ Selectors = Annotated[list[Selector], BeforeValidator(lambda value: value if isi
 Contrast = Literal["share", "earlier", "mean", "slope", "difference", "ratio", "order", "removed"]
 PAIRED = ("earlier", "difference", "ratio", "order", "removed")
 SHARES = ("share", "earlier")
+# Family -> how its p values are adjusted, the limit for adjusted values, the name of the correction.
+FAMILIES = {"primary": (holm, 0.05, "Holm's"), "exploratory": (benjamini_hochberg, 0.10, "Benjamini's and Hochberg's")}
+_MOST_REPLICATES = 10**12
+_LARGEST_ALPHA, _STEPS = 0.49, 2**24
+
+
+def _limits(value: Any) -> Any:
+    if not isinstance(value, dict) or not value or {*value} - {"above", "below"}:
+        raise ValueError(f"must say where all of the interval lies, such as {{above: 0.80}}; found {value!r:.60}")
+    return value
+
+
+# Where all of an interval must lie: `{above: 0.80}`, `{below: 0.50}`, or between both.
+Limits = Annotated[dict[str, float], BeforeValidator(_limits)]
+
+
+class Outcome(StrEnum):
+    """The outcome of a claim or of one of its parts."""
+
+    SUPPORTED = "supported"  # the interval lies within the limits that support it
+    REFUTED = "refuted"  # the interval lies within the limits that refute it
+    MIXED = "mixed"  # shown not to be supported, and not shown to be refuted: holds in 55 % of runs
+    UNDECIDED = "undecided"  # none of these
+    # Runs are missing or on another table, fewer than 10 distinct replicates are complete, or no curve moves.
+    UNTESTABLE = "untestable"
+
+
+# A claim of several parts has the first of these that one of its parts has.
+PRECEDENCE = (Outcome.REFUTED, Outcome.UNTESTABLE, Outcome.MIXED, Outcome.UNDECIDED, Outcome.SUPPORTED)
+
+
+def outcome_of(parts: Collection[Outcome]) -> Outcome:
+    """Return the outcome of a claim from those of its parts."""
+    return next(outcome for outcome in PRECEDENCE if outcome in parts)
+
+
+def within(limits: Limits | None, interval: Interval) -> bool:
+    """Return whether an interval lies within the limits; never where there are none."""
+    lower, upper = interval
+    return limits is not None and limits.get("above", -math.inf) < lower and upper < limits.get("below", math.inf)
+
+
+def p_value(limits: Limits | None, inference: Inference) -> float:
+    """Return the smallest alpha at which the limits hold; 1 if it is above 0.49.
+
+    At least `inference.smallest_alpha`: the p value of a bootstrap is an upper bound where it reaches that.
+    """
+    smallest, ratio = inference.smallest_alpha, _LARGEST_ALPHA / inference.smallest_alpha
+
+    def alpha(step: int) -> float:
+        return float(smallest * ratio ** (step / _STEPS))
+
+    step = bisect_left(range(_STEPS + 1), True, key=lambda step: within(limits, inference.interval(1 - alpha(step))))
+    return alpha(step) if step <= _STEPS else 1.0
+
+
+def needed(limits: Limits | None, inference: Inference) -> float:
+    """Return the fewest replicates at which the limits hold if the estimate stays; infinite when it must move."""
+    numbers = range(_MOST_REPLICATES)
+    n = bisect_left(numbers, True, inference.n, key=lambda n: within(limits, inference.with_replicates(n).interval()))
+    return n if n in numbers else math.inf
+
+
+def fewest(limits: Limits | None, inference: Inference) -> float:
+    """Return the fewest replicates at which a share can meet the limits, all agreeing; 0 where they suffice or cannot.
+
+    >>> fewest({"above": 0.80}, Share(10, 12))
+    16
+    """
+    if not isinstance(inference, Share):
+        return 0
+    least = min(needed(limits, Share(agreeing * inference.n, inference.n)) for agreeing in (0, 1))
+    return least if inference.n < least < math.inf else 0
 
 
 class _Quantity(Section):

@@ -175,6 +175,21 @@ def t_tests(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"mean": mean, "sd": sd, "lower": mean - half, "upper": mean + half, "p": p})
 
 
+def holm(p_values: Sequence[float]) -> "pd.Series[float]":
+    """Adjust for the family-wise error: max over j <= i of (m - j + 1) p_(j), at most 1 (Holm 1979)."""
+    p = pd.Series(p_values, dtype=float).sort_values()
+    return (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).sort_index()
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> "pd.Series[float]":
+    """Adjust for the false discovery rate: min over j >= i of m p_(j) / j (Benjamini, Hochberg 1995).
+
+    As scipy.stats.false_discovery_control, whose import would double the time that judging a study takes.
+    """
+    p = pd.Series(p_values, dtype=float).sort_values(ascending=False)
+    return (p * len(p) / np.arange(len(p), 0, -1)).cummin().sort_index()
+
+
 def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0.95) -> Interval:
     """Return the interval of a mean test score over R random splits, (R,), as a statement about new patients.
 

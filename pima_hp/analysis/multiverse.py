@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pima_hp.analysis.claims import SHARES, Claim, Part
-from pima_hp.analysis.decisions import Outcome, outcome_of
+from pima_hp.analysis.claims import SHARES, Claim, Outcome, Part, outcome_of
 from pima_hp.analysis.intervals import Interval
 from pima_hp.analysis.selection import Runs, Settings, differing, named
 from pima_hp.formatting import counted, listed, plain, value_text

@@ -13,19 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic_core import to_json
 
-from pima_hp.analysis.claims import SHARES, Claim, Part
+from pima_hp.analysis.claims import FAMILIES, SHARES, Claim, Outcome, Part, fewest, needed, outcome_of, p_value, within
 from pima_hp.analysis.curves import slopes
-from pima_hp.analysis.decisions import FAMILIES, Limits, Outcome, fewest, needed, outcome_of, p_value, within
-from pima_hp.analysis.intervals import (
-    Inference,
-    Interval,
-    Resample,
-    Resamples,
-    Share,
-    bootstrap,
-    conclusion,
-    win_probability,
-)  # fmt: skip
+from pima_hp.analysis.intervals import Inference, Resample, Resamples, Share, bootstrap, conclusion, win_probability
 from pima_hp.analysis.multiverse import Arms, data_specifications, headline_of, specifications, without
 from pima_hp.analysis.selection import ByReplicate, Runs, Seeds, Settings, are_crossed, differing, matched, named
 from pima_hp.formatting import counted, listed
@@ -255,11 +245,11 @@ def _judge(claim: Claim, runs: Runs, resample: Resample, findings: Mapping[str, 
     if outcome == Outcome.UNTESTABLE:
         return verdict
 
-    def interval_of(part: Part, arms: Arms) -> Interval | None:
+    def interval_of(part: Part, arms: Arms) -> tuple[float, float] | None:
         problem, _, table = table_of(part, runs, arms)
         return None if problem else infer(part, numbers_of(part, table), resample).interval()
 
-    def each(of: Callable[[Limits, Inference], float], which: Outcome) -> list[float]:
+    def each(of: Callable[..., float], which: Outcome) -> list[float]:
         found = [(part.part.limits.get(which), part.inference) for part in judged]
         return [of(limits, inference) for limits, inference in found if limits and inference]
 

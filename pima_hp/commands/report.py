@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pima_hp.analysis.decisions import Outcome
+from pima_hp.analysis.claims import Outcome
 from pima_hp.analysis.selection import copies_in_words
 from pima_hp.analysis.verdicts import Verdict
 from pima_hp.commands.exits import answer, say_error

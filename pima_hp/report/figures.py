@@ -8,8 +8,8 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis import curves
+from pima_hp.analysis.claims import Outcome
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
-from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share
 from pima_hp.analysis.selection import conclusive, differing
 from pima_hp.analysis.verdicts import Verdict

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pima_hp.analysis.claims import Outcome
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
-from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.intervals import Share, bootstrap
 from pima_hp.analysis.selection import COUNTED, conclusive, matched
 from pima_hp.analysis.verdicts import FEWEST_REPLICATES, Estimate, Verdict

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pima_hp.analysis.claims import load_claims
+from pima_hp.analysis.claims import Outcome, load_claims
 from pima_hp.analysis.curves import entropy
-from pima_hp.analysis.decisions import Outcome
 from pima_hp.analysis.selection import default_settings
 from pima_hp.analysis.verdicts import judge
 from pima_hp.config.options import CONF

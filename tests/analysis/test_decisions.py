@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pima_hp.analysis.decisions import Outcome, benjamini_hochberg, fewest, holds, holm, needed, outcome_of, p_value
-from pima_hp.analysis.intervals import Share, bootstrap
+from pima_hp.analysis.claims import Outcome, fewest, needed, outcome_of, p_value, within
+from pima_hp.analysis.intervals import Share, benjamini_hochberg, bootstrap, holm
 
 SUPPORTED, REFUTED, MIXED, UNDECIDED, UNTESTABLE = Outcome
+
+
+def holds(limits, inference):
+    return within(limits, inference.interval())
 
 
 def test_limits_hold_where_all_of_the_interval_lies_within_them():
