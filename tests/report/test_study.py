@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pima_hp.report.study import Study, shaped
@@ -27,3 +29,14 @@ def test_width_and_depth_are_two_numbers_where_all_layers_of_each_network_are_eq
     if "model.depth" in factors:
         assert study.frame[["model.width", "model.depth"]].to_numpy().tolist() == [[8, 1], [4, 2], [4, 3]]
     assert "model.hidden_widths" in frame, "the frame that verdicts are judged on is left as it is"
+
+
+def test_the_best_setting_has_a_score_in_each_run_however_long_it_was_trained(make_study: MakeStudy) -> None:
+    kinds = [(5, 30, 0.7), (10, 100, 0.6), (16, 100, 0.9)]
+    frame = pd.concat(
+        make_study([{"batch.size": size}], 2, n).assign(config_id=size, **{"val/accuracy": [np.full(n, level)] * 2})
+        for size, n, level in kinds
+    ).reset_index(drop=True)
+    frame.at[5, "val/accuracy"] = np.full(100, np.nan)  # noqa: PD008 - a cell that may hold an array
+    best = Study(Path(), frame.astype({"config_id": str}), None, ()).best()
+    assert (best["batch.size"], best["trainer.max_epochs"], best["val/accuracy"]) == (5, 30, pytest.approx(0.7))
