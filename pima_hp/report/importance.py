@@ -2,33 +2,27 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.importance import FEWEST_SEEDS, JOINT, REST, Importance, importance
-from pima_hp.formatting import MISSING, counted, label, listed, value_text
+from pima_hp.formatting import MISSING, label, listed, value_text
 from pima_hp.report.charts import Chart, Figure, bars, lines, looks_of
 from pima_hp.report.comparable import comparable
 from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import SEED
+from pima_hp.report.words import words
 
 MOST_EFFECTS, MOST_INTERACTIONS, MOST_BARS = 8, 4, 30
 SIGN = " \N{MULTIPLICATION SIGN} "
-NOTE = (
-    "Share of the variance between settings (means over seeds) that a factor explains by itself, or a pair beyond both "
-    "alone; three or more together: the rest. Functional ANOVA by group means (Hutter et al. 2014), without the "
-    "variance that seeds add (the random forests that fill an incomplete grid keep it); estimates below 0 are shown as "
-    "0. [ ]: 95 % interval, seeds resampled. Log loss has no "
-    "upper limit: a few settings that are wrong with confidence can carry most of its variance. Epochs: a run that "
-    "never gets there counts its last epoch."
-)
 
 
 def importance_section(study: Study) -> Section | None:
     """Return what matters most in a study; None where no two settings are crossed, or of several tables."""
-    if len(study.factors) < 2 or len(set(study.frame["data_digest"])) != 1:
+    if len(study.factors) < 2 or len(study.digests) != 1:
         return None
     compared = comparable(study.frame, [])
     score, reach = f"final {compared.validation_rows} accuracy", compared.reach
@@ -45,11 +39,15 @@ def importance_section(study: Study) -> Section | None:
     shares = found.shares.assign(name=names, text=texts)
     of_score = shares[shares["target"] == score]
     every, learning = (of_score[of_score["levels"] == levels] for levels in ("all", "learning"))
-    answer = ranked(every, score) if len(every) else "too many runs have no score to rank all settings."
-    if dropped := [f"with {label(key)} {listed(map(value_text, of))}" for key, of in found.dropped.items()]:
-        answer += f" Fewer than one run in four learns {', or '.join(dropped)}."
-        answer += f" Without these levels {ranked(learning, score)}" if len(learning) else ""
-    answer = f"{answer[0].upper()}{answer[1:]} {what_was_analyzed(found)}"
+    (n, n_study), n_seeds = found.n_cells, int(found.shares["n_replicates"].min())
+    n_runs = n_seeds * math.prod(map(len, found.levels.values()))
+    text = words(
+        "what_matters", score=score, every=ranked(every), learning=ranked(learning), n_cells=found.n_cells,
+        dropped=[f"with {label(key)} {listed(map(value_text, of))}" for key, of in found.dropped.items()],
+        size=SIGN.join(f"{label(key)} ({len(of)})" for key, of in found.levels.items()),
+        n_seeds=n_seeds, fewest_seeds=FEWEST_SEEDS, is_filled=(found.shares["method"] == "random forest").any(),
+        n_runs=n_runs, n_missing=n_runs - min(int(of.count().sum()) for of in found.scores.values()),
+    )  # fmt: skip
     figures = {"what_matters_shares": _bars(shares)} if shares["share"].notna().any() else {}
     pairs = [effect.split(JOINT) for effect in every.loc[every["share"] >= 0.01, "effect"] if JOINT in effect]
     drawn = [interaction(found, score, pair, compared.majority) for pair in pairs]
@@ -61,41 +59,23 @@ def importance_section(study: Study) -> Section | None:
         figures["what_matters_interactions"] = Figure("The largest interactions", caption, charts)
     table = shares.pivot_table("text", ["levels", "name"], "target", aggfunc="first", sort=False)[[*targets]]
     table = table.reset_index(names=["levels", "effect"])
-    is_whole = found.n_cells[0] == found.n_cells[1]
-    return Section("what_matters", "What matters?", answer, figures, table, NOTE, leads=is_whole)
+    return Section("what_matters", figures=figures, table=table, leads=n == n_study, **text)
 
 
-def ranked(rows: pd.DataFrame, target: str) -> str:
-    """Return in words what explains most of a target; those within the interval of the largest lead with it."""
+def ranked(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return what explains most of a target, and what follows; those within the interval of the largest lead with it.
+
+    Nothing for no rows, and no names where no difference is larger than what seeds alone make.
+    """
     rows = rows[rows["effect"] != REST]
-    if math.isnan(rows["share"].iloc[0]):
-        return f"no difference between settings in {target} is larger than what seeds alone make."
+    if rows.empty or math.isnan(rows["share"].iloc[0]):
+        return {} if rows.empty else {"names": []}
     names = [f"the {'interaction of ' * (SIGN in name)}{name.replace(SIGN, ' and ')}" for name in rows["name"]]
     n = min(3, max(1, int((rows["share"] >= rows["lower"].iloc[0]).sum())))
     more = range(n, min(n + 2, int((rows["share"] >= 0.005).sum())))
-    following = listed(f"{names[place]}, {rows['text'].iloc[place]}" for place in more)
-    verb = "matter most: they explain" if n > 1 or names[0].endswith("s") else "matters most: it explains"
-    lead = f"{listed(names[:n])} {verb} {listed(rows['text'][:n])} of the variance of {target} between settings"
-    return f"{lead}{f'; next {following}' if following else ''}."
-
-
-def what_was_analyzed(found: Importance) -> str:
-    """Return which grid was analyzed, and what differs from the analysis of a complete one."""
-    (n, n_study), n_seeds = found.n_cells, int(found.shares["n_replicates"].min())
-    size = SIGN.join(f"{label(key)} ({len(of)})" for key, of in found.levels.items())
-    text = f"Analyzed: {size}, {counted(n_seeds, 'replicate')}."
-    if n < n_study:
-        text += f" The study is a union of grids; this one within it is complete, {n} of {n_study} settings."
-    if (found.shares["method"] == "random forest").any():
-        n_all = n_seeds * math.prod(map(len, found.levels.values()))
-        n_missing = n_all - min(int(of.count().sum()) for of in found.scores.values())
-        text += (
-            f" {n_missing:,} of {n_all:,} runs have no score (missing or diverged): random forests predict the grid "
-            "from the others, and keep the variance that seeds add. Intervals: spread over refits to resampled seeds."
-        )
-    if n_seeds < FEWEST_SEEDS:
-        text += f" Fewer than {FEWEST_SEEDS} replicates: no intervals{', and noise stays in' * (n_seeds == 1)}."
-    return text
+    following = [f"{names[place]}, {rows['text'].iloc[place]}" for place in more]
+    is_plural = n > 1 or names[0].endswith("s")
+    return {"names": names[:n], "shares": rows["text"].tolist()[:n], "is_plural": is_plural, "following": following}
 
 
 def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart | None:
