@@ -180,7 +180,7 @@ STATISTICS = {function.__name__: function for function in _FUNCTIONS} | _OPPOSIT
 # Statistics that are 1 (yes) or 0 (no).
 EVENTS = sorted([*_OPPOSITES, "exceeds", "learns", "reaches"])
 _FACTS = ("n_train", "positive_rate")  # arguments that are columns of the ledger: what is known of the training rows
-_Epochs = Annotated[int | None, Field(ge=1)]
+_Epochs = Annotated[int, Field(ge=1)]
 
 
 class Statistic(Section):
@@ -189,20 +189,19 @@ class Statistic(Section):
     name: str
     curve: str
     threshold: float | None = None
-    by_epoch: _Epochs = None
-    sustained_epochs: _Epochs = None
-    window_epochs: _Epochs = None
+    by_epoch: _Epochs | None = None
+    sustained_epochs: _Epochs = 1
+    window_epochs: _Epochs = WINDOW_EPOCHS
+
+    @property
+    def by_accuracy(self) -> bool:
+        """Return whether the curve is an accuracy."""
+        return "accuracy" in self.curve
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Return all arguments of the function, as given or by default; curves and facts are None."""
-        signature = inspect.signature(STATISTICS[self.name])
-        given = {key: value for key, value in self if key not in ("name", "curve") and value is not None}
-        known: dict[str, Any] = dict.fromkeys(_FACTS) | {"by_accuracy": "accuracy" in self.curve}
-        known = {name: value for name, value in known.items() if name in signature.parameters}
-        bound = signature.bind(None, **given, **known)
-        bound.apply_defaults()
-        return bound.arguments
+        """Return all arguments of the function; curves and facts are None."""
+        return {key: getattr(self, key, None) for key in inspect.signature(STATISTICS[self.name]).parameters}
 
     @property
     def unit(self) -> str:
@@ -224,12 +223,12 @@ class Statistic(Section):
 
     @model_validator(mode="after")
     def _fits_the_function(self) -> Self:
-        try:
-            _ = self.arguments
-        except KeyError:
-            raise ValueError(f"name: must be one of {', '.join(STATISTICS)}; found {self.name!r:.60}") from None
-        except TypeError as error:
-            raise ValueError(f"{error} ({self.name})") from None
+        if self.name not in STATISTICS:
+            raise ValueError(f"name: must be one of {', '.join(STATISTICS)}; found {self.name!r:.60}")
+        if unused := self.model_fields_set - {"name", "curve"} - self.arguments.keys():
+            raise ValueError(f"{self.name} has no {' and no '.join(sorted(unused))}")
+        if self.threshold is None and "threshold" in self.arguments:
+            raise ValueError(f"{self.name} must have a threshold")
         return self
 
 

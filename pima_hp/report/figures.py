@@ -78,7 +78,7 @@ def learning_curves(compared: Comparison, _: Sequence[Statistic]) -> Figure:
 
 def waiting_times(compared: Comparison, statistics: Sequence[Statistic]) -> Figure | None:
     """Draw the share of runs whose running training accuracy has not reached, or exceeded, a threshold, by epoch."""
-    threshold = statistics[0].arguments["threshold"] if statistics else compared.reach
+    threshold = statistics[0].threshold if statistics else compared.reach
     if threshold is None:
         return None
     strictly = bool(statistics) and "exceeds" in statistics[0].name
