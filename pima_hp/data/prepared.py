@@ -70,8 +70,6 @@ class Preprocessing(BaseModel):
             data: `missing`, `zero_is_missing` and `scaling`.
         """
         fitted = cls.model_construct(columns=dict.fromkeys(names, (None, 0.0, 1.0)))
-        if data.missing == "keep" and data.scaling == "none":
-            return fitted
         train = features[train_rows]
         if data.missing == "median":
             medians = torch.where(train == 0, torch.nan, train).nanquantile(0.5, dim=0).nan_to_num(0.0).tolist()

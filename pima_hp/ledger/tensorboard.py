@@ -134,9 +134,8 @@ def _session(hparams: Mapping[str, float | str]) -> Any:
 def _columns(manifest: Manifest, finals: Iterable[str]) -> Any:
     """Return the event that lists the columns of the HParams tab; without it, every curve would be a column."""
     data = HParamsPluginData()
-    for name, value in {
-        name: value for hparams in manifest.hparams.values() for name, value in hparams.items()
-    }.items():
+    hparams = {name: value for own in manifest.hparams.values() for name, value in own.items()}
+    for name, value in hparams.items():
         # TensorBoard shows five columns at first: those that "differ", by name
         kind = api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64
         data.experiment.hparam_infos.add(name=name, type=kind, differs=name in MAIN_SETTINGS)

@@ -110,11 +110,9 @@ def fit(
 def columns_of(module: MLPClassifier, n_epochs: int) -> tuple[dict[str, Array], dict[str, Array], Array]:
     """Return the curves (M, E) and scores (M,) of a trained module, and the epoch in which each network diverged."""
     keys = dict.fromkeys([*CURVES, *(key for scores in module.history.values() for key in scores)])
-    shape = (module.diverged_in.size, max(n_epochs, *module.history, 0))
-    curves = {key: np.full(shape, np.nan) for key in keys}
-    for epoch, scores in module.history.items():
-        for key, score in scores.items():
-            curves[key][:, epoch - 1] = score
+    by_epoch = [module.history.get(epoch, {}) for epoch in range(1, n_epochs + 1)]
+    nothing = np.full(module.diverged_in.shape, np.nan)
+    curves = {key: np.stack([np.ravel(scores.get(key, nothing)) for scores in by_epoch], axis=1) for key in keys}
     scores = {key: score.reshape(-1) for key, score in module.scores.items()}
     return curves, scores, module.diverged_in.reshape(-1)
 

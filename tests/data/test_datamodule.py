@@ -39,6 +39,7 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
     served = {"train": train, "val": val, "test": test}
     for split, (features, labels) in expected.items():
         assert torch.equal(served[split][0], features)
+        assert torch.isfinite(features).all()
         assert torch.equal(served[split][1], labels)
     assert torch.equal(train_again[0], train[0])
     assert ("test" in module.section.splits) is not torch.equal(test[0], val[0])
@@ -48,6 +49,16 @@ def test_each_option_serves_what_every_engine_trains_on(choice: str) -> None:
     assert preprocessing is not None
     raw = torch.tensor(module.table.features)[prepared.rows["train"][0] % len(module.table.labels)]
     assert torch.equal(preprocessing.transform(raw).float(), train[0])
+
+
+def test_many_runs_get_what_each_gets_alone() -> None:
+    config = job_of("data=pima_standardized", "batch.shuffle=true", "batch.size=32").config
+    seeds = [seeds_of(3), seeds_of(0), seeds_of(4)]
+    together = list(datamodule_of(config, seeds).train_dataloader())
+    for place, own in enumerate(seeds):
+        alone = datamodule_of(config, own).train_dataloader()
+        for many, one in zip(together, alone, strict=True):
+            assert all(torch.equal(of_many[place], of_one) for of_many, of_one in zip(many, one, strict=True))
 
 
 def test_the_split_depends_on_its_own_stream_alone() -> None:

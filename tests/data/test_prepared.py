@@ -7,13 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pima_hp.config.options import options
 from pima_hp.data.prepared import Prepared, Preprocessing, prepare
-from pima_hp.data.table import Table, read_table
-from tests.conftest import job_of
-from tests.data.conftest import given, section, shipped
+from pima_hp.data.table import Table
+from tests.data.conftest import section, shipped
 
-CHOICES = [f"data={option}" for option in options("data")]
 SCALINGS = [(missing, scaling) for missing in ("keep", "median") for scaling in ("none", "standard", "minmax")]
 ZEROS = ["glucose", "blood_pressure", "skin_thickness", "insulin", "bmi"]
 
@@ -100,12 +97,3 @@ def test_a_column_that_is_constant_over_the_training_rows_is_only_shifted(scalin
     scaled = Preprocessing.fit(rows, ("a",), torch.arange(614), section(scaling=scaling)).transform(rows)
     assert (scaled[:-1] == 0).all()
     assert float(scaled[-1]) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("choice", CHOICES)
-def test_features_and_labels_of_each_option_are_finite(choice: str) -> None:
-    config = job_of(*given(choice)).config
-    found, labels = prepare(read_table(config.data), [(config.data, 0)], torch.float32).tensors("train")
-    assert torch.isfinite(found).all()
-    assert set(labels.flatten().tolist()) == {0.0, 1.0}
-    assert found.shape == (*labels.shape, 8)
