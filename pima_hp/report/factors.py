@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pandas as pd
 from pima_hp.analysis.curves import FINAL_TRAINING, FINAL_VALIDATION, Statistic
 from pima_hp.analysis.selection import conclusive
 from pima_hp.analysis.verdicts import Verdict
-from pima_hp.formatting import interval_text, label, shown, value_order, value_text
+from pima_hp.formatting import label, shown, value_order, value_text
 from pima_hp.ledger.ledger import BAND
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, Looks, is_log, lines, looks_of
 from pima_hp.report.comparable import Comparison, comparable
@@ -23,6 +24,7 @@ from pima_hp.report.figures import figures_of, learning_curves
 from pima_hp.report.heat import heat
 from pima_hp.report.study import Section, Study
 from pima_hp.report.tables import mean_interval, summary
+from pima_hp.report.words import words
 from pima_hp.run import Array
 
 # Values that come first in a table of more than twice as many; the worst follow.
@@ -31,56 +33,43 @@ MOST_BEST = 6
 MOST_PLACES, MOST_LINES = 40, 13
 # Means this close to the highest are called as good.
 WITHIN = 0.01
-NOTE = (
-    "Final: mean over the last 20 epochs, each measured at its end; ±: standard deviation over runs; "
-    "epochs are those of the running training accuracy."
-)
 
 
 def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken: Sequence[str]) -> Section:
     """Return the section of a factor of a study; `taken` are the names of other sections."""
     name = re.sub("[^a-z0-9]+", "_", label(factor).lower())[:60]
     name = f"{name}_{len(taken)}" if name in taken else name
-    compared = comparable(study.frame, [factor])
+    compared, table = comparable(study.frame, [factor]), summary(study.frame, [factor])
     if compared.is_axis:
-        answer, figures = number_answer(study.frame, factor, study.factors)
+        found, figures = over_axis(study, compared)
     else:
-        answer, figures = effect_in_words(compared, study.noun), figures_of(study.frame, verdicts, factor)
-    figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
-    question = f"What {'do' if label(factor) == 'epochs' else 'does'} the {label(factor)} do?"
-    table, note = summary(study.frame, [factor]), NOTE
-    if len(table) > 2 * MOST_BEST:
+        found, figures = effect(compared), figures_of(study.frame, verdicts, factor)
+    n_best = MOST_BEST if len(table) > 2 * MOST_BEST else 0
+    if n_best:
         ranked = table.sort_values(f"final_{compared.validation_rows}_accuracy_mean".replace(" ", "_"), ascending=False)
-        table = pd.concat([ranked[:MOST_BEST], ranked[MOST_BEST:][::-1]])
-        note = f"The {MOST_BEST} best values, then the others from the worst to the best. {NOTE}"
-    return Section(name, question, answer, figures, table, note, shared=compared.caption)
+        table = pd.concat([ranked[:n_best], ranked[n_best:][::-1]])
+    text = words(
+        "factor", what=label(factor), context=compared.context, rows=compared.validation_rows, noun=study.noun,
+        is_axis=compared.is_axis, within=WITHIN, n_best=n_best, **found,
+    )  # fmt: skip
+    figures = {f"{name}_{kind}": figure for kind, figure in figures.items()}
+    return Section(name, figures=figures, table=table, shared=compared.caption, **text)
 
 
-def effect_in_words(compared: Comparison, noun: str) -> str:
-    """Return which value has the best mean final score, which the worst, and their paired difference.
+def effect(compared: Comparison) -> dict[str, Any]:
+    """Return the mean final score of each value, which value has the best, which the worst, their paired difference.
 
     Best and worst are chosen among k values, so the interval is at level 1 - 0.05/(k (k - 1)/2) (Bonferroni): it holds
     for all pairs at once.
     """
-    factor, rows = label(compared.factors[0]), compared.validation_rows
     scores = compared.scores(FINAL_VALIDATION)
     means = scores.mean(axis=1).dropna()
     if len(means) < 2:
-        return f"Not known yet: finished runs of two values of the {factor} are needed."
-    best, worst = str(means.idxmax()), str(means.idxmin())
-    found = (
-        f"{compared.context} final {rows} accuracy is highest with {factor} {best} ({means[best]:.3f}) "
-        f"and lowest with {worst} ({means[worst]:.3f})"
-    )
+        return {"means": means}
+    best, worst, n_pairs = str(means.idxmax()), str(means.idxmin()), math.comb(len(means), 2)
     gains = np.asarray(100 * (scores.loc[best] - scores.loc[worst]).dropna(), float)
-    if len(gains) < 2:
-        return f"{found}; whether that is more than chance takes more replicates."
-    n_pairs = math.comb(len(means), 2)
-    gain, lower, upper = mean_interval(gains, 1 - 0.05 / n_pairs)
-    kind = f"95 % interval over seeds, paired{f', for all {n_pairs} pairs at once' if n_pairs > 1 else ''}"
-    chance = "" if lower > 0 else " That may be chance."
-    number = f"{gain:.1f} [{lower:.1f}, {upper:.1f}]".replace("-", "\N{MINUS SIGN}")
-    return f"{found}: {number} more of 100 {noun} are classified correctly ({kind}).{chance}"
+    gain = mean_interval(gains, 1 - 0.05 / n_pairs)
+    return {"means": means, "best": best, "worst": worst, "gain": gain, "n_pairs": n_pairs}
 
 
 def single_section(study: Study) -> Section | None:
@@ -92,49 +81,40 @@ def single_section(study: Study) -> Section | None:
     known, figure = scores[np.isfinite(scores)], learning_curves(compared, [])
     if not len(known):
         return None
-    kind = " (95 % interval over seeds)" if len(known) > 1 else "; one run says nothing about chance"
-    level = "" if compared.majority is None else f" Always predicting the majority class has {compared.majority:.3f}."
-    answer = f"Its final {compared.validation_rows} accuracy is {interval_text(*mean_interval(known))}{kind}.{level}"
-    figure = replace(figure, caption=f"{figure.caption} {compared.caption}")
-    table, figures = summary(study.frame, []), {"learning_curves": figure}
-    return Section("learning", "How well does it learn?", answer, figures, table, NOTE, shared=compared.caption)
+    text = words("learning", rows=compared.validation_rows, score=mean_interval(known), majority=compared.majority)
+    figures = {"learning_curves": replace(figure, caption=f"{figure.caption} {compared.caption}")}
+    return Section("learning", figures=figures, table=summary(study.frame, []), shared=compared.caption, **text)
 
 
-def number_answer(frame: pd.DataFrame, factor: str, factors: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+def over_axis(study: Study, alone: Comparison) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Return at which values of a number the final score is best, alone and by other factors, and the figures."""
-    alone, name = comparable(frame, [factor]), label(factor)
+    (factor,), figures, by = alone.factors, dict[str, Figure](), dict[str, list[str]]()
     scores = scored(alone, FINAL_VALIDATION)
     means = scores.groupby("x")["score"].mean()
     if len(means) < 2:
-        return f"Not known yet: finished runs of two values of the {name} are needed.", {}
-    highest = mean_interval(scores.loc[scores["x"] == means.idxmax(), "score"].to_numpy())
-    kind = " (95 % interval over seeds)" if np.isfinite(highest[1]) else ""
-    good = means.index[means >= means.max() - WITHIN]
-    answer = (
-        f"{alone.context} final {alone.validation_rows} accuracy is highest at {name} {means.idxmax():.3g}: "
-        f"{interval_text(*highest)}{kind}, and lowest at {means.idxmin():.3g}: {means.min():.3f}."
-        + (f" From {good.min():.3g} to {good.max():.3g}, it is within 0.01 of the highest." if len(good) > 1 else "")
-    )
-    figures = dict[str, Figure]()
-    for other in (other for other in factors if other != factor):
-        compared, kind = comparable(frame, [other, factor]), f"with_{other.replace('.', '_').lower()}"
+        return {"means": means}, figures
+    for other in (other for other in study.factors if other != factor):
+        compared, kind = comparable(study.frame, [other, factor]), f"with_{other.replace('.', '_').lower()}"
         by_other = scored(compared, FINAL_VALIDATION)
         table = by_other.pivot_table("score", "x", "line")
         if compared.is_axis:
-            if factors.index(other) > factors.index(factor):  # one map of a pair
+            if study.factors.index(other) > study.factors.index(factor):  # one map of a pair
                 figures[kind] = over_two(compared, table.T, by_other)
             continue
         table = table.loc[:, table.count() > 2]
         if 1 < len(table.columns) <= MOST_LINES:
-            shown_scores = by_other[by_other["line"].isin(table.columns)]
-            looks = looks_of(shown_scores["line"].unique())
-            figures[kind] = against(compared, shown_scores.sort_values(["line", "x"]), looks)
-            best = table.max().sort_values(ascending=False, kind="stable")
-            texts = (f"{line} {table[line].idxmax():.3g} ({score:.3f})" for line, score in best.items())
-            answer += f" The best {name} by {label(other)}: {', '.join(texts)}."
+            drawn = by_other[by_other["line"].isin(table.columns)]
+            looks = looks_of(drawn["line"].unique())
+            figures[kind] = against(compared, drawn.sort_values(["line", "x"]), looks)
+            ranked = table.max().sort_values(ascending=False, kind="stable")
+            by[label(other)] = [f"{line} {table[line].idxmax():.3g} ({score:.3f})" for line, score in ranked.items()]
     both = [scored(alone, FINAL_TRAINING).assign(line="training"), scores.assign(line=alone.validation_rows)]
     rows: Looks = {"training": TRAINING, alone.validation_rows: VALIDATION}
-    return answer, figures | {"final": against(alone, pd.concat(both), rows)}
+    figures["final"] = against(alone, pd.concat(both), rows)
+    best, worst, good = means.idxmax(), means.idxmin(), [*means.index[means >= means.max() - WITHIN]]
+    highest = mean_interval(scores.loc[scores["x"] == best, "score"].to_numpy())
+    found = {"means": means, "best": best, "worst": worst, "highest": highest, "good": good, "by_other": by}
+    return found, figures
 
 
 def scored(compared: Comparison, statistic: Statistic) -> pd.DataFrame:
