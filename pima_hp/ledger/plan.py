@@ -206,12 +206,13 @@ def varying(columns: Mapping[str, Sequence[Setting]]) -> list[str]:
         columns: setting -> its value in each configuration.
     """
     found = {key: values for key, values in columns.items() if len(set(values)) > 1}
-    owners = {key: (of := key.rpartition(".")[0], f"{of}._target_", f"{of}.path") for key in found}
-    return [
-        key
-        for key, values in found.items()
-        if not any(follows(values, found[owner]) for owner in owners[key] if owner in found and owner != key)
-    ]
+    kept = []
+    for key, values in found.items():
+        section = key.rpartition(".")[0]
+        owners = {section, f"{section}._target_", f"{section}.path"} & found.keys() - {key}
+        if not any(follows(values, found[owner]) for owner in owners):
+            kept.append(key)
+    return kept
 
 
 def follows(values: Iterable[Setting], owner: Sequence[Setting]) -> bool:
