@@ -22,8 +22,8 @@ def report_study(study: Study, claims: Path | str | None = None) -> list[Verdict
     page, table = write_report(study, verdicts), verdict_table(verdicts)
     lines = [f"{text_table(table)}\n"] if len(table) else []
     lines.append(f"{study.progress}. {counts_text(verdicts).capitalize()}.")
-    tables = set(study.frame.get("data_digest", ()))
-    if n_others := sum(not any(map(verdict.claim.is_about, tables)) for verdict in verdicts) if tables else 0:
+    n_others = sum(not any(map(verdict.claim.is_about, study.digests)) for verdict in verdicts)
+    if n_others and study.digests:
         lines.append(f"note: {n_others} of {len(verdicts)} claims are about another table than these runs")
     if copies := copies_in_words(study.frame):
         lines.append(f"note: {copies}")

@@ -14,7 +14,7 @@ from pima_hp.report.words import words
 
 # Factors of a setting that is named with all its values; of more, those that differ from `conf/config.yaml`.
 MOST_NAMED = 5
-# What helps where no run learns, the first that a study has not tried.
+# What helps where no run learns: the first that a study has not tried. Networks of one's own may not have it.
 REMEDIES = {"model.initialization": "glorot_uniform", "data.scaling": "standard"}
 
 
@@ -32,7 +32,7 @@ def best_section(study: Study) -> Section | None:
         kept = [key for key in factors if row[key] not in (None, usual.get(key))]
         return ", ".join(f"{label(key)} {value_text(row[key])}" for key in kept) or "the default"
 
-    untried = [f"{key}={value}" for key, value in REMEDIES.items() if value not in set(runs[key])]
+    untried = [f"{key}={value}" for key, value in REMEDIES.items() if key in runs and value not in set(runs[key])]
     text = words(
         "best", n=len(table), n_seeds=ranking.n_seeds, rows=rows, margin=MARGIN, is_long=is_long,
         best=named(whole.iloc[0]), number=interval_text(*whole[["mean", "lower", "upper"]].iloc[0]),

@@ -22,10 +22,8 @@ from pima_hp.run import DIAGNOSTICS
 
 # The settings that decide how large gradients are, and whether small ones matter.
 RESCUES = ("activation", "model.initialization", "data.scaling", "optimizer")
-
 # The gradient of the first layer vanishes where it is below this part of the last layer's. Percentages differ by more.
 VANISHES, DIFFERS = 0.1, 10
-
 MAX_PANELS, MOST_NAMED, LEAST_NORM = 8, 5, 1e-8
 
 

@@ -25,8 +25,6 @@ from pima_hp.run import RunStatus
 
 # In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow.
 BEFORE_FACTORS = (fair_section, variance_section, importance_section, best_section, single_section)
-
-
 # Rows of a table that the page shows, and those that it shows on demand; files have all.
 FEW_ROWS, MOST_ROWS = 12, 60
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pima_hp.report.best import best_section
+from pima_hp.report.best import REMEDIES, best_section
 from pima_hp.report.study import Study
 from tests.analysis.grids import frame_of
 
@@ -70,3 +70,14 @@ def test_one_configuration_and_one_without_scores_have_no_section() -> None:
     for scores in (noisy([0.7]), np.full((2, 3), np.nan)):
         rows = [{"batch.size": 5 * (n + 1)} for n in range(len(scores))]
         assert best_section(Study(Path("planted"), frame_of(rows, scores), None, ())) is None
+
+
+def test_a_network_of_ones_own_may_lack_the_settings_that_help() -> None:
+    frame = frame_of([{"batch.size": 5}, {"batch.size": 10}], np.full((2, 5), 0.65), None)
+    for columns, advice in (
+        (["model.initialization"], "data.scaling=standard"),
+        ([*REMEDIES], "a larger optimizer.lr"),
+    ):
+        found = best_section(Study(Path("planted"), frame.drop(columns=columns), None, ()))
+        assert found is not None
+        assert f"Try {advice}." in found.answer
