@@ -130,15 +130,18 @@ class Prepared:
         return gather(self.features, self.rows[split]), gather(self.labels, self.rows[split])
 
 
-def prepare(table: Table, members: Sequence[tuple[DataSection, int]], dtype: torch.dtype) -> Prepared:
+def prepare(
+    table: Table, members: Sequence[tuple[DataSection, int]], dtype: torch.dtype, device: torch.device | None = None
+) -> Prepared:
     """Split the table for each member, then clean and scale it by that member's training rows alone.
 
     Args:
         table: the table.
         members: settings and split seed of each; the settings have the same fractions. Equal members share their rows.
         dtype: of the result; statistics are computed in float64.
+        device: of the result; by default the CPU.
     """
-    raw, labels = torch.tensor(table.features), torch.tensor(table.labels, dtype=dtype)
+    raw, labels = torch.tensor(table.features), torch.tensor(table.labels, dtype=dtype, device=device)
     places = {member: place for place, member in enumerate(dict.fromkeys(members))}
     blocks, splits, fitted = [raw], [], []
     for data, seed in places:
@@ -150,8 +153,8 @@ def prepare(table: Table, members: Sequence[tuple[DataSection, int]], dtype: tor
             blocks.append(fitted[-1].transform(raw))
         splits.append({name: split[name] + first for name in data.splits})
     of_member = [places[member] for member in members]
-    rows = {name: torch.stack([split[name] for split in splits])[of_member] for name in splits[0]}
-    return Prepared(torch.cat(blocks).to(dtype), labels.repeat(len(blocks)), rows, fitted)
+    rows = {name: torch.stack([split[name] for split in splits])[of_member].to(device) for name in splits[0]}
+    return Prepared(torch.cat(blocks).to(device, dtype), labels.repeat(len(blocks)), rows, fitted)
 
 
 def gather(table: Tensor, rows: Tensor) -> Tensor:

@@ -91,20 +91,15 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
         self.reset_parameters([torch.default_generator] * (n_members or 1))
 
-    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw the initial parameters of each network from its generator."""
-        dtype = next(self.parameters()).dtype
-        draws = [initial_parameters(self.widths, self.initialization, each, dtype) for each in generators]
-        self.load_vectors(torch.stack(draws))
-
     @torch.no_grad()
-    def load_vectors(self, vectors: Tensor) -> None:
-        """Set the parameters of M networks, or one, from vectors (M, P) in the order of the layers."""
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw the initial parameters of each network from its generator; those of an activation stay."""
         layers = [layer for layer in self.layers if isinstance(layer, nn.Linear | StackedLinear)]
         parameters = [parameter for layer in layers for parameter in layer.parameters()]
-        sizes = [parameter.numel() // len(vectors) for parameter in parameters]
-        for parameter, values in zip(parameters, vectors.split(sizes, dim=-1), strict=True):
-            parameter.copy_(values.reshape(parameter.shape))
+        dtype, sizes = parameters[0].dtype, [parameter.numel() // len(generators) for parameter in parameters]
+        draws = [initial_parameters(self.widths, self.initialization, each, dtype) for each in generators]
+        for parameter, values in zip(parameters, torch.stack(draws).split(sizes, dim=1), strict=True):
+            parameter.copy_(values.view(parameter.shape))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) features to (B,) logits, or (M, B, D) to (M, B)."""

@@ -28,10 +28,10 @@ def made_by_lightning(dtype: str) -> dict[str, list]:
 
 
 def test_the_cases_cover_every_row_of_the_tables() -> None:
-    optimizers = [(name, row) for _, optimizers in CASES.values() for name, row in optimizers.items()]
+    optimizers = [(name, given) for _, name, given in CASES.values()]
     assert {f"torch.nn.{activation}" for activation in CASES} == set(ACTIVATIONS)
     assert {f"torch.optim.{name}" for name, _ in optimizers} == set(OPTIMIZERS)
-    flagged = {f"torch.optim.{name}" for name, row in optimizers if row.keys() & {"nesterov", "centered"}}
+    flagged = {f"torch.optim.{name}" for name, given in optimizers if given.keys() & {"nesterov", "centered"}}
     assert flagged == {target for target, row in OPTIMIZERS.items() if row.flag}
 
 
@@ -58,7 +58,7 @@ def test_every_kind_gives_the_known_answers(kind: Kind) -> None:
 def test_a_kernel_that_is_wrong_in_one_case_does_not_pass(case: str) -> None:
     """Another batch, activation, rule or flag is noticed, and fewer validation rows."""
     kind = KINDS[0]
-    ((optimizer, given),) = CASES[case][1].items()
+    _, optimizer, given = CASES[case]
     rule, code = OPTIMIZERS[f"torch.optim.{optimizer}"], ACTIVATIONS[f"torch.nn.{case}"].code
     flag = int(bool(given.get(rule.flag)))
     changes = {

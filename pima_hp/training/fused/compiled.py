@@ -21,12 +21,11 @@ from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import llvmlite.binding as llvm
 import platformdirs
 
-from pima_hp.training.fused.tables import ARGUMENTS, NARROW, NUMBERS, WIDE
+from pima_hp.training.fused.tables import ARGUMENTS, NARROW, WIDE
 
 FOLDER_VARIABLE = "PIMA_HP_CACHE_DIR"
 # The one name that can be seen from outside an object file.
@@ -81,11 +80,7 @@ def kernel(kind: Kind) -> Kernel:
     if kind.dtype in failures:
         raise KernelError(failures[kind.dtype])
     try:
-        content = _read(kind)
-        if content is None:
-            content = _compile(kind)
-            _write(kind, content)
-        loaded = _load(content)
+        loaded = _load(_read(kind) or _stored(kind, _compile(kind)))
         check(partial(CPUStack, loaded=loaded), kind.lanes, kind.dtype)
     except (RuntimeError, OSError) as error:  # what LLVM, the compiler and the check raise
         with suppress(OSError):
@@ -105,17 +100,17 @@ def _digest(kind: Kind, content: bytes) -> bytes:
     return hashlib.sha256(kind.key.encode() + content).digest()
 
 
-def _read(kind: Kind) -> bytes | None:
-    """Return the stored object file of a kind; None if there is none, or it is not what was written."""
+def _read(kind: Kind) -> bytes:
+    """Return the stored object file of a kind; nothing if there is none, or it is not what was written."""
     try:
         stored = kind.path.read_bytes()
     except OSError:
-        return None
-    return stored[32:] if stored[:32] == _digest(kind, stored[32:]) else None
+        return b""
+    return stored[32:] if stored[:32] == _digest(kind, stored[32:]) else b""
 
 
-def _write(kind: Kind, content: bytes) -> None:
-    """Store an object file, whole or not at all."""
+def _stored(kind: Kind, content: bytes) -> bytes:
+    """Store an object file, whole or not at all, and return it."""
     path = kind.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,16 +120,17 @@ def _write(kind: Kind, content: bytes) -> None:
             temporary.replace(path)
     except OSError as error:
         log.warning("the kernel cannot be stored, so every command compiles it again: %s", error)
+    return content
 
 
 def _compile(kind: Kind) -> bytes:
     """Compile a kind in a subprocess, so that its memory use and crashes do not affect this process."""
     log.warning("compiling the training kernel for %s, once for this machine (about 10 s)", kind)
-    root = Path(__file__).parents[3]  # first, so that this package is compiled and not another one that is installed
+    # First comes this package, so that it is compiled and not another one that is installed.
+    entries = [Path(__file__).parents[3], *map(Path, filter(None, sys.path))]
+    path = os.pathsep.join(str(entry.absolute()) for entry in entries)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment["NUMBA_OPT"] = "0"  # `build` optimizes
-    entries = [str(root), *filter(None, sys.path)]
-    environment["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
+    environment |= {"PYTHONPATH": path, "NUMBA_OPT": "0"}  # `build` optimizes
     command = [sys.executable, "-P", "-m", "pima_hp.training.fused.build", str(kind.lanes), kind.dtype, kind.key]
     with TemporaryDirectory() as own:  # in which no `.numba_config.yaml` of a user is read
         file = Path(own) / "kernel.o"
@@ -154,12 +150,10 @@ def _load(content: bytes) -> Kernel:
     if not address:
         raise RuntimeError(f"it has no function {SYMBOL}")
     # numba's convention: a status, 0 unless something was raised; addresses of the result and of what was raised
-    numbers = [ctypes.c_int64] * (2 + len(NUMBERS))
-    pointers = [ctypes.c_void_p] * (len(ARGUMENTS) - len(NUMBERS))
-    function: Any = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *numbers, *pointers)(address)
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * (4 + len(ARGUMENTS)))(address)
 
     def call(**values: int) -> None:
-        result, raised = ctypes.c_int64(), ctypes.c_void_p()
+        result, raised = ctypes.c_int64(), ctypes.c_int64()
         given = [values[name] for name in ("first", "last", *ARGUMENTS)]
         if function(ctypes.addressof(result), ctypes.addressof(raised), *given):
             raise RuntimeError("it stopped with an error")

@@ -10,7 +10,7 @@ from torch import Tensor
 from pima_hp.run import Run
 from pima_hp.training.fused.compiled import Kernel, Kind, kernel
 from pima_hp.training.fused.stack import Arguments, Stack
-from pima_hp.training.fused.tables import MEMORY, NARROW, WIDE
+from pima_hp.training.fused.tables import NARROW, WIDE
 
 
 @cache
@@ -33,21 +33,20 @@ class CPUStack(Stack):
     def __init__(self, runs: Sequence[Run], n_threads: int = 1, loaded: Kernel | None = None) -> None:
         kind = Kind(NARROW if len(runs) <= NARROW else WIDE, runs[0].config.trainer.dtype)
         self._kernel = loaded or kernel(kind)
-        super().__init__(runs, kind.lanes, torch.device("cpu"), n_workers=1)
+        super().__init__(runs, kind.lanes, torch.device("cpu"))
         self._n_threads = min(n_threads, self.n_blocks)
 
     def _launch(self, arguments: Arguments) -> None:
-        values = {name: each.data_ptr() if isinstance(each, Tensor) else each for name, each in arguments.items()}
         bounds = [self.n_blocks * part // self._n_threads for part in range(self._n_threads + 1)]
 
         def run(part: int) -> None:
             # Each thread allocates its own: memories that lie beside each other make batches of 32 20 % slower.
-            own = {name: torch.zeros_like(arguments[name]) for name in MEMORY}  # type: ignore[arg-type]
-            addresses = {name: each.data_ptr() for name, each in own.items()}
+            own = arguments | self.memory(1)
+            values = {name: each.data_ptr() if isinstance(each, Tensor) else each for name, each in own.items()}
             # Momenta of dead units fade below the smallest normal number, where processors are slow: they count as 0.
             torch.set_flush_denormal(True)
             try:
-                self._kernel(first=bounds[part], last=bounds[part + 1], **values | addresses)
+                self._kernel(first=bounds[part], last=bounds[part + 1], **values)
             finally:
                 torch.set_flush_denormal(False)
 

@@ -54,10 +54,11 @@ class GPUStack(Stack):
     """A stack on a CUDA device, with a Triton program for each block of LANES members."""
 
     def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
-        super().__init__(runs, LANES, device, len(runs))
+        super().__init__(runs, LANES, device)
+        self._memory = self.memory(self.n_blocks)
 
     def _launch(self, arguments: Arguments) -> None:
-        run_block[(self.n_blocks,)](block=0, worker=0, **arguments, **OPTIONS)
+        run_block[(self.n_blocks,)](block=0, worker=0, **arguments, **self._memory, **OPTIONS)
 
 
 @cache

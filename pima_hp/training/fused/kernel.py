@@ -50,7 +50,7 @@ def run_block(
 
 @njit
 def _pass(training, network, optimizer, rows, shuffling, size, step, work, out, row):
-    """Add the scores of all rows of a split, batch by batch, to rows `row` and `row` + 1 of `out`.
+    """Count the correct rows of a split in row `row` of `out`, and add up their losses (nats) in the next one.
 
     With `training`, update the weights after each batch, whose scores are those before.
 
@@ -76,7 +76,9 @@ def _pass(training, network, optimizer, rows, shuffling, size, step, work, out, 
         share = 1.0 / splat(w, count)
         for r in range(count):
             truth = load(labels, label + r)
-            probability = _score(load(pre, logit + r), truth, out, row)
+            probability, correct, loss = logistic(load(pre, logit + r), truth)
+            store(out, row, load(out, row) + cast(out, correct))
+            store(out, row + 1, load(out, row + 1) + cast(out, loss))
             if training:
                 store(delta, logit + r, (probability - truth) * share)
         if training:
@@ -84,19 +86,6 @@ def _pass(training, network, optimizer, rows, shuffling, size, step, work, out, 
             step += 1
             update(rule, flag, step, w, g, state, n_parameters, h, running)
     return step
-
-
-@njit
-def _score(z, y, out, row):
-    """Add one row's correctness (probability above 0.5) and loss (nats) to rows `row` and `row` + 1 of `out`.
-
-    Returns:
-        The probability.
-    """
-    probability, correct, loss = logistic(z, y)
-    store(out, row, load(out, row) + cast(out, correct))
-    store(out, row + 1, load(out, row + 1) + cast(out, loss))
-    return probability
 
 
 @njit

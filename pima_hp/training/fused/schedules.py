@@ -40,10 +40,8 @@ def planned(configs: Sequence[Config], n_epochs: int) -> tuple[Array, list[LRSch
 
     Rates that depend on scores stay as they are: the second value is the scheduler of each member, to be stepped.
     """
-    rates, target = (
-        np.repeat([[config.optimizer.lr] for config in configs], n_epochs, axis=1),
-        configs[0].scheduler.target,
-    )
+    rates = np.repeat([[config.optimizer.lr] for config in configs], n_epochs, axis=1)
+    target = configs[0].scheduler.target
     if target is None:
         return rates, []
     if target.endswith(f".{ReduceLROnPlateau.__name__}"):

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from pima_hp.config.build import build
 from pima_hp.data.prepared import gather, prepare
 from pima_hp.data.table import read_table
+from pima_hp.model.diagnostics import forward
 from pima_hp.model.metrics import FINAL_METRICS, scored
-from pima_hp.model.mlp import MLP, build_network, initial_parameters
+from pima_hp.model.mlp import initial_parameters
 from pima_hp.run import CURVES, Array, Results, Run
 from pima_hp.seeds import Role, stream
 from pima_hp.training.diagnostics import Recorder
@@ -36,27 +38,22 @@ class Stack(ABC):
         runs: with equal `stack_key`s; filled up to whole blocks with copies of the first.
         lanes: members of a block.
         device: where the arrays lie.
-        n_workers: the most blocks that are trained at a time.
 
     Attributes:
-        features: (K, D) rows of the table as the members need them; members share them where they can.
-        labels: (K,)
-        rows: of each split the numbers of these rows, (M, n), in order.
+        data: the rows of the table as the members need them.
         vectors: (M, P) parameters in the order of `MLP.parameters()`, the initial ones until `fit` has ended.
         curves: key -> (M, E), filled epoch by epoch.
     """
 
-    def __init__(self, runs: Sequence[Run], lanes: int, device: torch.device, n_workers: int) -> None:
+    def __init__(self, runs: Sequence[Run], lanes: int, device: torch.device) -> None:
         self.runs, self.lanes, self.device = list(runs), lanes, device
         self.members = [*runs, *[runs[0]] * (-len(runs) % lanes)]
         self.n_blocks = len(self.members) // lanes
-        self.n_workers = min(n_workers, self.n_blocks)
         config = runs[0].config
         self.dtype, table = getattr(torch, config.trainer.dtype), read_table(config.data, config.data_digest)
-        data = prepare(table, [(run.config.data, run.seeds.split) for run in self.members], self.dtype)
-        self.features, self.labels = data.features.to(device), data.labels.to(device)
-        self.rows = {split: rows.to(device) for split, rows in data.rows.items()}
-        self.n_train, self.n_val = (self.rows[split].shape[1] for split in ("train", "val"))
+        splits = [(run.config.data, run.seeds.split) for run in self.members]
+        self.data = prepare(table, splits, self.dtype, device)
+        self.n_train, self.n_val = (self.data.rows[split].shape[1] for split in ("train", "val"))
         self.batch_size = config.batch.n_rows(self.n_train)
         self.n_steps = -(-self.n_train // self.batch_size)
         self.widths = [len(table.feature_names), *config.model.hidden_widths]
@@ -67,12 +64,8 @@ class Stack(ABC):
         rates, self._schedulers = planned([run.config for run in self.members], self.n_epochs)
         self.curves = {key: np.full_like(rates, np.nan) for key in CURVES[:N_SCORES]} | {"lr": rates}
         self._weights = self.packed(self.vectors)
-        self.recorder = Recorder([run.config for run in self.runs], self._tensors)
+        self.recorder = Recorder([run.config for run in self.runs], self.data.tensors)
         self._arguments = self._constant_arguments()
-
-    def _tensors(self, split: str) -> tuple[Tensor, Tensor]:
-        """Return the features (M, n, D) and labels (M, n) of the rows of a split."""
-        return gather(self.features, self.rows[split]), gather(self.labels, self.rows[split])
 
     def columns(self, section: str, rows: Mapping[str, Row]) -> Array:
         """Return the numbers of a section of the configurations, (M, k)."""
@@ -87,13 +80,8 @@ class Stack(ABC):
         unused = tables.N_HYPERPARAMETERS - hyperparameters.shape[1]
         self._argument = self.columns("activation", ACTIVATIONS).sum(1)  # zeros where there is none
         (x, y), (val_x, val_y) = (self._ordered(split) for split in ("train", "val"))
-        n_units, n_rows = sum(self.widths[1:]) + 1, max(self.batch_size, tables.SCORED_ROWS)
-        memory = {
-            **dict.fromkeys(("pre", "post", "delta"), n_units * n_rows),
-            "batch": (self.widths[0] + 1) * n_rows, "gradients": n_parameters,
-        }  # fmt: skip
         return {
-            "n_layers": len(self.widths), "n_units": n_units, "n_parameters": n_parameters,
+            "n_layers": len(self.widths), "n_units": sum(self.widths[1:]) + 1, "n_parameters": n_parameters,
             "activation": ACTIVATIONS[config.activation.target].code, "rule": rule.code,
             "flag": int(bool(config.optimizer.arguments.get(rule.flag))), "n_train": self.n_train, "n_val": self.n_val,
             "shuffled": int(bool(self.orders)), "size": self.batch_size,
@@ -104,14 +92,21 @@ class Stack(ABC):
             "hyperparameters": self.packed(torch.from_numpy(np.pad(hyperparameters, ((0, 0), (0, unused))))),
             "order": self.zeros(1, torch.int32),
             "widths": torch.tensor([*self.widths, 1], dtype=torch.int32, device=self.device),
-            **{name: self.zeros(n, n_blocks=self.n_workers) for name, n in memory.items()},
         }  # fmt: skip
+
+    def memory(self, n_workers: int) -> Arguments:
+        """Return the values of `tables.MEMORY` for blocks that are trained at a time."""
+        n_units, n_rows = sum(self.widths[1:]) + 1, max(self.batch_size, tables.SCORED_ROWS)
+        n_of = dict.fromkeys(tables.MEMORY, n_units * n_rows)
+        n_of |= {"batch": (self.widths[0] + 1) * n_rows, "gradients": self.vectors.shape[1]}
+        shapes = {name: (n_workers, n * self.lanes) for name, n in n_of.items()}
+        return {name: torch.zeros(shape, dtype=self.dtype, device=self.device) for name, shape in shapes.items()}
 
     def fit(self, progress: tqdm | None = None) -> None:
         """Train in plain epochs: at this speed Lightning's own loop would cost more than the training."""
         # Diagnostics read the weights of each epoch; schedulers its scores.
         each_epoch = self._schedulers or self.orders or self.recorder.section.name == "epochs"
-        longest = 1 if each_epoch else min(MOST_EPOCHS, MOST_ROWS // self.rows["train"].numel())
+        longest = 1 if each_epoch else min(MOST_EPOCHS, MOST_ROWS // self.data.rows["train"].numel())
         self.recorder.record(0, self._trained)
         while self.epoch < self.n_epochs:
             count = min(max(longest, 1), self.n_epochs - self.epoch)
@@ -140,9 +135,8 @@ class Stack(ABC):
             shuffled = [torch.randperm(self.n_train, generator=generator) for generator in self.orders]
             changing["order"] = self.packed(torch.stack(shuffled), torch.int32)
         self._launch(self._arguments | changing)
-        sums = (
-            out.view(self.n_blocks, count, N_SCORES, self.lanes).permute(2, 0, 3, 1).reshape(N_SCORES, -1, count).cpu()
-        )
+        of_blocks = out.view(self.n_blocks, count, N_SCORES, self.lanes)
+        sums = of_blocks.permute(2, 0, 3, 1).reshape(N_SCORES, -1, count).cpu()
         sums[sums > torch.finfo(self.dtype).max] = torch.inf  # as the sum of solo, which is not in double
         for name, total, n in zip(CURVES[:N_SCORES], sums, (*[self.n_train] * 4, self.n_val, self.n_val), strict=True):
             self.curves[name][:, epochs] = total / n
@@ -155,14 +149,14 @@ class Stack(ABC):
 
     @abstractmethod
     def _launch(self, arguments: Arguments) -> None:
-        """Train and score some epochs with the values of `tables.ARGUMENTS`."""
+        """Train and score some epochs with the values of `tables.ARGUMENTS`, to which it adds the memory."""
 
     def results(self) -> Results:
         """Return the results after `fit`."""
         lost = ~np.isfinite(np.max([curve for key, curve in self.curves.items() if "loss" in key], axis=0))  # (M, E)
         diverged_in = np.where(lost.any(1), lost.argmax(1) + 1, np.inf)
         n_updates = np.minimum(diverged_in, self.n_epochs).astype(np.int64) * self.n_steps
-        labels, scores = gather(self.labels, self.rows["train"]), self._final_scores()
+        labels, scores = gather(self.data.labels, self.data.rows["train"]), self._final_scores()
         return results_of(self.runs, self.curves, scores, diverged_in, n_updates, labels, self.recorder)
 
     @torch.no_grad()
@@ -172,31 +166,23 @@ class Stack(ABC):
         Members whose activations have equal arguments are scored together, in blocks: torch computes the last elements
         of a tensor with other instructions.
         """
-        config = self.runs[0].config
-        logits = {
-            split: torch.empty(rows.shape, dtype=self.dtype, device=self.device) for split, rows in self.rows.items()
-        }
-        for argument in np.unique(self._argument):
-            places = np.flatnonzero(self._argument == argument)
-            node = {**config.model.node, "n_features": self.widths[0], "n_members": self.lanes}
-            node["activation"] = self.members[places[0]].config.activation.node
-            network = build_network(node, [0] * self.lanes, self.dtype).to(self.device)
-            assert isinstance(network, MLP)  # noqa: S101 -- for mypy
-            for start in range(0, len(places), self.lanes):
-                block = torch.from_numpy(np.resize(places[start : start + self.lanes], self.lanes)).to(self.device)
-                network.load_vectors(self.vectors[block])
-                for split, rows in self.rows.items():
-                    logits[split][block] = network(gather(self.features, rows[block]))
-        scores = [
-            scored(f"{split}/{{}}", FINAL_METRICS, logits[split], gather(self.labels, rows))
-            for split, rows in self.rows.items()
-        ]
-        return {key: score.double().cpu().numpy() for of_split in scores for key, score in of_split.items()}
+        scores: dict[str, Tensor] = {}
+        for split, rows in self.data.rows.items():
+            logits = torch.empty(rows.shape, dtype=self.dtype, device=self.device)
+            for argument in np.unique(self._argument):
+                places = np.flatnonzero(self._argument == argument)
+                activation = build(self.members[places[0]].config.activation.node, nn.Module)
+                for start in range(0, len(places), self.lanes):
+                    block = torch.from_numpy(np.resize(places[start : start + self.lanes], self.lanes)).to(self.device)
+                    features = gather(self.data.features, rows[block])
+                    _, outputs = forward(self.vectors[block], self.widths, activation, features)
+                    logits[block] = outputs[-1].squeeze(-1)
+            scores |= scored(f"{split}/{{}}", FINAL_METRICS, logits, gather(self.data.labels, rows))
+        return {key: score.double().cpu().numpy() for key, score in scores.items()}
 
-    def zeros(self, n_rows: int, dtype: torch.dtype | None = None, n_blocks: int | None = None) -> Tensor:
+    def zeros(self, n_rows: int, dtype: torch.dtype | None = None) -> Tensor:
         """Return rows of each block, (N, n * lanes)."""
-        shape = (n_blocks or self.n_blocks, n_rows * self.lanes)
-        return torch.zeros(shape, dtype=dtype or self.dtype, device=self.device)
+        return torch.zeros(self.n_blocks, n_rows * self.lanes, dtype=dtype or self.dtype, device=self.device)
 
     def packed(self, numbers: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Turn (M, n) into (N, n * lanes), lanes last."""
@@ -205,7 +191,7 @@ class Stack(ABC):
 
     def _ordered(self, split: str) -> tuple[Tensor, Tensor]:
         """Return features (N, D * n * lanes) and labels (N, n * lanes) of a split: columns, then rows, lanes last."""
-        rows = self.packed(self.rows[split])  # (N, n * lanes)
-        features = self.features.T.contiguous().index_select(1, rows.flatten())  # (D, N * n * lanes)
+        rows = self.packed(self.data.rows[split])  # (N, n * lanes)
+        features = self.data.features.T.contiguous().index_select(1, rows.flatten())  # (D, N * n * lanes)
         of_blocks = features.view(-1, *rows.shape).transpose(0, 1)  # (N, D, n * lanes)
-        return of_blocks.reshape(self.n_blocks, -1), gather(self.labels, rows)
+        return of_blocks.reshape(self.n_blocks, -1), gather(self.data.labels, rows)
