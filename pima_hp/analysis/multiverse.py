@@ -35,36 +35,29 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     one of its values; a configuration without such a setting fits any value of it (`activation.negative_slope` with
     `activation: relu`).
     """
-    selectors = {named(arm): arm for part in claim.parts for arm in part.arms}
+    selectors = {named(arm): {key: plain(of) for key, of in arm.items()} for part in claim.parts for arm in part.arms}
     factors = {key for selector in selectors.values() for key in selector}
     about = {key: settings for key, settings in runs.settings.items() if claim.is_about(settings["data_digest"])}
-    arms = {
-        name: [key for key, of in about.items() if all(of.get(k) == plain(value) for k, value in selector.items())]
-        for name, selector in selectors.items()
-    }
+    arms = {name: [key for key in about if arm.items() <= about[key].items()] for name, arm in selectors.items()}
     chosen = {key: about[key] for config_ids in arms.values() for key in config_ids}
     columns = {key: [settings[key] for settings in chosen.values()] for key in next(iter(chosen.values()), {})}
     loose = {key for key in columns if key.partition(".")[0] in factors}
     fixed = factors | {key for key in loose if follows(columns[key], columns[key.partition(".")[0]])}
     rest = {key: {name: value for name, value in of.items() if name not in fixed} for key, of in chosen.items()}
-
-    def fits(own: Settings, settings: Settings) -> bool:
-        return all(own[key] == value or (key in loose and own[key] is None) for key, value in settings.items())
-
-    strict = [key for key in columns if key not in fixed | loose]
-    alike: dict[tuple[Any, ...], list[str]] = defaultdict(list)  # in a large study, few have to be compared one by one
-    for name, config_id in ((name, config_id) for name, ids in arms.items() for config_id in ids):
-        alike[name, *(rest[config_id][key] for key in strict)].append(config_id)
-    found = [
-        (settings, {
-            name: [key for key in alike[name, *(settings[key] for key in strict)] if fits(rest[key], settings)]
-            for name in arms
-        })
-        for settings in {repr(settings): settings for settings in rest.values()}.values()
-    ]  # fmt: skip
+    # In a large study, few configurations have to be compared one by one.
+    strict = {key: tuple(value for name, value in of.items() if name not in loose) for key, of in rest.items()}
+    alike: dict[tuple[str, Any], list[str]] = defaultdict(list)
+    for name, config_id in ((name, config_id) for name, config_ids in arms.items() for config_id in config_ids):
+        alike[name, strict[config_id]].append(config_id)
+    found = list[tuple[Settings, Arms]]()
+    for key, settings in {repr(settings): (key, settings) for key, settings in rest.items()}.values():
+        fitting = settings.items() | {(name, None) for name in loose}
+        own = {name: [of for of in alike[name, strict[key]] if rest[of].items() <= fitting] for name in arms}
+        found.append((settings, own))
     judged = {named(arm) for part in claim.parts if not part.descriptive for arm in part.arms}
     n_testable = [sum(len(ids) == 1 for name, ids in of.items() if name in judged) for _, of in found]
-    best = (item for item, n in zip(found, n_testable, strict=True) if n == max(n_testable))
+    most = max(n_testable, default=0)
+    best = (item for item, n in zip(found, n_testable, strict=True) if n == most)
     return sorted(best, key=lambda item: len(differing(item[0])))
 
 

@@ -196,14 +196,11 @@ class Verdict:
     @property
     def row(self) -> dict[str, Any]:
         """Return the columns for files, without the estimates."""
-        columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed")
-        return {
-            "claim": self.claim.id,
-            **self.claim.model_dump(include={"sentence", "source", "data", "family", "command"}),
-            **{key: getattr(self, key) for key in (*columns, "p", "p_adjusted", "survives")},
-            "n_specifications": len(self.specifications),
-            "decisive": self.decisive.part.name,
-        }
+        stated = self.claim.model_dump(include={"sentence", "source", "data", "family", "command"})
+        columns = ("outcome", "headline", "explanation", "qualifiers", "reason", "replicates_needed", "p", "p_adjusted")
+        found = {key: getattr(self, key) for key in (*columns, "survives")}
+        of_runs = {"n_specifications": len(self.specifications), "decisive": self.decisive.part.name}
+        return {"claim": self.claim.id} | stated | found | of_runs
 
 
 def judge(
