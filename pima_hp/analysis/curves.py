@@ -139,10 +139,8 @@ def learns(
     Shapes: losses or accuracies (R, E) and positive rates of the training rows (R,) -> (R,).
     """
     rate = np.asarray(positive_rate, float)
-    if by_accuracy:
-        found = final_score(curves, window_epochs) > np.maximum(rate, 1 - rate) + MARGIN
-    else:
-        found = excess_loss(curves, rate, window_epochs) < -MARGIN
+    is_above_majority = final_score(curves, window_epochs) > np.maximum(rate, 1 - rate) + MARGIN
+    found = is_above_majority if by_accuracy else excess_loss(curves, rate, window_epochs) < -MARGIN
     return np.where(np.isnan(rate), np.nan, found)
 
 

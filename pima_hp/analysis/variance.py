@@ -37,15 +37,14 @@ def crossed(runs: pd.DataFrame, statistic: Statistic) -> tuple[list[str], Array]
     `FEWEST_SEEDS` each, where a combination is missing, a run has no score, or all scores are equal.
     """
     columns = [*STREAMS][: None if runs["batch.shuffle"].all() else 2]  # the order counts where rows are shuffled
-    numbers = {STREAMS[column]: runs[column].factorize()[0] for column in columns if len(set(runs[column])) > 1}
-    together = {of.tobytes(): of for of in numbers.values()}
-    names = {key: " and ".join(name for name, of in numbers.items() if of.tobytes() == key) for key in together}
-    shape = [int(of.max()) + 1 for of in together.values()]
+    seeds = {STREAMS[column]: runs[column].factorize()[0].tolist() for column in columns}
+    streams = {" and ".join(name for name in seeds if seeds[name] == of): of for of in seeds.values() if any(of)}
+    shape = [max(of) + 1 for of in streams.values()]
     if len(shape) < 2 or min(shape) < FEWEST_SEEDS or len(runs) != math.prod(shape):
         return [], np.empty(0)
     values = np.full(shape, np.nan)
-    values[*together.values()] = statistic.of(runs)
-    return [*names.values()] if np.ptp(values) > 0 else [], values
+    values[*streams.values()] = statistic.of(runs)
+    return [*streams] if np.ptp(values) > 0 else [], values
 
 
 def components(values: Array, weights: Sequence[Array]) -> Array:
