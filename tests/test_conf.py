@@ -87,7 +87,7 @@ def jobs_of(experiment: str, most: int = 250) -> tuple[list[Job], list[str], dic
         master = loader.load_configuration("config", overrides=own, run_mode=RunMode.MULTIRUN)
         jobs = expand(own, master.hydra.sweeper.grids, loader, master.hydra.sweeper.limit)
         part = jobs[:: 7 if len(jobs) > most else 1]
-        found = checked(ComposedJobs(loader, master).get_all(part), together=True)
+        found = checked(ComposedJobs(loader, master).get_all(part))
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
     return found, list(planned(found, swept_keys(jobs), write=False).labels.values()), settings
 

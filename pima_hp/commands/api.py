@@ -61,7 +61,7 @@ def train(*overrides: str) -> TrainedRun:
         callback.on_sweep_start([config], swept_keys([overrides]))
         ((job, run),) = ((job, run) for job in callback.jobs.values() for run in job.runs)
         if job.is_recorded:
-            trained = studies.train_jobs([job], together=False)
+            trained = studies.train_jobs([job])
             studies.publish(job, [run.id])
         if trained is None:  # not to be recorded, recorded before, or failed: then this raises its error
             config.debug = config.debug or job.is_recorded

@@ -39,7 +39,7 @@ class StudyCallback(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check and plan the run; end the command after `dry_run` or `export`."""
         name_study(config)
-        self.on_sweep_start([config], ())
+        self.on_sweep_start([config])
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Give the sweep's jobs the name of their study and the token of this command."""
@@ -59,23 +59,21 @@ class StudyCallback(Callback):
             self.on_sweep_start(new)
         jobs = [self.jobs[_overrides(config)] for config in configs]
         if jobs and jobs[0].is_recorded:
-            study.train_jobs(jobs, together=True)
+            study.train_jobs(jobs)
 
-    def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str] | None = None) -> list[int]:
+    def on_sweep_start(self, configs: Sequence[DictConfig], swept: Sequence[str] = ()) -> list[int]:
         """Check and plan jobs, and return the positions of those that have runs to train; end a dry run or export.
 
         Args:
             configs: of the jobs.
-            swept: of a single run, the settings that may differ from those of its study; None: the jobs are a sweep.
+            swept: of a single job, the settings that may differ from those of its study.
 
         Raises:
             ConfigurationError: problems of some jobs; nothing was written.
             StudyError: the study is busy, or was started with other settings.
         """
-        sweep, named = swept is None, [_overrides(config) for config in configs]
-        if swept is None:
-            swept = swept_keys(named) if len(named) > 1 else ()
-        jobs = checked(configs, together=sweep)
+        jobs, named = checked(configs), [_overrides(config) for config in configs]
+        swept = swept_keys(named) if len(named) > 1 else swept
         first, settings, again = jobs[0], jobs[0].settings, bool(self.jobs)
         self.jobs |= dict(zip(named, jobs, strict=True))
         if not first.is_recorded:
@@ -96,14 +94,14 @@ class StudyCallback(Callback):
         if settings.dry_run:
             from pima_hp.commands.summary import print_plan
 
-            print_plan(jobs, study.planned(jobs, swept, write=False), together=sweep or len(first.runs) > 1)
+            print_plan(jobs, study.planned(jobs, swept, write=False))
             raise SystemExit(0)
         if not again:
             current_command().enter_context(study_lock(first.folder, str(settings.command)))
         study.planned(jobs, swept)
         asked = {run.id: run for job in jobs for run in job.runs}
         lacking = {run.id for run in study.missing(first.folder, asked.values())}
-        if sweep and len(lacking) < len(asked):
+        if first.in_sweep and len(lacking) < len(asked):
             n_held = len(asked) - len(lacking)
             say(f"{first.folder}: {n_held:,} of {len(asked):,} runs are in the ledger; {len(lacking):,} to train")
         if settings.diagnostics.name != "none" and len(lacking) < len(asked):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, DirectoryPath, Field, FilePath, ValidationError
@@ -69,12 +70,19 @@ class Job:
         settings: the same, checked.
         runs: one per replicate, all of one configuration; streams with several seeds are crossed.
         notes: what may mislead a training on this table.
+        in_sweep: it is a job of a sweep.
     """
 
     cfg: DictConfig
     settings: JobSettings
     runs: tuple[Run, ...]
     notes: tuple[str, ...]
+    in_sweep: bool
+
+    @property
+    def together(self) -> bool:
+        """Whether its runs are of a sweep, or replicates, which the fastest engine trains together."""
+        return self.in_sweep or len(self.runs) > 1
 
     @property
     def config(self) -> Config:
@@ -105,7 +113,7 @@ class Job:
         return any(logger.target.endswith(".TensorBoardLogger") for logger in self.settings.logger.values())
 
 
-def parse(cfg: DictConfig) -> Job:
+def parse(cfg: DictConfig, *, in_sweep: bool = False) -> Job:
     """Check a composed job and return its runs.
 
     Raises:
@@ -127,7 +135,7 @@ def parse(cfg: DictConfig) -> Job:
     crossed = [dict(zip(streams, seeds, strict=True)) for seeds in itertools.product(*streams.values())]
     own_seeds = [dict.fromkeys(Seeds._fields, settings.seed + n) for n in range(settings.n_replicates)]
     runs = [Run(config, Seeds(**(seeds | each))) for seeds in own_seeds for each in crossed]
-    return Job(cfg, settings, tuple(runs), table.notes)
+    return Job(cfg, settings, tuple(runs), table.notes, in_sweep)
 
 
 def _plain(value: Any) -> Any:
@@ -152,22 +160,18 @@ def _contradictions(settings: JobSettings, n_rows: int) -> Iterator[str]:
         yield f"n_replicates, streams: must be of one run with ckpt_path, test or debug; found {n_runs:,} runs"
 
 
-def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
+def checked(configs: Sequence[DictConfig]) -> list[Job]:
     """Parse composed jobs and check that they can be trained.
-
-    Args:
-        configs: of the jobs.
-        together: they are a sweep.
 
     Raises:
         ConfigurationError: the problems of all jobs, each line once.
     """
-    jobs = each_of(configs, lambda config: _trainable(config, together=together))
+    jobs = each_of(configs, _trainable)
     own = {*Config.model_fields, "seed", "n_replicates", "streams"} - {"diagnostics"}
     values = [job.settings.model_dump(exclude=own) | {"trainer.fast_dev_run": job.is_recorded} for job in jobs]
     different = [key for key in values[0] if any(each[key] != values[0][key] for each in values)]
     problems = [f"{key}: must be the same for all jobs of a sweep" for key in different]
-    if problems or (together and jobs[0].settings.test):
+    if problems or (jobs[0].in_sweep and jobs[0].settings.test):
         raise ConfigurationError(problems or "test: must go with one run; found a sweep")
     if jobs[0].settings.ckpt_path:
         from pima_hp.commands.solo import check_checkpoint
@@ -176,7 +180,7 @@ def checked(configs: Sequence[DictConfig], *, together: bool) -> list[Job]:
     return jobs
 
 
-def _trainable(config: DictConfig, *, together: bool) -> Job:
+def _trainable(config: DictConfig) -> Job:
     """Parse a composed job and check that it can be trained here.
 
     Raises:
@@ -188,11 +192,11 @@ def _trainable(config: DictConfig, *, together: bool) -> Job:
     from pima_hp.training.checks import component_problems
     from pima_hp.training.dispatch import select
 
-    job = parse(config)
+    job = parse(config, in_sweep=config.hydra.mode == RunMode.MULTIRUN)
     settings = job.settings
     if not (problems := component_problems(job.config)):
-        alone = not together and len(job.runs) == 1
-        engine = select(job.config, settings.engine.name, alone=alone, only_lightning=job.only_lightning)
+        only = job.only_lightning
+        engine = select(job.config, settings.engine.name, alone=not job.together, only_lightning=only)
         if engine == "solo" or not job.is_recorded:  # Lightning trains it, with all its callbacks and loggers
             problems = component_problems(
                 job.config, {"callbacks": settings.callbacks, "logger": settings.logger}, job.folder

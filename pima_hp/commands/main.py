@@ -25,15 +25,14 @@ def train(cfg: DictConfig) -> float | None:
     from pima_hp.commands.compose import swept_keys
     from pima_hp.commands.job import parse
 
-    job = parse(cfg)
+    composed: Any = HydraConfig.instance().cfg
+    job = parse(cfg, in_sweep=bool(composed) and composed.hydra.mode == RunMode.MULTIRUN)
     if not job.is_recorded:
         from pima_hp.commands.solo import train_unrecorded
 
         return train_unrecorded(job)
-    composed: Any = HydraConfig.instance().cfg
     swept = swept_keys([tuple(composed.hydra.overrides.task)]) if composed else []
-    in_sweep = bool(composed) and composed.hydra.mode == RunMode.MULTIRUN
-    study.train_jobs([job], swept, together=len(job.runs) > 1 or in_sweep)
+    study.train_jobs([job], swept)
     if job.settings.test:
         from pima_hp.commands.solo import score_test_rows
 

@@ -60,13 +60,12 @@ def missing(folder: Path, runs: Iterable[Run], command: str | None = None) -> li
     return [run for run_id, run in {run.id: run for run in runs}.items() if run_id not in finished]
 
 
-def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool) -> tuple[Results, Any] | None:
+def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = ()) -> tuple[Results, Any] | None:
     """Train what the ledger lacks of these jobs, and record each stack as soon as it is finished.
 
     Args:
         jobs: of one study, which this command holds, or the command whose worker this is.
         swept: settings that the jobs sweep.
-        together: they are a sweep, or replicates: the fastest engine trains them.
 
     Returns:
         Results and module of the last run that Lightning trained; None where it trained none.
@@ -74,7 +73,7 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
     Raises:
         StudyError: another command holds the study.
     """
-    folder, command = jobs[0].folder, jobs[0].settings.command
+    folder, command, together = jobs[0].folder, jobs[0].settings.command, jobs[0].together
     job_of = {run.id: job for job in jobs for run in job.runs}
     runs = missing(folder, (run for job in jobs for run in job.runs), command)
     if not runs:
@@ -97,7 +96,7 @@ def train_jobs(jobs: Sequence[Job], swept: Sequence[str] = (), *, together: bool
             trained = train_solo(job_of[run.id], run, name, bar if together else None)
             return trained[0]
 
-        for results in train(stacks_of(jobs, runs, together=together), solo=solo, progress=bar):
+        for results in train(stacks_of(jobs[0], runs), solo=solo, progress=bar):
             owner = _check_held(folder, command)
             with signals_deferred():  # what is trained is recorded
                 Ledger(folder).append(results)
@@ -116,13 +115,14 @@ def _check_held(folder: Path, command: str | None) -> Owner:
     return owner
 
 
-def stacks_of(jobs: Sequence[Job], runs: Sequence[Run], *, together: bool) -> list[tuple[str, list[Run]]]:
-    """Return the runs of some jobs as the engines train them: (engine, runs that are trained together)."""
+def stacks_of(job: Job, runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
+    """Return runs as the engines train them for a job and its like: (engine, runs that are trained together)."""
     from pima_hp.training import dispatch
 
-    engine, only = jobs[0].settings.engine, jobs[0].only_lightning
-    size = engine.stack_size
-    return dispatch.stacks_of(runs, engine=engine.name, stack_size=size, together=together, only_lightning=only)
+    engine, only = job.settings.engine, job.only_lightning
+    return dispatch.stacks_of(
+        runs, engine=engine.name, stack_size=engine.stack_size, together=job.together, only_lightning=only
+    )
 
 
 def publish(job: Job, run_ids: Collection[str]) -> pd.DataFrame:

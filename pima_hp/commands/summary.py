@@ -20,18 +20,17 @@ from pima_hp.report.tables import summary, text_table
 _MOST_ROWS = 40
 
 
-def print_plan(jobs: Sequence[Job], manifest: Manifest, *, together: bool) -> None:
+def print_plan(jobs: Sequence[Job], manifest: Manifest) -> None:
     """Print what would be trained: configurations, runs, and how they are grouped.
 
     Args:
         jobs: checked.
         manifest: of the study, with these jobs.
-        together: they are a sweep, or replicates.
     """
     first, wanted = jobs[0], {run.id: run for job in jobs for run in job.runs}
     lacking = missing(first.folder, wanted.values())
     labels = list(dict.fromkeys(manifest.labels[job.config.id] for job in jobs))
-    stacks = stacks_of(jobs, lacking, together=together)
+    stacks = stacks_of(first, lacking)
     n_stacks, n_runs = Counter(name for name, _ in stacks), Counter(name for name, runs in stacks for _ in runs)
     lines = [
         f"study           {first.folder}",

@@ -114,14 +114,10 @@ class SchedulerSection(Component):
 
     kind = "torch.optim.lr_scheduler.LRScheduler"
     bounds: ClassVar[type[Bounds]] = OptimizerSection.bounds
+    no_arguments = ("target", "source", "monitor")
 
     target: str | None = Field(alias="_target_", default=None)  # type: ignore[assignment]
     monitor: Literal["train/loss", "val/loss"] | None = None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the class is called with."""
-        return {name: value for name, value in super().arguments.items() if name != "monitor"}
 
     @model_validator(mode="after")
     def _arguments_have_a_class(self) -> Self:

@@ -45,6 +45,7 @@ class Component(Section):
     kind: ClassVar[str]  # what the class must inherit from; by name, as many commands import no torch or Lightning
     usual: ClassVar[str] = ""  # the class where none is named; it is not stored
     bounds: ClassVar[type[Bounds]] = Bounds
+    no_arguments: ClassVar[tuple[str, ...]] = ("target", "source")  # fields that the class is not called with
 
     target: str = Field(alias="_target_")
     source: str = Field(alias="_source_", default="")
@@ -76,7 +77,7 @@ class Component(Section):
     @property
     def arguments(self) -> dict[str, Any]:
         """What the class is called with."""
-        return {name: value for name, value in self if name not in ("target", "source")}
+        return {name: value for name, value in self if name not in self.no_arguments}
 
     @property
     def node(self) -> dict[str, Any]:
@@ -98,13 +99,11 @@ _BOUNDS: dict[str, Any] = {
 }
 
 # Arguments of the Trainer that do not change what a run computes, or whose runs are never recorded.
-INERT_ARGUMENTS = frozenset(
-    [
-        *("accelerator", "benchmark", "detect_anomaly", "enable_autolog_hparams", "fast_dev_run", "inference_mode"),
-        *("limit_predict_batches", "limit_test_batches", "log_every_n_steps", "num_sanity_val_steps", "profiler"),
-        *_BOUNDS,
-    ]
-)
+INERT_ARGUMENTS = {
+    *("accelerator", "benchmark", "detect_anomaly", "enable_autolog_hparams", "fast_dev_run", "inference_mode"),
+    *("limit_predict_batches", "limit_test_batches", "log_every_n_steps", "num_sanity_val_steps", "profiler"),
+    *_BOUNDS,
+}
 
 
 def _spelled_out(precision: object) -> object:
