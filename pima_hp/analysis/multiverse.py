@@ -4,7 +4,6 @@ A *specification* is one combination of data settings that a claim leaves open, 
 and of analysis choices, which need no new runs. Sources: Steegen et al. (2016), Simonsohn et al. (2020).
 """
 
-import itertools
 import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -61,57 +60,48 @@ def data_specifications(claim: Claim, runs: Runs) -> list[tuple[Settings, Arms]]
     return sorted(best, key=lambda item: len(differing(item[0])))
 
 
-def levels_of(part: Part) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return analysis choice -> level -> what it changes, as stated first, for the choices that a part has.
+def levels_of(part: Part) -> dict[str, dict[str, Part]]:
+    """Return analysis choice -> level -> the part at this level, as stated first, for the choices that a part has.
 
-    What it changes: arguments of the statistic, or limits. The limit of *mixed* is that of *supported* and goes with
-    it. A margin is the distance of a limit from no effect, 0 or the ratio 1; of a ratio, that of its logarithm.
+    A level changes arguments of the statistic, or limits. The limit of *mixed* is that of *supported* and goes with it.
+    A margin is the distance of a limit from no effect, 0 or the ratio 1; of a ratio, that of its logarithm.
     """
-    if part.statistic is None:
+    if (statistic := part.statistic) is None:
         return {}
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    stated, curve = part.statistic.arguments, part.statistic.curve
-    running = curve.removesuffix("_end")
+    found, stated, curve = dict[str, dict[str, Part]](), statistic.arguments, statistic.curve
+
+    def at(**arguments: Any) -> Part:
+        return part.model_copy(update={"statistic": statistic.model_copy(update=arguments)})
+
     if (threshold := stated.get("threshold")) is not None:
         shifts = {"as stated": 0.0, "0.02 lower": -0.02, "0.02 higher": 0.02}
-        found["threshold"] = {level: {"threshold": round(threshold + shift, 9)} for level, shift in shifts.items()}
+        found["threshold"] = {level: at(threshold=round(threshold + shift, 9)) for level, shift in shifts.items()}
     if window := stated.get("window_epochs"):
-        found["window"] = {f"{n} epochs": {"window_epochs": n} for n in (window, 10, 20, 30)}
-    if "train/" in running:
-        curves = {"running": {"curve": running}, "end of epoch": {"curve": f"{running}_end"}}
-        found["training scores"] = dict(sorted(curves.items(), key=lambda item: item[1]["curve"] != curve))
+        found["window"] = {f"{n} epochs": at(window_epochs=n) for n in (window, 10, 20, 30)}
+    if "train/" in curve:
+        curves = [("running", curve.removesuffix("_end")), ("end of epoch", f"{curve.removesuffix('_end')}_end")]
+        found["training scores"] = {level: at(curve=of) for level, of in sorted(curves, key=lambda of: of[1] != curve)}
     if length := stated.get("sustained_epochs"):
-        lengths = {n: {"sustained_epochs": n} for n in (length, 3)}
-        found["duration"] = {"any epoch" if n == 1 else f"{n} epochs in a row": of for n, of in lengths.items()}
+        names = {n: "any epoch" if n == 1 else f"{n} epochs in a row" for n in (length, 3)}
+        found["duration"] = {name: at(sustained_epochs=n) for n, name in names.items()}
     if latest := stated.get("by_epoch"):
         epochs = (latest, round(2 * latest / 3), round(1.2 * latest))
-        found["much before"] = {f"by epoch {n}": {"by_epoch": n} for n in epochs}
+        found["much before"] = {f"by epoch {n}": at(by_epoch=n) for n in epochs}
     if "by_accuracy" in stated:
         own, other = ("accuracy", "loss") if stated["by_accuracy"] else ("loss", "accuracy")
-        found["learning by"] = {own: {}, other: {"curve": curve.replace(own, other)}}
+        found["learning by"] = {own: part, other: at(curve=curve.replace(own, other))}
     limits = {key: getattr(part, key) for key in ("supported", "refuted", "mixed") if getattr(part, key)}
     above = limits.get("supported", {}).get("above")
     if part.contrast in SHARES and above is not None:
         bounds = [round(above + shift, 9) for shift in (0, -0.1, 0.1) if 0 < above + shift < 1]
-        found["supported limit"] = {
-            f"above {of:.2f}": {"supported": {"above": of}, "mixed": part.mixed and {"below": of}} for of in bounds
-        }
+        moved = {of: {"supported": {"above": of}, "mixed": part.mixed and {"below": of}} for of in bounds}
+        found["supported limit"] = {f"above {of:.2f}": part.model_copy(update=both) for of, both in moved.items()}
     if part.contrast in ("slope", "difference", "ratio"):
-        move = operator.pow if part.contrast == "ratio" else operator.mul
+        move, found["margin"] = operator.pow if part.contrast == "ratio" else operator.mul, {}
         for level, factor in {"as stated": 1.0, "half": 0.5, "twice": 2.0}.items():
-            moved = {key: {side: move(bound, factor) for side, bound in of.items()} for key, of in limits.items()}
-            found.setdefault("margin", {})[level] = moved
+            own_limits = {key: {side: move(bound, factor) for side, bound in of.items()} for key, of in limits.items()}
+            found["margin"][level] = part.model_copy(update=own_limits)
     return found
-
-
-def at_levels(part: Part, chosen: Mapping[str, str]) -> Part:
-    """Return a part with these levels of the analysis choices; a choice that it does not have changes nothing."""
-    for choice, level in chosen.items():
-        changes = levels_of(part).get(choice, {}).get(level, {})
-        if part.statistic and choice not in ("supported limit", "margin"):
-            changes = {"statistic": part.statistic.model_copy(update=changes)}
-        part = part.model_copy(update=changes)
-    return part
 
 
 def specifications(
@@ -133,16 +123,20 @@ def specifications(
     levels = [levels_of(part) for part in judged]
     named_levels = {choice: [level for of in levels for level in of.get(choice, ())] for choice in CHOICES}
     choices = {choice: [*dict.fromkeys(names)] for choice, names in named_levels.items() if names}
-    combinations = [dict(zip(choices, names, strict=True)) for names in itertools.product(*choices.values())]
-    variants = [{(n, repr((of := at_levels(part, chosen)).statistic)): of for n, part in enumerate(judged)}
-                for chosen in combinations]  # fmt: skip
-    estimated = {key: part for parts in variants for key, part in parts.items()}  # one of those that differ in limits
+    chosen_parts: list[tuple[dict[str, str], list[Part]]] = [({}, judged)]
+    for choice, names in choices.items():
+        chosen_parts = [
+            (chosen | {choice: name}, [levels_of(part).get(choice, {}).get(name, part) for part in parts])
+            for chosen, parts in chosen_parts for name in names
+        ]  # fmt: skip
+    variants = [(chosen, {(n, repr(of.statistic)): of for n, of in enumerate(parts)}) for chosen, parts in chosen_parts]
+    estimated = {key: of for _, parts in variants for key, of in parts.items()}  # one of those that differ in limits
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
     rows = []
     for settings, arms in data:
         texts = {key: value_text(settings[key]) for key in keys}
         intervals = {key: infer(part, arms) for key, part in estimated.items()}
-        for chosen, parts in zip(combinations, variants, strict=True):
+        for chosen, parts in variants:
             outcome = outcome_of([part.outcome(intervals[key]) for key, part in parts.items()])
             rows.append(texts | chosen | {"outcome": str(outcome)})
     testable = [row for row in rows if row["outcome"] != Outcome.UNTESTABLE]

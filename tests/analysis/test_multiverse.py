@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pima_hp.analysis.multiverse import at_levels, headline_of, holding_together, levels_of
+from pima_hp.analysis.multiverse import headline_of, holding_together, levels_of
 from tests.analysis.conftest import study
 from tests.analysis.test_verdicts import (
     BATCHES,
@@ -114,8 +114,7 @@ ARGUMENTS = {"threshold": "threshold", "window": "window_epochs", "duration": "s
 def test_analysis_choices_have_the_levels_of_the_specification(claim_id):
     part, found = CLAIMS[claim_id].parts[0], {}
     for choice, levels in levels_of(part).items():
-        for level in levels:
-            changed = at_levels(part, {choice: level})
+        for changed in levels.values():
             if choice == "margin":
                 value = next(iter(changed.refuted.values()))
             elif choice == "supported limit":
@@ -131,7 +130,8 @@ def test_analysis_choices_have_the_levels_of_the_specification(claim_id):
 
 
 def test_learning_by_accuracy_at_the_end_of_an_epoch_is_one_specification():
-    part = at_levels(CLAIMS["H5"].parts[0], {"training scores": "end of epoch", "learning by": "accuracy"})
+    ended = levels_of(CLAIMS["H5"].parts[0])["training scores"]["end of epoch"]
+    part = levels_of(ended)["learning by"]["accuracy"]
     assert part.statistic.curve == "train/accuracy_end"
     frame = study([({}, np.repeat([[400 / 614 + 0.019], [400 / 614 + 0.021]], 10, axis=0) * np.ones(100))])
     assert part.statistic.of(frame).tolist() == [1.0] * 10 + [0.0] * 10
