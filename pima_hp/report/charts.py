@@ -127,19 +127,20 @@ def lines(
     return alt.layer(*layers, rules, width=size[0], height=size[1], title=heading)
 
 
-def strips(rows: Mapping[str, Array], looks: Looks, x_title: str, level: float | None) -> Chart:
+def strips(rows: pd.DataFrame, looks: Looks, x_title: str, level: float | None) -> Chart:
     """Draw single runs as ticks, a row a value, with their mean and its interval: also as numbers, below its name.
 
     Args:
-        rows: name -> the number of each run.
+        rows: the numbers of the runs of each row, by its name; NaN is left out.
         looks: of each row.
         x_title: with its unit.
         level: where a dashed line is; None for none.
     """
-    means = [mean_interval(some, n_resamples=2_000) for some in rows.values()]
-    labels = [f"{name}\n{text}" for name, text in zip(rows, interval_texts(means), strict=True)]
-    table = pd.DataFrame(means, columns=["mean", "lower", "upper"]).assign(line=list(rows), row=labels)
-    drawn: list[Any] = [np.sort(some)[evenly_spaced(len(some), MAX_TICKS)] for some in rows.values()]
+    known = [of.dropna().to_numpy(float) for _, of in rows.iterrows()]
+    means = [mean_interval(of, n_resamples=2_000) for of in known]
+    labels = [f"{name}\n{text}" for name, text in zip(rows.index, interval_texts(means), strict=True)]
+    table = pd.DataFrame(means, columns=["mean", "lower", "upper"]).assign(line=rows.index, row=labels)
+    drawn: list[Any] = [np.sort(of)[evenly_spaced(len(of), MAX_TICKS)] for of in known]
     runs = table[["line", "row"]].assign(value=drawn).explode("value")
     x = axis_of(alt.X, x_title, None, tickCount=5, labelOverlap=True, labelSeparation=6)
     axis = alt.Axis(domain=False, ticks=False, labelLimit=200, labelOffset=-7, labelExpr="split(datum.label, '\\n')")

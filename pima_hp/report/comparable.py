@@ -22,6 +22,8 @@ from pima_hp.ledger.plan import varying
 MAX_LEVELS, FEW_LEVELS = 20, 6
 # The training accuracy whose first epoch is reported is so far from the majority class to 1: the article's 0.72.
 REACH_SHARE = 0.2
+# Other settings that are named.
+MAX_OTHERS = 6
 # The settings that captions name.
 SETTINGS = ("activation", "optimizer", "scheduler", *LABELS)
 
@@ -33,7 +35,7 @@ class Comparison:
     factors: Sequence[str]
     runs: pd.DataFrame  # without copies
     places: Mapping[tuple[Any, ...], NDArray[np.intp]]  # of the runs by values of the factors, in the order of values
-    others: Sequence[str]  # the settings that the study varies and these runs do not
+    others: Sequence[str]  # the first settings that the study varies and these runs do not
 
     @cached_property
     def levels(self) -> dict[str, pd.DataFrame]:
@@ -127,7 +129,7 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
         factors=factors,
         runs=kept,
         places={found: groups[found] for found in sorted(groups, key=lambda of: [*map(value_order, of)])},
-        others=varying(dict(zip(others, zip(*rivals, strict=True), strict=True))),
+        others=varying(dict(zip(others, zip(*rivals, strict=True), strict=True)))[:MAX_OTHERS],
     )
 
 

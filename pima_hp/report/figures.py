@@ -149,9 +149,8 @@ def _spread(
         single = compared.scores(statistic)
         differences = (single - single.loc[reference]).drop(reference)
         for rows, x_title, dashed in ((single, name, level), (differences, f"difference to {against}", 0)):
-            known = {str(value): of[np.isfinite(of)].to_numpy() for value, of in rows.iterrows()}
-            if any(map(len, known.values())):
-                charts.append(strips(known, looks_of(levels), f"{x_title} ({unit})", dashed))
+            if rows.notna().any(axis=None):
+                charts.append(strips(rows, looks_of(levels), f"{x_title} ({unit})", dashed))
     is_averaged = any(single.shape[1] < len(conclusive(runs)) for runs in levels.values())
     ticks = f"Ticks: {'means by split' if is_averaged else 'single runs'}; "
     ticks += "bar: mean and its 95 % interval over seeds (bootstrap)."
