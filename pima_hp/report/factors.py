@@ -43,7 +43,7 @@ def factor_section(study: Study, verdicts: Sequence[Verdict], factor: str, taken
     if compared.is_axis:
         found, figures = over_axis(study, compared)
     else:
-        found, figures = effect(compared), figures_of(study.frame, verdicts, factor)
+        found, figures = effect(compared), figures_of(compared, verdicts)
     n_best = MOST_BEST if len(table) > 2 * MOST_BEST else 0
     if n_best:
         ranked = table.sort_values(f"final_{compared.validation_rows}_accuracy_mean".replace(" ", "_"), ascending=False)

@@ -16,7 +16,7 @@ from pima_hp.analysis.verdicts import Verdict
 from pima_hp.formatting import label, with_labels
 from pima_hp.ledger.ledger import mean, quantiles
 from pima_hp.report.charts import TRAINING, VALIDATION, Figure, lines, looks_of, rounded, strips
-from pima_hp.report.comparable import Comparison, comparable, evenly_spaced, missing
+from pima_hp.report.comparable import Comparison, evenly_spaced, missing
 from pima_hp.run import Array
 
 # Epochs drawn of a curve; a longer one is drawn at so many evenly spaced ones.
@@ -24,12 +24,12 @@ MAX_EPOCHS = 120
 
 
 @debug_mode(False)  # of Altair: it checks each part of a chart as it is made, and doubles the time
-def figures_of(frame: pd.DataFrame, verdicts: Sequence[Verdict], factor: str) -> dict[str, Figure]:
+def figures_of(compared: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Figure]:
     """Return the figures of a factor by name, the outcomes of the claims that they show in their captions.
 
     Claims about other tables are left out. A number of many values has figures of its own: `factors`.
     """
-    compared, figures = comparable(frame, [factor]), {}
+    (factor,), figures = compared.factors, {}
     digests = set(compared.runs["data_digest"])
     about = [of for of in verdicts if factor not in of.claim.where and all(map(of.claim.is_about, digests))]
     named = [

@@ -175,7 +175,7 @@ def test_labels_stand_apart_within_the_axis_and_move_little():
 def test_figures_are_those_of_the_claims_and_give_their_outcomes(make_study):
     frame = make_study(BATCHES, 12)
     verdicts = judge(load_claims(), frame, np.random.default_rng(0), 200)
-    figures = figures_of(frame, verdicts, "batch.size")
+    figures = figures_of(comparable(frame, ["batch.size"]), verdicts)
     assert list(figures) == ["curves", "waiting", "volatility", "final"]
     assert figures["waiting"].title == "Epochs until training accuracy has exceeded 0.72, by batch size"
     h1 = next(verdict for verdict in verdicts if verdict.claim.id == "H1")
@@ -184,12 +184,12 @@ def test_figures_are_those_of_the_claims_and_give_their_outcomes(make_study):
     assert all("12 replicates a setting" in figure.caption for figure in figures.values())
     activations = make_study([{"activation": name} for name in ("relu", "tanh")], 12)
     verdicts = judge(load_claims(), activations, np.random.default_rng(0), 200)
-    assert "learns" in figures_of(activations, verdicts, "activation")
+    assert "learns" in figures_of(comparable(activations, ["activation"]), verdicts)
 
 
 def test_figures_of_another_table_know_nothing_of_its_claims(make_study):
     frame = make_study(BATCHES, 12).assign(data_digest=OTHER, positive_rate=0.2)
-    figures = figures_of(frame, judge(load_claims(), frame, np.random.default_rng(0), 200), "batch.size")
+    figures = figures_of(comparable(frame, ["batch.size"]), judge(load_claims(), frame, np.random.default_rng(0), 200))
     assert list(figures) == ["curves", "waiting", "final"]
     assert figures["waiting"].title == "Epochs until training accuracy has reached 0.84, by batch size"
     assert not [figure for figure in figures.values() if "Claim" in figure.caption]
@@ -203,7 +203,7 @@ def test_a_run_that_stopped_early_is_in_no_figure_but_counted(make_study):
             frame.at[row, key] = np.where(np.arange(100) < 90, 0.99, np.nan)
     assert set(curve_of(waiting(frame, 0.98).charts[0], "5")[:, 0]) == {1}  # ten runs, none of which gets there
     assert len(drawn(final(frame).charts[0])) == 46
-    assert "Missing: 2 of 48 stopped early" in figures_of(frame, [], "batch.size")["final"].caption
+    assert "Missing: 2 of 48 stopped early" in figures_of(comparable(frame, ["batch.size"]), [])["final"].caption
 
 
 def test_who_learns_is_measured_against_each_runs_own_labels(make_study):
