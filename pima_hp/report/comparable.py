@@ -35,7 +35,7 @@ class Comparison:
     factors: Sequence[str]
     runs: pd.DataFrame  # without copies
     places: Mapping[tuple[Any, ...], NDArray[np.intp]]  # of the runs by values of the factors, in the order of values
-    others: Sequence[str]  # the first settings that the study varies and these runs do not
+    others: Sequence[str]  # the first settings that the study varies and these runs do not, no details of an option
 
     @cached_property
     def levels(self) -> dict[str, pd.DataFrame]:
@@ -125,11 +125,12 @@ def comparable(frame: pd.DataFrame, factors: Sequence[str]) -> Comparison:
     kept = runs.frame[runs.frame["config_id"].isin([key for key, context in contexts.items() if context == chosen])]
     groups: Mapping[Any, Any] = kept.groupby(kept["config_id"].map(values), sort=False).indices
     rivals = [context for context, n in n_values.items() if n > 1 or context == chosen]
+    left = varying(dict(zip(others, zip(*rivals, strict=True), strict=True)))
     return Comparison(
         factors=factors,
         runs=kept,
         places={found: groups[found] for found in sorted(groups, key=lambda of: [*map(value_order, of)])},
-        others=varying(dict(zip(others, zip(*rivals, strict=True), strict=True)))[:MAX_OTHERS],
+        others=[key for key in left if key in LABELS or key.rpartition(".")[0] not in left][:MAX_OTHERS],
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis.curves import aligned
 from pima_hp.analysis.labels import GRADIENTS, LABELS, by_setting, labels_of, norm_columns
@@ -94,7 +93,6 @@ def named(keys: Sequence[str], values: Iterable[str]) -> str:
     return ", ".join(of if of.isidentifier() and of != "none" else f"{key} {of}" for key, of in found)
 
 
-@debug_mode(False)
 def gradients(runs: pd.DataFrame, keys: Sequence[str]) -> dict[str, Figure]:
     """Return the figures of gradient norms, a line for each value of the first key, a chart for those of the others."""
     norms, curve = norm_columns(runs), f"{DIAGNOSTICS}gradient_norm/layer1"

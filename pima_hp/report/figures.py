@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from altair.utils.schemapi import debug_mode
 
 from pima_hp.analysis import curves
 from pima_hp.analysis.claims import Outcome
@@ -23,7 +22,6 @@ from pima_hp.run import Array
 MAX_EPOCHS = 120
 
 
-@debug_mode(False)  # of Altair: it checks each part of a chart as it is made, and doubles the time
 def figures_of(compared: Comparison, verdicts: Sequence[Verdict]) -> dict[str, Figure]:
     """Return the figures of a factor by name, the outcomes of the claims that they show in their captions.
 

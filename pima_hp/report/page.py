@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from altair.utils.schemapi import debug_mode
+
 from pima_hp.analysis.baselines import baselines_table
 from pima_hp.analysis.multiverse import holding_together
 from pima_hp.analysis.selection import copies_in_words
@@ -66,6 +68,7 @@ def write_report(study: Study, verdicts: Sequence[Verdict]) -> Path:
     return folder / "index.html"
 
 
+@debug_mode(False)  # of Altair: it checks each part of a chart as it is made, and doubles the time
 def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str]) -> list[Section]:
     """Return the sections that a study has answers for, in the order of the page; `taken` are no names for them."""
     before = [section for make in BEFORE_FACTORS if (section := make(study))]

@@ -36,6 +36,18 @@ def test_settings_that_belong_to_a_value_go_with_it_unless_they_vary_within_it(m
     assert list(chosen.others) == ["optimizer.lr"]
 
 
+def test_details_of_an_option_are_not_named_among_other_settings(make_study):
+    options = [("relu", None), ("leaky_relu", 0.1), ("leaky_relu", 0.3)]
+    settings = [
+        {**batch, "activation": name, "activation.negative_slope": slope}
+        for batch in BATCHES
+        for name, slope in options
+    ]
+    compared = comparable(make_study(settings, 1), ["batch.size"])
+    assert compared.context == "With activation relu, the"
+    assert compared.caption.endswith("Not drawn: other combinations of activation.")
+
+
 def test_the_caption_says_what_is_fixed_missing_and_left_out(make_study):
     frame = make_study([{"optimizer.lr": 0.001 * n} for n in range(1, 101)], 2, epochs=5, diverged={1: 2, 4: 3})
     text = comparable(frame, ["optimizer.lr"]).caption
