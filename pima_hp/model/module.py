@@ -159,9 +159,8 @@ class MLPClassifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score and log the predictions of validation."""
-        self._validation = {}
-        for keys in VALIDATION_KEYS:
-            self._validation |= self._score(keys)
+        of_val, of_train = map(self._score, VALIDATION_KEYS)
+        self._validation = of_val | of_train
         self.log("step", float(self.current_epoch + 1))  # the logger's x-axis: epochs, not updates
 
     def on_test_epoch_end(self) -> None:

@@ -27,12 +27,8 @@ class Lanes(types.Type):
 
     def __init__(self, dtype: Any, count: int) -> None:
         self.dtype, self.count = dtype, count
+        self.alignment = dtype.bitwidth // 8  # of a row in memory, in bytes
         super().__init__(name=f"Lanes({dtype}, {count})")
-
-    @property
-    def alignment(self) -> int:
-        """Of a row in memory, in bytes."""
-        return int(self.dtype.bitwidth) // 8
 
 
 @register_model(Lanes)
