@@ -59,8 +59,8 @@ def _results(runs: Sequence[Run]) -> dict[str, Result]:
 def _nan_features(monkeypatch: pytest.MonkeyPatch) -> None:
     real = stack.prepare
 
-    def prepare(table: Any, runs: Any, dtype: torch.dtype) -> Any:
-        prepared = real(table, runs, dtype)
+    def prepare(table: Any, runs: Any, *settings: Any) -> Any:
+        prepared = real(table, runs, *settings)
         damaged = prepared.features.clone()
         damaged[3::2, 1] = torch.nan
         for rows in prepared.rows.values():
@@ -216,8 +216,9 @@ def test_c12_what_a_run_draws_does_not_depend_on_its_neighbours() -> None:
         place = company.index(runs[3])
         together = make_stack(company, 1)
         assert torch.equal(together.vectors[place], lone.vectors[0])
-        assert torch.equal(together.features[together.rows["train"][place]], lone.features[lone.rows["train"][0]])
-        assert torch.equal(together.labels[together.rows["val"][place]], lone.labels[lone.rows["val"][0]])
+        for split in ("train", "val"):
+            for found, expected in zip(together.data.tensors(split), lone.data.tensors(split), strict=True):
+                assert torch.equal(found[place], expected[0])
     orders = [make_stack(group, 1).orders for group in (runs, runs[3:])]
     first, second = ([torch.randperm(9, generator=generator) for generator in of_group] for of_group in orders)
     assert torch.equal(first[3], second[0])
