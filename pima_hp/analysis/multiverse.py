@@ -120,15 +120,14 @@ def specifications(
         without the rows that are untestable.
     """
     judged = [part for part in claim.parts if not part.descriptive]
-    levels = [levels_of(part) for part in judged]
-    named_levels = {choice: [level for of in levels for level in of.get(choice, ())] for choice in CHOICES}
-    choices = {choice: [*dict.fromkeys(names)] for choice, names in named_levels.items() if names}
     chosen_parts: list[tuple[dict[str, str], list[Part]]] = [({}, judged)]
-    for choice, names in choices.items():
+    for choice in CHOICES:
+        names = dict.fromkeys(name for part in judged for name in levels_of(part).get(choice, ()))
+        # Where no part has the choice, nothing changes.
         chosen_parts = [
             (chosen | {choice: name}, [levels_of(part).get(choice, {}).get(name, part) for part in parts])
             for chosen, parts in chosen_parts for name in names
-        ]  # fmt: skip
+        ] or chosen_parts  # fmt: skip
     variants = [(chosen, {(n, repr(of.statistic)): of for n, of in enumerate(parts)}) for chosen, parts in chosen_parts]
     estimated = {key: of for _, parts in variants for key, of in parts.items()}  # one of those that differ in limits
     keys = varying({key: [settings[key] for settings, _ in data] for key in data[0][0]})
