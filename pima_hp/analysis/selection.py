@@ -93,8 +93,7 @@ def by_configuration(frame: pd.DataFrame, values: Array) -> pd.DataFrame:
     n_streams = min(map(len, seeds), default=0)
     shared = [own[:n_streams] for own in seeds]
     shared = [own[1:2] for own in shared] if are_crossed(shared) else shared
-    places = {own: place for place, own in enumerate(sorted(set(shared)))}
-    runs = runs.assign(replicate=[places[own] for own in shared])
+    runs = runs.assign(replicate=pd.Series(shared, runs.index, object))
     table = runs.pivot_table("value", "config_id", "replicate", dropna=False)
     return table.reindex(frame["config_id"].unique())
 
