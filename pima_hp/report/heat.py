@@ -27,7 +27,8 @@ def heat(means: pd.DataFrame, titles: tuple[str, str]) -> Chart:
         to, back = (np.log, np.exp) if log else (np.array, np.array)
         at = to(numbers.to_numpy(float))
         at = np.concatenate([[2 * at[0] - at[1]], at, [2 * at[-1] - at[-2]]])  # one step more at either end
-        place, number = partial(np.interp, xp=np.arange(-1, len(at) - 1), fp=at), cells[name].rank(method="dense") - 1
+        place = partial(np.interp, xp=np.arange(-1, len(at) - 1), fp=at)  # steps of the grid -> on the axis
+        number = cells[name].rank(method="dense") - 1
         cells[f"{name}_low"], cells[f"{name}_high"] = back(place(number - 0.5)), back(place(number + 0.5))
         lines[[name, f"{name}2"]] = back(place(lines[[name, f"{name}2"]]))
         low, high = back(place([-0.5, len(numbers) - 0.5])).tolist()

@@ -85,8 +85,8 @@ def interaction(found: Importance, target: str, pair: Sequence[str], majority: f
     means, title = found.means(target, pair), f"{label(across)} and {label(line)}"
     points = means[["mean", "low", "high"]].assign(line=means[line].map(value_text), x=means[across])
     if numeric:
-        axes = {label(across): None, target: None}
-        points, looks = points.astype({"x": float}).sort_values("x"), looks_of(map(value_text, found.levels[line]))
+        axes, looks = {label(across): None, target: None}, looks_of(map(value_text, found.levels[line]))
+        points = points.astype({"x": float}).sort_values("x")
         return lines(points, looks, axes, majority=majority, title=title, size=(300, 220))
     if len(points) > MOST_BARS:
         return None
