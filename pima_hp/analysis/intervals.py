@@ -190,8 +190,8 @@ def benjamini_hochberg(p_values: Sequence[float]) -> "pd.Series[float]":
     return (p * len(p) / np.arange(len(p), 0, -1)).cummin().sort_index()
 
 
-def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0.95) -> Interval:
-    """Return the interval of a mean test score over R random splits, (R,), as a statement about new patients.
+def nadeau_bengio(scores: Array, n_train: float, n_test: float) -> Interval:
+    """Return the 95 % interval of a mean test score over R random splits, (R,), as a statement about new patients.
 
     mean ± t(R - 1) sqrt((1/R + n_test/n_train) s²): splits share rows, so the spread of their mean does not
     vanish with more of them; NaN for a single one. Source: Nadeau, Bengio (2003), "Inference for the
@@ -200,6 +200,6 @@ def nadeau_bengio(scores: Array, n_train: float, n_test: float, level: float = 0
     if len(scores) < 2:
         return math.nan, math.nan
     center, variance = float(np.mean(scores)), float(np.var(scores, ddof=1))
-    quantile = float(special.stdtrit(len(scores) - 1, (1 + level) / 2))
-    half = quantile * math.sqrt((1 / len(scores) + n_test / n_train) * variance)
+    error = math.sqrt((1 / len(scores) + n_test / n_train) * variance)
+    half = float(special.stdtrit(len(scores) - 1, 0.975)) * error
     return center - half, center + half
