@@ -19,6 +19,7 @@ from pima_hp.report.diagnosis import diagnosis_section
 from pima_hp.report.factors import factor_section, single_section
 from pima_hp.report.fair import fair_section
 from pima_hp.report.importance import importance_section
+from pima_hp.report.scaling import scaling_section
 from pima_hp.report.study import Section, Study, shaped
 from pima_hp.report.tables import cells, counts_text, estimates_table
 from pima_hp.report.variance import variance_section
@@ -26,7 +27,9 @@ from pima_hp.report.words import TEMPLATES
 from pima_hp.run import RunStatus
 
 # In the order of the page: what only an experiment of its own can answer comes first. Sections of factors follow.
-BEFORE_FACTORS = (fair_section, variance_section, importance_section, best_section, single_section)
+BEFORE_FACTORS = (
+    fair_section, variance_section, scaling_section, importance_section, best_section, single_section,
+)  # fmt: skip
 # Rows of a table that the page shows, and those that it shows on demand; files have all.
 FEW_ROWS, MOST_ROWS = 12, 60
 
