@@ -80,7 +80,11 @@ def by_setting(groups: Mapping[tuple[Any, ...], pd.DataFrame], factors: Sequence
         row: dict[str, Any] = dict(zip(factors, map(value_text, values), strict=True)) | {"n_runs": len(runs)}
         row["share_that_learns"] = pd.Series(learns(losses, rate)).mean()
         row["median_plateau"] = pd.Series(plateau_length(losses, rate)).median()
-        row |= dict(zip(GRADIENTS, (norms[0], norms[0] / norms[-1], np.nan), strict=True)) if norms else {}
+        row |= (
+            dict(zip(GRADIENTS, (norms[0], norms[0] / norms[-1] if norms[-1] else np.nan, np.nan), strict=True))
+            if norms
+            else {}
+        )
         rows.append(row | {label: int((labels == label).sum()) for label in LABELS})
     table = pd.DataFrame(rows)
     if "activation" in factors and "over_relu" in table:

@@ -103,16 +103,19 @@ def budgets(frame: pd.DataFrame, statistic: Statistic, rng: np.random.Generator)
 
     One row a configuration and component: `configuration` (settings that differ from `conf/config.yaml`),
     `is_difference`, `component`, then those of `shares`. Empty where no streams are crossed; of more than
-    `MOST_CONFIGURATIONS` the first are taken. Configurations are paired where their seeds are the same.
+    `MOST_CONFIGURATIONS` such the first are taken. Configurations are paired where their seeds are the same.
     """
-    runs, every = conclusive(distinct(frame)).sort_values([*STREAMS]), dict[str, tuple[list[str], Array]]()
-    seeds = dict[str, list[list[int]]]()
-    for config_id, own in [*varying_settings(frame).to_dict("index").items()][:MOST_CONFIGURATIONS]:
-        texts = map(value_text, differing({str(key): value for key, value in own.items()}).values())
-        name = ", ".join(texts) or "base"
-        name, own_runs = f"{name} ({config_id})" if name in every else name, runs[runs["config_id"] == config_id]
-        seeds[name], found = own_runs[[*STREAMS]].to_numpy().tolist(), crossed(own_runs, statistic)
-        every |= {name: found} if found[0] else {}
+    runs, settings = conclusive(distinct(frame)).sort_values([*STREAMS]), varying_settings(frame)
+    every, seeds = dict[str, tuple[list[str], Array]](), dict[str, list[list[int]]]()
+    groups = runs.groupby("config_id")
+    repeated = groups["init_seed"].nunique() < groups.size()  # no stream is crossed where each run has its own seed
+    for config_id, own in settings.to_dict("index").items():
+        own_runs = groups.get_group(config_id) if repeated.get(config_id, False) else runs.head(0)
+        streams, values = crossed(own_runs, statistic)
+        if streams and len(every) < MOST_CONFIGURATIONS:
+            name = ", ".join(map(value_text, differing({str(key): of for key, of in own.items()}).values())) or "base"
+            name = f"{name} ({config_id})" if name in every else name
+            every[name], seeds[name] = (streams, values), own_runs[[*STREAMS]].to_numpy().tolist()
     pairs = {f"{name} minus {first}": (of[0], of[1] - every[first][1]) for first in [*every][:1]
              for name, of in [*every.items()][1:]
              if of[1].shape == every[first][1].shape and seeds[name] == seeds[first]}  # fmt: skip

@@ -42,5 +42,7 @@ def best_section(study: Study) -> Section | None:
     )  # fmt: skip
     texts = {key: table[key].map(value_text) for key in factors}
     score = f"final_{rows}_accuracy".replace(" ", "_")
-    table = table.assign(**texts).reset_index().rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
+    columns = [*factors, "mean", "sd", "lower", "upper", "behind", "p"]
+    table = table.assign(**texts)[[*columns, *table.columns.difference(columns, sort=False)]].reset_index()
+    table = table.rename(columns={"mean": f"{score}_mean", "sd": f"{score}_sd"})
     return Section("best_settings", table=table, **text)

@@ -39,7 +39,7 @@ def diagnosis_section(study: Study) -> Section | None:
     counts = Counter(labels_of(Runs(study.frame).frame).tolist())
     text = words(
         "why", context=compared.context, n=len(compared.runs), n_runs=counts.total(), **who_learns(known, keys),
-        gradients=mechanism(known, keys) if "over_last" in table else {},
+        gradients=mechanism(known, keys) if table.get("over_last", pd.Series(dtype=float)).notna().any() else {},
         labels=[f"{n:,} {name}{' in training loss' * (name == LABELS[-2])}" for name, n in counts.most_common()],
     )  # fmt: skip
     figures = gradients(conclusive(compared.runs), keys)

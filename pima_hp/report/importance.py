@@ -54,8 +54,9 @@ def importance_section(study: Study) -> Section | None:
     if charts := [chart for chart in drawn if chart][:MOST_INTERACTIONS]:
         caption = (
             f"Mean {score} over all other settings and seeds. Bands and intervals: 95 %, t over seeds, without each "
-            "seed's mean over all settings. Lines that are not parallel are an interaction. Dashed: majority class."
+            "seed's mean over all settings. Lines that are not parallel are an interaction."
         )
+        caption += " Dashed: majority class." * any(map(is_numeric, found.levels.values()))
         figures["what_matters_interactions"] = Figure("The largest interactions", caption, charts)
     table = shares.pivot_table("text", ["levels", "name"], "target", aggfunc="first", sort=False)[[*targets]]
     table = table.reset_index(names=["levels", "effect"])
@@ -80,7 +81,7 @@ def ranked(rows: pd.DataFrame) -> dict[str, Any]:
 
 def interaction(found: Importance, target: str, pair: Sequence[str], majority: float | None) -> Chart | None:
     """Draw the means of a pair: lines over a number, bars without one; None for more bars than one can read."""
-    numeric = {key for key in pair if all(type(value) in (int, float) for value in found.levels[key])}
+    numeric = {key for key in pair if is_numeric(found.levels[key])}
     across, line = sorted(pair, key=lambda key: (key not in numeric, -len(found.levels[key])))
     means, title = found.means(target, pair), f"{label(across)} and {label(line)}"
     points = means[["mean", "low", "high"]].assign(line=means[line].map(value_text), x=means[across])
@@ -95,6 +96,11 @@ def interaction(found: Importance, target: str, pair: Sequence[str], majority: f
     return bars(table, f"{target}, points above the mean of all settings", title=title)
 
 
+def is_numeric(levels: Sequence[Any]) -> bool:
+    """Return whether all levels of a factor are numbers."""
+    return all(type(value) in (int, float) for value in levels)
+
+
 def _bars(shares: pd.DataFrame) -> Figure:
     """Draw the largest effects on each target, with all levels and without those that do not learn."""
     rows = shares.dropna(subset="share").rename(columns={"levels": "line"})
@@ -102,10 +108,9 @@ def _bars(shares: pd.DataFrame) -> Figure:
     largest = rows.groupby("name")["share"].mean().nlargest(MOST_EFFECTS).index
     rows = rows.set_index("name").loc[[name for name in rows["name"].unique() if name in largest]].reset_index()
     charts = [bars(of, "% of the variance", title=str(target)) for target, of in rows.groupby("target", sort=False)]
-    caption = (
-        "Bars: share of the variance between settings that an effect explains; lines: 95 % interval over seeds. "
-        "learning: without the levels at which fewer than one run in four learns."
-    )
+    caption = "Bars: share of the variance between settings that an effect explains; lines: 95 % interval over seeds."
+    if (rows["line"] == "learning").any():
+        caption += " learning: without the levels at which fewer than one run in four learns."
     return Figure("What explains the differences between settings", caption, charts)
 
 

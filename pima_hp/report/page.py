@@ -76,6 +76,8 @@ def sections_of(study: Study, verdicts: Sequence[Verdict], taken: Sequence[str])
     """Return the sections that a study has answers for, in the order of the page; `taken` are no names for them."""
     before = [section for make in BEFORE_FACTORS if (section := make(study))]
     after = [section] if (section := diagnosis_section(study)) else []
+    if section and section.figures:  # who records gradients asks why
+        before, after = [section, *before], []
     for factor in study.factors:
         before.append(factor_section(study, verdicts, factor, [*taken, *(of.name for of in (*before, *after))]))
     return before + after

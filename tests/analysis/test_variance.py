@@ -1,6 +1,7 @@
 """Components of variance: exact against mean squares, planted components recovered, coverage of their shares."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pima_hp.analysis.variance import budgets, components, crossed, shares, subsets
@@ -109,7 +110,7 @@ def test_without_a_complete_crossing_there_is_no_budget(change):
     if change == "missing":
         frame = frame.iloc[1:]
     if change == "diverged":
-        frame.at[0, "val/accuracy"] = np.array([np.nan])
+        frame["val/accuracy"] = [np.array([np.nan]), *frame["val/accuracy"].iloc[1:]]
     if change == "flat":
         frame["val/accuracy"] = [np.array([0.7])] * len(frame)
     if change == "replicates":
@@ -137,3 +138,15 @@ def test_configurations_of_one_name_stay_apart():
     frame, _ = study(np.random.default_rng(0), settings=({}, {"activation.alpha": 0.1}))
     names = budgets(frame, SCORE, np.random.default_rng(0))["configuration"].unique()
     assert [*names] == ["base", "base (c1)", "base (c1) minus base"]
+
+
+def test_configurations_that_are_not_crossed_do_not_take_the_place_of_others():
+    rng = np.random.default_rng(0)
+    frame, _ = study(rng, settings=({}, {"optimizer": "adam"}))
+    plain = frame_of(
+        [{"batch.shuffle": True, "data.scaling": f"s{n}"} for n in range(7)], rng.normal(0.7, 0.01, (7, 9))
+    )
+    plain["config_id"] += "-plain"
+    plain["run_id"] += "-plain"
+    found = budgets(pd.concat([plain, frame], ignore_index=True), SCORE, rng)
+    assert {*found["configuration"]} == {"base", "adam", "adam minus base"}

@@ -141,3 +141,14 @@ def test_without_diagnostics_it_says_what_became_of_the_runs(make_study: MakeStu
     assert "gradient" not in section.answer
     assert diagnosis_section(Study(tmp_path, make_study([{}]).assign(status="failed"), None, ())) is None
     assert diagnosis_section(Study(tmp_path, make_study([{}], n_replicates=1), None, ())) is not None
+
+
+def test_a_study_whose_gradients_are_all_zero_says_what_became_of_the_runs(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = planted(make_study, tmp_path)
+    for layer in (1, 2):
+        study.frame[f"initial/gradient_norm/layer{layer}"] = 0.0
+    section = diagnosis_section(study)
+    assert section is not None
+    assert section.question == "What became of the runs?"
