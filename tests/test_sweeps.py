@@ -67,6 +67,17 @@ def test_a_row_may_sweep_one_of_its_settings() -> None:
     assert jobs == [("batch.size=5", "seed=0"), ("batch.size=5", "seed=1"), ("batch.size=10", "seed=2")]
 
 
+def test_evenly_spaced_values_and_ranges_stand_beside_others() -> None:
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    grid = {"optimizer.lr": [0.5, "logspace(0.001,0.1,3)"], "batch.size": "choice(linspace(8,24,2),32)"}
+    jobs = expand(["seed=range(1,3),7"], [grid], loader, 99)
+    seeds, rates, sizes = (
+        sorted({float(line.partition("=")[2]) for line in lines}) for lines in zip(*jobs, strict=True)
+    )
+    assert (seeds, rates, sizes) == ([1, 2, 7], [0.001, 0.01, 0.1, 0.5], [8, 24, 32])
+    assert len(jobs) == 3 * 4 * 3
+
+
 def test_streams_with_several_seeds_are_crossed_with_each_other_and_with_replicates() -> None:
     runs = job_of("seed=7", "n_replicates=2", "streams.split=[0,1,5]", "streams.order=3").runs
     seeds = [(run.seeds.seed, run.seeds.init, run.seeds.split, run.seeds.order) for run in runs]

@@ -20,7 +20,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -86,6 +86,8 @@ class ComposedJobs:
         if chosen not in self._chosen:
             by_hydra = self.config_loader.load_sweep_config(self.master, list(chosen))
             check_hydra_settings(by_hydra.hydra, self.master.hydra)
+            if by_hydra.hydra.sweeper != self.master.hydra.sweeper:  # grids that are not expanded
+                raise ConfigurationError("hydra.sweeper: grids must be of one experiment; found those of several")
             self._chosen[chosen] = pickle.dumps(by_hydra, pickle.HIGHEST_PROTOCOL)
         config: DictConfig = pickle.loads(self._chosen[chosen])  # noqa: S301 -- our own bytes, of a moment ago
         try:
@@ -198,10 +200,13 @@ def _axis(parser: OverridesParser, names: str, values: Any, without: Collection[
 
 
 def _alternatives(override: Override) -> list[str]:
-    """Return an override for each value that it sweeps over."""
-    key = override.get_key_element()
-    swept = override.is_sweep_override()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [str(override.input_line)]
+    """Return an override for each value that it sweeps over, also for those of functions between commas."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if isinstance(sweep := override.value(), ChoiceSweep):
+        of = [each.range() if isinstance(each, RangeSweep) else getattr(each, "list", [each]) for each in sweep.list]
+        sweep.list = [*itertools.chain(*of)]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def _text(value: Any) -> str:

@@ -211,6 +211,10 @@ def explain(error: Exception) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return not_an_option(group, name, sorted(error.options))
     text = " ".join(str(error).partition("\n    full_key")[0].split())[:300] or type(error).__name__
+    if "Set[str]" in text:
+        return "logspace, linspace, range and choice must be the value of a setting, or between commas; found other use"
+    if text.startswith("Error merging override") and isinstance(error.__cause__, Exception):
+        return f"{text}: {explain(error.__cause__)}"
     if place := getattr(error, "full_key", None) or getattr(error, "override", None):
         return f"{place!s:.60}: {text}"
     if unknown := re.search(r"Could not override '([\w.]+)'", text):

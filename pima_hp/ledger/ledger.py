@@ -55,11 +55,13 @@ def read_study(study: Path | str) -> pd.DataFrame:
 
 def study_folder(study: Path | str) -> Path:
     """Return the folder of a study, given by it or by its name in `outputs`; `InputError` where there is none."""
-    for path in (Path(study), Path("outputs", study)):
+    places = Path(study), Path("outputs", study)
+    for path in places:
         if (path / LEDGER).is_dir():
             return path
-    found = sorted(path.parent.name for path in Path(study).parent.glob(f"*/{LEDGER}"))
-    raise InputError(f"{str(study)!r} must be the folder of a study, or its name in outputs; found only {found}")
+    found = sorted({each.parent.name for path in places for each in path.parent.glob(f"*/{LEDGER}")})
+    rule = f"{str(study)!r} must be the folder of a study, or its name in outputs"
+    raise InputError(f"{rule}; found only {', '.join(found) or 'none':.300}")
 
 
 class Ledger:

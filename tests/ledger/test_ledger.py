@@ -184,3 +184,12 @@ def test_only_new_parts_are_read_again(tmp_path: Path, monkeypatch: pytest.Monke
     for _ in range(2):
         assert reader.finished_run_ids() == writer.finished_run_ids() == _finished(results[:5])
     assert len(read) == 1
+
+
+def test_a_study_that_does_not_exist_is_refused_with_those_that_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _append(Ledger("outputs/rates"), _some_results()[:1])
+    with pytest.raises(InputError, match=r"or its name in outputs; found only rates$"):
+        read_study("rats")

@@ -20,7 +20,7 @@ class GridsConf:
 
     _target_: str = "hydra_plugins.pima_hp_grids.GridsSweeper"
     _recursive_: bool = False  # grids are data: Hydra would call a class that is named among them
-    grids: list[Any] = field(default_factory=list)
+    grids: list[dict[str, Any]] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     max_batch_size: int | None = None
     limit: int = 10_000
