@@ -37,6 +37,7 @@ SLIPS = {
     "batch.size=5,10": "batch.size=5,10.*--multirun",
     "trainer.max_epochs=[": r"trainer.max_epochs=\[: no viable",
     "+foo=1": "foo: no such setting",
+    "~optimizer.lr": "^optimizer.lr: must be given; found none$",
     "scheduler.factor=0.5": "scheduler.factor",
     "activation=leaky_relu +activation.negative_slope=.3": "already at 'activation.negative_slope'. Either remove",
     "optimizer.lr=${nowhere}": "'nowhere' not found",

@@ -77,7 +77,12 @@ def sweep(*overrides: str, **settings: object) -> Study:
     """Run a sweep as `pima-hp-train -m` does, and return its study: `sweep("experiment=article", n_replicates=100)`."""
     quiet = ["hydra/job_logging=none", "hydra.job_logging.root=null"]  # logging is the caller's
     quiet += ["hydra/hydra_logging=none", "hydra.hydra_logging.root=null"]
-    lines = [*overrides, *(f"{key}={value}" for key, value in settings.items()), "hydra.mode=MULTIRUN", *quiet]
+    lines = [
+        *overrides,
+        *(f"{key}={'null' if value is None else value}" for key, value in settings.items()),
+        "hydra.mode=MULTIRUN",
+        *quiet,
+    ]
     with running_command() as command, initialize_config_dir(str(CONF), job_name="pima_hp", version_base="1.3"):
         with suppress(SystemExit):  # some runs failed: their status says so
             GlobalHydra.instance().hydra.multirun("config", task, lines)  # type: ignore[union-attr]

@@ -17,7 +17,7 @@ SYNONYMS = {
     "gpus": "trainer=gpu",
 }
 
-_RULES = {"missing": "must be given", "extra_forbidden": "no such setting"}
+_RULES = {"missing": "must be given; found none", "extra_forbidden": "no such setting"}
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -36,7 +36,7 @@ def problems_of(error: ValidationError) -> list[str]:
     lines: list[str] = []
     for item in error.errors(include_url=False):
         rule = _RULES.get(item["type"]) or re.sub(r"^\w+ should", "must", item["msg"]).removeprefix("Value error, ")
-        found = "" if item["type"] == "value_error" else f"; found {item['input']!r:.60}"  # validators of ours say it
+        found = "" if item["type"] in ("missing", "value_error") else f"; found {item['input']!r:.60}"  # said already
         line = f"{'.'.join(map(str, item['loc']))}: {rule}{found}"
         lines.append(line.replace(": _target_: ", "._target_: "))
     return list(dict.fromkeys(lines))
