@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -149,7 +150,8 @@ def _numbers(data: bytes, columns: Sequence[str]) -> NDArray[np.float64]:
     try:
         table = read_csv(pa.BufferReader(data), reading, parsing, converting)
     except pa.ArrowException as error:
-        raise TableError(f"must hold plain decimal numbers; {str(error)!r:.200}") from error
+        found = re.sub(r"(?<=column #)\d+", lambda place: str(int(place[0]) + 1), str(error))  # Arrow's begin at 0
+        raise TableError(f"must hold plain decimal numbers; {found!r:.200}") from error
     values = np.column_stack([table[name].to_numpy() for name in columns])
     if len(wrong := np.argwhere(~(np.abs(values) <= MAX_SIZE))):  # also inf and NaN
         row, column = wrong[0]

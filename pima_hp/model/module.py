@@ -266,7 +266,8 @@ class MLPClassifier(L.LightningModule):
             module.load_state_dict(checkpoint["state_dict"])
         except Exception as error:
             rule = f"{str(checkpoint_path)!r:.200}: must be a local checkpoint of {cls.__name__}"
-            raise CheckpointError(f"{rule}; {' '.join(f'{type(error).__name__}: {error}'.split()):.300}") from error
+            found = " ".join(f"{type(error).__name__}: {error}".split())  # torch advises to execute it
+            raise CheckpointError(f"{rule}; found {found.partition('. ')[0]:.300}") from error
         return module.to(map_location).eval()
 
 
