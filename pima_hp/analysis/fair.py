@@ -15,7 +15,7 @@ from scipy import special
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.importance import noise_free
-from pima_hp.analysis.intervals import intervals
+from pima_hp.analysis.intervals import resampled, with_intervals
 from pima_hp.analysis.selection import Settings, by_configuration, default_settings, differing, varying_settings
 from pima_hp.run import Array, RunStatus
 
@@ -83,14 +83,13 @@ class Grid:
         products = {key: (of - of.mean(axis=0)).T @ (of - of.mean(axis=0)) / len(of) for key, of in self.scores.items()}
         weights, halves = np.ones((n_resamples + 1, self.test.shape[2])), [slice(0, None, 2), slice(1, None, 2)]
         for half in halves:
-            n = weights[0, half].size
-            weights[1:, half] = rng.multinomial(n, np.full(n, 1 / n), n_resamples)
+            weights[:, half] = resampled(weights[0, half].size, rng, n_resamples)
         parts = [noise_free(products["tuned"][None, half, half], weights[:, half]) for half in halves]
         found = np.hstack([noise_free(products["untuned"][None], weights), sum(parts) / 2])
         found = found[np.isfinite(found).all(axis=1)]
         with np.errstate(divide="ignore", invalid="ignore"):  # no difference at all
             every = np.column_stack([found.clip(min=0), np.minimum(1, 1 - found[:, 1] / found[:, 0])])
-        rows = np.column_stack([every[0], intervals(every[1:], n)])
+        rows = with_intervals(every, self.test.shape[2] // 2)  # seeds of the smaller half
         rows[2] = np.nan if rows[0, 1] <= 0 else rows[2]
         return rows
 

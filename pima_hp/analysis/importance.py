@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.intervals import intervals, t_tests
+from pima_hp.analysis.intervals import intervals, resampled, t_tests
 from pima_hp.analysis.selection import by_configuration, varying_settings
 from pima_hp.config.options import Setting
 from pima_hp.formatting import value_order
@@ -164,8 +164,7 @@ def _shares(table: pd.DataFrame, rng: np.random.Generator, n_resamples: int) -> 
     if len(table) == math.prod(shape) and whole.shape[1] >= max(1, table.shape[1] / 2):
         method, n = "group means", whole.shape[1]
         found = components(whole.to_numpy().reshape(*shape, n))
-        weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), n_resamples)])
-        drawn = noise_free(np.stack([*found.values()]), weights)
+        drawn = noise_free(np.stack([*found.values()]), resampled(n, rng, n_resamples))
         variances, drawn = drawn[0], drawn[np.isfinite(drawn).all(axis=1)]
     elif len(table := table.dropna(how="all")) >= FEWEST_CELLS:
         method, n = "random forest", table.shape[1]

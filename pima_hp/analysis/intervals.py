@@ -101,6 +101,16 @@ def intervals(drawn: Array, n: int | Sequence[int]) -> Array:
     return np.array([Resamples(0, size, np.sort(of)).interval() for size, of in zip(sizes, drawn.T, strict=True)])
 
 
+def resampled(n: int, rng: np.random.Generator, n_resamples: int) -> Array:
+    """Return how often each of n seeds is in each resample, (1 + S, n); in the first row each is once."""
+    return np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), n_resamples)])
+
+
+def with_intervals(drawn: Array, n: int) -> Array:
+    """Return the estimates and the intervals of U numbers from `resampled` seeds: (1 + S, U) -> (U, 3)."""
+    return np.column_stack([drawn[0], intervals(drawn[1:], n)])
+
+
 # An estimate of n replicates with its interval at any level.
 Inference = Share | Resamples
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
-from pima_hp.analysis.intervals import intervals
+from pima_hp.analysis.intervals import resampled, with_intervals
 from pima_hp.analysis.selection import by_configuration, varying_settings
 from pima_hp.run import Array
 
@@ -60,8 +60,7 @@ def scaling(
     is_small = n_rates < FEWEST_RATES or levels[others].min() < FEWEST_VALUES or n_seeds < FEWEST_SEEDS
     if is_small or np.isnan(scores).any():
         return None
-    counts = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), n_resamples)
-    weights = np.vstack([np.ones(n_seeds), counts]) / n_seeds  # (1 + S, R), all seeds once first
+    weights = resampled(n_seeds, rng, n_resamples) / n_seeds  # (1 + S, R)
     rates = np.log(numbers[RATE].to_numpy()[:n_rates])
     best = peaks(rates, (weights @ scores.T).reshape(len(weights), -1, n_rates))  # (1 + S, combinations)
     combinations, is_within = numbers[others].iloc[::n_rates], (best[0] > rates[0]) & (best[0] < rates[-1])
@@ -90,8 +89,3 @@ def peaks(rates: Array, means: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):  # at the ends, which are not used
         peak = x - ((x - before) * rise - (after - x) * fall) / (2 * (rise + fall))
     return np.asarray(np.where((at > 0) & (at < len(rates) - 1), peak, rates[at]))
-
-
-def with_intervals(drawn: Array, n_seeds: int) -> Array:
-    """Return the first of 1 + S estimates and the interval of the others: (1 + S, U) -> (U, 3)."""
-    return np.column_stack([drawn[0], intervals(drawn[1:], n_seeds)])

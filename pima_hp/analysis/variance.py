@@ -14,7 +14,7 @@ import pandas as pd
 
 from pima_hp.analysis.curves import Statistic
 from pima_hp.analysis.importance import JOINT
-from pima_hp.analysis.intervals import intervals
+from pima_hp.analysis.intervals import intervals, resampled
 from pima_hp.analysis.selection import conclusive, differing, varying_settings
 from pima_hp.formatting import value_text
 from pima_hp.ledger.ledger import distinct
@@ -87,9 +87,9 @@ def shares(values: Array, rng: np.random.Generator, n_resamples: int = 1_000) ->
     Simulated coverage of a nominal 95 % with 20 x 20 x 5 seeds and normal effects: 92 to 97 % of shares above 0.1, 95
     to 100 % of smaller ones, 95 to 98 % of totals.
     """
-    counts = [rng.multinomial(size, np.full(size, 1 / size), n_resamples) for size in values.shape]
+    counts = [resampled(size, rng, n_resamples)[1:] for size in values.shape]
     has_pairs = np.all([(of > 0).sum(axis=1) > 1 for of in counts], axis=0)
-    drawn = components(values, [of[has_pairs].astype(float) for of in counts]).clip(min=0)
+    drawn = components(values, [of[has_pairs] for of in counts]).clip(min=0)
     totals = drawn.sum(axis=1, keepdims=True)
     fewest = [min(values.shape[axis] for axis in of) for of in subsets(values.ndim)[1:]]
     *ends, (low, high) = intervals(np.hstack([drawn / totals, totals]), [*fewest, min(values.shape)])
@@ -109,8 +109,8 @@ def budgets(frame: pd.DataFrame, statistic: Statistic, rng: np.random.Generator)
     every, seeds = dict[str, tuple[list[str], Array]](), dict[str, list[list[int]]]()
     groups = runs.groupby("config_id")
     repeated = groups["init_seed"].nunique() < groups.size()  # no stream is crossed where each run has its own seed
-    for config_id, own in settings.to_dict("index").items():
-        own_runs = groups.get_group(config_id) if repeated.get(config_id, False) else runs.head(0)
+    for config_id, own in settings[settings.index.isin(repeated.index[repeated])].to_dict("index").items():
+        own_runs = groups.get_group(config_id)
         streams, values = crossed(own_runs, statistic)
         if streams and len(every) < MOST_CONFIGURATIONS:
             name = ", ".join(map(value_text, differing({str(key): of for key, of in own.items()}).values())) or "base"
