@@ -211,7 +211,7 @@ def explain(error: Exception) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return not_an_option(group, name, sorted(error.options))
     text = " ".join(str(error).partition("\n    full_key")[0].split())[:300] or type(error).__name__
-    if "Set[str]" in text:
+    if "Set[str]" in text:  # Hydra's own checks of types, of a sweep within a list, a dictionary or an interval
         return "logspace, linspace, range and choice must be the value of a setting, or between commas; found other use"
     if text.startswith("Error merging override") and isinstance(error.__cause__, Exception):
         return f"{text}: {explain(error.__cause__)}"
