@@ -21,6 +21,8 @@ from pima_hp.run import Array
 
 # Seed of the resamples: the same ledger gives the same report.
 SEED = 0
+# Characters of a text in a table below which numbers give way too.
+LEAST_TEXT = 7
 # Columns of a comparison that a terminal has room for.
 SHOWN = ["claim", "estimate", "outcome_1", "value_1", "outcome_2", "value_2", "difference", "difference_lower",
          "difference_upper", "n_shared"]  # fmt: skip
@@ -130,13 +132,17 @@ def cells(table: pd.DataFrame, longest: int = 60) -> tuple[list[str], list[list[
 
 
 def text_table(table: pd.DataFrame, width: int = 100) -> str:
-    """Return a table in at most `width` columns: headings and long cells are wrapped, numbers stand right."""
+    """Return a table in at most `width` columns: headings and long cells are wrapped, numbers stand right.
+
+    Texts give way first: a name that is broken can be read, a number that is broken misleads.
+    """
     headings, rows = cells(table, 500)
     columns = list(zip(headings, *rows, strict=True))
     widths = [max(map(len, [*column[1:], *column[0].split()])) for column in columns]
-    while sum(widths) + 2 * len(widths) - 2 > width and max(widths) > 1:
-        widths[int(np.argmax(widths))] -= 1
     numeric = [all(re.fullmatch(rf"never|{MISSING}|[-+.\de±]+", cell) for cell in column[1:]) for column in columns]
+    while sum(widths) + 2 * len(widths) - 2 > width and max(widths) > 1:
+        can_give = [widths[n] > LEAST_TEXT and not numeric[n] for n in range(len(widths))]
+        widths[max(range(len(widths)), key=lambda n: (can_give[n], widths[n]))] -= 1
     line = "  ".join(f"{{:{'>' if right else '<'}{most}}}" for right, most in zip(numeric, widths, strict=True))
     lines = []
     for row in (headings, ["-" * most for most in widths], *rows):

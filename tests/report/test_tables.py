@@ -74,6 +74,11 @@ def test_text_fits_100_columns(make_study, article):
         assert "\x1b" not in text
     wide = pd.DataFrame({f"column number {n}": ["some long text"] for n in range(33)})
     assert max(map(len, text_table(wide).splitlines())) <= 100
+    long = {f"setting_of_the_network_{n}": ["glorot_uniform"] for n in range(3)}
+    scores = {f"score_{n}_{kind}": [value] for n in range(5) for kind, value in (("mean", 0.781), ("sd", 0.013))}
+    text = text_table(pd.DataFrame(long | scores))
+    assert text.count("0.781±0.013") == 5
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_verdicts_fit_a_terminal_and_keep_their_words(make_study):
